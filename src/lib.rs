@@ -1,0 +1,2 @@
+//! ninjaone-proxy.
+pub mod policy;

@@ -1,0 +1,2 @@
+//! ninjaone-proxy.
+fn main() {}

@@ -1,0 +1,478 @@
+//! The operation catalogue: what NinjaOne's API offers, as data, compiled into a tree of path segments.
+
+use std::fmt;
+
+use http::Method;
+
+use super::path::{Malformed, Segments};
+
+/// The built-in operations, one a line; the columns are explained at its top.
+const BUILT_IN: &str = include_str!("catalog.tsv");
+
+/// Every known operation, and the tree that finds one by its path.
+#[derive(Debug)]
+pub struct Catalog {
+    operations: Vec<Operation>,
+    nodes: Vec<Node>,
+}
+
+/// One operation: a method on a path template, and what is known about it.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    /// The request method, never `HEAD` (which follows `GET`).
+    pub method: Method,
+    /// The path template without types, such as `/v2/device/{id}/disks`: what logs and metrics show.
+    pub template: String,
+    /// The template's segments after the leading slash.
+    pub segments: Vec<TemplateSegment>,
+    /// The scope that NinjaOne asks for.
+    pub scope: Scope,
+    /// The group that an administrator opens or closes as one.
+    pub group: String,
+    /// What harm a wrong call can do.
+    pub risk: Risk,
+    /// Whether a second, equal request leaves NinjaOne in the same state as one.
+    pub idempotent: bool,
+    /// Whether client credentials are known to be refused with `user_context_required`.
+    pub user_context: bool,
+    /// The OpenAPI version that declares it.
+    pub document: String,
+}
+
+/// A place in [`Catalog::operations`]; valid for the catalogue that gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OperationId(u32);
+
+impl OperationId {
+    /// The position in [`Catalog::operations`], from 0.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A segment of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TemplateSegment {
+    /// Matches itself.
+    Literal(String),
+    /// `{name}`: matches what its type admits.
+    Parameter(String, ParameterType),
+}
+
+/// What a path parameter admits, as NinjaOne's document declares it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ParameterType {
+    /// 1 to 19 decimal digits.
+    Integer,
+    /// A UUID: 8-4-4-4-12 hexadecimal digits.
+    Uid,
+    /// One of these words, case-sensitive.
+    OneOf(Vec<String>),
+    /// Any segment that [`super::path`] lets pass.
+    Name,
+}
+
+impl ParameterType {
+    /// Whether `value` (decoded) is of this type.
+    pub fn admits(&self, value: &str) -> bool {
+        match self {
+            Self::Integer => (1..=19).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit()),
+            Self::Uid => {
+                value.len() == 36
+                    && value.bytes().enumerate().all(|(i, b)| match i {
+                        8 | 13 | 18 | 23 => b == b'-',
+                        _ => b.is_ascii_hexdigit(),
+                    })
+            }
+            Self::OneOf(words) => words.iter().any(|word| word == value),
+            Self::Name => !value.is_empty(),
+        }
+    }
+}
+
+/// An OAuth scope of NinjaOne.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// Reads.
+    Monitoring,
+    /// Writes.
+    Management,
+    /// Remote control; no documented operation needs it by itself.
+    Control,
+}
+
+impl Scope {
+    /// All scopes, in NinjaOne's order.
+    pub const ALL: [Self; 3] = [Self::Monitoring, Self::Management, Self::Control];
+
+    /// The scope's name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Monitoring => "monitoring",
+            Self::Management => "management",
+            Self::Control => "control",
+        }
+    }
+
+    /// The scope of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A set of scopes, small enough to copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct ScopeSet(u8);
+
+impl ScopeSet {
+    /// Whether `scope` is in the set.
+    pub fn contains(self, scope: Scope) -> bool {
+        self.0 & (1 << scope as u8) != 0
+    }
+
+    /// The scopes in the set, in NinjaOne's order.
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        Scope::ALL.into_iter().filter(move |scope| self.contains(*scope))
+    }
+}
+
+impl FromIterator<Scope> for ScopeSet {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().fold(0, |set, scope| set | 1 << scope as u8))
+    }
+}
+
+/// The scope string of RFC 6749 section 3.3: names separated by spaces.
+impl fmt::Display for ScopeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, scope) in self.iter().enumerate() {
+            if i > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(scope.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+/// What harm a wrong call can do, from a read of names to code run on a fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Risk {
+    /// Reads of inventory.
+    Low,
+    /// Reads of people and settings, harmless writes.
+    Medium,
+    /// Writes that are hard to undo.
+    High,
+    /// Code execution, privileges, exfiltration, loss of data.
+    Critical,
+}
+
+impl Risk {
+    const ALL: [Self; 4] = [Self::Low, Self::Medium, Self::High, Self::Critical];
+
+    /// The risk's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl fmt::Display for Risk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A line of catalogue data that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("catalogue line {line}: {problem}")]
+pub struct CatalogError {
+    /// The line, from 1.
+    line: usize,
+    problem: &'static str,
+}
+
+/// A place in the tree: what may come next, and the operations that end here.
+#[derive(Debug, Default)]
+struct Node {
+    literals: Vec<(String, usize)>,
+    parameters: Vec<(ParameterType, usize)>,
+    operations: Vec<OperationId>,
+}
+
+impl Catalog {
+    /// The catalogue that comes with the proxy.
+    pub fn built_in() -> Result<Self, CatalogError> {
+        Self::parse(BUILT_IN)
+    }
+
+    /// Reads a catalogue in the format of `catalog.tsv`.
+    pub fn parse(text: &str) -> Result<Self, CatalogError> {
+        let mut catalog = Self { operations: Vec::new(), nodes: vec![Node::default()] };
+        for (i, line) in text.lines().enumerate() {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let error = |problem| CatalogError { line: i + 1, problem };
+            let operation = parse_operation(line).map_err(error)?;
+            catalog.add(operation).map_err(error)?;
+        }
+        for node in &mut catalog.nodes {
+            node.literals.sort();
+            node.parameters.sort();
+        }
+        Ok(catalog)
+    }
+
+    /// All operations, sorted as in the data file.
+    pub fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    /// The operation at this place; `None` only for an id of another catalogue.
+    pub fn get(&self, id: OperationId) -> Option<&Operation> {
+        self.operations.get(id.index())
+    }
+
+    /// All operations with their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (OperationId, &Operation)> {
+        (0..).map(OperationId).zip(&self.operations)
+    }
+
+    /// The operations of a path, one for each method; empty for an unknown path.
+    ///
+    /// A literal wins over a parameter. An encoded literal, number, uid or word is refused: servers differ
+    /// in whether they decode before they route.
+    pub fn at(&self, path: &Segments<'_>) -> Result<&[OperationId], Malformed> {
+        Ok(match self.walk(0, path, 0)? {
+            Some(node) => &node.operations,
+            None => &[],
+        })
+    }
+
+    /// The operation of a method and a canonical path, such as `/v2/device/7/disks`.
+    pub fn find(&self, method: &Method, path: &str) -> Option<&Operation> {
+        let segments = Segments::parse(path).ok()?;
+        let ids = self.at(&segments).ok()?;
+        ids.iter().filter_map(|id| self.get(*id)).find(|operation| operation.method == *method)
+    }
+
+    fn walk(&self, node: usize, path: &Segments<'_>, depth: usize) -> Result<Option<&Node>, Malformed> {
+        let Some(node) = self.nodes.get(node) else { return Ok(None) };
+        let Some(segment) = path.get(depth) else {
+            return Ok((!node.operations.is_empty()).then_some(node));
+        };
+        let decoded = segment.decoded();
+        if let Ok(i) = node.literals.binary_search_by(|(literal, _)| literal.as_str().cmp(decoded))
+            && let Some((_, next)) = node.literals.get(i)
+            && let Some(found) = self.walk(*next, path, depth + 1)?
+        {
+            return segment.unencoded().map(|_| Some(found));
+        }
+        for (kind, next) in &node.parameters {
+            if kind.admits(decoded)
+                && let Some(found) = self.walk(*next, path, depth + 1)?
+            {
+                if *kind != ParameterType::Name {
+                    segment.unencoded()?;
+                }
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn add(&mut self, operation: Operation) -> Result<(), &'static str> {
+        let mut at = 0;
+        for segment in &operation.segments {
+            let next = self.nodes.len();
+            let Some(node) = self.nodes.get_mut(at) else { return Err("broken tree") };
+            let known = match segment {
+                TemplateSegment::Literal(text) => {
+                    node.literals.iter().find(|(literal, _)| literal == text).map(|(_, known)| *known)
+                }
+                TemplateSegment::Parameter(_, kind) => {
+                    node.parameters.iter().find(|(other, _)| other == kind).map(|(_, known)| *known)
+                }
+            };
+            at = known.unwrap_or_else(|| {
+                match segment {
+                    TemplateSegment::Literal(text) => node.literals.push((text.clone(), next)),
+                    TemplateSegment::Parameter(_, kind) => node.parameters.push((kind.clone(), next)),
+                }
+                next
+            });
+            if at == next {
+                self.nodes.push(Node::default());
+            }
+        }
+        let id = OperationId(u32::try_from(self.operations.len()).map_err(|_| "too many operations")?);
+        let Some(node) = self.nodes.get_mut(at) else { return Err("broken tree") };
+        if node
+            .operations
+            .iter()
+            .any(|id| self.operations.get(id.index()).is_some_and(|o| o.method == operation.method))
+        {
+            return Err("this method and path stand here twice");
+        }
+        node.operations.push(id);
+        self.operations.push(operation);
+        Ok(())
+    }
+}
+
+fn parse_operation(line: &str) -> Result<Operation, &'static str> {
+    let mut columns = line.split('\t');
+    let mut column = || columns.next().ok_or("fewer than 8 columns");
+    let method = Method::from_bytes(column()?.as_bytes()).map_err(|_| "no method")?;
+    let segments = parse_template(column()?)?;
+    let scope = Scope::parse(column()?).ok_or("unknown scope")?;
+    let group = column()?.to_owned();
+    let risk_name = column()?;
+    let risk = Risk::ALL.into_iter().find(|risk| risk.as_str() == risk_name).ok_or("unknown risk")?;
+    let idempotent = match column()? {
+        "yes" => true,
+        "no" => false,
+        _ => return Err("idempotent is yes or no"),
+    };
+    let user_context = match column()? {
+        "yes" => true,
+        "unknown" => false,
+        _ => return Err("user context is yes or unknown"),
+    };
+    let document = column()?.to_owned();
+    let template = segments.iter().map(|segment| format!("/{segment}")).collect();
+    Ok(Operation { method, template, segments, scope, group, risk, idempotent, user_context, document })
+}
+
+fn parse_template(template: &str) -> Result<Vec<TemplateSegment>, &'static str> {
+    let path = template.strip_prefix('/').ok_or("a template starts with /")?;
+    path.split('/')
+        .map(|segment| {
+            let Some(parameter) = segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) else {
+                return Ok(TemplateSegment::Literal(segment.to_owned()));
+            };
+            let (name, kind) = parameter.split_once(':').ok_or("a parameter is {name:type}")?;
+            let kind = match kind {
+                "integer" => ParameterType::Integer,
+                "uid" => ParameterType::Uid,
+                "name" => ParameterType::Name,
+                words => ParameterType::OneOf(words.split('|').map(str::to_owned).collect()),
+            };
+            Ok(TemplateSegment::Parameter(name.to_owned(), kind))
+        })
+        .collect()
+}
+
+impl fmt::Display for TemplateSegment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(text) => f.write_str(text),
+            Self::Parameter(name, _) => write!(f, "{{{name}}}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn built_in() -> Catalog {
+        Catalog::built_in().expect("the built-in catalogue is good")
+    }
+
+    #[test]
+    fn catalog_holds_310_operations_of_the_document_and_5_others() {
+        let mut counts = BTreeMap::new();
+        for operation in built_in().operations() {
+            *counts.entry((operation.document.clone(), operation.scope)).or_insert(0) += 1;
+        }
+        let count = |document: &str, scope| counts.get(&(document.to_owned(), scope)).copied();
+        assert_eq!(count("2.0.9-draft", Scope::Monitoring), Some(148));
+        assert_eq!(count("2.0.9-draft", Scope::Management), Some(162));
+        assert_eq!(count("2.0.5-draft", Scope::Monitoring), Some(1));
+        assert_eq!(count("later", Scope::Monitoring), Some(3));
+        assert_eq!(count("later", Scope::Management), Some(1));
+        assert_eq!(built_in().operations().len(), 315);
+    }
+
+    #[test]
+    fn catalog_finds_every_operation_by_an_example_of_its_own_template() {
+        let catalog = built_in();
+        let mut visited = 0;
+        for operation in catalog.operations() {
+            let path: String = operation
+                .segments
+                .iter()
+                .map(|segment| match segment {
+                    TemplateSegment::Literal(text) => format!("/{text}"),
+                    TemplateSegment::Parameter(_, ParameterType::Integer) => "/17".to_owned(),
+                    TemplateSegment::Parameter(_, ParameterType::Uid) => {
+                        "/3f2c8a9e-0000-4000-8000-00000000abcd".to_owned()
+                    }
+                    TemplateSegment::Parameter(_, ParameterType::OneOf(words)) => format!("/{}", words[0]),
+                    TemplateSegment::Parameter(_, ParameterType::Name) => "/someName".to_owned(),
+                })
+                .collect();
+            let found = catalog.find(&operation.method, &path).map(|o| o.template.as_str());
+            assert_eq!(found, Some(operation.template.as_str()), "{path}");
+            visited += 1;
+        }
+        assert_eq!(visited, 315);
+    }
+
+    #[test]
+    fn catalog_takes_no_word_for_a_device_and_no_word_outside_an_enumeration() {
+        let catalog = built_in();
+        assert!(catalog.find(&Method::GET, "/v2/device/7").is_some());
+        assert!(catalog.find(&Method::GET, "/v2/device/abc").is_none());
+        assert!(catalog.find(&Method::GET, "/v2/device/-7").is_none());
+        assert!(catalog.find(&Method::GET, "/v2/device/12345678901234567890").is_none());
+        assert!(catalog.find(&Method::POST, "/v2/device/7/reboot/NORMAL").is_some());
+        assert!(catalog.find(&Method::POST, "/v2/device/7/reboot/normal").is_none());
+        assert!(catalog.find(&Method::DELETE, "/v2/alert/3f2c8a9e-0000-4000-8000-00000000abcd").is_some());
+        assert!(catalog.find(&Method::DELETE, "/v2/alert/3f2c8a9e-0000-4000-8000-00000000abc").is_none());
+    }
+
+    #[test]
+    fn catalog_prefers_a_literal_to_a_parameter() {
+        let catalog = Catalog::parse(
+            "GET\t/v2/a/{x:name}\tmonitoring\tg\tlow\tyes\tunknown\tt\nGET\t/v2/a/b\tmanagement\tg\tlow\tyes\tunknown\tt\n",
+        )
+        .expect("good");
+        assert_eq!(catalog.find(&Method::GET, "/v2/a/b").map(|o| o.scope), Some(Scope::Management));
+        assert_eq!(catalog.find(&Method::GET, "/v2/a/c").map(|o| o.scope), Some(Scope::Monitoring));
+    }
+
+    #[test]
+    fn catalog_refuses_an_encoded_literal_number_and_word() {
+        let catalog = built_in();
+        for path in ["/v2/%64evices", "/v2/device/1%32", "/v2/device/7/reboot/NORMA%4C"] {
+            let segments = Segments::parse(path).expect("legal path");
+            assert!(matches!(catalog.at(&segments), Err(Malformed::EncodedSegment)), "{path}");
+        }
+    }
+
+    #[test]
+    fn catalog_lines_with_mistakes_are_refused_with_their_number() {
+        for line in
+            ["GET", "GET\t/v2/x\treading\tg\tlow\tyes\tunknown\tt", "GET\t/v2/{x}\tmonitoring\tg\tlow\tyes\tunknown\tt"]
+        {
+            let error = Catalog::parse(&format!("# note\n{line}\n")).expect_err("bad line");
+            assert!(error.to_string().starts_with("catalogue line 2: "), "{error}");
+        }
+    }
+}
