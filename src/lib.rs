@@ -1,2 +1,21 @@
 //! ninjaone-proxy.
+pub mod admin;
+pub mod app;
+pub mod audit;
+pub mod body;
+pub mod cli;
+pub mod config;
+pub mod guard;
+pub mod headers;
+pub mod listener;
+pub mod metrics;
 pub mod policy;
+pub mod proxy;
+pub mod response;
+pub mod sandbox;
+pub mod secret;
+pub mod shutdown;
+pub mod telemetry;
+pub mod tls;
+pub mod token;
+pub mod upstream;

@@ -39,6 +39,16 @@ pub struct Operation {
     pub document: String,
 }
 
+/// An operation's method and template, for people.
+#[derive(Debug, Clone, Copy)]
+pub struct OperationName<'a>(pub &'a Operation);
+
+impl fmt::Display for OperationName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0.method, self.0.template)
+    }
+}
+
 /// A place in [`Catalog::operations`]; valid for the catalogue that gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OperationId(u32);
@@ -245,9 +255,22 @@ impl Catalog {
         self.operations.get(id.index())
     }
 
+    /// The name of the operation at this place, for people: `GET /v2/device/{id}`.
+    pub fn name(&self, id: OperationId) -> Option<OperationName<'_>> {
+        self.get(id).map(OperationName)
+    }
+
     /// All operations with their ids.
     pub fn iter(&self) -> impl Iterator<Item = (OperationId, &Operation)> {
         (0..).map(OperationId).zip(&self.operations)
+    }
+
+    /// The names of all groups, sorted.
+    pub fn groups(&self) -> Vec<&str> {
+        let mut groups: Vec<&str> = self.operations.iter().map(|operation| operation.group.as_str()).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
     }
 
     /// The operations of a path, one for each method; empty for an unknown path.

@@ -1,0 +1,103 @@
+//! The admin listener: is the process alive, can it serve, and what has it done.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::{Method, Response, StatusCode};
+use http_body_util::Full;
+use serde_json::json;
+
+/// A token as readiness and metrics see it.
+#[derive(Debug)]
+pub struct TokenState {
+    /// The instance's name.
+    pub instance: String,
+    /// The scopes, separated by spaces.
+    pub scopes: String,
+    /// The time to expiry; `None` without a usable token.
+    pub expires_in: Option<Duration>,
+    /// Why the last fetch failed, if no success came after it.
+    pub problem: Option<String>,
+}
+
+/// What the admin listener tells; gathered anew for each request.
+#[derive(Debug)]
+pub struct Health {
+    /// The process is draining.
+    pub draining: bool,
+    /// All tokens.
+    pub tokens: Vec<TokenState>,
+    /// The metrics in Prometheus's text format.
+    pub metrics: String,
+}
+
+/// Answers a request for `/livez`, `/readyz` or `/metrics`.
+pub fn answer(method: &Method, path: &str, health: &Health) -> Response<Full<Bytes>> {
+    let reads = *method == Method::GET || *method == Method::HEAD;
+    match (path, reads) {
+        ("/livez" | "/readyz" | "/metrics", false) => {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "use GET\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            response
+        }
+        ("/livez", true) => text(StatusCode::OK, "text/plain", "alive\n"),
+        ("/readyz", true) => ready(health),
+        ("/metrics", true) => text(StatusCode::OK, "text/plain; version=0.0.4", health.metrics.clone()),
+        _ => text(StatusCode::NOT_FOUND, "text/plain", "there are /livez, /readyz and /metrics\n"),
+    }
+}
+
+/// Ready is who has a usable token for every listener and is not draining.
+fn ready(health: &Health) -> Response<Full<Bytes>> {
+    let ready = !health.draining && health.tokens.iter().all(|token| token.expires_in.is_some());
+    let tokens: Vec<_> = health
+        .tokens
+        .iter()
+        .map(|token| {
+            json!({
+                "instance": token.instance,
+                "scopes": token.scopes,
+                "usable": token.expires_in.is_some(),
+                "expiresInSeconds": token.expires_in.map(|left| left.as_secs()),
+                "problem": token.problem,
+            })
+        })
+        .collect();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({ "ready": ready, "draining": health.draining, "tokens": tokens });
+    text(status, "application/json", format!("{body}\n"))
+}
+
+fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(method: Method, path: &str, usable: bool, draining: bool) -> u16 {
+        let expires_in = usable.then_some(Duration::from_secs(60));
+        let token = TokenState { instance: "main".into(), scopes: "monitoring".into(), expires_in, problem: None };
+        let health = Health { draining, tokens: vec![token], metrics: String::new() };
+        answer(&method, path, &health).status().as_u16()
+    }
+
+    #[test]
+    fn admin_is_ready_with_a_usable_token_and_while_not_draining() {
+        assert_eq!(status(Method::GET, "/readyz", true, false), 200);
+        assert_eq!(status(Method::GET, "/readyz", false, false), 503);
+        assert_eq!(status(Method::GET, "/readyz", true, true), 503);
+        assert_eq!(status(Method::GET, "/livez", false, true), 200);
+    }
+
+    #[test]
+    fn admin_answers_reads_of_its_three_paths_only() {
+        assert_eq!(status(Method::POST, "/livez", true, false), 405);
+        assert_eq!(status(Method::GET, "/v2/devices", true, false), 404);
+    }
+}

@@ -1,0 +1,240 @@
+//! The composition: bind, start a worker for each core, say where we listen, run until shutdown.
+
+mod desk;
+mod worker;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+
+use http::uri::Authority;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use crate::config::file::{File, Timeouts};
+use crate::config::{Instance, Listener, Origin, Settings};
+use crate::listener::{self, Limits};
+use crate::metrics::Metrics;
+use crate::sandbox::{Options, Sandbox, SandboxError};
+use crate::secret::Secret;
+use crate::shutdown::{self, Shutdown, Trigger};
+use crate::tls::{self, TlsError};
+use crate::token::endpoint::Endpoint;
+use crate::token::{Key, Tokens};
+use crate::upstream::connect::{BadHost, Connector};
+use desk::Desk;
+use worker::{Plan, Post};
+
+/// Why the proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be bound.
+    #[error("{what} cannot listen on {address}: {source}{hint}")]
+    Bind {
+        /// Which listener.
+        what: String,
+        /// Its address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+        /// What to do next.
+        hint: &'static str,
+    },
+    /// The trust anchors of an instance cannot be used.
+    #[error("instance {0}: {1}")]
+    Tls(String, #[source] TlsError),
+    /// The host of an instance cannot be used.
+    #[error("instance {0}: {1}")]
+    Host(String, #[source] BadHost),
+    /// The token endpoint of an instance cannot be used.
+    #[error("instance {0}: {1} is no URL of a token endpoint")]
+    TokenUrl(String, String),
+    /// The sandbox cannot be started.
+    #[error("the sandbox cannot be started")]
+    Sandbox(#[from] SandboxError),
+    /// A part that the system must give.
+    #[error("the proxy cannot be started")]
+    System(#[from] io::Error),
+    /// A client of the token endpoint cannot be made.
+    #[error("the client of the token endpoint cannot be made")]
+    Client(#[from] reqwest::Error),
+    /// A series was registered twice: a mistake in the program.
+    #[error("the metrics cannot be set up")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A running proxy.
+pub struct App {
+    /// Where the listeners listen, by name.
+    pub addresses: Addresses,
+    /// Where the admin listener listens.
+    pub admin: Option<SocketAddr>,
+    /// Where the sandboxes listen.
+    pub sandboxes: Vec<SocketAddr>,
+    trigger: Trigger,
+    workers: Vec<thread::JoinHandle<io::Result<()>>>,
+}
+
+impl App {
+    /// Binds everything and starts a worker for each core. Token flights, the sandbox and the admin listener run on
+    /// the current thread's local runtime, which must go on until [`App::finish`] has ended.
+    pub async fn start(settings: Settings, file: &File) -> Result<Self, StartError> {
+        let count = thread::available_parallelism().map_or(1, usize::from);
+        let Settings { mut instances, listeners } = settings;
+        let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(Arc::new).collect();
+        let (sockets, addresses) = bind_all(&listeners, file, count)?;
+        let admin_socket = bind_admin(file)?;
+        let (trigger, shutdown) = shutdown::channel();
+        let sandboxes = start_sandboxes(&mut instances, &shutdown).await?;
+        let tokens = Tokens::new(endpoints(&instances, &file.timeouts)?, file.timeouts.token.0, Handle::current());
+        let keys = keys(&listeners);
+        let metrics = Metrics::new()?;
+        let plan = Arc::new(Plan {
+            connectors: connectors(&instances, &file.timeouts)?,
+            tokens: Arc::clone(&tokens),
+            metrics: metrics.clone(),
+            timeouts: file.timeouts.clone(),
+            body_limit: file.limits.body.0,
+            run: fastrand::u32(..) & 0xffff_ff00,
+        });
+        keys.iter().for_each(|key| tokens.keep(*key));
+        let names = instances.into_iter().map(|instance| instance.name).collect();
+        let desk = Desk { tokens, keys, names, metrics, shutdown: shutdown.clone() };
+        let admin = admin_socket.map(|socket| desk::serve(socket, desk)).transpose()?;
+        let workers = worker::start(sockets, &plan, &shutdown)?;
+        Ok(Self { addresses, admin, sandboxes, trigger, workers })
+    }
+
+    /// Drains and ends all workers.
+    pub async fn finish(self) -> io::Result<()> {
+        self.trigger.shut_down();
+        for worker in self.workers {
+            let joined = tokio::task::spawn_blocking(move || worker.join()).await?;
+            joined.map_err(|_| io::Error::other("a worker panicked"))??;
+        }
+        Ok(())
+    }
+}
+
+/// Listeners by name.
+pub type Addresses = Vec<(String, SocketAddr)>;
+
+/// Each listener once for each of `count` workers, and where it is.
+fn bind_all(
+    listeners: &[Arc<Listener>],
+    file: &File,
+    count: usize,
+) -> Result<(Vec<worker::Sockets>, Addresses), StartError> {
+    let mut sockets: Vec<_> = (0..count).map(|_| Vec::new()).collect();
+    let mut addresses = Vec::new();
+    for listener in listeners {
+        let what = format!("listener {}", listener.name);
+        let bound = listener::bind(listener.address, count).map_err(|e| bind_error(what, listener.address, e))?;
+        let address = bound.first().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?.local_addr()?;
+        let post = Post { listener: Arc::clone(listener), port: address.port(), limits: limits(file) };
+        for (worker, socket) in sockets.iter_mut().zip(bound) {
+            worker.push((socket, post.clone()));
+        }
+        addresses.push((listener.name.clone(), address));
+    }
+    Ok((sockets, addresses))
+}
+
+fn bind_admin(file: &File) -> Result<Option<std::net::TcpListener>, StartError> {
+    let Some(address) = file.admin.address.0 else { return Ok(None) };
+    let bound = listener::bind(address, 1).map_err(|error| bind_error("admin listener".to_owned(), address, error))?;
+    Ok(bound.into_iter().next())
+}
+
+fn bind_error(what: String, address: SocketAddr, source: io::Error) -> StartError {
+    let hint = if source.kind() == io::ErrorKind::AddrInUse {
+        " (another process has the port: end it, or change the address; port 0 takes any free one)"
+    } else if source.kind() == io::ErrorKind::PermissionDenied {
+        " (ports below 1024 need a privilege: choose a higher one)"
+    } else {
+        ""
+    };
+    StartError::Bind { what, address, source, hint }
+}
+
+fn limits(file: &File) -> Limits {
+    Limits {
+        head_time: file.timeouts.client.0,
+        head_size: usize::try_from(file.limits.head.0).unwrap_or(usize::MAX),
+        header_count: usize::from(file.limits.headers),
+        drain: file.timeouts.drain.0,
+        connections: Arc::new(Semaphore::new(file.limits.connections as usize)),
+    }
+}
+
+/// The grants that the listeners need, each once.
+fn keys(listeners: &[Arc<Listener>]) -> Vec<Key> {
+    let mut keys = Vec::new();
+    for listener in listeners {
+        let key = (listener.policy.instance(), listener.policy.scopes());
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
+}
+
+/// Starts an embedded NinjaOne for each instance that asks for one, and turns that into a remote origin.
+async fn start_sandboxes(instances: &mut [Instance], shutdown: &Shutdown) -> Result<Vec<SocketAddr>, StartError> {
+    let mut addresses = Vec::new();
+    for instance in instances.iter_mut().filter(|instance| matches!(instance.origin, Origin::Sandbox)) {
+        let options = Options::with_secret(random_secret()?);
+        let (client_id, client_secret) = (options.client_id.clone(), options.client_secret.clone());
+        let sandbox = Sandbox::new(options)?;
+        let socket = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = socket.local_addr()?;
+        tokio::spawn(sandbox.serve(socket, shutdown.clone().begun()));
+        tracing::warn!(instance = %instance.name, address = %format_args!("http://{address}"), "this is a SANDBOX: all data is invented, nothing reaches NinjaOne");
+        let authority = Authority::try_from(address.to_string()).map_err(io::Error::other)?;
+        instance.origin =
+            Origin::Remote { tls: false, authority, client_id, client_secret: Secret::new(client_secret) };
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+/// The sandbox and its client agree on a secret of this run.
+fn random_secret() -> io::Result<String> {
+    let octets = getrandom::u64().map_err(io::Error::other)?;
+    Ok(format!("{octets:016x}"))
+}
+
+fn endpoints(instances: &[Instance], timeouts: &Timeouts) -> Result<Vec<Endpoint>, StartError> {
+    let endpoint = |instance: &Instance| {
+        let Origin::Remote { tls, authority, client_id, client_secret } = &instance.origin else {
+            return Err(StartError::System(io::ErrorKind::NotFound.into()));
+        };
+        let scheme = if *tls { "https" } else { "http" };
+        let url = format!("{scheme}://{authority}{}", instance.token_path);
+        let url = url.parse().map_err(|_| StartError::TokenUrl(instance.name.clone(), url))?;
+        let config = trust(instance, &[b"http/1.1"])?;
+        Ok(Endpoint::new(url, client_id.clone(), client_secret.clone(), config, timeouts.token.0)?)
+    };
+    instances.iter().map(endpoint).collect()
+}
+
+fn connectors(instances: &[Instance], timeouts: &Timeouts) -> Result<Vec<Connector>, StartError> {
+    let connector = |instance: &Instance| {
+        let Origin::Remote { tls, authority, .. } = &instance.origin else {
+            return Err(StartError::System(io::ErrorKind::NotFound.into()));
+        };
+        let config = if *tls { Some(trust(instance, &[b"h2", b"http/1.1"])?) } else { None };
+        Connector::new(authority.clone(), config, timeouts.connect.0)
+            .map_err(|error| StartError::Host(instance.name.clone(), error))
+    };
+    instances.iter().map(connector).collect()
+}
+
+fn trust(instance: &Instance, alpn: &[&[u8]]) -> Result<Arc<rustls::ClientConfig>, StartError> {
+    let config = match &instance.origin {
+        Origin::Remote { tls: true, .. } => tls::client_config(instance.ca_file.as_deref(), alpn),
+        Origin::Remote { tls: false, .. } | Origin::Sandbox => tls::no_roots(),
+    };
+    config.map_err(|error| StartError::Tls(instance.name.clone(), error))
+}

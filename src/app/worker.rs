@@ -1,0 +1,114 @@
+//! A worker: one core, one runtime, and nothing on the way of a request that another worker touches.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+
+use crate::config::Listener;
+use crate::config::file::Timeouts;
+use crate::guard::Guard;
+use crate::listener::{self, Limits};
+use crate::metrics::Metrics;
+use crate::policy::InstanceId;
+use crate::policy::catalog::Catalog;
+use crate::proxy::{Intake, Proxy};
+use crate::shutdown::Shutdown;
+use crate::token::{Source, Tokens};
+use crate::upstream::Upstream;
+use crate::upstream::connect::Connector;
+
+/// How often idle upstream connections are looked through.
+const SWEEP: Duration = Duration::from_secs(15);
+
+/// A bound listener, and what a worker needs to serve it.
+#[derive(Clone)]
+pub(super) struct Post {
+    pub(super) listener: Arc<Listener>,
+    pub(super) port: u16,
+    pub(super) limits: Limits,
+}
+
+/// What all workers share; each makes its own connections and counters from it.
+pub(super) struct Plan {
+    pub(super) connectors: Vec<Connector>,
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) metrics: Metrics,
+    pub(super) timeouts: Timeouts,
+    pub(super) body_limit: u64,
+    /// Makes request ids of this run differ from those of another.
+    pub(super) run: u32,
+}
+
+/// The sockets of one worker.
+pub(super) type Sockets = Vec<(std::net::TcpListener, Post)>;
+
+/// Starts a worker for each set of sockets.
+pub(super) fn start(
+    sockets: Vec<Sockets>,
+    plan: &Arc<Plan>,
+    shutdown: &Shutdown,
+) -> io::Result<Vec<thread::JoinHandle<io::Result<()>>>> {
+    (0..)
+        .zip(sockets)
+        .map(|(number, sockets)| {
+            let (plan, shutdown) = (Arc::clone(plan), shutdown.clone());
+            let work = move || work(number, sockets, &plan, &shutdown);
+            thread::Builder::new().name(format!("worker-{number}")).spawn(work)
+        })
+        .collect()
+}
+
+fn work(number: u32, sockets: Sockets, plan: &Arc<Plan>, shutdown: &Shutdown) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async {
+        let upstreams: Vec<Rc<Upstream>> = plan
+            .connectors
+            .iter()
+            .map(|connector| Upstream::new(connector.clone(), plan.timeouts.upstream.0).map(Rc::new))
+            .collect::<Result<_, _>>()
+            .map_err(io::Error::other)?;
+        tokio::task::spawn_local(sweep(upstreams.clone()));
+        let mut serving = Vec::new();
+        for (socket, post) in sockets {
+            let proxy = Rc::new(proxy(number, &post, plan, &upstreams)?);
+            let shutdown = shutdown.clone();
+            serving.push(tokio::task::spawn_local(async move {
+                let handle = move |peer, request| {
+                    let proxy = Rc::clone(&proxy);
+                    async move { proxy.serve(peer, request).await }
+                };
+                listener::serve(socket, &post.limits, shutdown, handle).await
+            }));
+        }
+        for listener in serving {
+            listener.await??;
+        }
+        Ok(())
+    })
+}
+
+async fn sweep(upstreams: Vec<Rc<Upstream>>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        upstreams.iter().for_each(|upstream| upstream.sweep());
+    }
+}
+
+fn proxy(number: u32, post: &Post, plan: &Plan, upstreams: &[Rc<Upstream>]) -> io::Result<Proxy> {
+    let policy = Arc::clone(&post.listener.policy);
+    let InstanceId(instance) = policy.instance();
+    let upstream = upstreams.get(usize::from(instance)).ok_or(io::ErrorKind::NotFound)?;
+    let meter = plan.metrics.meter(&post.listener.name, operation_names(policy.catalog()));
+    let intake = Intake { wait: plan.timeouts.client.0, limit: plan.body_limit };
+    let guard = Guard::new(&post.listener.names, post.port);
+    let source = Source::new(Arc::clone(&plan.tokens));
+    Ok(Proxy::new(guard, policy, source, Rc::clone(upstream), meter, intake, plan.run | (number & 0xff)))
+}
+
+fn operation_names(catalog: &Catalog) -> Vec<String> {
+    catalog.iter().filter_map(|(id, _)| catalog.name(id)).map(|name| name.to_string()).collect()
+}

@@ -1,0 +1,167 @@
+//! One record for each request, written when its answer has ended, also when the caller left before.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+
+use crate::metrics::Meter;
+
+/// Whose fault a refusal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The request is wrong, or not allowed.
+    Caller,
+    /// This proxy's configuration or state.
+    Proxy,
+    /// The instance or its token endpoint.
+    Upstream,
+}
+
+impl Blame {
+    /// The name in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Proxy => "proxy",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// A request's id in the log: the worker's part, and a count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestId(pub u32, pub u32);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}{:08x}", self.0, self.1)
+    }
+}
+
+/// What is taken down of a request. Dropping it writes it.
+#[derive(Debug)]
+pub struct Record {
+    meter: Rc<Meter>,
+    id: RequestId,
+    peer: SocketAddr,
+    method: Method,
+    begun: Instant,
+    operation: Option<usize>,
+    status: Option<StatusCode>,
+    refusal: Option<(&'static str, Blame)>,
+    replayed: bool,
+    octets: u64,
+    complete: bool,
+}
+
+impl Record {
+    /// Begins the record of a request.
+    pub fn begin(meter: &Rc<Meter>, id: RequestId, peer: SocketAddr, method: Method) -> Self {
+        meter.begin();
+        Self {
+            meter: Rc::clone(meter),
+            id,
+            peer,
+            method,
+            begun: Instant::now(),
+            operation: None,
+            status: None,
+            refusal: None,
+            replayed: false,
+            octets: 0,
+            complete: false,
+        }
+    }
+
+    /// The request's id.
+    pub fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// It is a request for this operation of the catalogue.
+    pub fn is_for(&mut self, operation: Option<usize>) {
+        self.operation = operation;
+    }
+
+    /// The token was renewed and the request sent again.
+    pub fn replayed(&mut self) {
+        self.replayed = true;
+    }
+
+    /// The answer begins.
+    pub fn answered(&mut self, status: StatusCode, refusal: Option<(&'static str, Blame)>) {
+        self.status = Some(status);
+        self.refusal = refusal;
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let elapsed = self.begun.elapsed();
+        self.meter.end(self.operation, self.status, self.refusal, elapsed);
+        tracing::info!(
+            target: "access",
+            id = %self.id,
+            listener = self.meter.listener(),
+            peer = %self.peer,
+            method = %self.method,
+            operation = self.meter.operation(self.operation),
+            status = self.status.map(|status| status.as_u16()),
+            refusal = self.refusal.map(|(code, _)| code),
+            blame = self.refusal.map(|(_, blame)| blame.as_str()),
+            replayed = self.replayed.then_some(true),
+            octets = self.octets,
+            complete = self.complete,
+            ms = elapsed.as_secs_f64() * 1e3,
+            "request"
+        );
+    }
+}
+
+/// A body that keeps its request's record to its end.
+#[derive(Debug)]
+pub struct Recorded<B> {
+    body: B,
+    record: Record,
+}
+
+impl<B: Body> Recorded<B> {
+    /// Ties them together.
+    pub fn new(body: B, mut record: Record) -> Self {
+        record.complete = body.is_end_stream();
+        Self { body, record }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Recorded<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &polled {
+            Some(Ok(frame)) => {
+                self.record.octets += frame.data_ref().map_or(0, Bytes::len) as u64;
+                self.record.complete = self.body.is_end_stream();
+            }
+            Some(Err(_)) => {}
+            None => self.record.complete = true,
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

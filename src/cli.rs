@@ -1,0 +1,239 @@
+//! The command line: arguments in, an exit code out.
+
+mod explain;
+mod routes;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use tokio::runtime::{Builder, LocalOptions};
+
+use crate::app::{App, StartError};
+use crate::config::file::LogFormat;
+use crate::config::{Config, Origin, Settings};
+use crate::policy::catalog::Risk;
+use crate::policy::{Policy, Verdict};
+use crate::shutdown::Signals;
+use crate::telemetry;
+
+/// Wrong arguments (sysexits EX_USAGE).
+const USAGE: u8 = 64;
+/// A resource of the system is missing: an address cannot be bound (EX_OSERR).
+const OS: u8 = 71;
+/// A mistake in the configuration (EX_CONFIG).
+const CONFIG: u8 = 78;
+/// Anything unexpected (EX_SOFTWARE).
+const SOFTWARE: u8 = 70;
+
+/// Authenticating reverse proxy for the NinjaOne public API.
+///
+/// Plain local HTTP goes in; allowed operations go out to NinjaOne over TLS with an OAuth2 token that no caller sees.
+/// Without a command it runs; without a configuration it serves the embedded sandbox on 127.0.0.1:8080.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ninjaone-proxy",
+    version,
+    after_help = "Exit codes: 0 drained, 64 usage, 70 unexpected failure, 71 cannot bind, 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
+)]
+struct Arguments {
+    /// Configuration file [default: config.toml in the working directory, else built-in defaults]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy until SIGTERM or SIGINT, then drain
+    Run,
+    /// Check the configuration and its credentials; print what is in force, and warnings
+    Check,
+    /// Say what would happen to a request, why, and what would change it
+    Explain {
+        /// Request method, such as GET
+        method: String,
+        /// Request path with query, such as /v2/device/7/disks
+        path: String,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// List the operations that a listener allows
+    Routes {
+        /// Also those that it does not allow, with the reason
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// Only this listener [default: every listener]
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command that the process's arguments name.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            // A closed standard error leaves nobody to tell.
+            let _ = error.print();
+            return code.into();
+        }
+    };
+    match run_command(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("ninjaone-proxy: {:#}", failure.error);
+            failure.code.into()
+        }
+    }
+}
+
+/// A failure and the exit code that says its kind.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    error: anyhow::Error,
+}
+
+fn failure(code: u8) -> impl Fn(anyhow::Error) -> Failure {
+    move |error| Failure { code, error }
+}
+
+fn run_command(arguments: &Arguments) -> Result<(), Failure> {
+    let config = Config::load(arguments.config.as_deref()).map_err(|error| failure(CONFIG)(error.into()))?;
+    match &arguments.command {
+        None | Some(Command::Run) => run(&config),
+        Some(Command::Check) => check(&config),
+        Some(Command::Explain { method, path, which }) => {
+            let policies = policies(&config, which)?;
+            print(&explain::explain(&policies, method, path, which.json).map_err(failure(USAGE))?)
+        }
+        Some(Command::Routes { all, which }) => print(&routes::routes(&policies(&config, which)?, *all, which.json)),
+    }
+}
+
+/// Writes to standard output; a reader who has seen enough is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    use std::io::{ErrorKind, Write};
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(failure(SOFTWARE)(error.into())),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+type Policies = Vec<(String, std::sync::Arc<Policy>)>;
+
+fn policies(config: &Config, which: &Which) -> Result<Policies, Failure> {
+    let mut policies = config.policies().map_err(|error| failure(CONFIG)(error.into()))?;
+    if let Some(wanted) = &which.listener {
+        let names: Vec<_> = policies.iter().map(|(name, _)| name.clone()).collect();
+        policies.retain(|(name, _)| name == wanted);
+        if policies.is_empty() {
+            let error = anyhow::anyhow!("there is no listener {wanted:?}: valid listeners are {}", names.join(", "));
+            return Err(failure(USAGE)(error));
+        }
+    }
+    Ok(policies)
+}
+
+fn run(config: &Config) -> Result<(), Failure> {
+    let settings = config.settings().map_err(|error| failure(CONFIG)(error.into()))?;
+    let log = &config.file.log;
+    let _log = telemetry::start(log.level.get_ref(), log.format == LogFormat::Json)
+        .map_err(|error| failure(CONFIG)(anyhow::Error::from(error).context("log.level")))?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .map_err(|error| failure(OS)(error.into()))?;
+    runtime.block_on(serve(config, settings))
+}
+
+async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
+    let mut signals = Signals::catch().map_err(|error| failure(OS)(error.into()))?;
+    let summary: Vec<String> = settings.listeners.iter().map(|listener| listener.policy.scopes().to_string()).collect();
+    let app = App::start(settings, &config.file).await.map_err(|error| {
+        let code = match error {
+            StartError::Bind { .. } | StartError::System(_) => OS,
+            StartError::Tls(..) | StartError::Host(..) | StartError::TokenUrl(..) => CONFIG,
+            StartError::Sandbox(_) | StartError::Client(_) | StartError::Metrics(_) => SOFTWARE,
+        };
+        failure(code)(error.into())
+    })?;
+    for ((name, address), scopes) in app.addresses.iter().zip(&summary) {
+        tracing::info!(listener = %name, address = %format_args!("http://{address}"), scopes, "listening");
+    }
+    if let Some(address) = app.admin {
+        tracing::info!(address = %format_args!("http://{address}"), "admin listening");
+    }
+    tracing::info!(configuration = %config.source(), version = env!("CARGO_PKG_VERSION"), "started");
+    let name = signals.next().await;
+    tracing::info!(signal = name, "draining; a second signal ends at once");
+    tokio::select! {
+        finished = app.finish() => finished.context("drain").map_err(failure(SOFTWARE))?,
+        name = signals.next() => tracing::warn!(signal = name, "ended without draining"),
+    }
+    tracing::info!("ended");
+    Ok(())
+}
+
+fn check(config: &Config) -> Result<(), Failure> {
+    let settings = config.settings().map_err(|error| failure(CONFIG)(error.into()))?;
+    let effective = toml::to_string(&config.file).map_err(|error| failure(SOFTWARE)(error.into()))?;
+    let mut text = format!("# effective configuration, from {}\n{effective}\n", config.source());
+    for instance in &settings.instances {
+        text += &match &instance.origin {
+            Origin::Sandbox => format!("# instances.{}: the embedded sandbox; all data is invented\n", instance.name),
+            Origin::Remote { authority, client_id, .. } => {
+                format!("# instances.{}: {authority} as client {client_id:?}, secret: present\n", instance.name)
+            }
+        };
+    }
+    for listener in &settings.listeners {
+        text += &warnings(&listener.name, &listener.policy);
+    }
+    print(&text)
+}
+
+/// How much a listener opens, and what of it an administrator should know.
+fn warnings(listener: &str, policy: &Policy) -> String {
+    let open: Vec<_> = policy
+        .catalog()
+        .iter()
+        .filter(|(id, _)| policy.verdict(*id).is_none_or(Verdict::is_open))
+        .map(|(_, operation)| operation)
+        .collect();
+    let count = |risk| open.iter().filter(|operation| operation.risk == risk).count();
+    let mut text = format!(
+        "# listeners.{listener}: {} operations are open ({} critical, {} high, {} medium, {} low risk)\n",
+        open.len(),
+        count(Risk::Critical),
+        count(Risk::High),
+        count(Risk::Medium),
+        count(Risk::Low)
+    );
+    for operation in open.iter().filter(|operation| operation.risk == Risk::Critical) {
+        text += &format!(
+            "warning: listeners.{listener} opens {} {} ({}, critical)\n",
+            operation.method, operation.template, operation.group
+        );
+    }
+    for operation in open.iter().filter(|operation| operation.user_context) {
+        text += &format!(
+            "warning: listeners.{listener} opens {} {}, which NinjaOne refuses with user_context_required: client credentials have no user\n",
+            operation.method, operation.template
+        );
+    }
+    text
+}

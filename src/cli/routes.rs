@@ -1,0 +1,69 @@
+//! `routes`: the table of operations and what each listener makes of them.
+
+use std::fmt::Write;
+
+use serde_json::json;
+
+use super::Policies;
+use crate::policy::catalog::{Operation, OperationId};
+use crate::policy::{Policy, Verdict};
+
+/// A table for people, or JSON; with the closed operations too if `all`.
+pub(super) fn routes(policies: &Policies, all: bool, json: bool) -> String {
+    let rows = policies.iter().flat_map(|(listener, policy)| {
+        let open = |(id, _): &(OperationId, &Operation)| policy.verdict(*id).is_none_or(Verdict::is_open);
+        policy
+            .catalog()
+            .iter()
+            .filter(move |row| all || open(row))
+            .map(move |(id, operation)| (listener, operation, decision(policy, id, operation)))
+    });
+    if json {
+        let rows: Vec<_> = rows
+            .map(|(listener, operation, (open, why))| {
+                json!({
+                    "listener": listener, "method": operation.method.as_str(), "path": operation.template,
+                    "scope": operation.scope.as_str(), "group": operation.group, "risk": operation.risk.as_str(),
+                    "idempotent": operation.idempotent, "userContext": operation.user_context, "open": open, "why": why,
+                })
+            })
+            .collect();
+        return format!("{}\n", serde_json::Value::from(rows));
+    }
+    let mut table = String::new();
+    for (listener, operation, (_, why)) in rows {
+        let Operation { method, template, scope, group, risk, .. } = operation;
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            table,
+            "{listener:<8} {method:<6} {template:<74} {scope:<10} {group:<24} {risk:<8} {why}",
+            method = method.as_str()
+        );
+    }
+    for (listener, policy) in policies {
+        for rule in policy.allow().iter().filter(|rule| policy.is_uncatalogued(rule)) {
+            let _ = writeln!(table, "{listener:<8} allow  {rule} (not in the catalogue)");
+        }
+    }
+    table
+}
+
+fn decision(policy: &Policy, id: OperationId, operation: &Operation) -> (Option<bool>, String) {
+    let rule = |rules: &[crate::policy::rule::Rule], index: usize| {
+        rules.get(index).map(ToString::to_string).unwrap_or_default()
+    };
+    let Some(verdict) = policy.verdict(id) else {
+        return (None, "depends on values in the path (allow or deny)".to_owned());
+    };
+    let why = match verdict {
+        Verdict::InScope if operation.user_context => {
+            "open (but NinjaOne wants a user: user_context_required)".to_owned()
+        }
+        Verdict::InScope => "open".to_owned(),
+        Verdict::Allowed(index) => format!("open by allow {:?}", rule(policy.allow(), index)),
+        Verdict::AboveCeiling => format!("closed: needs scope {}", operation.scope),
+        Verdict::OutsideGroups => format!("closed: group {} is not listed", operation.group),
+        Verdict::Denied(index) => format!("closed by deny {:?}", rule(policy.deny(), index)),
+    };
+    (Some(verdict.is_open()), why)
+}

@@ -1,0 +1,285 @@
+//! The configuration: a file as written becomes the settings of the stages, or one clear mistake.
+
+pub mod file;
+pub mod mistake;
+pub mod value;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use http::uri::Authority;
+use toml::Spanned;
+
+use crate::policy::catalog::{Catalog, ScopeSet};
+use crate::policy::{InstanceId, Policy, PolicyError};
+use crate::secret::Secret;
+use file::{File, InstanceFile, ListenerFile};
+use mistake::Mistake;
+use value::{ClientId, ClientSecret, Host, Reference};
+
+/// The name that stands for the built-in defaults in messages.
+const BUILT_IN: &str = "built-in defaults";
+
+/// A configuration file that was read, and where it came from.
+#[derive(Debug)]
+pub struct Config {
+    path: PathBuf,
+    text: String,
+    /// Its content, with defaults where it says nothing.
+    pub file: File,
+}
+
+/// What the stages are made of.
+#[derive(Debug)]
+pub struct Settings {
+    /// By [`InstanceId`].
+    pub instances: Vec<Instance>,
+    /// In the order of their names.
+    pub listeners: Vec<Listener>,
+}
+
+/// A NinjaOne tenant.
+#[derive(Debug)]
+pub struct Instance {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where it is, and whom we are there.
+    pub origin: Origin,
+    /// The path of its token endpoint.
+    pub token_path: String,
+    /// Trust anchors beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Where an instance is.
+#[derive(Debug)]
+pub enum Origin {
+    /// Embedded; needs no credentials.
+    Sandbox,
+    /// A server.
+    Remote {
+        /// `https`, or `http` on loopback.
+        tls: bool,
+        /// Its host and port.
+        authority: Authority,
+        /// The API client app's id.
+        client_id: String,
+        /// The API client app's secret.
+        client_secret: Secret,
+    },
+}
+
+/// A local port.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where it listens.
+    pub address: std::net::SocketAddr,
+    /// Further names that callers may use.
+    pub names: Vec<String>,
+    /// What may be done through it.
+    pub policy: Arc<Policy>,
+}
+
+impl Config {
+    /// Reads the file at `path`; without one `config.toml` in the working directory, and without that the built-in
+    /// defaults.
+    pub fn load(path: Option<&Path>) -> Result<Self, Mistake> {
+        let asked = path.unwrap_or(Path::new("config.toml"));
+        match std::fs::read_to_string(asked) {
+            Ok(text) => Self::parse(asked, text),
+            Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Self { path: BUILT_IN.into(), text: String::new(), file: File::default() })
+            }
+            Err(error) => Err(Mistake::of_file(asked, format!("the configuration cannot be read: {error}"))),
+        }
+    }
+
+    /// Reads a configuration's text; `path` is for messages and for relative paths in it.
+    pub fn parse(path: &Path, text: String) -> Result<Self, Mistake> {
+        match toml::from_str(&text) {
+            Ok(file) => Ok(Self { path: path.to_owned(), text, file }),
+            Err(error) => Err(Mistake::at(path, &text, error.span().unwrap_or(0..0), with_hint(error.message()))),
+        }
+    }
+
+    /// Where it came from, for people.
+    pub fn source(&self) -> impl std::fmt::Display + '_ {
+        self.path.display()
+    }
+
+    /// Checks what the keys say together, reads the credentials, and compiles the policies.
+    pub fn settings(&self) -> Result<Settings, Mistake> {
+        let catalog = Catalog::built_in().map_err(|error| Mistake::of_file(&self.path, error.to_string()))?;
+        let catalog = Arc::new(catalog);
+        if self.file.listeners.is_empty() || self.file.instances.is_empty() {
+            let message = "there is no listener or no instance: write [instances.main] and [listeners.local]";
+            return Err(Mistake::of_file(&self.path, message));
+        }
+        let instances =
+            self.file.instances.iter().map(|(name, file)| self.instance(name, file)).collect::<Result<_, _>>()?;
+        let listeners = self
+            .file
+            .listeners
+            .iter()
+            .map(|(name, file)| self.listener(name, file, &catalog))
+            .collect::<Result<_, _>>()?;
+        Ok(Settings { instances, listeners })
+    }
+
+    /// The policies alone: for questions that need no credentials.
+    pub fn policies(&self) -> Result<Vec<(String, Arc<Policy>)>, Mistake> {
+        let catalog = Catalog::built_in().map_err(|error| Mistake::of_file(&self.path, error.to_string()))?;
+        let catalog = Arc::new(catalog);
+        let policy =
+            |(name, file): (&String, &ListenerFile)| Ok((name.clone(), self.listener(name, file, &catalog)?.policy));
+        self.file.listeners.iter().map(policy).collect()
+    }
+
+    fn instance(&self, name: &str, file: &InstanceFile) -> Result<Instance, Mistake> {
+        let (tls, authority) = match &file.host {
+            Host::Sandbox => return Ok(self.instance_at(name, file, Origin::Sandbox)),
+            Host::Https(authority) => (true, authority.clone()),
+            Host::Http(authority) => (false, authority.clone()),
+        };
+        if !file.token_path.get_ref().starts_with('/') {
+            return Err(self.mistake(&file.token_path, "the path must begin with /, such as \"/ws/oauth/token\""));
+        }
+        let client_id = match file.client_id.get_ref() {
+            ClientId::Plain(id) => id.clone(),
+            ClientId::Reference(reference) => self.resolve(name, "client-id", &file.client_id, reference)?,
+        };
+        let ClientSecret(reference) = file.client_secret.get_ref();
+        let client_secret = Secret::new(self.resolve(name, "client-secret", &file.client_secret, reference)?);
+        Ok(self.instance_at(name, file, Origin::Remote { tls, authority, client_id, client_secret }))
+    }
+
+    fn instance_at(&self, name: &str, file: &InstanceFile, origin: Origin) -> Instance {
+        let ca_file = file.ca_file.as_ref().map(|path| self.beside(path.get_ref()));
+        Instance { name: name.to_owned(), origin, token_path: file.token_path.get_ref().clone(), ca_file }
+    }
+
+    fn listener(&self, name: &str, file: &ListenerFile, catalog: &Arc<Catalog>) -> Result<Listener, Mistake> {
+        let instance = self.instance_of(name, file)?;
+        let scopes: ScopeSet = file.scopes.get_ref().iter().map(|scope| scope.0).collect();
+        if scopes.iter().next().is_none() {
+            return Err(
+                self.mistake(&file.scopes, "a listener needs at least one scope: NinjaOne gives no token without")
+            );
+        }
+        let groups = file.groups.iter().map(|group| group.get_ref().clone()).collect();
+        let rules = |rules: &[Spanned<value::RuleText>]| rules.iter().map(|rule| rule.get_ref().0.clone()).collect();
+        let policy = Policy::new(Arc::clone(catalog), instance, scopes, groups, rules(&file.allow), rules(&file.deny))
+            .map_err(|error| self.policy_mistake(file, catalog, &error))?;
+        let (name, address, names) = (name.to_owned(), file.address.0, file.names.clone());
+        Ok(Listener { name, address, names, policy: Arc::new(policy) })
+    }
+
+    fn instance_of(&self, listener: &str, file: &ListenerFile) -> Result<InstanceId, Mistake> {
+        let mut names = self.file.instances.keys();
+        let known = || self.file.instances.keys().map(String::as_str);
+        let position = match &file.instance {
+            Some(wanted) => {
+                let unknown = || {
+                    let (wanted, list) = (wanted.get_ref(), known().collect::<Vec<_>>().join(", "));
+                    format!("unknown instance {wanted:?}: valid instances are {list}{}", nearest(wanted, known()))
+                };
+                let position = names.position(|name| name == wanted.get_ref());
+                position.ok_or_else(|| self.mistake(wanted, unknown()))?
+            }
+            None if self.file.instances.len() == 1 => 0,
+            None => {
+                let list = known().collect::<Vec<_>>().join(", ");
+                let message = format!(
+                    "listeners.{listener}.instance is missing: there are several instances ({list}); say which one"
+                );
+                return Err(Mistake::of_file(&self.path, message));
+            }
+        };
+        let too_many = |_| Mistake::of_file(&self.path, "there are more than 65535 instances");
+        u16::try_from(position).map(InstanceId).map_err(too_many)
+    }
+
+    fn policy_mistake(&self, file: &ListenerFile, catalog: &Catalog, error: &PolicyError) -> Mistake {
+        match error {
+            PolicyError::UnknownGroup { name, .. } => {
+                let message = format!("{error}{}", nearest(name, catalog.groups()));
+                let place = file.groups.iter().find(|group| group.get_ref() == name);
+                place.map_or_else(|| Mistake::of_file(&self.path, &message), |place| self.mistake(place, &message))
+            }
+            PolicyError::AboveCeiling { rule, .. } => {
+                let place = file.allow.iter().find(|allow| allow.get_ref().0.to_string() == *rule);
+                let message = error.to_string();
+                place.map_or_else(|| Mistake::of_file(&self.path, &message), |place| self.mistake(place, &message))
+            }
+        }
+    }
+
+    fn resolve<T>(
+        &self,
+        instance: &str,
+        key: &str,
+        place: &Spanned<T>,
+        reference: &Reference,
+    ) -> Result<String, Mistake> {
+        let mistake = |message: String| match place.span() {
+            span if span.is_empty() => Mistake::of_file(&self.path, format!("instances.{instance}.{key}: {message}")),
+            _ => self.mistake(place, message),
+        };
+        let text = match reference {
+            Reference::Env(name) => std::env::var(name).map_err(|_| {
+                mistake(format!(
+                    "the environment variable {name} is not set: set it, or give {key} as {{ file = \"PATH\" }}"
+                ))
+            })?,
+            Reference::File(path) => {
+                let path = self.beside(path);
+                let unreadable = |error| mistake(format!("the file {} cannot be read: {error}", path.display()));
+                std::fs::read_to_string(&path).map_err(unreadable)?.trim_end().to_owned()
+            }
+        };
+        if text.is_empty() {
+            return Err(mistake(format!("{} is empty", describe(reference))));
+        }
+        Ok(text)
+    }
+
+    fn mistake<T>(&self, place: &Spanned<T>, message: impl Into<String>) -> Mistake {
+        Mistake::at(&self.path, &self.text, place.span(), message)
+    }
+
+    /// A path in the file is meant relative to the file.
+    fn beside(&self, path: &Path) -> PathBuf {
+        self.path.parent().map_or_else(|| path.to_owned(), |folder| folder.join(path))
+    }
+}
+
+fn describe(reference: &Reference) -> String {
+    match reference {
+        Reference::Env(name) => format!("the environment variable {name}"),
+        Reference::File(path) => format!("the file {}", path.display()),
+    }
+}
+
+/// `; did you mean "..."?` for the most similar of `known`, if one is similar at all.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let ranked = known.into_iter().map(|name| (strsim::damerau_levenshtein(word, name), name));
+    match ranked.min() {
+        Some((distance, name)) if distance <= 1 + name.len() / 4 => format!("; did you mean {name:?}?"),
+        _ => String::new(),
+    }
+}
+
+/// serde's message about an unknown key, with the nearest known one.
+fn with_hint(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match quoted.next() {
+        Some(wrong) if message.starts_with("unknown field") || message.starts_with("unknown variant") => {
+            let known: Vec<&str> = quoted.collect();
+            let what = if message.starts_with("unknown field") { "key" } else { "value" };
+            format!("unknown {what} {wrong:?}: valid are {}{}", known.join(", "), nearest(wrong, known.iter().copied()))
+        }
+        _ => message.trim_end().to_owned(),
+    }
+}

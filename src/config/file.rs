@@ -1,0 +1,197 @@
+//! The configuration as written: every key with its default.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::value::{Address, AdminAddress, ClientId, ClientSecret, Host, Period, Reference, RuleText, ScopeName, Size};
+use crate::policy::catalog::Scope;
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct File {
+    /// NinjaOne tenants by name.
+    pub instances: BTreeMap<String, InstanceFile>,
+    /// Local ports by name.
+    pub listeners: BTreeMap<String, ListenerFile>,
+    /// Waiting times.
+    pub timeouts: Timeouts,
+    /// What callers may cost.
+    pub limits: LimitsFile,
+    /// The listener for health and metrics.
+    pub admin: Admin,
+    /// The log on standard error.
+    pub log: Log,
+}
+
+/// A NinjaOne tenant's API host, and the credentials for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct InstanceFile {
+    /// Where it is.
+    pub host: Host,
+    /// The path of its token endpoint.
+    pub token_path: Spanned<String>,
+    /// The id of the API client app.
+    pub client_id: Spanned<ClientId>,
+    /// The secret of the API client app.
+    pub client_secret: Spanned<ClientSecret>,
+    /// PEM file of trust anchors beside the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<Spanned<PathBuf>>,
+}
+
+/// A local port, and what may be done through it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct ListenerFile {
+    /// Where it listens.
+    pub address: Address,
+    /// The instance's name; optional while there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Spanned<String>>,
+    /// The names beside localhost, 127.0.0.1 and [::1] that callers may use.
+    pub names: Vec<String>,
+    /// The ceiling.
+    pub scopes: Spanned<Vec<ScopeName>>,
+    /// The groups that are open; empty: every group of the scopes.
+    pub groups: Vec<Spanned<String>>,
+    /// Single operations on top.
+    pub allow: Vec<Spanned<RuleText>>,
+    /// What is closed in any case.
+    pub deny: Vec<Spanned<RuleText>>,
+}
+
+/// Waiting times.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Timeouts {
+    /// Reading a request's head, and each wait for more of its body.
+    pub client: Period,
+    /// To the instance, TLS handshake included.
+    pub connect: Period,
+    /// Until the head of the answer, and each wait for more of its body.
+    pub upstream: Period,
+    /// One token request.
+    pub token: Period,
+    /// In-flight requests after SIGTERM.
+    pub drain: Period,
+}
+
+/// What callers may cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct LimitsFile {
+    /// The head of a request.
+    pub head: Size,
+    /// The header fields of a request.
+    pub headers: u16,
+    /// The body of a request.
+    pub body: Size,
+    /// Connections to a listener at a time.
+    pub connections: u32,
+}
+
+/// The listener for health and metrics.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Admin {
+    /// Where it listens.
+    pub address: AdminAddress,
+}
+
+/// The log on standard error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`, or such a level for single modules: `info,hyper=debug`.
+    pub level: Spanned<String>,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn unplaced<T>(value: T) -> Spanned<T> {
+    Spanned::new(0..0, value)
+}
+
+fn seconds(seconds: u64) -> Period {
+    Period(Duration::from_secs(seconds))
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            instances: BTreeMap::from([("main".to_owned(), InstanceFile::default())]),
+            listeners: BTreeMap::from([("local".to_owned(), ListenerFile::default())]),
+            timeouts: Timeouts::default(),
+            limits: LimitsFile::default(),
+            admin: Admin::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for InstanceFile {
+    fn default() -> Self {
+        let variable = |name: &str| Reference::Env(name.to_owned());
+        Self {
+            host: Host::Sandbox,
+            token_path: unplaced("/ws/oauth/token".to_owned()),
+            client_id: unplaced(ClientId::Reference(variable("NINJAONE_CLIENT_ID"))),
+            client_secret: unplaced(ClientSecret(variable("NINJAONE_CLIENT_SECRET"))),
+            ca_file: None,
+        }
+    }
+}
+
+impl Default for ListenerFile {
+    fn default() -> Self {
+        Self {
+            address: Address(([127, 0, 0, 1], 8080).into()),
+            instance: None,
+            names: Vec::new(),
+            scopes: unplaced(vec![ScopeName(Scope::Monitoring)]),
+            groups: Vec::new(),
+            allow: Vec::new(),
+            deny: Vec::new(),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { client: seconds(30), connect: seconds(5), upstream: seconds(60), token: seconds(10), drain: seconds(25) }
+    }
+}
+
+impl Default for LimitsFile {
+    fn default() -> Self {
+        Self { head: Size(64 << 10), headers: 100, body: Size(u64::MAX), connections: 10_000 }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { address: AdminAddress(Some(([127, 0, 0, 1], 9180).into())) }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: unplaced("info".to_owned()), format: LogFormat::Text }
+    }
+}

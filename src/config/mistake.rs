@@ -1,0 +1,94 @@
+//! A configuration mistake: where it is, what it is, and what to write instead.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// One mistake, in one place.
+#[derive(Debug)]
+pub struct Mistake {
+    file: PathBuf,
+    place: Option<Place>,
+    message: String,
+}
+
+#[derive(Debug)]
+struct Place {
+    line: usize,
+    column: usize,
+    key: String,
+}
+
+impl Mistake {
+    /// A mistake at these octets of `text`.
+    pub(super) fn at(file: &Path, text: &str, span: Range<usize>, message: impl Into<String>) -> Self {
+        Self { file: file.to_owned(), place: place(text, span.start), message: message.into() }
+    }
+
+    /// A mistake that has no place: the file is missing, or a key is.
+    pub(super) fn of_file(file: &Path, message: impl Into<String>) -> Self {
+        Self { file: file.to_owned(), place: None, message: message.into() }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(Place { line, column, key }) = &self.place {
+            write!(f, ":{line}:{column}: {key}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl std::error::Error for Mistake {}
+
+/// Line and column (in characters, from 1) and the key with its table. Never the value: it may be a secret.
+fn place(text: &str, offset: usize) -> Option<Place> {
+    let before = text.get(..offset).filter(|before| !(before.is_empty() && offset == 0 && text.is_empty()))?;
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = before.matches('\n').count() + 1;
+    let column = before.get(line_start..)?.chars().count() + 1;
+    Some(Place { line, column, key: key(text, line_start) })
+}
+
+/// The dotted key that stands on the line, or on the nearest one above for a value over many lines.
+fn key(text: &str, line_start: usize) -> String {
+    let through = text.get(line_start..).and_then(|rest| rest.find('\n')).map_or(text.len(), |end| line_start + end);
+    let lines: Vec<&str> = text.get(..through).unwrap_or_default().lines().map(str::trim).collect();
+    let is_table = |line: &&&str| line.starts_with('[') && line.ends_with(']') && !line.contains(['"', ',']);
+    let own = lines.iter().rev().find_map(|line| Some(line.split_once('=')?.0.trim()).filter(|key| is_key(key)));
+    let table = lines.iter().rev().find(is_table).map(|line| line.trim_matches(['[', ']']));
+    let last_is_table = lines.last().is_some_and(|line| is_table(&line));
+    match (table, own) {
+        (Some(table), _) if last_is_table => table.to_owned(),
+        (Some(table), Some(own)) => format!("{table}.{own}"),
+        (Some(name), None) | (None, Some(name)) => name.to_owned(),
+        (None, None) => "file".to_owned(),
+    }
+}
+
+fn is_key(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistake_names_file_line_column_and_key_but_no_value() {
+        let text = "[instances.main]\nhost = \"eu\"\nclient-secret = \"hunter2\"\n";
+        let offset = text.find("\"hunter2").expect("there");
+        let mistake = Mistake::at(Path::new("c.toml"), text, offset..offset + 9, "refused");
+        assert_eq!(mistake.to_string(), "c.toml:3:17: instances.main.client-secret: refused");
+    }
+
+    #[test]
+    fn mistake_in_a_list_over_many_lines_names_the_list() {
+        let text = "[listeners.local]\nallow = [\n  \"GET /v2/a\",\n  \"GOT /v2/b\",\n]\n";
+        let offset = text.find("\"GOT").expect("there");
+        let mistake = Mistake::at(Path::new("c.toml"), text, offset..offset + 1, "refused");
+        assert_eq!(mistake.to_string(), "c.toml:4:3: listeners.local.allow: refused");
+    }
+}

@@ -1,0 +1,396 @@
+//! Values as they are written in the file; what is not valid says what would be.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::uri::Authority;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::policy::catalog::Scope;
+use crate::policy::rule::Rule;
+
+/// A length of time, such as `"500ms"`, `"30s"`, `"2m"`, `"1h"`; from 1 ms to 24 h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Period(pub Duration);
+
+/// A number of octets, such as `"64KiB"`, `"10MiB"`, `"1GiB"`, or `"unlimited"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+/// Where an instance is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    /// The embedded one.
+    Sandbox,
+    /// By TLS.
+    Https(Authority),
+    /// In clear text, on loopback only.
+    Http(Authority),
+}
+
+/// A loopback socket address, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address(pub SocketAddr);
+
+/// The admin listener's address; `"none"` for no such listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdminAddress(pub Option<SocketAddr>);
+
+/// A scope's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScopeName(pub Scope);
+
+/// A rule of `allow` or `deny`.
+#[derive(Debug, Clone)]
+pub struct RuleText(pub Rule);
+
+/// Where a credential is read from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reference {
+    /// An environment variable.
+    Env(String),
+    /// A file; white space at its end does not count.
+    File(PathBuf),
+}
+
+/// The client id: no secret, so it may stand in the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum ClientId {
+    /// As it is.
+    Plain(String),
+    /// By reference.
+    Reference(Reference),
+}
+
+/// The client secret: never in the file itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct ClientSecret(pub Reference);
+
+fn parse_period(text: &str) -> Option<Duration> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(unit_at);
+    let number: u64 = number.parse().ok()?;
+    let period = match unit {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.checked_mul(60)?),
+        "h" => Duration::from_secs(number.checked_mul(3600)?),
+        _ => return None,
+    };
+    (Duration::from_millis(1)..=Duration::from_secs(24 * 3600)).contains(&period).then_some(period)
+}
+
+fn parse_size(text: &str) -> Option<u64> {
+    if text == "unlimited" {
+        return Some(u64::MAX);
+    }
+    let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(unit_at);
+    let factor: u64 = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor).filter(|size| *size > 0)
+}
+
+fn parse_host(text: &str) -> Result<Host, String> {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("https", text));
+    let named = match rest {
+        "sandbox" if scheme == "https" => return Ok(Host::Sandbox),
+        "us" => "app.ninjarmm.com",
+        "us2" => "us2.ninjarmm.com",
+        "eu" => "eu.ninjarmm.com",
+        "oc" => "oc.ninjarmm.com",
+        "ca" => "ca.ninjarmm.com",
+        "fed" => "fed.ninjarmm.com",
+        other => other,
+    };
+    if let Some((host, path)) = named.split_once('/') {
+        return Err(format!(
+            "a host has no path: leave out \"/{path}\" and write {host:?} (the token endpoint's path is token-path)"
+        ));
+    }
+    let valid = "valid hosts are sandbox, us, us2, eu, oc, ca, fed, HOST, HOST:PORT, https://HOST:PORT";
+    let bad = || format!("{text:?} is no host: {valid}");
+    let authority: Authority = named.to_ascii_lowercase().parse().map_err(|_| bad())?;
+    if authority.host().is_empty()
+        || named.contains('@')
+        || (named.matches(':').count() == 1 && authority.port_u16().is_none())
+    {
+        return Err(bad());
+    }
+    match scheme {
+        "https" => Ok(Host::Https(authority)),
+        "http" if is_loopback(&authority) => Ok(Host::Http(authority)),
+        "http" => Err(format!(
+            "{text:?} would send the client secret in clear text: http:// hosts are accepted on loopback only (127.0.0.1, [::1], localhost); use https://"
+        )),
+        _ => Err(bad()),
+    }
+}
+
+fn is_loopback(authority: &Authority) -> bool {
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| format!("{text:?} is no address: write IP:PORT, such as \"127.0.0.1:8080\" or \"[::1]:8080\""))?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err(format!(
+        "{text:?} is not a loopback address: whoever reaches this port uses the proxy's credentials, and callers cannot be told apart yet. Use 127.0.0.1 or [::1]"
+    ))
+}
+
+/// Reads a string and parses it; the parser's error becomes the message.
+fn parsed<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse(&text).map_err(de::Error::custom)
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bad = |text: &str| {
+            format!(
+                "{text:?} is no length of time: write a number and ms, s, m or h, such as \"30s\" (from 1ms to 24h)"
+            )
+        };
+        parsed(deserializer, |text| parse_period(text).map(Self).ok_or_else(|| bad(text)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bad = |text: &str| {
+            format!("{text:?} is no size: write a number and B, KiB, MiB or GiB, such as \"64KiB\", or \"unlimited\"")
+        };
+        parsed(deserializer, |text| parse_size(text).map(Self).ok_or_else(|| bad(text)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Host {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer, parse_host)
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer, |text| parse_address(text).map(Self))
+    }
+}
+
+impl<'de> Deserialize<'de> for AdminAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(
+            deserializer,
+            |text| if text == "none" { Ok(Self(None)) } else { parse_address(text).map(|a| Self(Some(a))) },
+        )
+    }
+}
+
+impl<'de> Deserialize<'de> for ScopeName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let names = Scope::ALL.map(Scope::as_str);
+        parsed(deserializer, |text| {
+            let hint = || {
+                format!("unknown scope {text:?}: valid scopes are {}{}", names.join(", "), super::nearest(text, names))
+            };
+            Scope::parse(text).map(Self).ok_or_else(hint)
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for RuleText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer, |text| Rule::parse(text).map(Self).map_err(|error| format!("{text:?}: {error}")))
+    }
+}
+
+impl PartialEq for RuleText {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_string() == other.0.to_string()
+    }
+}
+
+/// A string, if one is accepted, or `{ env = "..." }` or `{ file = "..." }`.
+struct ReferenceVisitor;
+
+impl<'de> Visitor<'de> for ReferenceVisitor {
+    type Value = ClientId;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{ env = \"VARIABLE\" } or { file = \"PATH\" }")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<ClientId, E> {
+        Ok(ClientId::Plain(text.to_owned()))
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<ClientId, M::Error> {
+        let mut reference = None;
+        while let Some(key) = map.next_key::<String>()? {
+            let value: String = map.next_value()?;
+            if reference.is_some() {
+                return Err(de::Error::custom("give either env or file, not both"));
+            }
+            reference = Some(match key.as_str() {
+                "env" => Reference::Env(value),
+                "file" => Reference::File(value.into()),
+                other => return Err(de::Error::unknown_field(other, &["env", "file"])),
+            });
+        }
+        reference.map(ClientId::Reference).ok_or_else(|| de::Error::custom("give env or file"))
+    }
+}
+
+impl<'de> Deserialize<'de> for ClientId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ReferenceVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for ClientSecret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.deserialize_any(ReferenceVisitor)? {
+            ClientId::Reference(reference) => Ok(Self(reference)),
+            ClientId::Plain(_) => Err(de::Error::custom(
+                "a secret must not stand in this file: give it as { env = \"VARIABLE\" } or { file = \"PATH\" }, and regenerate one that stood here",
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        if millis.is_multiple_of(1000) { write!(f, "{}s", millis / 1000) } else { write!(f, "{millis}ms") }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            u64::MAX => f.write_str("unlimited"),
+            size if size.is_multiple_of(1 << 30) => write!(f, "{}GiB", size >> 30),
+            size if size.is_multiple_of(1 << 20) => write!(f, "{}MiB", size >> 20),
+            size if size.is_multiple_of(1 << 10) => write!(f, "{}KiB", size >> 10),
+            size => write!(f, "{size}B"),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sandbox => f.write_str("sandbox"),
+            Self::Https(authority) => write!(f, "https://{authority}"),
+            Self::Http(authority) => write!(f, "http://{authority}"),
+        }
+    }
+}
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Host {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl Serialize for AdminAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(address) => serializer.collect_str(&address),
+            None => serializer.serialize_str("none"),
+        }
+    }
+}
+
+impl Serialize for ScopeName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl Serialize for RuleText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn period_and_size_are_a_number_with_a_unit() {
+        assert_eq!(parse_period("30s"), Some(Duration::from_secs(30)));
+        assert_eq!(parse_period("1h"), Some(Duration::from_secs(3600)));
+        for bad in ["", "30", "s", "0s", "-1s", "1.5s", "25h", "30 s", "99999999999999999999h"] {
+            assert_eq!(parse_period(bad), None, "{bad}");
+        }
+        assert_eq!(parse_size("64KiB"), Some(65536));
+        assert_eq!(parse_size("unlimited"), Some(u64::MAX));
+        for bad in ["", "64", "64kb", "0B", "99999999999GiB"] {
+            assert_eq!(parse_size(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn host_is_a_region_or_any_authority_and_clear_text_only_on_loopback() {
+        let https = |name: &'static str| Ok(Host::Https(Authority::from_static(name)));
+        assert_eq!(parse_host("sandbox"), Ok(Host::Sandbox));
+        assert_eq!(parse_host("us"), https("app.ninjarmm.com"));
+        assert_eq!(parse_host("eu"), https("eu.ninjarmm.com"));
+        assert_eq!(parse_host("Acme.RMMservice.eu:8443"), https("acme.rmmservice.eu:8443"));
+        assert_eq!(parse_host("https://127.0.0.1:1"), https("127.0.0.1:1"));
+        for loopback in ["http://127.0.0.1:80", "http://localhost:1", "http://[::1]:1"] {
+            assert!(matches!(parse_host(loopback), Ok(Host::Http(_))), "{loopback}");
+        }
+        for bad in [
+            "",
+            "http://eu.ninjarmm.com",
+            "http://127.0.0.1.evil.example",
+            "ftp://x",
+            "a b",
+            "x:y",
+            "u:p@x",
+            "eu.ninjarmm.com/ws",
+        ] {
+            assert!(parse_host(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! Answers to the caller: NinjaOne's, relayed, or our own refusal; the only table from cause to status.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use serde::Serialize;
+
+use crate::audit::Blame;
+use crate::body::Cut;
+use crate::guard::Intruder;
+use crate::headers;
+use crate::policy::Refusal;
+use crate::policy::catalog::OperationName;
+use crate::policy::path::Malformed;
+use crate::token::NoToken;
+use crate::token::endpoint::TokenError;
+use crate::upstream::connect::ConnectError;
+use crate::upstream::{Answer, AnswerBody, Fault};
+
+/// RFC 9209.
+pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Where a person grants scopes and finds ids.
+const CONSOLE: &str = "Administration > Apps > API > Client App IDs";
+
+/// Why a request got no answer of NinjaOne's.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    /// The guard did not let it in.
+    #[error(transparent)]
+    Guard(#[from] Intruder),
+    /// The policy did not permit it.
+    #[error(transparent)]
+    Policy(#[from] Refusal),
+    /// There is no token.
+    #[error(transparent)]
+    Token(#[from] NoToken),
+    /// NinjaOne could not be asked, or its answer could not be used.
+    #[error(transparent)]
+    Upstream(#[from] Fault),
+}
+
+/// What a refusal may tell about the place where it happened.
+#[derive(Debug)]
+pub struct Scene<'a> {
+    /// The listener's name.
+    pub listener: &'a str,
+    /// The listener's scopes, separated by spaces.
+    pub scopes: &'a str,
+    /// The instance's host.
+    pub instance: &'a str,
+    /// The request's method.
+    pub method: &'a str,
+    /// The request's path, as it came.
+    pub path: &'a str,
+    /// The id of the request in the log.
+    pub request_id: &'a str,
+    /// The operation, once it is known.
+    pub operation: Option<OperationName<'a>>,
+}
+
+/// One row of the table: what the caller is told.
+struct Row {
+    status: StatusCode,
+    /// Stable, for programs.
+    code: &'static str,
+    blame: Blame,
+    /// The error type of RFC 9209 section 2.3.
+    error: &'static str,
+    detail: String,
+}
+
+fn row(status: StatusCode, code: &'static str, blame: Blame, error: &'static str, detail: String) -> Row {
+    Row { status, code, blame, error, detail }
+}
+
+impl Rejection {
+    fn row(&self, scene: &Scene<'_>) -> Row {
+        match self {
+            Self::Guard(intruder) => guard_row(intruder, scene),
+            Self::Policy(refusal) => policy_row(refusal, scene),
+            Self::Token(no_token) => token_row(no_token, scene),
+            Self::Upstream(fault) => upstream_row(fault, scene),
+        }
+    }
+
+    /// The field that this status must or may have beside the problem.
+    fn field(&self) -> Option<(HeaderName, HeaderValue)> {
+        match self {
+            Self::Policy(Refusal::MethodNotAllowed { allowed }) => Some((ALLOW, HeaderValue::try_from(allowed).ok()?)),
+            Self::Token(NoToken::Failed { retry_after, .. }) => {
+                Some((RETRY_AFTER, HeaderValue::from(retry_after.as_secs_f64().ceil().max(1.0) as u64)))
+            }
+            Self::Token(NoToken::Timeout) => Some((RETRY_AFTER, HeaderValue::from(1))),
+            Self::Guard(_) | Self::Policy(_) | Self::Upstream(_) => None,
+        }
+    }
+}
+
+fn guard_row(intruder: &Intruder, scene: &Scene<'_>) -> Row {
+    let bad =
+        |code, detail: &str| row(StatusCode::BAD_REQUEST, code, Blame::Caller, "http_request_error", detail.to_owned());
+    match intruder {
+        Intruder::NoHost => bad("host-missing", "An HTTP/1.1 request must have a Host field (RFC 9112 section 3.2)."),
+        Intruder::ManyHosts => bad("host-repeated", "A request must have one Host field (RFC 9112 section 3.2)."),
+        Intruder::ForeignHost(host) => row(
+            StatusCode::MISDIRECTED_REQUEST,
+            "host-not-ours",
+            Blame::Caller,
+            "http_request_denied",
+            format!(
+                "This proxy answers requests for localhost, 127.0.0.1 and [::1] only, not for {host:?}. If callers shall use that name, add it to names in [listeners.{}].",
+                scene.listener
+            ),
+        ),
+    }
+}
+
+fn policy_row(refusal: &Refusal, scene: &Scene<'_>) -> Row {
+    let listener = scene.listener;
+    let operation = scene.operation.map_or_else(|| format!("{} {}", scene.method, scene.path), |name| name.to_string());
+    let denied = |code, detail| row(StatusCode::FORBIDDEN, code, Blame::Caller, "http_request_denied", detail);
+    match refusal {
+        Refusal::Malformed(malformed) => malformed_row(malformed),
+        Refusal::UnknownOperation => {
+            row(StatusCode::NOT_FOUND, "operation-unknown", Blame::Caller, "http_request_denied", unknown_detail(scene))
+        }
+        Refusal::MethodNotAllowed { allowed } => row(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            Blame::Caller,
+            "http_request_denied",
+            format!("NinjaOne's API has no {} on this path; it has {allowed}.", scene.method),
+        ),
+        Refusal::NeedsScope { scope, .. } => denied(
+            "scope-missing",
+            format!(
+                "{operation} needs the scope {scope}, and the listener {listener} has only: {}. To allow it, add {:?} to scopes in [listeners.{listener}] and grant it to the API client app in NinjaOne ({CONSOLE}).",
+                scene.scopes,
+                scope.as_str()
+            ),
+        ),
+        Refusal::OutsideGroups { group, .. } => denied(
+            "group-not-open",
+            format!(
+                "{operation} is in the group {group}, which the listener {listener} does not open. To allow it, add {group:?} to groups, or {operation:?} to allow, in [listeners.{listener}]."
+            ),
+        ),
+        Refusal::Denied { rule, .. } => denied(
+            "rule-denied",
+            format!(
+                "{operation} is closed by the rule {rule:?} in deny of [listeners.{listener}]. deny wins over everything; to allow the operation, remove or narrow that rule."
+            ),
+        ),
+    }
+}
+
+fn malformed_row(malformed: &Malformed) -> Row {
+    let detail = format!(
+        "The request target is refused because servers could read it in more than one way: {malformed}. Send the path as NinjaOne documents it, such as /v2/device/7/disks."
+    );
+    row(StatusCode::BAD_REQUEST, "target-malformed", Blame::Caller, "http_request_error", detail)
+}
+
+fn unknown_detail(scene: &Scene<'_>) -> String {
+    let (method, path, listener) = (scene.method, scene.path, scene.listener);
+    if path.contains("/v2/") {
+        format!(
+            "No operation that this proxy knows has the path {path:?}. If NinjaOne has it, add \"{method} {path}\" to allow in [listeners.{listener}]; \"ninjaone-proxy routes --all\" lists what is known."
+        )
+    } else {
+        format!("{path:?} is not below /v2/, where NinjaOne's API is. Try /v2/organizations.")
+    }
+}
+
+fn token_row(no_token: &NoToken, scene: &Scene<'_>) -> Row {
+    let unavailable =
+        |code, blame, detail| row(StatusCode::SERVICE_UNAVAILABLE, code, blame, "proxy_internal_error", detail);
+    let mend = |code, what: &str| {
+        let row = unavailable(code, Blame::Proxy, format!("There is no token for {}: {what}", scene.instance));
+        Row { error: "proxy_configuration_error", ..row }
+    };
+    let NoToken::Failed { cause, .. } = no_token else {
+        return unavailable(
+            "token-timeout",
+            Blame::Upstream,
+            "There is no token yet: the token endpoint is slow. Try again.".into(),
+        );
+    };
+    match &**cause {
+        TokenError::UnknownClient => mend(
+            "token-client-unknown",
+            &format!("NinjaOne does not know the client id there. Check host (the region) and client-id ({CONSOLE})."),
+        ),
+        TokenError::InvalidClient => mend(
+            "token-client-refused",
+            &format!(
+                "NinjaOne refused the client id or secret. Check them ({CONSOLE}; a secret is shown once, and regenerating it ends the old one)."
+            ),
+        ),
+        TokenError::InvalidScope => mend(
+            "token-scope-refused",
+            &format!(
+                "the API client app lacks one of the scopes {}. Grant them in NinjaOne ({CONSOLE}), or take them out of scopes in [listeners.{}].",
+                scene.scopes, scene.listener
+            ),
+        ),
+        TokenError::Unreachable(_) | TokenError::Timeout | TokenError::Refused { .. } | TokenError::Unusable(_) => {
+            let detail = format!(
+                "There is no token for {}: {cause}. It is asked again on its own; try again after the time in Retry-After.",
+                scene.instance
+            );
+            unavailable("token-unavailable", Blame::Upstream, detail)
+        }
+    }
+}
+
+fn upstream_row(fault: &Fault, scene: &Scene<'_>) -> Row {
+    let instance = scene.instance;
+    let broken = |code, error, detail| row(StatusCode::BAD_GATEWAY, code, Blame::Upstream, error, detail);
+    let late = |code, error, detail| row(StatusCode::GATEWAY_TIMEOUT, code, Blame::Upstream, error, detail);
+    match fault {
+        Fault::Connect(ConnectError::Resolve(source)) => broken(
+            "instance-name-unknown",
+            "dns_error",
+            format!("The name {instance} cannot be resolved ({source}). Check host and the machine's DNS."),
+        ),
+        Fault::Connect(ConnectError::Connect(source)) => broken(
+            "instance-unreachable",
+            "connection_refused",
+            format!("{instance} cannot be reached ({source}). Check host, network and firewall."),
+        ),
+        Fault::Connect(ConnectError::Tls(source)) => broken(
+            "instance-untrusted",
+            "tls_certificate_error",
+            format!(
+                "The TLS handshake with {instance} failed ({source}); nothing was sent. If it has a private CA, give its certificate as ca-file."
+            ),
+        ),
+        Fault::Connect(ConnectError::Http(_)) => broken(
+            "upstream-broken",
+            "http_protocol_error",
+            format!("{instance} did not speak HTTP on a new connection."),
+        ),
+        Fault::Connect(ConnectError::Timeout) => late(
+            "instance-unreachable",
+            "connection_timeout",
+            format!("{instance} did not accept a connection in time (timeouts.connect)."),
+        ),
+        Fault::Timeout => late(
+            "upstream-timeout",
+            "http_response_timeout",
+            format!("{instance} did not answer in time (timeouts.upstream). A write may have been done all the same."),
+        ),
+        Fault::Broken(_) => broken(
+            "upstream-broken",
+            "connection_terminated",
+            format!(
+                "{instance} broke the exchange off or sent what is no HTTP. A write may have been done all the same; it is not repeated."
+            ),
+        ),
+        Fault::Upload(cut) => upload_row(*cut),
+    }
+}
+
+fn upload_row(cut: Cut) -> Row {
+    let (status, code, detail) = match cut {
+        Cut::Stalled => {
+            (StatusCode::REQUEST_TIMEOUT, "body-stalled", "The request's body stopped coming (timeouts.client).")
+        }
+        Cut::TooLarge => {
+            (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The request's body is larger than limits.body.")
+        }
+        Cut::Broken => (StatusCode::BAD_REQUEST, "body-broken", "The request's body broke off or is malformed."),
+    };
+    row(status, code, Blame::Caller, "http_request_error", detail.to_owned())
+}
+
+/// RFC 9457, and the two members by which tools print NinjaOne's own errors.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<String>,
+    result_code: &'a str,
+    error_message: &'a str,
+}
+
+/// What the audit record takes down of a refusal.
+pub struct Outcome {
+    /// The stable code.
+    pub code: &'static str,
+    /// Whose fault it is.
+    pub blame: Blame,
+}
+
+/// Our own answer to a request that gets none of NinjaOne's.
+pub fn refuse(rejection: &Rejection, scene: &Scene<'_>) -> (Response<Reply>, Outcome) {
+    let row = rejection.row(scene);
+    let problem = Problem {
+        r#type: format!("urn:ninjaone-proxy:problem:{}", row.code),
+        title: row.status.canonical_reason().unwrap_or("Error"),
+        status: row.status.as_u16(),
+        detail: &row.detail,
+        code: row.code,
+        request_id: scene.request_id,
+        operation: scene.operation.map(|name| name.to_string()),
+        result_code: row.code,
+        error_message: &row.detail,
+    };
+    let mut body = serde_json::to_vec(&problem).unwrap_or_default();
+    body.push(b'\n');
+    let mut response = Response::new(Reply::Own(Full::from(body)));
+    *response.status_mut() = row.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let status = format!("ninjaone-proxy; error={}; details=\"{}\"", row.error, row.code);
+    insert(headers, PROXY_STATUS, HeaderValue::try_from(status).ok());
+    insert(headers, REQUEST_ID, HeaderValue::try_from(scene.request_id).ok());
+    if let Some((name, value)) = rejection.field() {
+        headers.insert(name, value);
+    }
+    (response, Outcome { code: row.code, blame: row.blame })
+}
+
+/// What [`refuse`] would say: status, code and detail.
+pub fn foretell(rejection: &Rejection, scene: &Scene<'_>) -> (StatusCode, &'static str, String) {
+    let row = rejection.row(scene);
+    (row.status, row.code, row.detail)
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    if let Some(value) = value {
+        headers.insert(name, value);
+    }
+}
+
+/// NinjaOne's answer, cleaned, marked as relayed, with a `Location` at the instance turned to the caller's `origin`.
+pub fn relay(
+    answer: Answer,
+    relayed: &HeaderValue,
+    localize: impl FnOnce(&HeaderValue) -> Option<HeaderValue>,
+) -> Response<Reply> {
+    let Answer { mut head, body } = answer;
+    headers::clean_response(&mut head.headers);
+    head.headers.append(PROXY_STATUS, relayed.clone());
+    if let Some(location) = head.headers.get(LOCATION).and_then(localize) {
+        head.headers.insert(LOCATION, location);
+    }
+    // The caller's connection has a version of its own.
+    head.version = http::Version::HTTP_11;
+    Response::from_parts(head, Reply::Relayed(body))
+}
+
+/// The body of an answer to the caller.
+pub enum Reply {
+    /// Ours.
+    Own(Full<Bytes>),
+    /// NinjaOne's, in transit.
+    Relayed(AnswerBody),
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut *self {
+            Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Self::Relayed(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_end_stream(),
+            Self::Relayed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::Relayed(body) => body.size_hint(),
+        }
+    }
+}

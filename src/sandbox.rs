@@ -1,0 +1,203 @@
+//! An embedded NinjaOne: its public API with a token endpoint and invented data, for first steps and for tests.
+//!
+//! It answers every operation of the catalogue in the declared shape, refuses as NinjaOne refuses, and forgets
+//! every write. Nothing that it says is true of any real tenant, and each answer is marked so.
+
+mod answer;
+mod counts;
+mod download;
+mod exchange;
+mod filter;
+mod fleet;
+mod paging;
+mod query;
+mod record;
+mod refusal;
+mod shape;
+mod token;
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use self::counts::{Counter, Tally};
+use self::record::Record;
+use self::shape::Shapes;
+use self::token::Tokens;
+use crate::policy::catalog::{Catalog, CatalogError, Scope, ScopeSet};
+
+pub use self::counts::Counts;
+
+/// How long to wait after a failed accept: the first time, and at most.
+const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// What the sandbox is told at its start. It has no `Debug`: it holds the client secret.
+#[derive(Clone)]
+pub struct Options {
+    /// The only client id that the token endpoint knows.
+    pub client_id: String,
+    /// The client's secret.
+    pub client_secret: String,
+    /// The scopes that the client may ask for.
+    pub scopes: ScopeSet,
+    /// How long a token is good; `expires_in` tells it in whole seconds.
+    pub token_lifetime: Duration,
+    /// The wait before each answer of the token endpoint.
+    pub token_delay: Duration,
+}
+
+impl Options {
+    /// The client `sandbox` with all scopes, tokens for an hour, and no delay.
+    pub fn with_secret(client_secret: impl Into<String>) -> Self {
+        Self {
+            client_id: "sandbox".to_owned(),
+            client_secret: client_secret.into(),
+            scopes: Scope::ALL.into_iter().collect(),
+            token_lifetime: Duration::from_secs(3600),
+            token_delay: Duration::ZERO,
+        }
+    }
+}
+
+/// Why the sandbox cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The catalogue that the sandbox routes by.
+    #[error("the sandbox cannot read the catalogue")]
+    Catalog(#[from] CatalogError),
+    /// Client id and secret must not be empty.
+    #[error("the sandbox needs a client id and a client secret")]
+    EmptyCredentials,
+}
+
+/// The HTTP version of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, from the first byte.
+    Http2,
+}
+
+/// The sandbox; clones share tokens and counters.
+#[derive(Clone)]
+pub struct Sandbox(Arc<House>);
+
+/// What all connections share.
+struct House {
+    options: Options,
+    catalog: Catalog,
+    shapes: Shapes,
+    tokens: Tokens,
+    tally: Tally,
+    record: Record,
+    requests: Counter,
+}
+
+impl Sandbox {
+    /// Reads the built-in catalogue and the shapes' table of contents.
+    pub fn new(options: Options) -> Result<Self, SandboxError> {
+        if options.client_id.is_empty() || options.client_secret.is_empty() {
+            return Err(SandboxError::EmptyCredentials);
+        }
+        Ok(Self(Arc::new(House {
+            catalog: Catalog::built_in()?,
+            shapes: Shapes::built_in(),
+            tokens: Tokens::new(options.token_lifetime),
+            tally: Tally::default(),
+            record: Record::default(),
+            requests: Counter::default(),
+            options,
+        })))
+    }
+
+    /// Serves HTTP/1.1 without TLS until `shutdown`, which also ends the connections that are open then.
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let mut connections = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        let mut pause = ACCEPT_PAUSE.0;
+        loop {
+            let accepted = tokio::select! {
+                () = &mut shutdown => return,
+                // Reaps what has ended; never ready while there is none.
+                Some(_) = connections.join_next() => continue,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    pause = ACCEPT_PAUSE.0;
+                    let sandbox = self.clone();
+                    connections.spawn(async move { sandbox.serve_plain(stream).await });
+                }
+                Err(error) => {
+                    report(&error, pause);
+                    tokio::select! {
+                        () = &mut shutdown => return,
+                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(ACCEPT_PAUSE.1),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Serves one connection to its end. The caller is taken to have ended TLS on it: links to the sandbox
+    /// itself begin with `https`.
+    pub async fn serve_connection<I>(&self, io: I, protocol: Protocol)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.connection(io, protocol, "https").await;
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> Counts {
+        self.0.tally.counts()
+    }
+
+    /// Makes all tokens invalid at once.
+    pub fn revoke_tokens(&self) {
+        self.0.tokens.revoke();
+    }
+
+    async fn serve_plain(&self, stream: TcpStream) {
+        // Small answers must not wait for acknowledgements of the ones before.
+        if stream.set_nodelay(true).is_ok() {
+            self.connection(stream, Protocol::Http1, "http").await;
+        }
+    }
+
+    async fn connection<I>(&self, io: I, protocol: Protocol, scheme: &'static str)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.0.tally.connections.add(1);
+        let service = service_fn(|request: http::Request<Incoming>| {
+            let house = Arc::clone(&self.0);
+            async move { Ok::<_, Infallible>(exchange::exchange(&house, scheme, request).await) }
+        });
+        let io = TokioIo::new(io);
+        let ended = match protocol {
+            Protocol::Http1 => http1::Builder::new().timer(TokioTimer::new()).serve_connection(io, service).await,
+            Protocol::Http2 => {
+                http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).serve_connection(io, service).await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "sandbox connection ended early");
+        }
+    }
+}
+
+fn report(error: &io::Error, pause: Duration) {
+    tracing::warn!(%error, ?pause, "sandbox cannot accept a connection");
+}

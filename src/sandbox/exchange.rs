@@ -1,0 +1,263 @@
+//! One request and its answer: which of the three doors it knocks at, who may pass, and what goes back.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER, SERVER};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Incoming};
+use serde_json::{Value, json};
+
+use super::answer::{self, Answer, Question};
+use super::download::Content;
+use super::query::Query;
+use super::refusal::Refusal;
+use super::{House, token};
+use crate::policy::catalog::{Operation, Scope, ScopeSet};
+use crate::policy::path::{Segments, Target};
+
+/// The largest JSON body that is read into memory.
+const MAX_JSON: usize = 1 << 20;
+/// The longest `delay` that a request can order.
+const MAX_DELAY: Duration = Duration::from_secs(30);
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-nj-request-id");
+const MARK: HeaderName = HeaderName::from_static("x-sandbox");
+
+/// Answers a request that came over a connection of this scheme.
+pub(super) async fn exchange(house: &House, scheme: &'static str, request: Request<Incoming>) -> Response<Content> {
+    let id = house.requests.add(1) + 1;
+    let head = *request.method() == Method::HEAD;
+    let outcome = match request.uri().path() {
+        "/ws/oauth/token" | "/oauth/token" => token_door(house, request).await,
+        path if path.starts_with("/sandbox/") => control_door(house, &request),
+        _ => api_door(house, scheme, request).await,
+    };
+    let mut response = outcome.unwrap_or_else(|refusal| refused(&refusal, id));
+    let headers = response.headers_mut();
+    headers.insert(SERVER, HeaderValue::from_static("ninjaone-sandbox"));
+    headers.insert(MARK, HeaderValue::from_static("ninjaone-proxy; invented data"));
+    if let Ok(id) = HeaderValue::from_str(&format!("sandbox-{id:08}")) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if head { without_body(response) } else { response }
+}
+
+/// HTTP/2 would send the body in answer to `HEAD` too.
+fn without_body(response: Response<Content>) -> Response<Content> {
+    let length = response.body().length();
+    let mut response = response.map(|_| Content::empty());
+    if let Some(length) = length {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response
+}
+
+async fn token_door(house: &House, request: Request<Incoming>) -> Result<Response<Content>, Refusal> {
+    house.tally.token_requests.add(1);
+    if request.method() != Method::POST {
+        return Err(Refusal::NoSuchMethod);
+    }
+    let (parts, body) = request.into_parts();
+    let form = drain(house, body, Keep::Text).await?;
+    tokio::time::sleep(house.options.token_delay).await;
+    let form = Query::parse(&String::from_utf8_lossy(&form));
+    let granted = token::grant(&house.options, &house.tokens, &parts.headers, &form);
+    let mut response = match granted {
+        Ok(grant) => {
+            house.tally.grants.add(1);
+            json_response(StatusCode::OK, &grant)
+        }
+        Err(refusal) => refused(&refusal, house.tally.counts().token_requests),
+    };
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// What tests ask of the sandbox itself; a proxy never forwards these paths.
+fn control_door(house: &House, request: &Request<Incoming>) -> Result<Response<Content>, Refusal> {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/sandbox/counts") => {
+            Ok(json_response(StatusCode::OK, &json!(house.tally.counts())))
+        }
+        (&Method::GET | &Method::HEAD, "/sandbox/last-request") => {
+            Ok(json_response(StatusCode::OK, &house.record.shown()))
+        }
+        (&Method::POST, "/sandbox/revoke") => {
+            house.tokens.revoke();
+            Ok(empty_response(StatusCode::NO_CONTENT))
+        }
+        _ => Err(Refusal::NoSuchPath),
+    }
+}
+
+async fn api_door(house: &House, scheme: &str, request: Request<Incoming>) -> Result<Response<Content>, Refusal> {
+    let (parts, body) = request.into_parts();
+    let target = Target::canonical(&parts.uri).map_err(|_| Refusal::BadRequest)?;
+    if !target.path().starts_with("/v2/") {
+        return Err(Refusal::NoSuchPath);
+    }
+    house.tally.api_requests.add(1);
+    house.record.keep(&parts);
+    let outcome = api_answer(house, scheme, &parts, &target, body).await;
+    if outcome.as_ref().is_err_and(|refusal| refusal.status() == StatusCode::UNAUTHORIZED) {
+        house.tally.unauthorized.add(1);
+    }
+    outcome
+}
+
+async fn api_answer(
+    house: &House,
+    scheme: &str,
+    parts: &Parts,
+    target: &Target,
+    body: Incoming,
+) -> Result<Response<Content>, Refusal> {
+    let scopes = house.tokens.scopes(token::bearer(&parts.headers)?).ok_or(Refusal::NotAuthenticated)?;
+    let segments = target.segments().map_err(|_| Refusal::NoSuchPath)?;
+    let operation = find(house, &parts.method, &segments)?;
+    authorize(operation, scopes)?;
+    if operation.method != Method::GET {
+        house.tally.writes.add(u64::from(operation.scope != Scope::Monitoring));
+    }
+    let is_board = operation.template.ends_with("/run");
+    let body = receive(house, parts, body, is_board).await?;
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    tokio::time::sleep(delay(&query)).await;
+    if let Some(status) = ordered_status(&query) {
+        return Err(Refusal::Ordered(status));
+    }
+    let origin = format!("{scheme}://{}", authority(parts));
+    let parameters = answer::parameters(operation, &segments);
+    let question = Question { operation, parameters, query: &query, body, origin: &origin };
+    question.answer(&house.shapes).map(response)
+}
+
+fn find<'a>(house: &'a House, method: &Method, path: &Segments<'_>) -> Result<&'a Operation, Refusal> {
+    let method = if *method == Method::HEAD { &Method::GET } else { method };
+    let ids = house.catalog.at(path).map_err(|_| Refusal::NoSuchPath)?;
+    if ids.is_empty() {
+        return Err(Refusal::NoSuchPath);
+    }
+    let operations = ids.iter().filter_map(|id| house.catalog.get(*id));
+    operations.into_iter().find(|operation| operation.method == *method).ok_or(Refusal::NoSuchMethod)
+}
+
+/// Reads of tickets are answered although some report that they need a user: the sources disagree.
+fn authorize(operation: &Operation, scopes: ScopeSet) -> Result<(), Refusal> {
+    if !scopes.contains(operation.scope) {
+        return Err(Refusal::InsufficientPrivileges);
+    }
+    if operation.user_context && operation.scope != Scope::Monitoring {
+        return Err(Refusal::UserContextRequired);
+    }
+    Ok(())
+}
+
+/// Takes the request's body in; only the body of a ticket board's run says something.
+async fn receive(house: &House, parts: &Parts, body: Incoming, keep: bool) -> Result<Value, Refusal> {
+    let keep = if keep { Keep::Text } else { Keep::Nothing };
+    let text = drain(house, body, keep).await?;
+    let kind = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    if kind.to_ascii_lowercase().starts_with(b"multipart/") {
+        house.tally.uploads.add(1);
+    }
+    Ok(serde_json::from_slice(&text).unwrap_or(Value::Null))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Text,
+    Nothing,
+}
+
+/// Reads a body to its end. What is not kept is counted and gone, whatever its size.
+async fn drain(house: &House, mut body: Incoming, keep: Keep) -> Result<Vec<u8>, Refusal> {
+    let mut text = Vec::new();
+    if body.is_end_stream() {
+        return Ok(text);
+    }
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::BadRequest)?;
+        let Some(data) = frame.data_ref() else { continue };
+        house.tally.bytes_uploaded.add(data.len() as u64);
+        if keep == Keep::Text {
+            if text.len() + data.len() > MAX_JSON {
+                return Err(Refusal::TooLarge);
+            }
+            text.extend_from_slice(data);
+        }
+    }
+    Ok(text)
+}
+
+fn delay(query: &Query) -> Duration {
+    query.number("delay").map_or(Duration::ZERO, Duration::from_millis).min(MAX_DELAY)
+}
+
+/// `status=NNN` orders a status; patches have a `status` too, but theirs are words.
+fn ordered_status(query: &Query) -> Option<StatusCode> {
+    let text = query.get("status").filter(|text| text.len() == 3)?;
+    StatusCode::from_bytes(text.as_bytes()).ok().filter(|status| !status.is_informational())
+}
+
+fn authority(parts: &Parts) -> String {
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    parts.uri.authority().map(|authority| authority.as_str()).or(host).unwrap_or("localhost").to_owned()
+}
+
+fn response(answer: Answer) -> Response<Content> {
+    match answer {
+        Answer::Json(status, value) => json_response(status_code(status), &value),
+        Answer::Empty(status) => empty_response(status_code(status)),
+        Answer::Redirect(location) => {
+            let mut response = empty_response(StatusCode::FOUND);
+            if let Ok(location) = HeaderValue::from_str(&location) {
+                response.headers_mut().insert(LOCATION, location);
+            }
+            response
+        }
+        Answer::Download(download) => {
+            let mut response = Response::new(Content::Repeated(download));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+            response
+        }
+    }
+}
+
+fn status_code(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::OK)
+}
+
+fn refused(refusal: &Refusal, id: u64) -> Response<Content> {
+    let status = refusal.status();
+    let mut response = json_response(status, &refusal.body(id));
+    match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            // RFC 9110 section 15.5.6 asks for the header; it may be empty.
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(""));
+        }
+        // Neither may have a body.
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => *response.body_mut() = Content::empty(),
+        _ => {}
+    }
+    response
+}
+
+fn json_response(status: StatusCode, value: &Value) -> Response<Content> {
+    let mut response = Response::new(Content::Whole(Some(Bytes::from(value.to_string()))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn empty_response(status: StatusCode) -> Response<Content> {
+    let mut response = Response::new(Content::empty());
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,397 @@
+//! The invented fleet: who belongs to whom, computed from numbers and never stored.
+
+use serde_json::{Value, json};
+
+/// Organizations have the ids 1 to 4.
+pub(super) const ORGANIZATIONS: u32 = 4;
+/// Locations have the ids 1 to 10, dealt out to the organizations in turn.
+pub(super) const LOCATIONS: u32 = 10;
+/// Devices have the ids 1 to 60, dealt out to the locations in turn.
+pub(super) const DEVICES: u32 = 60;
+/// Technicians have the ids 1 to 6.
+pub(super) const TECHNICIANS: u32 = 6;
+/// End users have the ids 101 to 124.
+pub(super) const FIRST_END_USER: u32 = 101;
+const END_USERS: u32 = 24;
+/// Everything else that is listed (tickets, documents, ...) has the ids 1 to 24.
+pub(super) const ROWS: u32 = 24;
+/// Activities have the ids 1 to 600.
+pub(super) const ACTIVITIES: u32 = 600;
+
+const ORGANIZATION_NAMES: [&str; 4] = ["Harbour Clinic", "Northfield Bakery", "Riverside School", "Tallow & Sons"];
+const PLACES: [&str; 5] = ["Head office", "Warehouse", "Branch east", "Branch west", "Annex"];
+const FIRST_NAMES: [&str; 8] = ["Ada", "Bruno", "Chiara", "Dmitri", "Esther", "Farid", "Greta", "Hugo"];
+const LAST_NAMES: [&str; 9] =
+    ["Ashdown", "Brandt", "Castell", "Dunmore", "Eklund", "Fairley", "Gadd", "Holloway", "Imber"];
+/// The time of the oldest activity, in epoch seconds; one follows every ten minutes.
+const FIRST_ACTIVITY: u32 = 1_760_000_000;
+
+/// What a device is; its place among [`CLASSES`] plus 1 is the id of its role and of its policy.
+const CLASSES: [(&str, &str); 5] = [
+    ("WINDOWS_WORKSTATION", "Windows workstation"),
+    ("WINDOWS_SERVER", "Windows server"),
+    ("MAC", "Mac"),
+    ("LINUX_SERVER", "Linux server"),
+    ("NMS_SWITCH", "Switch"),
+];
+/// How often each class occurs among ten devices.
+const CLASS_OF_TEN: [usize; 10] = [0, 0, 0, 0, 0, 1, 1, 2, 3, 4];
+
+/// Which list a shape's `id` counts in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Organization,
+    Location,
+    Device,
+    Technician,
+    EndUser,
+    /// Technicians and end users in one list.
+    User,
+    Policy,
+    Role,
+    Activity,
+    /// A part of a device that has no list of its own, such as a disk.
+    Part,
+    Row,
+}
+
+impl Kind {
+    /// The kind of thing that a shape describes.
+    pub(super) fn of(shape: &str) -> Self {
+        match shape {
+            "Organization" | "OrganizationDetailed" => Self::Organization,
+            "Location" | "LocationWithOrganizationRef" | "LocationBackupUsageSummary" => Self::Location,
+            "Device" | "AgentDevice" | "NMSTarget" | "NodeWithDetailedReferences" | "DeviceSearchMatch" => Self::Device,
+            "Technician"
+            | "UserBasicInfo"
+            | "ChecklistUserResponseDTO"
+            | "ArchiveUserInfo"
+            | "RoleMember"
+            | "TechniciansTaggedMetadataDTO" => Self::Technician,
+            "EndUser" => Self::EndUser,
+            "User" => Self::User,
+            "Policy" => Self::Policy,
+            "NodeRole" | "NodeRoleSummary" => Self::Role,
+            "Activity" => Self::Activity,
+            "Application" | "DiskDrive" | "NetworkInterface" | "OSPatch" | "Processor" | "SoftwarePatch" | "Volume"
+            | "WindowsService" | "LoggedOnUser" | "Geolocation" => Self::Part,
+            _ => Self::Row,
+        }
+    }
+
+    /// All ids of this kind, ascending.
+    pub(super) fn ids(self) -> impl Iterator<Item = u32> {
+        let (plain, end_users) = match self {
+            Self::Organization => (ORGANIZATIONS, 0),
+            Self::Location => (LOCATIONS, 0),
+            Self::Device => (DEVICES, 0),
+            Self::Technician => (TECHNICIANS, 0),
+            Self::EndUser => (0, END_USERS),
+            Self::User => (TECHNICIANS, END_USERS),
+            Self::Policy | Self::Role => (5, 0),
+            Self::Activity => (ACTIVITIES, 0),
+            Self::Part | Self::Row => (ROWS, 0),
+        };
+        (1..=plain).chain(FIRST_END_USER..FIRST_END_USER + end_users)
+    }
+}
+
+/// One invented thing, and the device, location and organization that it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Subject {
+    pub(super) kind: Kind,
+    pub(super) id: u32,
+    pub(super) device: u32,
+    pub(super) location: u32,
+    pub(super) organization: u32,
+}
+
+impl Subject {
+    /// The thing of this kind and id.
+    pub(super) fn new(kind: Kind, id: u32) -> Self {
+        let location = match kind {
+            Kind::Organization => id,
+            Kind::Location => id,
+            Kind::Device => return Self::on(kind, id, id),
+            Kind::User if id < FIRST_END_USER => return Self::new(Kind::Technician, id),
+            Kind::User => return Self::new(Kind::EndUser, id),
+            Kind::EndUser => 1 + (id - FIRST_END_USER.min(id)) % LOCATIONS,
+            Kind::Technician | Kind::Policy | Kind::Role | Kind::Activity | Kind::Part | Kind::Row => {
+                return Self::on(kind, id, 1 + id.wrapping_mul(7) % DEVICES);
+            }
+        };
+        Self { kind, id, device: location, location, organization: organization_of(location) }
+    }
+
+    /// The `n`th part (from 0) of a device.
+    pub(super) fn part(device: u32, n: u32) -> Self {
+        Self::on(Kind::Part, device * 16 + n, device)
+    }
+
+    fn on(kind: Kind, id: u32, device: u32) -> Self {
+        let location = 1 + (device + LOCATIONS - 1) % LOCATIONS;
+        Self { kind, id, device, location, organization: organization_of(location) }
+    }
+
+    /// This thing seen as one of its aspects, or the other thing that `shape` names beside it.
+    pub(super) fn within(self, shape: &str) -> Self {
+        match Kind::of(shape) {
+            Kind::Organization => Self { kind: Kind::Organization, id: self.organization, ..self },
+            Kind::Location => Self { kind: Kind::Location, id: self.location, ..self },
+            Kind::Device => Self { kind: Kind::Device, id: self.device, ..self },
+            Kind::Technician => Self { kind: Kind::Technician, id: 1 + self.id % TECHNICIANS, ..self },
+            Kind::EndUser | Kind::User => Self { kind: Kind::EndUser, id: self.owner(), ..self },
+            kind @ (Kind::Policy | Kind::Role) => Self { kind, id: self.role(), ..self },
+            Kind::Activity | Kind::Part | Kind::Row if self.kind == Kind::Device => Self::part(self.id, 0),
+            Kind::Activity | Kind::Part | Kind::Row => Self { kind: Kind::Row, ..self },
+        }
+    }
+
+    /// The `n`th element (from 0) of a list inside this thing.
+    pub(super) fn element(self, n: u32) -> Self {
+        Self { id: self.id * 16 + n, kind: Kind::Part, ..self }
+    }
+
+    /// What is certain about a field of this thing; `None` if it is free to be invented.
+    pub(super) fn fact(&self, shape: &str, field: &str) -> Option<Value> {
+        match self.kind {
+            Kind::Organization => self.organization_fact(field),
+            Kind::Location => self.location_fact(field),
+            Kind::Device => self.device_fact(field),
+            Kind::Technician => self.person_fact(field),
+            Kind::EndUser => self.person_fact(field).or_else(|| self.end_user_fact(field)),
+            Kind::Policy | Kind::Role => self.class_fact(field),
+            Kind::Activity if field == "activityTime" => Some(json!(f64::from(FIRST_ACTIVITY + self.id * 600) + 0.5)),
+            Kind::User | Kind::Activity | Kind::Part | Kind::Row => self.aspect_fact(shape, field),
+        }
+        .or_else(|| self.place(field))
+    }
+
+    /// What an aspect of a device repeats of the device.
+    fn aspect_fact(&self, shape: &str, field: &str) -> Option<Value> {
+        Some(match (shape, field) {
+            ("ComputerSystem", "name") | ("NetworkInterface" | "NetworkInterfaces", "dnsHostName") => {
+                json!(device_name(self.device))
+            }
+            ("LoggedOnUser", "userName") => json!(format!("EXAMPLE\\{}", user_name(self.owner()))),
+            ("NodeRolePolicyAssignment", "nodeRoleId" | "policyId") => json!(self.id),
+            ("DeviceHealthSummary", "offline") => json!(self.offline()),
+            _ => return None,
+        })
+    }
+
+    /// The fields that say where anything belongs.
+    fn place(&self, field: &str) -> Option<Value> {
+        Some(match field {
+            "id" => json!(self.id),
+            "uid" => json!(uid("uid", self.id)),
+            "deviceId" | "nodeId" | "licenseeId" | "sourceEntityId" | "entityId" => json!(self.device),
+            "locationId" => json!(self.location),
+            "nodeRoleId" | "policyId" | "rolePolicyId" => json!(self.role()),
+            "organizationId" | "clientId" | "licenseeOrganizationId" | "relEntityId" | "targetEntityId" => {
+                json!(self.organization)
+            }
+            "organizationName" | "clientName" | "licenseeOrganizationName" => {
+                json!(organization_name(self.organization))
+            }
+            "locationName" => json!(location_name(self.location)),
+            "licenseeName" => json!(device_name(self.device)),
+            _ => return None,
+        })
+    }
+
+    fn organization_fact(&self, field: &str) -> Option<Value> {
+        Some(match field {
+            "name" => json!(organization_name(self.id)),
+            "description" => json!("An invented customer"),
+            "nodeApprovalMode" => json!("AUTOMATIC"),
+            _ => return None,
+        })
+    }
+
+    fn location_fact(&self, field: &str) -> Option<Value> {
+        (field == "name").then(|| json!(location_name(self.id)))
+    }
+
+    fn device_fact(&self, field: &str) -> Option<Value> {
+        let name = device_name(self.id);
+        Some(match field {
+            "uid" => json!(uid("device", self.id)),
+            "assignedOwnerUid" => json!(uid("user", self.owner())),
+            "nodeClass" => json!(self.class_name()),
+            "nodeRoleId" | "policyId" | "rolePolicyId" => json!(self.role()),
+            "offline" => json!(self.offline()),
+            "approvalStatus" => json!("APPROVED"),
+            "displayName" | "systemName" | "matchAttrValue" => json!(name),
+            "matchAttr" => json!("displayName"),
+            "netbiosName" => json!(name.to_ascii_uppercase()),
+            "dnsName" => json!(format!("{name}.corp.example.com")),
+            "deviceType" => json!(self.device_shape()),
+            "lastLoggedInUser" => json!(format!("EXAMPLE\\{}", user_name(self.owner()))),
+            _ => return None,
+        })
+    }
+
+    fn person_fact(&self, field: &str) -> Option<Value> {
+        let (first, last) = person(self.id);
+        let end_user = self.kind == Kind::EndUser;
+        Some(match field {
+            "uid" => json!(uid("user", self.id)),
+            "firstName" => json!(first),
+            "lastName" => json!(last),
+            "name" | "displayName" => json!(format!("{first} {last}")),
+            "email" => json!(format!("{}@example.com", user_name(self.id))),
+            "enabled" | "mfaConfigured" => json!(true),
+            "administrator" => json!(!end_user && self.id == 1),
+            "userType" => json!(if end_user { "END_USER" } else { "TECHNICIAN" }),
+            "invitationStatus" => json!("REGISTERED"),
+            "organizationId" if end_user => json!(self.organization),
+            _ => return None,
+        })
+    }
+
+    fn end_user_fact(&self, field: &str) -> Option<Value> {
+        let owned = || Kind::Device.ids().filter(|id| Subject::new(Kind::Device, *id).owner() == self.id);
+        Some(match field {
+            "deviceIds" | "assignedDeviceIds" | "accessibleDeviceIds" => owned().collect(),
+            _ => return None,
+        })
+    }
+
+    fn class_fact(&self, field: &str) -> Option<Value> {
+        let (class, name) = CLASSES.get(self.id as usize - 1)?;
+        Some(match field {
+            "name" if self.kind == Kind::Policy => json!(format!("{name} standard")),
+            "name" => json!(name),
+            "nodeClass" => json!(class),
+            "nodeClassDefault" => json!(true),
+            "custom" => json!(false),
+            _ => return None,
+        })
+    }
+
+    fn class(&self) -> u32 {
+        let n = (self.device * 7 + self.device / 10) % 10;
+        CLASS_OF_TEN.get(n as usize).map_or(0, |class| *class as u32)
+    }
+
+    /// The class of the device, in NinjaOne's words.
+    pub(super) fn class_name(&self) -> &'static str {
+        CLASSES.get(self.class() as usize).map_or("", |(class, _)| class)
+    }
+
+    /// The id of the device's role, which is that of its policy too.
+    pub(super) fn role(&self) -> u32 {
+        self.class() + 1
+    }
+
+    /// The shape in which the device shows all that is known of it.
+    pub(super) fn device_shape(&self) -> &'static str {
+        if self.class_name().starts_with("NMS") { "NMSTarget" } else { "AgentDevice" }
+    }
+
+    /// Whether the device is out of reach: about every sixth is, in every organization.
+    pub(super) fn offline(&self) -> bool {
+        (self.device + self.device / 10).is_multiple_of(6)
+    }
+
+    /// The end user that the device is assigned to: one of the same location.
+    fn owner(&self) -> u32 {
+        FIRST_END_USER + self.location - 1 + if self.location <= 4 && self.device.is_multiple_of(4) { 20 } else { 0 }
+    }
+}
+
+fn organization_of(location: u32) -> u32 {
+    1 + (location + ORGANIZATIONS - 1) % ORGANIZATIONS
+}
+
+fn organization_name(id: u32) -> &'static str {
+    pick(&ORGANIZATION_NAMES, id.wrapping_sub(1))
+}
+
+fn location_name(id: u32) -> String {
+    format!("{} {id}", pick(&PLACES, id / ORGANIZATIONS))
+}
+
+fn device_name(id: u32) -> String {
+    format!("sb-device-{id:03}")
+}
+
+fn person(id: u32) -> (&'static str, &'static str) {
+    (pick(&FIRST_NAMES, id), pick(&LAST_NAMES, id))
+}
+
+fn user_name(id: u32) -> String {
+    let (first, last) = person(id);
+    format!("{first}.{last}").to_ascii_lowercase()
+}
+
+fn pick(words: &[&'static str], n: u32) -> &'static str {
+    words.get(n as usize % words.len()).copied().unwrap_or_default()
+}
+
+/// A UUID (version 8, RFC 9562) that depends on nothing but its arguments.
+pub(super) fn uid(purpose: &str, id: u32) -> String {
+    let (high, low) = (mix(purpose, id), mix(purpose, !id));
+    format!(
+        "{:08x}-{:04x}-8{:03x}-{:04x}-{:012x}",
+        high >> 32,
+        (high >> 16) & 0xffff,
+        high & 0xfff,
+        0x8000 | (low >> 48) & 0x3fff,
+        low & 0xffff_ffff_ffff
+    )
+}
+
+/// A number that looks random and always is the same for the same arguments (FNV-1a with a final mix).
+pub(super) fn mix(purpose: &str, id: u32) -> u64 {
+    let octets = purpose.bytes().chain(id.to_le_bytes());
+    let hash =
+        octets.fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3));
+    (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) ^ (hash >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fleet_puts_every_device_into_a_location_of_its_organization() {
+        let mut visited = 0;
+        for id in Kind::Device.ids() {
+            let device = Subject::new(Kind::Device, id);
+            let location = Subject::new(Kind::Location, device.location);
+            assert_eq!(location.organization, device.organization);
+            assert!((1..=ORGANIZATIONS).contains(&device.organization));
+            assert!(Kind::EndUser.ids().any(|user| user == device.owner()));
+            visited += 1;
+        }
+        assert_eq!(visited, 60);
+    }
+
+    #[test]
+    fn fleet_has_every_class_and_some_devices_offline() {
+        let devices = || Kind::Device.ids().map(|id| Subject::new(Kind::Device, id));
+        for (class, _) in CLASSES {
+            assert!(devices().any(|device| device.class_name() == class), "{class}");
+        }
+        assert!((8..=12).contains(&devices().filter(Subject::offline).count()));
+    }
+
+    #[test]
+    fn fleet_gives_each_person_a_name_of_their_own() {
+        let mut names: Vec<_> = Kind::User.ids().map(user_name).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 30);
+    }
+
+    #[test]
+    fn uid_is_a_uuid_and_differs_between_things() {
+        let one = uid("device", 1);
+        assert_eq!(one.len(), 36);
+        assert_eq!(one.as_bytes().get(14), Some(&b'8'));
+        assert_ne!(one, uid("device", 2));
+        assert_ne!(one, uid("user", 1));
+    }
+}

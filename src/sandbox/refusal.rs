@@ -1,0 +1,96 @@
+//! The ways in which NinjaOne says no, with the status and the style of body that it uses for each.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+/// Why a request is not answered with data.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("the token endpoint knows no such client")]
+    UnknownClient,
+    #[error("the client secret is wrong")]
+    InvalidClient,
+    #[error("only client_credentials is supported")]
+    UnsupportedGrantType,
+    #[error("no scope was asked for, or one that is not granted")]
+    InvalidScope,
+    #[error("there is no Authorization header")]
+    MissingHeader,
+    #[error("the Authorization header is malformed")]
+    InvalidHeader,
+    #[error("the token is unknown, expired or revoked")]
+    NotAuthenticated,
+    #[error("the token lacks the operation's scope")]
+    InsufficientPrivileges,
+    #[error("the operation refuses client credentials")]
+    UserContextRequired,
+    #[error("there is no such path")]
+    NoSuchPath,
+    #[error("the path has no such method")]
+    NoSuchMethod,
+    #[error("there is no such thing")]
+    NotFound,
+    #[error("the cursor is not one of ours")]
+    UnknownCursor,
+    #[error("the request cannot be read")]
+    BadRequest,
+    #[error("the body is too large")]
+    TooLarge,
+    #[error("the sandbox has no random numbers")]
+    NoRandomness,
+    #[error("the request asked for this status")]
+    Ordered(StatusCode),
+}
+
+impl Refusal {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::InvalidClient | Self::NotAuthenticated | Self::InsufficientPrivileges => StatusCode::UNAUTHORIZED,
+            Self::UnsupportedGrantType
+            | Self::InvalidScope
+            | Self::MissingHeader
+            | Self::InvalidHeader
+            | Self::UnknownCursor
+            | Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::UserContextRequired => StatusCode::FORBIDDEN,
+            Self::UnknownClient | Self::NoSuchPath | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Ordered(status) => *status,
+        }
+    }
+
+    /// The body; `incident` is the number by which the request can be found again.
+    pub(super) fn body(&self, incident: u64) -> Value {
+        match self {
+            Self::UnknownClient => {
+                json!({ "resultCode": "Client app not exist", "incidentId": format!("WEB_MGMT_SERVICE-{incident}") })
+            }
+            Self::InvalidClient => json!({ "error": "invalid_client" }),
+            Self::UnsupportedGrantType => json!({ "error": "unsupported_grant_type" }),
+            Self::InvalidScope => oauth("invalid_scope", "Requested scope is not granted", 3),
+            Self::MissingHeader => oauth("missing_header", "Authorization header is missing", 2),
+            Self::InvalidHeader => oauth("invalid_header", "Authorization header is invalid", 1),
+            Self::NotAuthenticated => oauth("not_authenticated", "Invalid credentials", 10),
+            Self::InsufficientPrivileges => oauth("insufficient_privileges", "Insufficient privileges", 4),
+            Self::UserContextRequired => oauth("user_context_required", "User context is required", 5),
+            Self::NoSuchPath
+            | Self::NoSuchMethod
+            | Self::NotFound
+            | Self::UnknownCursor
+            | Self::BadRequest
+            | Self::TooLarge
+            | Self::NoRandomness
+            | Self::Ordered(_) => json!({
+                "resultCode": "FAILURE",
+                "errorMessage": self.to_string(),
+                "incidentId": format!("SANDBOX-{incident}"),
+            }),
+        }
+    }
+}
+
+fn oauth(error: &str, description: &str, code: u32) -> Value {
+    json!({ "error": error, "error_description": description, "error_code": code })
+}

@@ -1,0 +1,259 @@
+//! The token endpoint: client credentials in, a random bearer token out, and the table of tokens in force.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::Options;
+use super::query::Query;
+use super::refusal::Refusal;
+use crate::policy::catalog::{Scope, ScopeSet};
+
+/// More tokens than this are not kept: the one that would expire first goes.
+const MAX_TOKENS: usize = 1024;
+
+/// The tokens in force.
+pub(super) struct Tokens {
+    table: Mutex<HashMap<String, Grant>>,
+    lifetime: Duration,
+}
+
+struct Grant {
+    scopes: ScopeSet,
+    expires: Instant,
+}
+
+impl Tokens {
+    pub(super) fn new(lifetime: Duration) -> Self {
+        Self { table: Mutex::default(), lifetime }
+    }
+
+    /// The scopes of a token in force.
+    pub(super) fn scopes(&self, token: &str) -> Option<ScopeSet> {
+        let table = self.lock();
+        let grant = table.get(token)?;
+        (grant.expires > Instant::now()).then_some(grant.scopes)
+    }
+
+    /// Forgets all tokens.
+    pub(super) fn revoke(&self) {
+        self.lock().clear();
+    }
+
+    fn issue(&self, scopes: ScopeSet) -> Result<String, Refusal> {
+        let mut octets = [0; 32];
+        getrandom::fill(&mut octets).map_err(|_| Refusal::NoRandomness)?;
+        let token = URL_SAFE_NO_PAD.encode(octets);
+        let now = Instant::now();
+        let mut table = self.lock();
+        if table.len() >= MAX_TOKENS {
+            make_room(&mut table, now);
+        }
+        table.insert(token.clone(), Grant { scopes, expires: now + self.lifetime });
+        Ok(token)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Grant>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn make_room(table: &mut HashMap<String, Grant>, now: Instant) {
+    table.retain(|_, grant| grant.expires > now);
+    if table.len() >= MAX_TOKENS
+        && let Some(first) = table.iter().min_by_key(|(_, grant)| grant.expires).map(|(token, _)| token.clone())
+    {
+        table.remove(&first);
+    }
+}
+
+/// Judges a token request and issues a token.
+pub(super) fn grant(options: &Options, tokens: &Tokens, headers: &HeaderMap, form: &Query) -> Result<Value, Refusal> {
+    authenticate(options, headers, form)?;
+    if form.get("grant_type") != Some("client_credentials") {
+        return Err(Refusal::UnsupportedGrantType);
+    }
+    let scopes = scopes(options.scopes, form.get("scope").unwrap_or_default())?;
+    Ok(json!({
+        "access_token": tokens.issue(scopes)?,
+        "token_type": "Bearer",
+        "expires_in": options.token_lifetime.as_secs(),
+        "scope": scopes.to_string(),
+    }))
+}
+
+fn authenticate(options: &Options, headers: &HeaderMap, form: &Query) -> Result<(), Refusal> {
+    let (id, secret) = match headers.get(AUTHORIZATION) {
+        Some(value) => basic(value.as_bytes()).ok_or(Refusal::InvalidClient)?,
+        None => {
+            let id = form.get("client_id").ok_or(Refusal::InvalidClient)?;
+            (id.to_owned(), form.get("client_secret").unwrap_or_default().to_owned())
+        }
+    };
+    if id != options.client_id {
+        return Err(Refusal::UnknownClient);
+    }
+    if same(secret.as_bytes(), options.client_secret.as_bytes()) { Ok(()) } else { Err(Refusal::InvalidClient) }
+}
+
+/// RFC 6749 section 2.3.1: both parts are form-encoded inside of the Basic scheme.
+fn basic(value: &[u8]) -> Option<(String, String)> {
+    let (scheme, encoded) = value.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"Basic ") {
+        return None;
+    }
+    let text = String::from_utf8(STANDARD.decode(encoded.trim_ascii()).ok()?).ok()?;
+    let (id, secret) = text.split_once(':')?;
+    Some((form_decoded(id), form_decoded(secret)))
+}
+
+/// Undoes form encoding; a client that does not encode `&` is understood too.
+fn form_decoded(text: &str) -> String {
+    let pair = format!("={}", text.replace('&', "%26"));
+    form_urlencoded::parse(pair.as_bytes()).next().map(|(_, value)| value.into_owned()).unwrap_or_default()
+}
+
+/// Compares without telling by the time taken how much was right.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+/// The scopes asked for: at least one, and each of them granted to the client.
+fn scopes(granted: ScopeSet, text: &str) -> Result<ScopeSet, Refusal> {
+    let asked: Option<Vec<_>> = text.split_ascii_whitespace().map(Scope::parse).collect();
+    let asked = asked.filter(|asked| !asked.is_empty()).ok_or(Refusal::InvalidScope)?;
+    if asked.iter().all(|scope| granted.contains(*scope)) {
+        Ok(asked.into_iter().collect())
+    } else {
+        Err(Refusal::InvalidScope)
+    }
+}
+
+/// The token of a request to the API.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(Refusal::MissingHeader)?;
+    if values.next().is_some() {
+        return Err(Refusal::InvalidHeader);
+    }
+    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Refusal::InvalidHeader)?;
+    let token = token.trim_matches(' ');
+    if scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty() && !token.contains(' ') {
+        Ok(token)
+    } else {
+        Err(Refusal::InvalidHeader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn options(scopes: &[Scope]) -> Options {
+        Options { scopes: scopes.iter().copied().collect(), ..Options::with_secret("s&cr=t +%") }
+    }
+
+    fn try_form(scopes: &[Scope], form: &str) -> Result<Value, Refusal> {
+        let options = options(scopes);
+        grant(&options, &Tokens::new(options.token_lifetime), &HeaderMap::new(), &Query::parse(form))
+    }
+
+    fn try_basic(credentials: &str) -> Result<Value, Refusal> {
+        let mut headers = HeaderMap::new();
+        let value = format!("Basic {}", STANDARD.encode(credentials));
+        headers.insert(AUTHORIZATION, HeaderValue::from_str(&value).expect("ascii"));
+        let options = options(&Scope::ALL);
+        let form = Query::parse("grant_type=client_credentials&scope=monitoring");
+        grant(&options, &Tokens::new(options.token_lifetime), &headers, &form)
+    }
+
+    const GOOD: &str = "client_id=sandbox&client_secret=s%26cr%3Dt+%2B%25&grant_type=client_credentials";
+
+    #[test]
+    fn token_is_granted_for_a_form_with_the_scopes_asked_for() {
+        let answer = try_form(&Scope::ALL, &format!("{GOOD}&scope=management+monitoring")).expect("granted");
+        assert_eq!(answer.pointer("/token_type"), Some(&json!("Bearer")));
+        assert_eq!(answer.pointer("/expires_in"), Some(&json!(3600)));
+        assert_eq!(answer.pointer("/scope"), Some(&json!("monitoring management")));
+        assert_eq!(answer.pointer("/access_token").and_then(Value::as_str).map(str::len), Some(43));
+    }
+
+    #[test]
+    fn token_is_granted_for_basic_credentials_form_encoded_or_nearly() {
+        assert!(try_basic("sandbox:s%26cr%3Dt+%2B%25").is_ok());
+        assert!(try_basic("sandbox:s&cr=t+%2B%25").is_ok());
+        assert_eq!(try_basic("sandbox:wrong"), Err(Refusal::InvalidClient));
+        assert_eq!(try_basic("other:wrong"), Err(Refusal::UnknownClient));
+        assert_eq!(try_basic("nothing"), Err(Refusal::InvalidClient));
+    }
+
+    #[test]
+    fn token_is_refused_for_wrong_forms() {
+        let all = &Scope::ALL;
+        for (form, refusal) in [
+            ("", Refusal::InvalidClient),
+            ("client_id=other&client_secret=x", Refusal::UnknownClient),
+            ("client_id=sandbox&client_secret=x", Refusal::InvalidClient),
+            ("client_id=sandbox&client_secret=s%26cr%3Dt+%2B%25", Refusal::UnsupportedGrantType),
+            (GOOD, Refusal::InvalidScope),
+            (&format!("{GOOD}&scope="), Refusal::InvalidScope),
+            (&format!("{GOOD}&scope=monitoring+offline_access"), Refusal::InvalidScope),
+        ] {
+            assert_eq!(try_form(all, form), Err(refusal), "{form}");
+        }
+        let refused = try_form(&[Scope::Monitoring], &format!("{GOOD}&scope=management"));
+        assert_eq!(refused, Err(Refusal::InvalidScope));
+    }
+
+    #[test]
+    fn token_table_is_bounded_and_tokens_differ() {
+        let tokens = Tokens::new(Duration::from_secs(60));
+        let scopes = Scope::ALL.into_iter().collect();
+        let first = tokens.issue(scopes).expect("random");
+        for _ in 0..MAX_TOKENS + 10 {
+            let next = tokens.issue(scopes).expect("random");
+            assert_ne!(next, first);
+            assert!(tokens.scopes(&next).is_some());
+        }
+        assert_eq!(tokens.lock().len(), MAX_TOKENS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn token_expires_on_time_and_can_be_revoked() {
+        let tokens = Tokens::new(Duration::from_secs(60));
+        let scopes = Scope::ALL.into_iter().collect();
+        let first = tokens.issue(scopes).expect("random");
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert_eq!(tokens.scopes(&first), Some(scopes));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(tokens.scopes(&first), None);
+        let second = tokens.issue(scopes).expect("random");
+        tokens.revoke();
+        assert_eq!(tokens.scopes(&second), None);
+    }
+
+    #[test]
+    fn bearer_takes_one_header_of_two_words() {
+        let header = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, HeaderValue::from_str(value).expect("ascii"));
+            headers
+        };
+        assert_eq!(bearer(&HeaderMap::new()), Err(Refusal::MissingHeader));
+        assert_eq!(bearer(&header("bearer abc")), Ok("abc"));
+        for value in ["", "Bearer", "Bearer ", "Basic abc", "Bearer a b", "NJ a:b"] {
+            assert_eq!(bearer(&header(value)), Err(Refusal::InvalidHeader), "{value}");
+        }
+        let mut two = header("Bearer abc");
+        two.append(AUTHORIZATION, HeaderValue::from_static("Bearer def"));
+        assert_eq!(bearer(&two), Err(Refusal::InvalidHeader));
+    }
+}

@@ -1,0 +1,29 @@
+//! The log: lines on standard error, written by a thread of its own so that a slow reader holds nobody up.
+
+use std::io::IsTerminal;
+
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::fmt;
+use tracing_subscriber::prelude::*;
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The level cannot be read.
+    #[error("{0:?} is no log level: valid are error, warn, info, debug, trace, and lists such as \"info,hyper=debug\"")]
+    Level(String, #[source] ParseError),
+    /// There is a log already.
+    #[error("the log was started twice")]
+    Twice(#[source] tracing_subscriber::util::TryInitError),
+}
+
+/// Starts the log. What is in flight is written when the guard is dropped.
+pub fn start(level: &str, json: bool) -> Result<WorkerGuard, TelemetryError> {
+    let filter: Targets = level.parse().map_err(|error| TelemetryError::Level(level.to_owned(), error))?;
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let layer = fmt::layer().with_writer(writer).with_ansi(std::io::stderr().is_terminal());
+    let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.boxed() };
+    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().map_err(TelemetryError::Twice)?;
+    Ok(guard)
+}

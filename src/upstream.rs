@@ -1,0 +1,321 @@
+//! The way to NinjaOne: one exchange at a time, never a write twice.
+
+pub mod connect;
+mod pool;
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Method, Request, Response, StatusCode, Uri, Version, response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep_until};
+
+use crate::body::{Cut, Progress, Transit, Upload};
+use crate::headers;
+use crate::policy::Permit;
+use crate::token::Bearer;
+use connect::{ConnectError, Connector};
+use pool::{Lease, Pool};
+
+/// The longest 401 that is read to learn what it means.
+const MAX_REASON: usize = 8 * 1024;
+
+/// One worker's way to one instance.
+pub struct Upstream {
+    pool: Rc<Pool>,
+    host: HeaderValue,
+    /// Until the head of the answer (counted from the upload's last progress), and each wait for more of its body.
+    patience: Duration,
+}
+
+/// A request ready to be sent, once or, without a body, twice.
+pub struct Outbound {
+    headers: HeaderMap,
+    upload: Upload,
+    /// The headers again, if the request may be repeated: safe method, no body.
+    again: Option<Vec<(HeaderName, HeaderValue)>>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// No connection: nothing was sent.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The connection broke before a whole head came, or the head was malformed.
+    #[error("the exchange with the instance broke off")]
+    Broken(#[source] hyper::Error),
+    /// No head in time.
+    #[error("the instance did not answer in time")]
+    Timeout,
+    /// The caller's body ended too soon: not the instance's fault.
+    #[error("the request's body was cut: {0}")]
+    Upload(Cut),
+}
+
+/// NinjaOne's answer.
+pub struct Answer {
+    /// Status and headers as they came.
+    pub head: response::Parts,
+    /// The body, in transit.
+    pub body: AnswerBody,
+}
+
+/// The body of an answer. When it ends well, the connection goes back to the pool.
+pub struct AnswerBody {
+    /// What was read ahead of the rest.
+    ahead: Option<Bytes>,
+    transit: Transit,
+    lease: Option<Lease>,
+}
+
+impl Outbound {
+    /// Takes a caller's headers, cleaned, and its body.
+    pub fn new(method: &Method, mut headers: HeaderMap, upload: Upload) -> Self {
+        headers::clean_request(&mut headers);
+        let safe = *method == Method::GET || *method == Method::HEAD;
+        let again = (safe && upload.is_empty())
+            .then(|| headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect());
+        Self { headers, upload, again }
+    }
+
+    /// The same request once more; only for one that a first [`Upstream::send`] took.
+    fn once_more(&mut self) -> Option<HeaderMap> {
+        let lines = self.again.as_ref()?;
+        let mut headers = HeaderMap::with_capacity(lines.len() + 2);
+        for (name, value) in lines {
+            headers.append(name, value.clone());
+        }
+        Some(headers)
+    }
+
+    /// Whether it may be sent a second time.
+    pub fn is_repeatable(&self) -> bool {
+        self.again.is_some()
+    }
+}
+
+impl Upstream {
+    /// A way through `connector`, with `patience` for the head of an answer and each wait for more of it.
+    pub fn new(connector: Connector, patience: Duration) -> Result<Self, http::header::InvalidHeaderValue> {
+        let host = HeaderValue::from_str(connector.authority().as_str())?;
+        Ok(Self { pool: Pool::new(connector), host, patience })
+    }
+
+    /// The instance's authority.
+    pub fn authority(&self) -> &Authority {
+        self.pool.connector().authority()
+    }
+
+    /// Closes connections that have been idle for long; to be called now and then.
+    pub fn sweep(&self) {
+        self.pool.sweep();
+    }
+
+    /// Connections at rest.
+    pub fn idle(&self) -> usize {
+        self.pool.idle()
+    }
+
+    /// Sends a permitted request with its bearer and waits for the head of the answer.
+    ///
+    /// A connection from the pool may have died unused: what provably was not sent goes out again on a new one,
+    /// and so does a read that got no answer. Anything else is sent once.
+    pub async fn send(&self, permit: &Permit, bearer: &Bearer, outbound: &mut Outbound) -> Result<Answer, Fault> {
+        let upload = std::mem::replace(&mut outbound.upload, Upload::Empty);
+        let progress = upload.progress();
+        let headers = match std::mem::take(&mut outbound.headers) {
+            first if !first.is_empty() || !outbound.is_repeatable() => first,
+            _ => outbound.once_more().unwrap_or_default(),
+        };
+        let mut request = self.request(permit, bearer, headers, upload);
+        if let Some(lease) = self.pool.reuse() {
+            let used = lease.is_used();
+            match self.exchange(lease, request, progress.as_deref()).await {
+                Ok(answer) => return Ok(answer),
+                Err((_, Some(unsent))) => request = unsent,
+                Err((Fault::Broken(error), None)) if used && died_unused(&error) => {
+                    let Some(headers) = outbound.once_more() else { return Err(Fault::Broken(error)) };
+                    request = self.request(permit, bearer, headers, Upload::Empty);
+                }
+                Err((fault, None)) => return Err(fault),
+            }
+        }
+        let lease = self.pool.open().await?;
+        self.exchange(lease, request, progress.as_deref()).await.map_err(|(fault, _)| fault)
+    }
+
+    fn request(&self, permit: &Permit, bearer: &Bearer, headers: HeaderMap, upload: Upload) -> Request<Upload> {
+        let mut request = Request::new(upload);
+        *request.method_mut() = permit.method().clone();
+        *request.uri_mut() = Uri::from(permit.target().clone());
+        *request.headers_mut() = headers;
+        request.headers_mut().insert(AUTHORIZATION, bearer.authorization());
+        request.headers_mut().insert(HOST, self.host.clone());
+        request
+    }
+
+    /// One exchange. A request that was not sent comes back with the fault.
+    async fn exchange(
+        &self,
+        mut lease: Lease,
+        request: Request<Upload>,
+        progress: Option<&Progress>,
+    ) -> Result<Answer, (Fault, Option<Request<Upload>>)> {
+        let authority = self.authority();
+        let answered = async {
+            match &mut lease {
+                Lease::Http1 { sender, .. } => sender.try_send_request(request).await,
+                Lease::Http2 { sender, .. } => sender.try_send_request(absolute(request, authority)).await,
+            }
+        };
+        let response = match self.in_time(answered, progress).await {
+            Some(Ok(response)) => response,
+            Some(Err(mut failed)) => {
+                let unsent = failed.take_message();
+                let fault = match progress.and_then(Progress::cut) {
+                    Some(cut) => Fault::Upload(cut),
+                    None => Fault::Broken(failed.into_error()),
+                };
+                return Err((fault, unsent));
+            }
+            None => return Err((Fault::Timeout, None)),
+        };
+        Ok(self.answer(response, lease))
+    }
+
+    /// Waits for the head as long as the upload moves, and then for `patience`.
+    async fn in_time<T>(&self, answered: impl Future<Output = T>, progress: Option<&Progress>) -> Option<T> {
+        let mut answered = std::pin::pin!(answered);
+        let mut deadline = Instant::now() + self.patience;
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answered => return Some(answer),
+                () = sleep_until(deadline) => {}
+            }
+            deadline = progress.map(|progress| progress.moved() + self.patience).filter(|later| *later > deadline)?;
+        }
+    }
+
+    fn answer(&self, response: Response<Incoming>, lease: Lease) -> Answer {
+        let (head, body) = response.into_parts();
+        let mut body = AnswerBody { ahead: None, transit: Transit::new(body, self.patience), lease: Some(lease) };
+        body.end_if_done();
+        Answer { head, body }
+    }
+}
+
+impl Lease {
+    fn is_used(&self) -> bool {
+        matches!(self, Self::Http1 { used: true, .. } | Self::Http2 { .. })
+    }
+}
+
+/// An HTTP/2 request names its authority in the target, not in `Host` (RFC 9113 section 8.3.1).
+fn absolute(mut request: Request<Upload>, authority: &Authority) -> Request<Upload> {
+    request.headers_mut().remove(HOST);
+    let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTPS);
+    parts.authority = Some(authority.clone());
+    parts.path_and_query = Some(path);
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    *request.version_mut() = Version::HTTP_2;
+    request
+}
+
+/// Whether the connection ended before any octet of an answer.
+fn died_unused(error: &hyper::Error) -> bool {
+    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || is_reset(error)
+}
+
+fn is_reset(error: &hyper::Error) -> bool {
+    use std::error::Error;
+    let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| matches!(io.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe))
+}
+
+impl Answer {
+    /// Whether NinjaOne refused the bearer itself: a 401 that does not say that a privilege is missing.
+    /// Reads a short body ahead to learn it; nothing of the answer is lost.
+    pub async fn refuses_bearer(&mut self) -> bool {
+        if self.head.status != StatusCode::UNAUTHORIZED {
+            return false;
+        }
+        let reason = self.body.read_ahead().await;
+        !contains(&reason, b"insufficient_privileges") && !contains(&reason, b"user_context_required")
+    }
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|window| window == word)
+}
+
+impl AnswerBody {
+    /// Reads a body of known, short length and keeps it to be passed on. Empty if it is unknown, long or broken.
+    async fn read_ahead(&mut self) -> Bytes {
+        if self.ahead.is_some() || self.transit.size_hint().upper().is_none_or(|upper| upper > MAX_REASON as u64) {
+            return self.ahead.clone().unwrap_or_default();
+        }
+        let mut read = Vec::new();
+        while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut self.transit).poll_frame(cx)).await {
+            read.extend_from_slice(&frame.into_data().unwrap_or_default());
+        }
+        self.end_if_done();
+        let read = Bytes::from(read);
+        self.ahead = Some(read.clone());
+        read
+    }
+
+    fn end_if_done(&mut self) {
+        if self.transit.is_end_stream()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.give_back();
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(ahead) = self.ahead.take()
+            && !ahead.is_empty()
+        {
+            return Poll::Ready(Some(Ok(Frame::data(ahead))));
+        }
+        let polled = ready!(Pin::new(&mut self.transit).poll_frame(cx));
+        match &polled {
+            Some(Ok(_)) => self.end_if_done(),
+            Some(Err(_)) => self.lease = None,
+            None => {
+                if let Some(lease) = self.lease.take() {
+                    lease.give_back();
+                }
+            }
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ahead.is_none() && self.transit.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.ahead {
+            Some(ahead) => SizeHint::with_exact(ahead.len() as u64),
+            None => self.transit.size_hint(),
+        }
+    }
+}
