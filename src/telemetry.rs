@@ -2,10 +2,13 @@
 
 use std::io::IsTerminal;
 
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
+
+/// Lines that wait for a slow reader; further ones are left out.
+const BUFFERED_LINES: usize = 4096;
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +24,7 @@ pub enum TelemetryError {
 /// Starts the log. What is in flight is written when the guard is dropped.
 pub fn start(level: &str, json: bool) -> Result<WorkerGuard, TelemetryError> {
     let filter: Targets = level.parse().map_err(|error| TelemetryError::Level(level.to_owned(), error))?;
-    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES).finish(std::io::stderr());
     let layer = fmt::layer().with_writer(writer).with_ansi(std::io::stderr().is_terminal());
     let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.boxed() };
     tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().map_err(TelemetryError::Twice)?;
