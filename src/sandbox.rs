@@ -7,13 +7,18 @@ mod answer;
 mod counts;
 mod download;
 mod exchange;
+mod facts;
 mod filter;
 mod fleet;
+mod invention;
 mod paging;
 mod query;
+mod question;
 mod record;
 mod refusal;
 mod shape;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::convert::Infallible;
@@ -40,6 +45,9 @@ pub use self::counts::Counts;
 
 /// How long to wait after a failed accept: the first time, and at most.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// How long a connection may wait for its next request; hyper's 30 seconds would end pooled ones under test.
+const IDLE: Duration = Duration::from_secs(300);
 
 /// What the sandbox is told at its start. It has no `Debug`: it holds the client secret.
 #[derive(Clone)]
@@ -187,7 +195,13 @@ impl Sandbox {
         });
         let io = TokioIo::new(io);
         let ended = match protocol {
-            Protocol::Http1 => http1::Builder::new().timer(TokioTimer::new()).serve_connection(io, service).await,
+            Protocol::Http1 => {
+                http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(IDLE)
+                    .serve_connection(io, service)
+                    .await
+            }
             Protocol::Http2 => {
                 http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).serve_connection(io, service).await
             }

@@ -10,9 +10,10 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Incoming};
 use serde_json::{Value, json};
 
-use super::answer::{self, Answer, Question};
+use super::answer::Answer;
 use super::download::Content;
 use super::query::Query;
+use super::question::{self, Question};
 use super::refusal::Refusal;
 use super::{House, token};
 use crate::policy::catalog::{Operation, Scope, ScopeSet};
@@ -47,7 +48,8 @@ pub(super) async fn exchange(house: &House, scheme: &'static str, request: Reque
 
 /// HTTP/2 would send the body in answer to `HEAD` too.
 fn without_body(response: Response<Content>) -> Response<Content> {
-    let length = response.body().length();
+    let bare = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let length = response.body().length().filter(|_| !bare);
     let mut response = response.map(|_| Content::empty());
     if let Some(length) = length {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -58,10 +60,10 @@ fn without_body(response: Response<Content>) -> Response<Content> {
 async fn token_door(house: &House, request: Request<Incoming>) -> Result<Response<Content>, Refusal> {
     house.tally.token_requests.add(1);
     if request.method() != Method::POST {
-        return Err(Refusal::NoSuchMethod);
+        return Err(Refusal::NoSuchMethod("POST".to_owned()));
     }
     let (parts, body) = request.into_parts();
-    let form = drain(house, body, Keep::Text).await?;
+    let form = drain(body, Keep::Text, |_| ()).await?;
     tokio::time::sleep(house.options.token_delay).await;
     let form = Query::parse(&String::from_utf8_lossy(&form));
     let granted = token::grant(&house.options, &house.tokens, &parts.headers, &form);
@@ -130,7 +132,7 @@ async fn api_answer(
         return Err(Refusal::Ordered(status));
     }
     let origin = format!("{scheme}://{}", authority(parts));
-    let parameters = answer::parameters(operation, &segments);
+    let parameters = question::parameters(operation, &segments);
     let question = Question { operation, parameters, query: &query, body, origin: &origin };
     question.answer(&house.shapes).map(response)
 }
@@ -141,8 +143,11 @@ fn find<'a>(house: &'a House, method: &Method, path: &Segments<'_>) -> Result<&'
     if ids.is_empty() {
         return Err(Refusal::NoSuchPath);
     }
-    let operations = ids.iter().filter_map(|id| house.catalog.get(*id));
-    operations.into_iter().find(|operation| operation.method == *method).ok_or(Refusal::NoSuchMethod)
+    let operations = || ids.iter().filter_map(|id| house.catalog.get(*id));
+    operations().find(|operation| operation.method == *method).ok_or_else(|| {
+        let methods: Vec<_> = operations().map(|operation| operation.method.as_str()).collect();
+        Refusal::NoSuchMethod(methods.join(", "))
+    })
 }
 
 /// Reads of tickets are answered although some report that they need a user: the sources disagree.
@@ -159,7 +164,7 @@ fn authorize(operation: &Operation, scopes: ScopeSet) -> Result<(), Refusal> {
 /// Takes the request's body in; only the body of a ticket board's run says something.
 async fn receive(house: &House, parts: &Parts, body: Incoming, keep: bool) -> Result<Value, Refusal> {
     let keep = if keep { Keep::Text } else { Keep::Nothing };
-    let text = drain(house, body, keep).await?;
+    let text = drain(body, keep, |size| _ = house.tally.bytes_uploaded.add(size)).await?;
     let kind = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     if kind.to_ascii_lowercase().starts_with(b"multipart/") {
         house.tally.uploads.add(1);
@@ -174,7 +179,7 @@ enum Keep {
 }
 
 /// Reads a body to its end. What is not kept is counted and gone, whatever its size.
-async fn drain(house: &House, mut body: Incoming, keep: Keep) -> Result<Vec<u8>, Refusal> {
+async fn drain(mut body: Incoming, keep: Keep, count: impl Fn(u64)) -> Result<Vec<u8>, Refusal> {
     let mut text = Vec::new();
     if body.is_end_stream() {
         return Ok(text);
@@ -182,7 +187,7 @@ async fn drain(house: &House, mut body: Incoming, keep: Keep) -> Result<Vec<u8>,
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::BadRequest)?;
         let Some(data) = frame.data_ref() else { continue };
-        house.tally.bytes_uploaded.add(data.len() as u64);
+        count(data.len() as u64);
         if keep == Keep::Text {
             if text.len() + data.len() > MAX_JSON {
                 return Err(Refusal::TooLarge);
@@ -234,13 +239,14 @@ fn status_code(status: u16) -> StatusCode {
 fn refused(refusal: &Refusal, id: u64) -> Response<Content> {
     let status = refusal.status();
     let mut response = json_response(status, &refusal.body(id));
+    if let Refusal::NoSuchMethod(methods) = refusal
+        && let Ok(methods) = HeaderValue::from_str(methods)
+    {
+        response.headers_mut().insert(ALLOW, methods);
+    }
     match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        StatusCode::METHOD_NOT_ALLOWED => {
-            // RFC 9110 section 15.5.6 asks for the header; it may be empty.
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static(""));
         }
         // Neither may have a body.
         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => *response.body_mut() = Content::empty(),

@@ -1,6 +1,4 @@
-//! The invented fleet: who belongs to whom, computed from numbers and never stored.
-
-use serde_json::{Value, json};
+//! The invented fleet: what exists and who belongs to whom, computed from numbers and never stored.
 
 /// Organizations have the ids 1 to 4.
 pub(super) const ORGANIZATIONS: u32 = 4;
@@ -18,23 +16,25 @@ pub(super) const ROWS: u32 = 24;
 /// Activities have the ids 1 to 600.
 pub(super) const ACTIVITIES: u32 = 600;
 
-const ORGANIZATION_NAMES: [&str; 4] = ["Harbour Clinic", "Northfield Bakery", "Riverside School", "Tallow & Sons"];
-const PLACES: [&str; 5] = ["Head office", "Warehouse", "Branch east", "Branch west", "Annex"];
-const FIRST_NAMES: [&str; 8] = ["Ada", "Bruno", "Chiara", "Dmitri", "Esther", "Farid", "Greta", "Hugo"];
-const LAST_NAMES: [&str; 9] =
-    ["Ashdown", "Brandt", "Castell", "Dunmore", "Eklund", "Fairley", "Gadd", "Holloway", "Imber"];
-/// The time of the oldest activity, in epoch seconds; one follows every ten minutes.
-const FIRST_ACTIVITY: u32 = 1_760_000_000;
-
 /// What a device is; its place among [`CLASSES`] plus 1 is the id of its role and of its policy.
-const CLASSES: [(&str, &str); 5] = [
-    ("WINDOWS_WORKSTATION", "Windows workstation"),
-    ("WINDOWS_SERVER", "Windows server"),
-    ("MAC", "Mac"),
-    ("LINUX_SERVER", "Linux server"),
-    ("NMS_SWITCH", "Switch"),
+pub(super) const CLASSES: [Class; 5] = [
+    Class { word: "WINDOWS_WORKSTATION", name: "Windows workstation", system: "Windows 11 Professional Edition" },
+    Class { word: "WINDOWS_SERVER", name: "Windows server", system: "Windows Server 2025 Standard Edition" },
+    Class { word: "MAC", name: "Mac", system: "macOS 15" },
+    Class { word: "LINUX_SERVER", name: "Linux server", system: "Debian GNU/Linux 13" },
+    Class { word: "NMS_SWITCH", name: "Switch", system: "" },
 ];
-/// How often each class occurs among ten devices.
+
+/// A kind of device.
+pub(super) struct Class {
+    /// NinjaOne's word.
+    pub(super) word: &'static str,
+    pub(super) name: &'static str,
+    /// The operating system.
+    pub(super) system: &'static str,
+}
+
+/// The class of each of ten devices, as a place among [`CLASSES`].
 const CLASS_OF_TEN: [usize; 10] = [0, 0, 0, 0, 0, 1, 1, 2, 3, 4];
 
 /// Which list a shape's `id` counts in.
@@ -76,6 +76,23 @@ impl Kind {
             "Application" | "DiskDrive" | "NetworkInterface" | "OSPatch" | "Processor" | "SoftwarePatch" | "Volume"
             | "WindowsService" | "LoggedOnUser" | "Geolocation" => Self::Part,
             _ => Self::Row,
+        }
+    }
+
+    /// What NinjaOne calls people of this kind; empty for all else.
+    pub(super) fn user_type(self) -> &'static str {
+        match self {
+            Self::EndUser => "END_USER",
+            Self::Technician => "TECHNICIAN",
+            Self::Organization
+            | Self::Location
+            | Self::Device
+            | Self::User
+            | Self::Policy
+            | Self::Role
+            | Self::Activity
+            | Self::Part
+            | Self::Row => "",
         }
     }
 
@@ -152,132 +169,15 @@ impl Subject {
         Self { id: self.id * 16 + n, kind: Kind::Part, ..self }
     }
 
-    /// What is certain about a field of this thing; `None` if it is free to be invented.
-    pub(super) fn fact(&self, shape: &str, field: &str) -> Option<Value> {
-        match self.kind {
-            Kind::Organization => self.organization_fact(field),
-            Kind::Location => self.location_fact(field),
-            Kind::Device => self.device_fact(field),
-            Kind::Technician => self.person_fact(field),
-            Kind::EndUser => self.person_fact(field).or_else(|| self.end_user_fact(field)),
-            Kind::Policy | Kind::Role => self.class_fact(field),
-            Kind::Activity if field == "activityTime" => Some(json!(f64::from(FIRST_ACTIVITY + self.id * 600) + 0.5)),
-            Kind::User | Kind::Activity | Kind::Part | Kind::Row => self.aspect_fact(shape, field),
-        }
-        .or_else(|| self.place(field))
-    }
-
-    /// What an aspect of a device repeats of the device.
-    fn aspect_fact(&self, shape: &str, field: &str) -> Option<Value> {
-        Some(match (shape, field) {
-            ("ComputerSystem", "name") | ("NetworkInterface" | "NetworkInterfaces", "dnsHostName") => {
-                json!(device_name(self.device))
-            }
-            ("LoggedOnUser", "userName") => json!(format!("EXAMPLE\\{}", user_name(self.owner()))),
-            ("NodeRolePolicyAssignment", "nodeRoleId" | "policyId") => json!(self.id),
-            ("DeviceHealthSummary", "offline") => json!(self.offline()),
-            _ => return None,
-        })
-    }
-
-    /// The fields that say where anything belongs.
-    fn place(&self, field: &str) -> Option<Value> {
-        Some(match field {
-            "id" => json!(self.id),
-            "uid" => json!(uid("uid", self.id)),
-            "deviceId" | "nodeId" | "licenseeId" | "sourceEntityId" | "entityId" => json!(self.device),
-            "locationId" => json!(self.location),
-            "nodeRoleId" | "policyId" | "rolePolicyId" => json!(self.role()),
-            "organizationId" | "clientId" | "licenseeOrganizationId" | "relEntityId" | "targetEntityId" => {
-                json!(self.organization)
-            }
-            "organizationName" | "clientName" | "licenseeOrganizationName" => {
-                json!(organization_name(self.organization))
-            }
-            "locationName" => json!(location_name(self.location)),
-            "licenseeName" => json!(device_name(self.device)),
-            _ => return None,
-        })
-    }
-
-    fn organization_fact(&self, field: &str) -> Option<Value> {
-        Some(match field {
-            "name" => json!(organization_name(self.id)),
-            "description" => json!("An invented customer"),
-            "nodeApprovalMode" => json!("AUTOMATIC"),
-            _ => return None,
-        })
-    }
-
-    fn location_fact(&self, field: &str) -> Option<Value> {
-        (field == "name").then(|| json!(location_name(self.id)))
-    }
-
-    fn device_fact(&self, field: &str) -> Option<Value> {
-        let name = device_name(self.id);
-        Some(match field {
-            "uid" => json!(uid("device", self.id)),
-            "assignedOwnerUid" => json!(uid("user", self.owner())),
-            "nodeClass" => json!(self.class_name()),
-            "nodeRoleId" | "policyId" | "rolePolicyId" => json!(self.role()),
-            "offline" => json!(self.offline()),
-            "approvalStatus" => json!("APPROVED"),
-            "displayName" | "systemName" | "matchAttrValue" => json!(name),
-            "matchAttr" => json!("displayName"),
-            "netbiosName" => json!(name.to_ascii_uppercase()),
-            "dnsName" => json!(format!("{name}.corp.example.com")),
-            "deviceType" => json!(self.device_shape()),
-            "lastLoggedInUser" => json!(format!("EXAMPLE\\{}", user_name(self.owner()))),
-            _ => return None,
-        })
-    }
-
-    fn person_fact(&self, field: &str) -> Option<Value> {
-        let (first, last) = person(self.id);
-        let end_user = self.kind == Kind::EndUser;
-        Some(match field {
-            "uid" => json!(uid("user", self.id)),
-            "firstName" => json!(first),
-            "lastName" => json!(last),
-            "name" | "displayName" => json!(format!("{first} {last}")),
-            "email" => json!(format!("{}@example.com", user_name(self.id))),
-            "enabled" | "mfaConfigured" => json!(true),
-            "administrator" => json!(!end_user && self.id == 1),
-            "userType" => json!(if end_user { "END_USER" } else { "TECHNICIAN" }),
-            "invitationStatus" => json!("REGISTERED"),
-            "organizationId" if end_user => json!(self.organization),
-            _ => return None,
-        })
-    }
-
-    fn end_user_fact(&self, field: &str) -> Option<Value> {
-        let owned = || Kind::Device.ids().filter(|id| Subject::new(Kind::Device, *id).owner() == self.id);
-        Some(match field {
-            "deviceIds" | "assignedDeviceIds" | "accessibleDeviceIds" => owned().collect(),
-            _ => return None,
-        })
-    }
-
-    fn class_fact(&self, field: &str) -> Option<Value> {
-        let (class, name) = CLASSES.get(self.id as usize - 1)?;
-        Some(match field {
-            "name" if self.kind == Kind::Policy => json!(format!("{name} standard")),
-            "name" => json!(name),
-            "nodeClass" => json!(class),
-            "nodeClassDefault" => json!(true),
-            "custom" => json!(false),
-            _ => return None,
-        })
-    }
-
-    fn class(&self) -> u32 {
+    /// The place of the device's class among all; plus 1 it is the id of its role and of its policy.
+    pub(super) fn class(&self) -> u32 {
         let n = (self.device * 7 + self.device / 10) % 10;
         CLASS_OF_TEN.get(n as usize).map_or(0, |class| *class as u32)
     }
 
     /// The class of the device, in NinjaOne's words.
     pub(super) fn class_name(&self) -> &'static str {
-        CLASSES.get(self.class() as usize).map_or("", |(class, _)| class)
+        CLASSES.get(self.class() as usize).map_or("", |class| class.word)
     }
 
     /// The id of the device's role, which is that of its policy too.
@@ -296,7 +196,7 @@ impl Subject {
     }
 
     /// The end user that the device is assigned to: one of the same location.
-    fn owner(&self) -> u32 {
+    pub(super) fn owner(&self) -> u32 {
         FIRST_END_USER + self.location - 1 + if self.location <= 4 && self.device.is_multiple_of(4) { 20 } else { 0 }
     }
 }
@@ -304,32 +204,6 @@ impl Subject {
 fn organization_of(location: u32) -> u32 {
     1 + (location + ORGANIZATIONS - 1) % ORGANIZATIONS
 }
-
-fn organization_name(id: u32) -> &'static str {
-    pick(&ORGANIZATION_NAMES, id.wrapping_sub(1))
-}
-
-fn location_name(id: u32) -> String {
-    format!("{} {id}", pick(&PLACES, id / ORGANIZATIONS))
-}
-
-fn device_name(id: u32) -> String {
-    format!("sb-device-{id:03}")
-}
-
-fn person(id: u32) -> (&'static str, &'static str) {
-    (pick(&FIRST_NAMES, id), pick(&LAST_NAMES, id))
-}
-
-fn user_name(id: u32) -> String {
-    let (first, last) = person(id);
-    format!("{first}.{last}").to_ascii_lowercase()
-}
-
-fn pick(words: &[&'static str], n: u32) -> &'static str {
-    words.get(n as usize % words.len()).copied().unwrap_or_default()
-}
-
 /// A UUID (version 8, RFC 9562) that depends on nothing but its arguments.
 pub(super) fn uid(purpose: &str, id: u32) -> String {
     let (high, low) = (mix(purpose, id), mix(purpose, !id));
@@ -372,18 +246,10 @@ mod tests {
     #[test]
     fn fleet_has_every_class_and_some_devices_offline() {
         let devices = || Kind::Device.ids().map(|id| Subject::new(Kind::Device, id));
-        for (class, _) in CLASSES {
-            assert!(devices().any(|device| device.class_name() == class), "{class}");
+        for class in CLASSES {
+            assert!(devices().any(|device| device.class_name() == class.word), "{}", class.word);
         }
         assert!((8..=12).contains(&devices().filter(Subject::offline).count()));
-    }
-
-    #[test]
-    fn fleet_gives_each_person_a_name_of_their_own() {
-        let mut names: Vec<_> = Kind::User.ids().map(user_name).collect();
-        names.sort();
-        names.dedup();
-        assert_eq!(names.len(), 30);
     }
 
     #[test]

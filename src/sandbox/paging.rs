@@ -70,11 +70,12 @@ impl Cursor {
     /// cursor has no name, so that readers that stop on either end.
     pub(super) fn cut(self, rows: Vec<Subject>, now: u64) -> (Vec<Subject>, Value) {
         let page: Vec<_> = rows.into_iter().skip(self.offset).take(self.size).collect();
-        let mut cursor = json!({ "offset": self.offset, "count": page.len(), "expires": (now + 600) as f64 });
-        if !page.is_empty() {
-            let next = Self { offset: self.offset + page.len(), ..self };
-            cursor["name"] = json!(next.name());
+        let expires = (now + 600) as f64;
+        if page.is_empty() {
+            return (page, json!({ "offset": self.offset, "count": 0, "expires": expires }));
         }
+        let next = Self { offset: self.offset + page.len(), filter: self.filter, ..self };
+        let cursor = json!({ "name": next.name(), "offset": self.offset, "count": page.len(), "expires": expires });
         (page, cursor)
     }
 }

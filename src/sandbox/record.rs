@@ -46,13 +46,18 @@ impl Record {
     }
 }
 
+/// Schemes that may be shown; what else stands before the first space could be a secret.
+const SCHEMES: [&str; 4] = ["Bearer", "Basic", "Digest", "NJ"];
+
 /// Of each Authorization value only the scheme and the length of the rest stay.
 fn redacted(headers: &HeaderMap) -> HeaderMap {
     let hide = |value: &HeaderValue| {
         let text = String::from_utf8_lossy(value.as_bytes());
         let shown = match text.split_once(' ') {
-            Some((scheme, rest)) => format!("{scheme} ({} characters)", rest.chars().count()),
-            None => format!("({} characters)", text.chars().count()),
+            Some((scheme, rest)) if SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme)) => {
+                format!("{scheme} ({} characters)", rest.chars().count())
+            }
+            _ => format!("({} characters)", text.chars().count()),
         };
         HeaderValue::from_str(&shown).unwrap_or(HeaderValue::from_static("(unreadable)"))
     };

@@ -26,8 +26,8 @@ pub(super) enum Refusal {
     UserContextRequired,
     #[error("there is no such path")]
     NoSuchPath,
-    #[error("the path has no such method")]
-    NoSuchMethod,
+    #[error("the path has no such method, only {0}")]
+    NoSuchMethod(String),
     #[error("there is no such thing")]
     NotFound,
     #[error("the cursor is not one of ours")]
@@ -54,7 +54,7 @@ impl Refusal {
             | Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::UserContextRequired => StatusCode::FORBIDDEN,
             Self::UnknownClient | Self::NoSuchPath | Self::NotFound => StatusCode::NOT_FOUND,
-            Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoSuchMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Ordered(status) => *status,
@@ -76,7 +76,7 @@ impl Refusal {
             Self::InsufficientPrivileges => oauth("insufficient_privileges", "Insufficient privileges", 4),
             Self::UserContextRequired => oauth("user_context_required", "User context is required", 5),
             Self::NoSuchPath
-            | Self::NoSuchMethod
+            | Self::NoSuchMethod(_)
             | Self::NotFound
             | Self::UnknownCursor
             | Self::BadRequest

@@ -1,0 +1,164 @@
+//! What a request asks of an operation: its parameters, the things they name, and the filters.
+
+use serde_json::{Value, json};
+
+use super::filter::DeviceFilter;
+use super::fleet::{self, Kind, Subject};
+use super::query::Query;
+use super::refusal::Refusal;
+use super::shape;
+use crate::policy::catalog::{Operation, ParameterType, TemplateSegment};
+use crate::policy::path::{Segment, Segments};
+
+/// A request that may have an answer.
+pub(super) struct Question<'a> {
+    pub(super) operation: &'a Operation,
+    /// The values of the template's parameters.
+    pub(super) parameters: Vec<(&'a str, String)>,
+    pub(super) query: &'a Query,
+    /// The body if it was JSON and is of use, else null.
+    pub(super) body: Value,
+    /// Scheme and authority under which the caller sees the sandbox.
+    pub(super) origin: &'a str,
+}
+
+/// The parameters of a template with their values in a path.
+pub(super) fn parameters<'a>(operation: &'a Operation, path: &Segments<'_>) -> Vec<(&'a str, String)> {
+    let pairs = operation.segments.iter().zip(path.as_slice());
+    let parameter = |(part, segment): (&'a TemplateSegment, &Segment<'_>)| match part {
+        TemplateSegment::Literal(_) => None,
+        TemplateSegment::Parameter(name, _) => Some((name.as_str(), segment.decoded().to_owned())),
+    };
+    pairs.filter_map(parameter).collect()
+}
+
+impl Question<'_> {
+    /// What the request is about: the thing that the first parameters name. It must exist.
+    pub(super) fn anchor(&self) -> Result<Option<Subject>, Refusal> {
+        let template = self.operation.template.as_str();
+        if let Some(location) = self.parameter("locationId").or_else(|| self.parameter("location_id")) {
+            let organization = self.parameter("id").and_then(|id| existing(Kind::Organization, id));
+            let location = existing(Kind::Location, location);
+            let matching = organization.zip(location).filter(|(o, l)| o.id == l.organization);
+            return matching.map(|(_, location)| Some(location)).ok_or(Refusal::NotFound);
+        }
+        if let Some(condition) = self.parameter("condition_id") {
+            let mut rows = Kind::Row.ids().filter(|id| fleet::uid("id", *id).eq_ignore_ascii_case(condition));
+            return rows.next().map(|id| Some(Subject::new(Kind::Row, id))).ok_or(Refusal::NotFound);
+        }
+        let Some((name, value)) = self.parameters.first() else { return Ok(None) };
+        let kind = match template {
+            t if t.starts_with("/v2/device/{") || t.contains("{nodeId}") => Kind::Device,
+            t if t.starts_with("/v2/organization/{") => Kind::Organization,
+            t if t.starts_with("/v2/user/end-user/{") => Kind::EndUser,
+            t if t.starts_with("/v2/user/technician/{") => Kind::Technician,
+            t if t.starts_with("/v2/policies/{") => Kind::Policy,
+            _ if name.to_ascii_lowercase().ends_with("id") && self.is_number(name) => Kind::Row,
+            _ => return Ok(None),
+        };
+        existing(kind, value).map(Some).ok_or(Refusal::NotFound)
+    }
+
+    fn is_number(&self, name: &str) -> bool {
+        let is_it = |part: &TemplateSegment| matches!(part, TemplateSegment::Parameter(other, ParameterType::Integer) if other == name);
+        // An id beside an entity type counts in that entity's list, whichever it is.
+        !name.contains("ntityId") && self.operation.segments.iter().any(is_it)
+    }
+
+    fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Fields that the path decides.
+    pub(super) fn pins(&self) -> Vec<(&str, Value)> {
+        let named = self.parameters.iter().filter(|(name, _)| *name != "id");
+        let mut pins: Vec<_> = named
+            .map(|(name, value)| {
+                let field = match *name {
+                    "relatedEntityType" => "relEntityType",
+                    "location_id" => "locationId",
+                    "fieldName" => "name",
+                    other => other,
+                };
+                (field, value.parse::<u64>().map_or_else(|_| json!(value), |number| json!(number)))
+            })
+            .collect();
+        // Whatever the type, something has this id.
+        for (type_field, id_field) in [("entityType", "entityId"), ("relEntityType", "relEntityId")] {
+            let kind = pins.iter().find(|(field, _)| *field == type_field).map(|(_, kind)| kind.clone());
+            if let Some(kind) = kind
+                && pins.iter().all(|(field, _)| *field != id_field)
+            {
+                let first = if kind == "END_USER" { fleet::FIRST_END_USER } else { 1 };
+                pins.push((id_field, json!(first)));
+            }
+        }
+        pins
+    }
+
+    /// The thing that an object of this shape shows.
+    pub(super) fn subject(&self, shape: &str, anchor: Option<Subject>) -> Subject {
+        let kind = Kind::of(shape);
+        match anchor {
+            Some(anchor) if anchor.kind == kind => anchor,
+            Some(anchor) => anchor.within(shape),
+            None => Subject::new(kind, kind.ids().next().unwrap_or(1)),
+        }
+    }
+
+    pub(super) fn members(&self, element: &str, anchor: Option<Subject>) -> Vec<Subject> {
+        let kind = if element == "i" { Kind::Device } else { Kind::of(element) };
+        if kind == Kind::Part
+            && let Some(device) = anchor
+        {
+            return parts(element, device.device);
+        }
+        let all = kind.ids().map(|id| Subject::new(kind, id));
+        let related = all.filter(|one| match anchor {
+            Some(Subject { kind: Kind::Organization, id, .. }) => one.organization == id,
+            Some(Subject { kind: Kind::Device, id, .. }) => one.device == id,
+            Some(Subject { id, .. }) if element == "i" => one.id % 3 == id % 3,
+            _ => true,
+        });
+        let mut members: Vec<_> = related.filter(|one| self.selects(one)).collect();
+        if self.parameter("entityId").or_else(|| self.parameter("relEntityId")).is_some() {
+            members.truncate(3);
+        }
+        members
+    }
+
+    /// Whether the filters in the query let a member of a list pass.
+    fn selects(&self, one: &Subject) -> bool {
+        let of_type = one.kind.user_type();
+        let wanted = self.query.get("userType").unwrap_or(of_type);
+        let end_users_only = self.operation.template.ends_with("/end-users");
+        let filter = self.query.get("df").or_else(|| self.query.get("of")).unwrap_or_default();
+        (of_type.is_empty() || wanted == of_type)
+            && (one.kind != Kind::Technician || !end_users_only)
+            && DeviceFilter::parse(filter).admits(one)
+    }
+}
+
+/// The rows that a report or a list has for one device. A switch has no disks and no software.
+pub(super) fn parts(shape: &str, device: u32) -> Vec<Subject> {
+    let agent = Subject::new(Kind::Device, device).device_shape() == "AgentDevice";
+    let count = match shape::aspect(shape) {
+        "HealthSummary"
+        | "DeviceHealthSummary"
+        | "NodeAttributes"
+        | "NodeAttributesDetailed"
+        | "ScopedAttributes"
+        | "ScopedAttributesDetailed"
+        | "PolicyOverrides" => 1,
+        _ if !agent => 0,
+        "ComputerSystem" | "OperatingSystem" | "LoggedOnUser" | "AntivirusStatus" => 1,
+        "Application" => 5,
+        _ => 2,
+    };
+    (0..count).map(|n| Subject::part(device, n)).collect()
+}
+
+fn existing(kind: Kind, id: &str) -> Option<Subject> {
+    let id = id.parse().ok()?;
+    kind.ids().any(|other| other == id).then(|| Subject::new(kind, id))
+}
