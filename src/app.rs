@@ -16,6 +16,7 @@ use crate::config::file::{File, Timeouts};
 use crate::config::{Instance, Listener, Origin, Settings};
 use crate::listener::{self, Limits};
 use crate::metrics::Metrics;
+use crate::response;
 use crate::sandbox::{Options, Sandbox, SandboxError};
 use crate::secret::Secret;
 use crate::shutdown::{self, Shutdown, Trigger};
@@ -165,6 +166,7 @@ fn limits(file: &File) -> Limits {
         header_count: usize::from(file.limits.headers),
         drain: file.timeouts.drain.0,
         connections: Arc::new(Semaphore::new(file.limits.connections as usize)),
+        refuse: response::refuse_head,
     }
 }
 

@@ -17,6 +17,8 @@ const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 pub struct Guard {
     /// Every accepted value of `Host`, lower case.
     authorities: Vec<String>,
+    /// The largest head in octets.
+    head_size: usize,
 }
 
 /// A request's origin, checked: the proof that the guard let it in.
@@ -35,12 +37,18 @@ impl Caller {
 /// Why a request is not let in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Intruder {
+    /// A head larger than the limit.
+    #[error("the request's head is too large")]
+    LargeHead,
     /// HTTP/1.1 without `Host`.
     #[error("the request has no Host")]
     NoHost,
     /// More than one `Host`.
     #[error("the request has more than one Host")]
     ManyHosts,
+    /// A `#` in the request line.
+    #[error("the request target has a fragment")]
+    Fragment,
     /// `Host`, or the authority of an absolute-form target, is not a name of this listener.
     #[error("the request is for {0:?}, which is not a name of this listener")]
     ForeignHost(String),
@@ -48,8 +56,8 @@ pub enum Intruder {
 
 impl Guard {
     /// A gate that answers to the local names and to `names`, each with `port` or without one.
-    /// A name that has a port of its own is taken as it is.
-    pub fn new(names: &[String], port: u16) -> Self {
+    /// A name that has a port of its own is taken as it is. A head may have `head_size` octets.
+    pub fn new(names: &[String], port: u16, head_size: usize) -> Self {
         let own = names.iter().map(String::as_str);
         let authorities = LOCAL_NAMES
             .into_iter()
@@ -57,11 +65,17 @@ impl Guard {
             .map(str::to_ascii_lowercase)
             .flat_map(|name| [format!("{name}:{port}"), name])
             .collect();
-        Self { authorities }
+        Self { authorities, head_size }
     }
 
     /// Lets a request in, or says why not.
     pub fn admit(&self, peer: Peer, head: &Parts) -> Result<Caller, Intruder> {
+        if peer.sent_fragment() {
+            return Err(Intruder::Fragment);
+        }
+        if head_size(head) > self.head_size {
+            return Err(Intruder::LargeHead);
+        }
         let mut hosts = head.headers.get_all(HOST).iter();
         match (hosts.next(), hosts.next()) {
             (Some(_), Some(_)) => return Err(Intruder::ManyHosts),
@@ -90,6 +104,14 @@ impl Guard {
     }
 }
 
+/// The octets of the request line and the field lines. The parser reads in steps that double, so that it lets
+/// through up to twice of what it is told.
+fn head_size(head: &Parts) -> usize {
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let lines = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    head.method.as_str().len() + target + " HTTP/1.1\r\n\r\n".len() + lines.sum::<usize>()
+}
+
 #[cfg(test)]
 mod tests {
     use http::Request;
@@ -102,7 +124,7 @@ mod tests {
             request = request.header(HOST, *host);
         }
         let (head, ()) = request.body(()).expect("a request").into_parts();
-        let guard = Guard::new(&["Proxy.internal".to_owned()], 8080);
+        let guard = Guard::new(&["Proxy.internal".to_owned()], 8080, 1000);
         guard.admit(Peer::loopback(), &head).map(|_| ())
     }
 
@@ -151,5 +173,12 @@ mod tests {
             assert!(admit(target, Version::HTTP_11, &["localhost"]).is_err(), "{target}");
         }
         assert!(admit("http://localhost/v2/devices", Version::HTTP_11, &["evil.example"]).is_err());
+    }
+
+    #[test]
+    fn guard_refuses_a_head_over_the_limit() {
+        let query = "x".repeat(1000 - "GET /? HTTP/1.1\r\nHost: localhost\r\n\r\n".len());
+        assert_eq!(admit(&format!("/?{query}"), Version::HTTP_11, &["localhost"]), Ok(()));
+        assert_eq!(admit(&format!("/?{query}x"), Version::HTTP_11, &["localhost"]), Err(Intruder::LargeHead));
     }
 }

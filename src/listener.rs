@@ -1,17 +1,20 @@
 //! Listeners: sockets, limits, timers and drain around a closure; nothing here knows what is served.
 
+mod wire;
+
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
+use http::{Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,17 +26,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::shutdown::Shutdown;
+use wire::{Serving, Track, Wire};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
 /// The first wait after a failed accept, such as EMFILE; it doubles up to [`MAX_ACCEPT_BACKOFF`].
 const FIRST_ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_ACCEPT_BACKOFF: Duration = Duration::from_secs(5);
+/// The least that hyper takes as the limit of a head.
+const MIN_HEAD: usize = 8192;
 
 /// The far end of an accepted connection: the proof that a request came through a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
     address: SocketAddr,
+    fragment: bool,
 }
 
 impl Peer {
@@ -42,9 +49,14 @@ impl Peer {
         self.address
     }
 
+    /// Whether a request line on the connection had a fragment, which hyper does not show.
+    pub fn sent_fragment(self) -> bool {
+        self.fragment
+    }
+
     #[cfg(test)]
     pub(crate) fn loopback() -> Self {
-        Self { address: SocketAddr::from(([127, 0, 0, 1], 0)) }
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 0)), fragment: false }
     }
 }
 
@@ -53,7 +65,7 @@ impl Peer {
 pub struct Limits {
     /// For reading the head of a request.
     pub head_time: Duration,
-    /// The largest head in octets.
+    /// The octets of a head that are taken into memory, roughly; at least 8192.
     pub head_size: usize,
     /// The most header fields of a request.
     pub header_count: usize,
@@ -61,6 +73,8 @@ pub struct Limits {
     pub drain: Duration,
     /// The most connections at a time, shared by all workers of a listener.
     pub connections: Arc<Semaphore>,
+    /// The whole answer to a head that is malformed or too large.
+    pub refuse: fn(StatusCode) -> Vec<u8>,
 }
 
 /// Binds `address` once for each of `count` workers.
@@ -120,7 +134,7 @@ pub async fn serve<H, F, B>(
 where
     H: Fn(Peer, Request<Incoming>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
-    B: Body<Data = Bytes> + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let listener = TcpListener::from_std(listener)?;
@@ -138,12 +152,15 @@ where
         match accepted {
             Ok((stream, peer, slot)) => {
                 backoff = FIRST_ACCEPT_BACKOFF;
+                let track = Track::new();
+                let wire = Wire::new(stream, Rc::clone(&track), limits.refuse);
                 let handle = Rc::clone(&handle);
                 let service = service_fn(move |request| {
-                    let answer = handle(peer, request);
-                    async move { Ok::<_, Infallible>(answer.await) }
+                    let serving = track.serve();
+                    let answer = handle(Peer { fragment: track.had_fragment(), ..peer }, request);
+                    async move { Ok::<_, Infallible>(answer.await.map(|body| Tracked { body, _serving: serving })) }
                 });
-                let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+                let connection = graceful.watch(http.serve_connection(TokioIo::new(wire), service));
                 tokio::task::spawn_local(async move {
                     if let Err(error) = connection.await {
                         tracing::debug!(%error, "connection ended");
@@ -170,24 +187,48 @@ fn http(limits: &Limits) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.head_time)
-        .max_header_size(limits.head_size)
+        .max_buf_size(limits.head_size.max(MIN_HEAD))
         .max_headers(limits.header_count)
-        .half_close(false)
-        .pipeline_flush(true);
+        .half_close(false);
+    // Not pipeline_flush: with it hyper takes the whole of an answer that its caller does not read into memory.
     http
 }
 
-/// A free slot first, so that connections beyond the limit wait in the kernel.
+/// The body of an answer, and the knowledge that its request is being served.
+struct Tracked<B> {
+    body: B,
+    _serving: Serving,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A connection, and a slot for it. One connection beyond the limit waits here, further ones in the kernel: a slot
+/// taken before the connection would be kept from the other workers.
 async fn accept(
     listener: &TcpListener,
     connections: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, Peer, Option<OwnedSemaphorePermit>)> {
-    // An error says that the semaphore is closed, which nobody does.
-    let slot = Arc::clone(connections).acquire_owned().await.ok();
     let (stream, address) = listener.accept().await?;
     // Fails only for a caller who has left already.
     let _ = stream.set_nodelay(true);
-    Ok((stream, Peer { address: unmapped(address) }, slot))
+    // An error says that the semaphore is closed, which nobody does.
+    let slot = Arc::clone(connections).acquire_owned().await.ok();
+    Ok((stream, Peer { address: unmapped(address), fragment: false }, slot))
 }
 
 /// The IPv4 address behind an IPv4-mapped IPv6 one.

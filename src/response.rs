@@ -108,6 +108,11 @@ fn guard_row(intruder: &Intruder, scene: &Scene<'_>) -> Row {
     match intruder {
         Intruder::NoHost => bad("host-missing", "An HTTP/1.1 request must have a Host field (RFC 9112 section 3.2)."),
         Intruder::ManyHosts => bad("host-repeated", "A request must have one Host field (RFC 9112 section 3.2)."),
+        Intruder::LargeHead => head_row(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+        Intruder::Fragment => bad(
+            "target-malformed",
+            "A request target must not have a fragment (# and what follows, RFC 9112 section 3.2): leave it out, or write %23 in the query.",
+        ),
         Intruder::ForeignHost(host) => row(
             StatusCode::MISDIRECTED_REQUEST,
             "host-not-ours",
@@ -119,6 +124,17 @@ fn guard_row(intruder: &Intruder, scene: &Scene<'_>) -> Row {
             ),
         ),
     }
+}
+
+fn head_row(status: StatusCode) -> Row {
+    let (code, detail) = if status == StatusCode::URI_TOO_LONG {
+        ("target-too-long", "The request target is too long (limits.head, at most 64 KiB).")
+    } else if status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE {
+        ("head-too-large", "The request's head is larger than limits.head, or has more fields than limits.headers.")
+    } else {
+        ("request-malformed", "The request is no HTTP/1.1 or HTTP/1.0 request, or has a target or a field that is malformed (RFC 9112); in a query, < > and \" must be percent-encoded.")
+    };
+    row(status, code, Blame::Caller, "http_request_error", detail.to_owned())
 }
 
 fn policy_row(refusal: &Refusal, scene: &Scene<'_>) -> Row {
@@ -255,7 +271,7 @@ fn upstream_row(fault: &Fault, scene: &Scene<'_>) -> Row {
         Fault::Timeout => late(
             "upstream-timeout",
             "http_response_timeout",
-            format!("{instance} did not answer in time (timeouts.upstream). A write may have been done all the same."),
+            format!("{instance} did not answer in time (timeouts.upstream).{}", write_warning(scene)),
         ),
         Fault::Broken(_) => broken(
             "upstream-broken",
@@ -265,6 +281,13 @@ fn upstream_row(fault: &Fault, scene: &Scene<'_>) -> Row {
             ),
         ),
         Fault::Upload(cut) => upload_row(*cut),
+    }
+}
+
+fn write_warning(scene: &Scene<'_>) -> &'static str {
+    match scene.method {
+        "GET" | "HEAD" => "",
+        _ => " The write may have been done all the same, so it is not repeated: look before you send it again.",
     }
 }
 
@@ -290,7 +313,8 @@ struct Problem<'a> {
     status: u16,
     detail: &'a str,
     code: &'a str,
-    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<String>,
     result_code: &'a str,
@@ -308,31 +332,54 @@ pub struct Outcome {
 /// Our own answer to a request that gets none of NinjaOne's.
 pub fn refuse(rejection: &Rejection, scene: &Scene<'_>) -> (Response<Reply>, Outcome) {
     let row = rejection.row(scene);
+    let body = problem(&row, Some(scene));
+    let mut response = Response::new(Reply::Own(Full::from(body)));
+    *response.status_mut() = row.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    insert(headers, PROXY_STATUS, HeaderValue::try_from(proxy_status(&row)).ok());
+    insert(headers, REQUEST_ID, HeaderValue::try_from(scene.request_id).ok());
+    if let Some((name, value)) = rejection.field() {
+        headers.insert(name, value);
+    }
+    (response, Outcome { code: row.code, blame: row.blame })
+}
+
+fn problem(row: &Row, scene: Option<&Scene<'_>>) -> Vec<u8> {
     let problem = Problem {
         r#type: format!("urn:ninjaone-proxy:problem:{}", row.code),
         title: row.status.canonical_reason().unwrap_or("Error"),
         status: row.status.as_u16(),
         detail: &row.detail,
         code: row.code,
-        request_id: scene.request_id,
-        operation: scene.operation.map(|name| name.to_string()),
+        request_id: scene.map(|scene| scene.request_id),
+        operation: scene.and_then(|scene| scene.operation).map(|name| name.to_string()),
         result_code: row.code,
         error_message: &row.detail,
     };
     let mut body = serde_json::to_vec(&problem).unwrap_or_default();
     body.push(b'\n');
-    let mut response = Response::new(Reply::Own(Full::from(body)));
-    *response.status_mut() = row.status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let status = format!("ninjaone-proxy; error={}; details=\"{}\"", row.error, row.code);
-    insert(headers, PROXY_STATUS, HeaderValue::try_from(status).ok());
-    insert(headers, REQUEST_ID, HeaderValue::try_from(scene.request_id).ok());
-    if let Some((name, value)) = rejection.field() {
-        headers.insert(name, value);
-    }
-    (response, Outcome { code: row.code, blame: row.blame })
+    body
+}
+
+fn proxy_status(row: &Row) -> String {
+    format!("ninjaone-proxy; error={}; details=\"{}\"", row.error, row.code)
+}
+
+/// The whole answer, octet for octet, to a head that the parser refuses.
+pub fn refuse_head(status: StatusCode) -> Vec<u8> {
+    let row = head_row(status);
+    let body = problem(&row, None);
+    let head = format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\nproxy-status: {}\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or("Error"),
+        proxy_status(&row),
+        body.len()
+    );
+    [head.into_bytes(), body].concat()
 }
 
 /// What [`refuse`] would say: status, code and detail.

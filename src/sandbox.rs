@@ -42,6 +42,7 @@ use self::token::Tokens;
 use crate::policy::catalog::{Catalog, CatalogError, Scope, ScopeSet};
 
 pub use self::counts::Counts;
+pub use self::token::TOKEN_MARK;
 
 /// How long to wait after a failed accept: the first time, and at most.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -170,6 +171,11 @@ impl Sandbox {
     /// What was counted so far.
     pub fn counts(&self) -> Counts {
         self.0.tally.counts()
+    }
+
+    /// The last API request as it was received: method, target, version and headers.
+    pub fn last_request(&self) -> serde_json::Value {
+        self.0.record.shown()
     }
 
     /// Makes all tokens invalid at once.

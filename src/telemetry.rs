@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 
@@ -15,7 +15,7 @@ const BUFFERED_LINES: usize = 4096;
 pub enum TelemetryError {
     /// The level cannot be read.
     #[error("{0:?} is no log level: valid are error, warn, info, debug, trace, and lists such as \"info,hyper=debug\"")]
-    Level(String, #[source] ParseError),
+    Level(String, #[source] Option<ParseError>),
     /// There is a log already.
     #[error("the log was started twice")]
     Twice(#[source] tracing_subscriber::util::TryInitError),
@@ -23,7 +23,11 @@ pub enum TelemetryError {
 
 /// Starts the log. What is in flight is written when the guard is dropped.
 pub fn start(level: &str, json: bool) -> Result<WorkerGuard, TelemetryError> {
-    let filter: Targets = level.parse().map_err(|error| TelemetryError::Level(level.to_owned(), error))?;
+    // A word that is no level would be taken for the name of a module.
+    if level.split(',').any(|part| !part.contains('=') && part.trim().parse::<LevelFilter>().is_err()) {
+        return Err(TelemetryError::Level(level.to_owned(), None));
+    }
+    let filter: Targets = level.parse().map_err(|error| TelemetryError::Level(level.to_owned(), Some(error)))?;
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES).finish(std::io::stderr());
     let layer = fmt::layer().with_writer(writer).with_ansi(std::io::stderr().is_terminal());
     let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.boxed() };

@@ -14,6 +14,7 @@ use crate::guard::Guard;
 use crate::listener::{self, Limits};
 use crate::metrics::{Metrics, TokenReading};
 use crate::policy::InstanceId;
+use crate::response;
 use crate::shutdown::Shutdown;
 use crate::token::{Key, Tokens};
 
@@ -62,8 +63,9 @@ pub(super) fn serve(socket: std::net::TcpListener, desk: Desk) -> io::Result<Soc
         header_count: 100,
         drain: Duration::ZERO,
         connections: Arc::new(Semaphore::new(64)),
+        refuse: response::refuse_head,
     };
-    let guard = Arc::new(Guard::new(&[], address.port()));
+    let guard = Arc::new(Guard::new(&[], address.port(), limits.head_size));
     let desk = Arc::new(desk);
     tokio::task::spawn_local(async move {
         let handle = move |peer, request: http::Request<hyper::body::Incoming>| {

@@ -104,7 +104,7 @@ fn proxy(number: u32, post: &Post, plan: &Plan, upstreams: &[Rc<Upstream>]) -> i
     let upstream = upstreams.get(usize::from(instance)).ok_or(io::ErrorKind::NotFound)?;
     let meter = plan.metrics.meter(&post.listener.name, operation_names(policy.catalog()));
     let intake = Intake { wait: plan.timeouts.client.0, limit: plan.body_limit };
-    let guard = Guard::new(&post.listener.names, post.port);
+    let guard = Guard::new(&post.listener.names, post.port, post.limits.head_size);
     let source = Source::new(Arc::clone(&plan.tokens));
     Ok(Proxy::new(guard, policy, source, Rc::clone(upstream), meter, intake, plan.run | (number & 0xff)))
 }

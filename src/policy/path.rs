@@ -140,6 +140,9 @@ impl<'a> Segments<'a> {
     pub fn parse(path: &'a str) -> Result<Self, Malformed> {
         let path = path.strip_prefix('/').ok_or(Malformed::NotAPath)?;
         let mut segments = Self { list: Default::default(), length: 0 };
+        if path.is_empty() {
+            return Ok(segments);
+        }
         for raw in path.split('/') {
             let decoded = decode(raw)?;
             let place = segments.list.get_mut(segments.length).ok_or(Malformed::TooDeep)?;

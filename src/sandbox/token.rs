@@ -16,6 +16,8 @@ use super::query::Query;
 use super::refusal::Refusal;
 use crate::policy::catalog::{Scope, ScopeSet};
 
+/// What every token begins with, so that one is recognized where it must not be: in a log, in a dump.
+pub const TOKEN_MARK: &str = "sandbox_token_";
 /// More tokens than this are not kept: the one that would expire first goes.
 const MAX_TOKENS: usize = 1024;
 
@@ -50,7 +52,7 @@ impl Tokens {
     fn issue(&self, scopes: ScopeSet) -> Result<String, Refusal> {
         let mut octets = [0; 32];
         getrandom::fill(&mut octets).map_err(|_| Refusal::NoRandomness)?;
-        let token = URL_SAFE_NO_PAD.encode(octets);
+        let token = format!("{TOKEN_MARK}{}", URL_SAFE_NO_PAD.encode(octets));
         let now = Instant::now();
         let mut table = self.lock();
         if table.len() >= MAX_TOKENS {
@@ -183,7 +185,7 @@ mod tests {
         assert_eq!(answer.pointer("/token_type"), Some(&json!("Bearer")));
         assert_eq!(answer.pointer("/expires_in"), Some(&json!(3600)));
         assert_eq!(answer.pointer("/scope"), Some(&json!("monitoring management")));
-        assert_eq!(answer.pointer("/access_token").and_then(Value::as_str).map(str::len), Some(43));
+        assert_eq!(answer.pointer("/access_token").and_then(Value::as_str).map(str::len), Some(TOKEN_MARK.len() + 43));
     }
 
     #[test]

@@ -1,0 +1,237 @@
+//! The octets of one connection, seen on their way to and from hyper: what its parser hides, and how it ends.
+//!
+//! hyper cuts a fragment off the request target without a word, answers a malformed head with an empty body, and
+//! closes a connection while octets are still coming, which resets it and loses the answer.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+
+/// How long, and how much, a closed connection is still read so that the caller can read the answer.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_OCTETS: usize = 4 * 1024 * 1024;
+
+/// What hyper is doing with the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It reads a head. What it writes now, it writes of its own accord.
+    Head,
+    /// A request is being served.
+    Serving,
+    /// The answer's body has ended, and may not be written out yet.
+    Ending,
+}
+
+/// What the connection and the requests on it know of each other.
+#[derive(Debug)]
+pub(super) struct Track {
+    phase: Cell<Phase>,
+    fragment: Cell<bool>,
+}
+
+/// Kept as long as a request's answer.
+#[derive(Debug)]
+pub(super) struct Serving(Rc<Track>);
+
+impl Track {
+    pub(super) fn new() -> Rc<Self> {
+        Rc::new(Self { phase: Cell::new(Phase::Head), fragment: Cell::new(false) })
+    }
+
+    /// A request's head was read whole.
+    pub(super) fn serve(self: &Rc<Self>) -> Serving {
+        self.phase.set(Phase::Serving);
+        Serving(Rc::clone(self))
+    }
+
+    /// Whether a request line on this connection had a fragment.
+    pub(super) fn had_fragment(&self) -> bool {
+        self.fragment.get()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.phase.set(Phase::Ending);
+    }
+}
+
+/// The connection between hyper and the socket.
+pub(super) struct Wire {
+    stream: TcpStream,
+    track: Rc<Track>,
+    /// The answer to a head that hyper refuses.
+    refuse: fn(StatusCode) -> Vec<u8>,
+    /// What goes out instead of hyper's own refusal.
+    pending: Vec<u8>,
+    /// The request line of the head being read has not ended.
+    in_request_line: bool,
+    linger: Option<Linger>,
+}
+
+/// The end of a connection: nothing more is written, and what comes is thrown away.
+struct Linger {
+    until: Pin<Box<Sleep>>,
+    left: usize,
+}
+
+impl Wire {
+    pub(super) fn new(stream: TcpStream, track: Rc<Track>, refuse: fn(StatusCode) -> Vec<u8>) -> Self {
+        Self { stream, track, refuse, pending: Vec::new(), in_request_line: true, linger: None }
+    }
+
+    /// Looks for a fragment in the request lines among these octets of a head. It must be refused (RFC 9112
+    /// section 3.2), and so is everything else on a connection that had one.
+    fn inspect(&mut self, octets: &[u8]) {
+        let mut lines = octets.split_inclusive(|&octet| octet == b'\n');
+        if self.in_request_line {
+            for line in lines.by_ref() {
+                if line.contains(&b'#') {
+                    self.track.fragment.set(true);
+                }
+                // Empty lines before a request are ignored (RFC 9112 section 2.2).
+                self.in_request_line = !line.ends_with(b"\n") || line.trim_ascii().is_empty();
+                if !self.in_request_line {
+                    break;
+                }
+            }
+        }
+        // A line of a pipelined request.
+        if lines.any(|line| line.contains(&b'#') && is_request_line(line)) {
+            self.track.fragment.set(true);
+        }
+    }
+
+    /// hyper's own refusal becomes ours.
+    fn replace(&mut self, octets: &[u8]) -> bool {
+        if self.track.phase.get() != Phase::Head {
+            return false;
+        }
+        let Some(status) = refused_status(octets) else { return false };
+        tracing::debug!(%status, "malformed head refused");
+        self.pending = (self.refuse)(status);
+        true
+    }
+
+    fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.pending.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.pending))?;
+            self.pending.drain(..written.min(self.pending.len()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn is_request_line(line: &[u8]) -> bool {
+    let line = line.trim_ascii_end();
+    line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
+}
+
+/// The status of an answer that hyper gives by itself: 4xx, closing, and without a body.
+fn refused_status(octets: &[u8]) -> Option<StatusCode> {
+    let code = octets.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    let text = std::str::from_utf8(octets).ok()?;
+    let whole = text.ends_with("\r\n\r\n") && text.contains("\r\nconnection: close\r\ncontent-length: 0\r\n");
+    StatusCode::from_bytes(code).ok().filter(|status| whole && status.is_client_error())
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if self.track.phase.get() == Phase::Head
+            && let Some(octets) = buffer.filled().get(before..)
+        {
+            self.inspect(octets);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        if self.replace(octets) {
+            return Poll::Ready(Ok(octets.len()));
+        }
+        Pin::new(&mut self.stream).poll_write(cx, octets)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let [only] = slices
+            && self.replace(only)
+        {
+            return Poll::Ready(Ok(only.len()));
+        }
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_pending(cx))?;
+        // hyper flushes when its own buffer is empty, and reads the next head after that.
+        if self.track.phase.get() == Phase::Ending {
+            self.track.phase.set(Phase::Head);
+            self.in_request_line = true;
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_pending(cx))?;
+        let Self { stream, linger, .. } = &mut *self;
+        if linger.is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+        }
+        let linger = linger.get_or_insert_with(|| Linger { until: Box::pin(sleep(LINGER)), left: LINGER_OCTETS });
+        let mut waste = [0; 4096];
+        while linger.left > 0 && linger.until.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut waste);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+            match buffer.filled().len() {
+                0 => break,
+                octets => linger.left = linger.left.saturating_sub(octets),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wire_knows_hypers_own_refusals() {
+        let own = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
+        assert_eq!(refused_status(own), Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+        for other in [
+            &b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"[..],
+            b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            b"x",
+            b"",
+        ] {
+            assert_eq!(refused_status(other), None);
+        }
+    }
+
+    #[test]
+    fn wire_knows_a_request_line() {
+        assert!(is_request_line(b"GET /v2/x#y HTTP/1.1\r\n"));
+        assert!(!is_request_line(b"User-Agent: C# client\r\n"));
+    }
+}

@@ -1,0 +1,148 @@
+//! The binary: commands, exit codes, signals.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use crate::harness::{eventually, request, run_binary};
+use crate::watch::SECRET;
+
+/// A folder with a configuration file.
+fn folder(text: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("config.toml"), text).expect("a file");
+    folder
+}
+
+fn run(text: &str, arguments: &[&str]) -> (i32, String, String) {
+    run_binary(folder(text).path(), arguments, &[])
+}
+
+#[test]
+fn the_version_and_help_are_printed_and_wrong_arguments_are_64() {
+    assert_eq!(run("", &["--version"]), (0, format!("ninjaone-proxy {}\n", env!("CARGO_PKG_VERSION")), String::new()));
+    let (code, help, _) = run("", &["--help"]);
+    assert!(
+        code == 0 && ["run", "check", "explain", "routes", "--config", "78"].iter().all(|word| help.contains(word)),
+        "{help}"
+    );
+    for arguments in [
+        &["--nonsense"][..],
+        &["dance"],
+        &["explain"],
+        &["explain", "GET", "/v2/x", "--listener", "none"],
+        &["explain", "G T", "/v2/x"],
+    ] {
+        assert_eq!(run("", arguments).0, 64, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_configuration_mistake_is_78_and_starts_nothing() {
+    for arguments in [&["run"][..], &["check"], &["routes"], &[]] {
+        let (code, _, said) = run("[listeners.local]\nadress = \"127.0.0.1:0\"", arguments);
+        assert_eq!(code, 78, "{arguments:?}");
+        assert!(said.starts_with("ninjaone-proxy: config.toml:2:1: listeners.local.adress: unknown key"), "{said}");
+    }
+    let (code, _, said) = run("", &["--config", "missing.toml"]);
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("missing.toml: the configuration cannot be read"), "{said}");
+    assert_eq!(run("[log]\nlevel = \"loud,,\"\n[listeners.local]\naddress = \"127.0.0.1:0\"", &[]).0, 78);
+}
+
+#[test]
+fn a_port_in_use_is_71_and_says_what_to_do() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    for text in [
+        format!("[listeners.local]\naddress = \"{address}\"\n[admin]\naddress = \"none\""),
+        format!("[listeners.local]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"{address}\""),
+    ] {
+        let (code, _, said) = run(&text, &[]);
+        assert_eq!(code, 71, "{said}");
+        assert!(said.contains(&address.to_string()) && said.contains("another process has the port"), "{said}");
+    }
+}
+
+#[test]
+fn check_prints_what_is_in_force_and_warns_of_critical_operations_and_shows_no_secret() {
+    let text = "[instances.main]\nhost = \"eu\"\nclient-id = \"id-1\"\n[listeners.local]\nscopes = [\"monitoring\", \"management\"]";
+    let (code, said, error) = run_binary(folder(text).path(), &["check"], &[("NINJAONE_CLIENT_SECRET", SECRET)]);
+    assert_eq!(code, 0, "{error}");
+    for part in [
+        "host = \"https://eu.ninjarmm.com\"",
+        "eu.ninjarmm.com as client \"id-1\", secret: present",
+        "315 operations are open",
+        "warning: listeners.local opens PUT /v2/webhook (webhooks, critical)",
+        "POST /v2/device/{id}/script/run, which NinjaOne refuses with user_context_required",
+    ] {
+        assert!(said.contains(part), "{part} is missing in\n{said}");
+    }
+    assert!(!said.contains(SECRET));
+    let (code, _, error) = run(text, &["check"]);
+    assert_eq!(code, 78, "a missing secret is a mistake");
+    assert!(error.contains("NINJAONE_CLIENT_SECRET is not set"), "{error}");
+}
+
+#[test]
+fn explain_tells_decision_operation_and_what_would_change_it() {
+    let (code, said, _) = run("", &["explain", "post", "/api/v2/organizations?x=1"]);
+    assert_eq!(code, 0);
+    for part in [
+        "request    POST /v2/organizations?x=1",
+        "operation  POST /v2/organizations",
+        "scope      management",
+        "group      org-admin",
+        "risk       high",
+        "decision   refused",
+        "403 scope-missing",
+        "add \"management\" to scopes in [listeners.local]",
+    ] {
+        assert!(said.contains(part), "{part} is missing in\n{said}");
+    }
+    let (_, said, _) = run("", &["explain", "GET", "//v2/device/7", "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((&told[0]["allowed"], &told[0]["operation"]["path"]), (&true.into(), &"/v2/device/{id}".into()));
+    let (_, said, _) = run("", &["explain", "GET", "/v2/devices/../users"]);
+    assert!(said.contains("400 target-malformed") && said.contains("dot segment"), "{said}");
+}
+
+#[test]
+fn routes_lists_the_open_operations_or_all() {
+    let (code, said, _) = run("", &["routes"]);
+    assert_eq!((code, said.lines().count()), (0, 152));
+    assert!(said.lines().all(|line| line.contains("monitoring") && line.contains("open")));
+    assert_eq!(run("", &["routes", "--all"]).1.lines().count(), 315);
+    let rows: serde_json::Value = serde_json::from_str(&run("", &["routes", "--all", "--json"]).1).expect("JSON");
+    assert_eq!(rows.as_array().map(Vec::len), Some(315));
+}
+
+#[test]
+fn the_binary_says_where_it_listens_serves_and_ends_with_0_on_sigterm() {
+    let folder = folder("[listeners.local]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ninjaone-proxy"))
+        .current_dir(folder.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("standard error")).lines();
+    let mut listening = None;
+    for line in lines.by_ref().take(10) {
+        let line = line.expect("a line");
+        if let Some((_, rest)) = line.split_once("listening listener=local address=http://") {
+            listening = rest.split(' ').next().and_then(|address| address.parse().ok());
+        }
+        if line.contains("started") {
+            break;
+        }
+    }
+    let address = listening.expect("the address stands in the first lines");
+    assert_eq!(request(address, "GET", "/v2/organizations", "", b"").status, 200);
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
+    assert!(killed.success());
+    let mut code = None;
+    eventually("the process ends", || {
+        code = child.try_wait().expect("a status").map(|status| status.code());
+        code.is_some()
+    });
+    assert_eq!(code, Some(Some(0)));
+}

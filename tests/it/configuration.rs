@@ -1,0 +1,146 @@
+//! The configuration file: the reference, and what each mistake says.
+
+use std::path::Path;
+
+use ninjaone_proxy::config::Config;
+use ninjaone_proxy::config::file::File;
+
+/// The message that a configuration text gets, from reading or from checking it.
+fn mistake(text: &str) -> String {
+    let path = Path::new("/nowhere/config.toml");
+    match Config::parse(path, text.to_owned()) {
+        Ok(config) => config.settings().expect_err("a mistake").to_string(),
+        Err(mistake) => mistake.to_string(),
+    }
+}
+
+#[test]
+fn the_reference_configuration_is_the_built_in_defaults() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.toml");
+    let text = std::fs::read_to_string(&path).expect("the reference");
+    let reference: toml::Table = text.parse().expect("TOML");
+    let config = Config::parse(&path, text.clone()).expect("good");
+    assert_eq!(config.file, File::default());
+    // Every key stands in it: those without a default as a comment.
+    let defaults: toml::Table = toml::to_string(&File::default()).expect("TOML").parse().expect("TOML");
+    assert_eq!(reference, defaults);
+    assert!(text.contains("# ca-file = ") && text.contains("# instance = "));
+}
+
+#[test]
+fn an_empty_file_means_the_defaults() {
+    let config = Config::parse(Path::new("c.toml"), String::new()).expect("good");
+    assert_eq!(config.file, File::default());
+    assert!(config.settings().is_ok(), "the sandbox needs no credentials");
+}
+
+#[test]
+fn mistakes_name_file_line_key_value_and_what_is_valid() {
+    let rows = [
+        (
+            "[listeners.local]\nadress = \"127.0.0.1:1\"",
+            ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
+            "did you mean \"address\"?",
+        ),
+        ("[listener.local]\n", ":1:2: listener.local: unknown key \"listener\"", "did you mean \"listeners\"?"),
+        (
+            "[listeners.local]\nscopes = [\"monitorin\"]",
+            ":2:10: listeners.local.scopes: unknown scope \"monitorin\": valid scopes are monitoring, management, control",
+            "did you mean \"monitoring\"?",
+        ),
+        ("[listeners.local]\nscopes = []", ":2:10: listeners.local.scopes: a listener needs at least one scope", ""),
+        (
+            "[listeners.local]\ngroups = [\"tickts\"]",
+            ":2:11: listeners.local.groups: unknown group \"tickts\": valid groups are activities, ",
+            "did you mean \"tickets\"?",
+        ),
+        (
+            "[listeners.local]\naddress = \"localhost\"",
+            ":2:11: listeners.local.address: \"localhost\" is no address: write IP:PORT",
+            "",
+        ),
+        (
+            "[listeners.local]\naddress = \"0.0.0.0:8080\"",
+            ":2:11: listeners.local.address: \"0.0.0.0:8080\" is not a loopback address",
+            "",
+        ),
+        (
+            "[listeners.local]\nallow = [\"FETCH /v2/devices\"]",
+            ":2:10: listeners.local.allow: \"FETCH /v2/devices\": unknown method \"FETCH\": valid methods are GET",
+            "",
+        ),
+        (
+            "[listeners.local]\nallow = [\"GET /v1/devices\"]",
+            ":2:10: listeners.local.allow: \"GET /v1/devices\": the path must begin with /v2/",
+            "",
+        ),
+        (
+            "[listeners.local]\nallow = [\"POST /v2/organizations\"]",
+            ":2:10: listeners.local.allow: the rule \"POST /v2/organizations\" allows nothing: it needs the scope Management",
+            "",
+        ),
+        (
+            "[listeners.local]\ninstance = \"man\"",
+            ":2:12: listeners.local.instance: unknown instance \"man\": valid instances are main",
+            "did you mean \"main\"?",
+        ),
+        (
+            "[instances.a]\n[instances.b]",
+            ": listeners.local.instance is missing: there are several instances (a, b)",
+            "",
+        ),
+        (
+            "[instances.main]\nhost = \"http://eu.ninjarmm.com\"",
+            ":2:8: instances.main.host: \"http://eu.ninjarmm.com\" would send the client secret in clear text",
+            "",
+        ),
+        (
+            "[instances.main]\nhost = \"eu.ninjarmm.com/ws\"",
+            ":2:8: instances.main.host: a host has no path: leave out \"/ws\"",
+            "",
+        ),
+        (
+            "[instances.main]\nhost = \"eu\"\nclient-id = \"x\"\nclient-secret = { env = \"NO_SUCH_VARIABLE\" }",
+            ":4:17: instances.main.client-secret: the environment variable NO_SUCH_VARIABLE is not set",
+            "",
+        ),
+        (
+            "[instances.main]\nhost = \"eu\"\nclient-id = { file = \"none\" }",
+            ":3:13: instances.main.client-id: the file /nowhere/none cannot be read: ",
+            "",
+        ),
+        (
+            "[instances.main]\nhost = \"eu\"",
+            ": instances.main.client-id: the environment variable NINJAONE_CLIENT_ID is not set",
+            "",
+        ),
+        (
+            "[instances.main]\nclient-secret = { environment = \"X\" }",
+            ":2:17: instances.main.client-secret: unknown key \"environment\": valid are env, file",
+            "",
+        ),
+        (
+            "[timeouts]\nclient = \"30\"",
+            ":2:10: timeouts.client: \"30\" is no length of time: write a number and ms, s, m or h",
+            "",
+        ),
+        ("[timeouts]\nclient = 30", ":2:10: timeouts.client: invalid type: integer `30`, expected a string", ""),
+        ("[limits]\nhead = \"64k\"", ":2:8: limits.head: \"64k\" is no size", ""),
+        ("[log]\nformat = \"xml\"", ":2:10: log.format: unknown value \"xml\": valid are text, json", ""),
+        ("[admin\n", ":1:7: ", ""),
+    ];
+    for (text, message, hint) in rows {
+        let said = mistake(text);
+        assert!(said.starts_with("/nowhere/config.toml"), "{said}");
+        assert!(said.contains(message), "{text}\n said: {said}\n not:  {message}");
+        assert!(said.contains(hint), "{text}\n said: {said}\n without: {hint}");
+    }
+}
+
+#[test]
+fn a_secret_in_the_file_is_refused_with_the_two_ways_and_not_repeated() {
+    let said = mistake("[instances.main]\nhost = \"eu\"\nclient-secret = \"hunter2hunter2\"\n");
+    assert!(said.starts_with("/nowhere/config.toml:3:17: instances.main.client-secret: "), "{said}");
+    assert!(said.contains("{ env = \"VARIABLE\" }") && said.contains("{ file = \"PATH\" }"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+}

@@ -1,0 +1,173 @@
+//! Whatever is asked: what passes is an allowed operation under every reading of its path.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use ninjaone_proxy::headers::clean_request;
+use ninjaone_proxy::policy::catalog::{Catalog, Scope};
+use ninjaone_proxy::policy::rule::Rule;
+use ninjaone_proxy::policy::{InstanceId, Policy};
+use proptest::prelude::*;
+
+fn reader() -> Policy {
+    let catalog = Arc::new(Catalog::built_in().expect("good"));
+    let deny = vec![Rule::parse("* /v2/users").expect("a rule"), Rule::parse("* /v2/device/7/**").expect("a rule")];
+    let scopes = [Scope::Monitoring].into_iter().collect();
+    Policy::new(catalog, InstanceId(0), scopes, Vec::new(), Vec::new(), deny).expect("a policy")
+}
+
+/// A slow and obvious judge of a plain path: splits it, and compares with each template of the data file.
+fn obviously_allowed(path: &str) -> bool {
+    let data = include_str!("../../src/policy/catalog.tsv");
+    let segments: Vec<&str> = path.split('/').collect();
+    if segments.get(1..3) == Some(&["v2", "users"]) && segments.len() == 3 {
+        return false;
+    }
+    if segments.get(1..4) == Some(&["v2", "device", "7"]) {
+        return false;
+    }
+    data.lines().filter(|line| line.starts_with("GET\t")).any(|line| {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let template: Vec<&str> = columns[1].split('/').collect();
+        columns[2] == "monitoring"
+            && template.len() == segments.len()
+            && template.iter().zip(&segments).all(|(wanted, got)| match wanted.strip_prefix('{') {
+                None => wanted == got,
+                Some(parameter) => match parameter.trim_end_matches('}').split_once(':').expect("typed").1 {
+                    "integer" => !got.is_empty() && got.bytes().all(|b| b.is_ascii_digit()),
+                    "uid" => got.len() == 36,
+                    "name" => !got.is_empty(),
+                    words => words.split('|').any(|word| word == *got),
+                },
+            })
+    })
+}
+
+/// One decoding, as lenient as any server's: what is no encoding stays.
+fn decode(path: &str) -> String {
+    let octets = path.as_bytes();
+    let mut decoded = Vec::new();
+    let mut i = 0;
+    while i < octets.len() {
+        let hex = octets.get(i + 1..i + 3).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        match (octets[i], hex) {
+            (b'%', Some(octet)) => {
+                decoded.push(octet);
+                i += 3;
+            }
+            (octet, _) => {
+                decoded.push(octet);
+                i += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// What a server makes of a path that merges slashes, resolves dots, cuts parameters and turns backslashes.
+fn normalize(path: &str) -> String {
+    let mut kept: Vec<String> = Vec::new();
+    for segment in path.replace('\\', "/").split('/') {
+        let segment = segment.split([';', '?', '#', '\0']).next().unwrap_or_default();
+        match segment {
+            "" | "." => {}
+            ".." => {
+                kept.pop();
+            }
+            other => kept.push(other.to_owned()),
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
+fn pieces() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        8 => prop::sample::select(vec![
+            "v2", "api", "ws", "device", "devices", "users", "user", "7", "12", "disks", "queries", "software", "custom-fields",
+            "field-name", "tag", "delete", "organizations", "organization", "attachment", "someName",
+        ]).prop_map(str::to_owned),
+        2 => prop::sample::select(vec![
+            "..", ".", "", "%2e%2e", "%2E.", "%2f", "%252f", "%5c", "\\", ";", ";x=1", "%3b", "%00", "%c0%af", "%ff", "%", "%2",
+            "%64evices", "%37", "..;", "%20", "+", "~", "*", "%u002f", "%ef%bc%8f", "a%2fb", "us%65rs", "%252e%252e",
+        ]).prop_map(str::to_owned),
+        1 => "[ -~]{0,4}",
+    ];
+    let joint = prop_oneof![12 => Just("/"), 1 => Just("//"), 1 => Just(""), 1 => Just("%2f"), 1 => Just("/./"), 1 => Just("\\")];
+    prop::collection::vec((joint, piece), 1..7)
+        .prop_map(|pairs| pairs.into_iter().map(|(joint, piece)| format!("{joint}{piece}")).collect())
+        .prop_flat_map(|tail: String| {
+            prop::sample::select(vec!["/v2", "//v2", "/api/v2", "/ws/api/v2", ""])
+                .prop_map(move |head| format!("{head}{tail}"))
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_passes_is_allowed_under_every_reading(target in pieces()) {
+        thread_local!(static POLICY: Policy = reader());
+        let Ok(uri) = target.parse::<Uri>() else { return Ok(()) };
+        let judged = POLICY.with(|policy| policy.foretell(&Method::GET, &uri));
+        let Ok((sent, _)) = judged else { return Ok(()) };
+        let path = sent.path();
+        let once = decode(path);
+        let twice = decode(&once);
+        for reading in [once.clone(), twice.clone(), normalize(path), normalize(&once), normalize(&twice), decode(&normalize(path))] {
+            prop_assert!(obviously_allowed(&reading), "{target:?} passes as {path:?}, read as {reading:?}");
+        }
+    }
+
+    #[test]
+    fn a_plain_path_is_judged_as_the_data_file_says(path in "/v2(/[a-z-]{1,12}|/[0-9]{1,3}){1,4}") {
+        thread_local!(static POLICY: Policy = reader());
+        let uri: Uri = path.parse().expect("a target");
+        let passes = POLICY.with(|policy| policy.foretell(&Method::GET, &uri)).is_ok();
+        prop_assert_eq!(passes, obviously_allowed(&path));
+    }
+
+    #[test]
+    fn no_field_named_by_connection_passes(lines in prop::collection::vec("[a-c, ]{0,6}", 0..4), names in prop::collection::vec("[a-c]", 0..6)) {
+        let mut headers = HeaderMap::new();
+        for name in &names {
+            headers.append(HeaderName::try_from(name).expect("a name"), HeaderValue::from_static("1"));
+        }
+        for line in &lines {
+            headers.append("connection", HeaderValue::try_from(line).expect("a value"));
+        }
+        clean_request(&mut headers);
+        for name in lines.iter().flat_map(|line| line.split(',')).map(str::trim).filter(|name| !name.is_empty()) {
+            prop_assert!(!headers.contains_key(name));
+        }
+        for name in &names {
+            let named = lines.iter().flat_map(|line| line.split(',')).any(|n| n.trim() == name);
+            prop_assert_eq!(headers.contains_key(name), !named);
+        }
+    }
+}
+
+#[test]
+fn the_obvious_judge_agrees_on_every_operation() {
+    let policy = reader();
+    let mut visited = 0;
+    for line in include_str!("../../src/policy/catalog.tsv").lines().filter(|line| !line.starts_with('#')) {
+        let template = line.split('\t').nth(1).expect("a template");
+        let path: Vec<String> = template
+            .split('/')
+            .map(|segment| {
+                match segment.strip_prefix('{').map(|s| s.trim_end_matches('}').split_once(':').expect("typed").1) {
+                    None => segment.to_owned(),
+                    Some("integer") => "12".to_owned(),
+                    Some("uid") => "3f2c8a9e-0000-4000-8000-00000000abcd".to_owned(),
+                    Some("name") => "someName".to_owned(),
+                    Some(words) => words.split('|').next().expect("a word").to_owned(),
+                }
+            })
+            .collect();
+        let path = path.join("/");
+        let passes = policy.foretell(&Method::GET, &path.parse().expect("a target")).is_ok();
+        assert_eq!(passes, obviously_allowed(&path), "{path}");
+        visited += 1;
+    }
+    assert_eq!(visited, 315);
+}

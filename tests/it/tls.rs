@@ -1,0 +1,136 @@
+//! TLS to the instance: private CAs, HTTP/2, and certificates that must not be trusted.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ninjaone_proxy::sandbox::{Options, Protocol, Sandbox};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tempfile::TempDir;
+use tokio_rustls::TlsAcceptor;
+
+use crate::harness::Proxy;
+use crate::watch::SECRET;
+
+/// A sandbox behind TLS, with a CA made for it.
+struct Secure {
+    address: SocketAddr,
+    ca_file: PathBuf,
+    sandbox: Sandbox,
+    _folder: TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// What the server's certificate is like.
+struct Leaf {
+    names: &'static [&'static str],
+    expired: bool,
+}
+
+const GOOD: Leaf = Leaf { names: &["localhost", "127.0.0.1"], expired: false };
+
+impl Secure {
+    fn start(leaf: &Leaf, alpn: &[&[u8]]) -> Self {
+        let mut ca = CertificateParams::new(Vec::<String>::new()).expect("parameters");
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().expect("a key")).expect("a CA");
+        let names: Vec<String> = leaf.names.iter().map(|&name| name.to_owned()).collect();
+        let mut parameters = CertificateParams::new(names).expect("parameters");
+        if leaf.expired {
+            parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            parameters.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        }
+        let key = KeyPair::generate().expect("a key");
+        let certificate = parameters.signed_by(&key, &ca).expect("a certificate");
+        let folder = tempfile::tempdir().expect("a folder");
+        let ca_file = folder.path().join("ca.pem");
+        std::fs::write(&ca_file, ca.pem()).expect("a file");
+
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .expect("a certificate and its key");
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        let sandbox = Sandbox::new(Options::with_secret(SECRET)).expect("a sandbox");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let listener = runtime.block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        runtime.spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), sandbox.clone()));
+        Self { address, ca_file, sandbox, _folder: folder, _runtime: runtime }
+    }
+
+    fn proxy(&self, host: &str) -> Proxy {
+        let instance = format!("host = \"https://{host}:{}\"\nca-file = {:?}", self.address.port(), self.ca_file);
+        Proxy::start(&instance, "scopes = [\"monitoring\", \"management\"]", "")
+    }
+}
+
+async fn accept(listener: tokio::net::TcpListener, acceptor: TlsAcceptor, sandbox: Sandbox) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let (acceptor, sandbox) = (acceptor.clone(), sandbox.clone());
+        tokio::spawn(async move {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let protocol = match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => Protocol::Http2,
+                _ => Protocol::Http1,
+            };
+            sandbox.serve_connection(stream, protocol).await;
+        });
+    }
+}
+
+#[test]
+fn a_private_ca_is_trusted_through_ca_file_over_http_1_and_http_2() {
+    for (alpn, version) in
+        [(&[b"http/1.1" as &[u8]][..], "HTTP/1.1"), (&[b"h2", b"http/1.1"], "HTTP/2.0"), (&[], "HTTP/1.1")]
+    {
+        let secure = Secure::start(&GOOD, alpn);
+        let proxy = secure.proxy("localhost");
+        assert_eq!(proxy.get("//v2/organizations?pageSize=2").json().as_array().map(Vec::len), Some(2));
+        let body = vec![b'x'; 2 << 20];
+        let upload = proxy.send(
+            "POST",
+            "/v2/attachments/temp/upload",
+            "Content-Type: multipart/form-data; boundary=b\r\n",
+            &body,
+        );
+        assert!(upload.status < 300, "{version}: {upload:?}");
+        assert_eq!(secure.sandbox.counts().bytes_uploaded, 2 << 20);
+        let download = proxy.get("/v2/attachment/7?size=5000000");
+        assert_eq!((download.body.len(), download.whole), (5_000_000, true), "{version}");
+        secure.sandbox.revoke_tokens();
+        assert_eq!(proxy.get("/v2/groups").status, 200, "renewed over {version}");
+        assert_eq!(secure.sandbox.last_request()["version"], version);
+    }
+}
+
+#[test]
+fn an_ip_address_is_checked_against_the_certificate_too() {
+    let secure = Secure::start(&GOOD, &[b"http/1.1"]);
+    assert_eq!(secure.proxy("127.0.0.1").get("/v2/groups").status, 200);
+}
+
+#[test]
+fn a_certificate_that_is_foreign_expired_or_unknown_gets_no_credentials() {
+    let foreign = Leaf { names: &["other.example"], expired: false };
+    let expired = Leaf { names: GOOD.names, expired: true };
+    for (leaf, ca, why) in [(foreign, true, "foreign"), (expired, true, "expired"), (GOOD, false, "unknown CA")] {
+        let secure = Secure::start(&leaf, &[b"http/1.1"]);
+        let proxy = if ca {
+            secure.proxy("localhost")
+        } else {
+            Proxy::start(&format!("host = \"https://localhost:{}\"", secure.address.port()), "", "")
+        };
+        let refused = proxy.get("/v2/groups");
+        assert_eq!((refused.status, refused.code().as_str()), (503, "token-unavailable"), "{why}");
+        let counts = secure.sandbox.counts();
+        assert_eq!((counts.token_requests, counts.api_requests), (0, 0), "{why}");
+    }
+}

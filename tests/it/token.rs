@@ -1,0 +1,225 @@
+//! The token as callers feel it: one fetch for all, never expired, renewed once when revoked.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
+
+use ninjaone_proxy::policy::catalog::Scope;
+
+use crate::harness::{Ninja, Proxy, Reply, Scripted, Then, answer, connect, eventually, grant, request};
+use crate::watch::SCRIPTED_TOKEN;
+
+const WRITE: &str = "scopes = [\"monitoring\", \"management\"]";
+
+#[test]
+fn callers_at_a_cold_start_wait_for_one_token_request() {
+    let ninja = Ninja::start(|options| options.token_delay = Duration::from_millis(500));
+    let proxy = Proxy::start(&ninja.instance(), "", "");
+    let mut streams: Vec<_> = (0..200).map(|_| connect(proxy.address)).collect();
+    for stream in &mut streams {
+        stream.write_all(b"GET /v2/groups HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
+    }
+    for stream in &mut streams {
+        assert_eq!(Reply::read(stream, false).status, 200);
+    }
+    assert_eq!(ninja.counts().token_requests, 1);
+}
+
+#[test]
+fn the_callers_who_leave_take_no_token_request_with_them() {
+    let ninja = Ninja::start(|options| options.token_delay = Duration::from_millis(600));
+    let proxy = Proxy::start(&ninja.instance(), "", "");
+    for _ in 0..20 {
+        let mut stream = connect(proxy.address);
+        stream.write_all(b"GET /v2/groups HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(proxy.get("/v2/groups").status, 200);
+    assert_eq!(ninja.counts().token_requests, 1);
+}
+
+#[test]
+fn the_scope_asked_for_is_exactly_the_listeners() {
+    let ninja = Ninja::start(|options| options.scopes = [Scope::Monitoring].into_iter().collect());
+    let reads = Proxy::start(&ninja.instance(), "", "");
+    assert_eq!(reads.get("/v2/groups").status, 200);
+    let writes = Proxy::start(&ninja.instance(), WRITE, "");
+    let refused = writes.get("/v2/groups");
+    assert_eq!((refused.status, refused.code().as_str()), (503, "token-scope-refused"));
+    assert!(!refused.header("retry-after").is_empty());
+    assert_eq!(request(writes.admin, "GET", "/readyz", "", b"").status, 503);
+}
+
+#[test]
+fn wrong_credentials_are_told_apart() {
+    let unknown = Ninja::start(|options| options.client_id = "another".to_owned());
+    let proxy = Proxy::start(&unknown.instance(), "", "");
+    assert_eq!(proxy.get("/v2/groups").code(), "token-client-unknown");
+    let wrong = Ninja::start(|options| options.client_secret = "another".to_owned());
+    let proxy = Proxy::start(&wrong.instance(), "", "");
+    assert_eq!(proxy.get("/v2/groups").code(), "token-client-refused");
+    assert_eq!(wrong.counts().api_requests, 0);
+}
+
+#[test]
+fn tokens_are_renewed_ahead_of_their_expiry() {
+    let ninja = Ninja::start(|options| options.token_lifetime = Duration::from_secs(1));
+    let proxy = Proxy::start(&ninja.instance(), "", "");
+    let begun = std::time::Instant::now();
+    let mut served = 0;
+    while begun.elapsed() < Duration::from_secs(3) {
+        assert_eq!(proxy.get("/v2/groups").status, 200);
+        served += 1;
+        thread::sleep(Duration::from_millis(10));
+    }
+    let counts = ninja.counts();
+    assert!(
+        served > 50 && (3..=6).contains(&counts.token_requests),
+        "{served} served, {} tokens",
+        counts.token_requests
+    );
+    assert_eq!(counts.unauthorized, 0, "no expired token was sent");
+}
+
+#[test]
+fn an_expired_token_is_not_sent_when_no_new_one_can_be_had() {
+    let down = Arc::new(AtomicBool::new(false));
+    let is_down = Arc::clone(&down);
+    let server = Scripted::with_tokens(
+        move |number| {
+            if is_down.load(Ordering::SeqCst) {
+                return answer("503 Service Unavailable", "");
+            }
+            answer(
+                "200 OK",
+                &format!(r#"{{"access_token":"{SCRIPTED_TOKEN}{number}","token_type":"Bearer","expires_in":1}}"#),
+            )
+        },
+        |mut asked| {
+            asked.answer(&answer("200 OK", "[]"));
+            Then::Continue
+        },
+    );
+    let proxy = Proxy::start(&server.instance(), "", "");
+    assert_eq!(proxy.get("/v2/groups").status, 200);
+    down.store(true, Ordering::SeqCst);
+    thread::sleep(Duration::from_millis(1100));
+    let api_requests = server.api_requests();
+    for _ in 0..20 {
+        let refused = proxy.get("/v2/groups");
+        assert_eq!((refused.status, refused.code().as_str()), (503, "token-unavailable"));
+        assert!(refused.header("retry-after").parse::<u64>().expect("seconds") >= 1);
+    }
+    assert_eq!(server.api_requests(), api_requests, "nothing was sent without a token");
+    let asked = server.token_requests();
+    assert!(asked < 10, "the token endpoint is not hammered: {asked} requests");
+    down.store(false, Ordering::SeqCst);
+    eventually("recovery", || proxy.get("/v2/groups").status == 200);
+}
+
+#[test]
+fn a_revoked_token_costs_a_reader_nothing_and_a_writer_one_401() {
+    let ninja = Ninja::start(|_| ());
+    let proxy = Proxy::start(&ninja.instance(), WRITE, "");
+    assert_eq!(proxy.get("/v2/groups").status, 200);
+    ninja.sandbox.revoke_tokens();
+    assert_eq!(proxy.get("/v2/groups").status, 200);
+    assert_eq!((ninja.counts().token_requests, ninja.counts().unauthorized), (2, 1));
+    ninja.sandbox.revoke_tokens();
+    let write = proxy.send("POST", "/v2/organizations", "", b"{}");
+    assert_eq!((write.status, write.json()["error"].as_str()), (401, Some("not_authenticated")));
+    assert_eq!(proxy.send("POST", "/v2/organizations", "", b"{}").status, 200);
+    assert_eq!((ninja.counts().token_requests, ninja.counts().writes), (3, 1));
+}
+
+#[test]
+fn readers_who_find_the_token_revoked_at_once_share_its_renewal() {
+    let ninja = Ninja::start(|_| ());
+    let proxy = Arc::new(Proxy::start(&ninja.instance(), "", ""));
+    assert_eq!(proxy.get("/v2/groups").status, 200);
+    ninja.sandbox.revoke_tokens();
+    let barrier = Arc::new(Barrier::new(50));
+    let callers: Vec<_> = (0..50)
+        .map(|_| {
+            let (proxy, barrier) = (Arc::clone(&proxy), Arc::clone(&barrier));
+            thread::spawn(move || {
+                barrier.wait();
+                proxy.get("/v2/groups").status
+            })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.join().expect("a status"), 200);
+    }
+    assert!(ninja.counts().token_requests <= 3, "{} token requests", ninja.counts().token_requests);
+}
+
+#[test]
+fn a_missing_privilege_renews_nothing_and_is_relayed() {
+    let body = r#"{"error":"insufficient_privileges","error_description":"no","error_code":4}"#;
+    let server = Scripted::start(move |mut asked| {
+        asked.answer(&answer("401 Unauthorized", body));
+        Then::Continue
+    });
+    let proxy = Proxy::start(&server.instance(), "", "");
+    for _ in 0..3 {
+        let reply = proxy.get("/v2/groups");
+        assert_eq!((reply.status, reply.body.as_slice()), (401, body.as_bytes()));
+    }
+    assert_eq!((server.token_requests(), server.api_requests()), (1, 3));
+}
+
+#[test]
+fn a_lasting_401_costs_two_requests_and_one_token_a_call() {
+    let server = Scripted::start(|mut asked| {
+        asked.answer(&answer("401 Unauthorized", r#"{"error":"not_authenticated"}"#));
+        Then::Continue
+    });
+    let proxy = Proxy::start(&server.instance(), "", "");
+    assert_eq!(proxy.get("/v2/groups").status, 401);
+    assert_eq!((server.token_requests(), server.api_requests()), (2, 2));
+}
+
+#[test]
+fn an_answer_that_is_no_grant_is_503_and_no_request_goes_up() {
+    for reply in [
+        answer("200 OK", ""),
+        answer("200 OK", "<html>busy</html>"),
+        answer("200 OK", r#"{"access_token":"x y","token_type":"Bearer"}"#),
+        answer("302 Found\r\nLocation: http://127.0.0.1:1/", ""),
+        answer("500 Internal Server Error", r#"{"error":"x"}"#),
+        "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{".to_owned(),
+        "garbage".to_owned(),
+    ] {
+        let copy = reply.clone();
+        let server = Scripted::with_tokens(move |_| copy.clone(), |_| Then::Close);
+        let proxy = Proxy::start(&server.instance(), "", "[timeouts]\ntoken = \"500ms\"");
+        let refused = proxy.get("/v2/groups");
+        assert_eq!(refused.status, 503, "{reply}");
+        assert_eq!(server.api_requests(), 0, "{reply}");
+    }
+}
+
+#[test]
+fn a_token_endpoint_that_hangs_costs_the_token_time() {
+    let server = Scripted::with_tokens(
+        |number| {
+            if number == 0 {
+                thread::sleep(Duration::from_secs(3));
+            }
+            grant("late")
+        },
+        |mut asked| {
+            asked.answer(&answer("200 OK", "[]"));
+            Then::Continue
+        },
+    );
+    let proxy = Proxy::start(&server.instance(), "", "[timeouts]\ntoken = \"400ms\"");
+    let begun = std::time::Instant::now();
+    let refused = proxy.get("/v2/groups");
+    assert_eq!(refused.status, 503);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    eventually("recovery", || proxy.get("/v2/groups").status == 200);
+}

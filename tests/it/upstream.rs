@@ -1,0 +1,123 @@
+//! The way to NinjaOne: reused connections, and no write twice.
+
+use std::collections::HashSet;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::harness::{Proxy, Scripted, Then, answer, eventually, read_body};
+
+const WRITE: &str = "scopes = [\"monitoring\", \"management\"]";
+
+#[test]
+fn requests_one_after_another_share_a_connection() {
+    let ports = Arc::new(Mutex::new(HashSet::new()));
+    let seen = Arc::clone(&ports);
+    let server = Scripted::start(move |mut asked| {
+        seen.lock().expect("a lock").insert(asked.stream.peer_addr().expect("an address").port());
+        asked.answer(&answer("200 OK", "[]"));
+        Then::Continue
+    });
+    let proxy = Proxy::start(&server.instance(), "", "");
+    for _ in 0..30 {
+        assert_eq!(proxy.get("/v2/groups").status, 200);
+    }
+    let workers = std::thread::available_parallelism().expect("a count").get();
+    let connections = ports.lock().expect("a lock").len();
+    assert!(connections <= workers, "{connections} connections for 30 requests");
+}
+
+#[test]
+fn reads_survive_connections_that_die_between_requests() {
+    let server = Scripted::start(|mut asked| {
+        asked.answer(&answer("200 OK", "[]"));
+        // Closes without a word, sometimes at once and sometimes when the next request is on its way.
+        sleep(Duration::from_millis((asked.number % 3) as u64));
+        Then::Close
+    });
+    let proxy = Proxy::start(&server.instance(), "", "");
+    for number in 0..100 {
+        assert_eq!(proxy.get("/v2/groups").status, 200, "request {number}");
+    }
+}
+
+#[test]
+fn a_write_that_may_have_arrived_is_not_sent_again() {
+    for then_reset in [false, true] {
+        let server = Scripted::start(move |mut asked| {
+            if asked.head.starts_with("GET") {
+                asked.answer(&answer("200 OK", "[]"));
+                return Then::Continue;
+            }
+            // Unread octets make the close a reset.
+            if !then_reset {
+                read_body(&asked.head.clone(), asked.stream);
+            }
+            Then::Close
+        });
+        let proxy = Proxy::start(&server.instance(), WRITE, "");
+        let mut writes = 0;
+        for method in ["POST", "PUT", "PATCH", "DELETE"] {
+            let path = if method == "POST" { "/v2/organizations" } else { "/v2/webhook" };
+            let path = if method == "PATCH" { "/v2/organization/1" } else { path };
+            assert_eq!(proxy.get("/v2/groups").status, 200, "a connection is there to be reused");
+            let before = server.api_requests();
+            let reply = proxy.send(method, path, "", b"{}");
+            assert_eq!((reply.status, reply.code().as_str()), (502, "upstream-broken"), "{method}");
+            writes += server.api_requests() - before;
+        }
+        assert_eq!(writes, 4, "each write arrived once");
+    }
+}
+
+#[test]
+fn an_instance_that_cannot_be_reached_is_502() {
+    // A port that was free a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+    let proxy = Proxy::start(&format!("host = \"http://127.0.0.1:{port}\""), "", "");
+    assert_eq!(proxy.get("/v2/groups").code(), "token-unavailable", "not even a token");
+}
+
+#[test]
+fn an_answer_that_is_no_http_is_502_and_never_relayed() {
+    for garbage in
+        ["garbage\r\n\r\n", "HTTP/1.1 abc OK\r\n\r\n", "HTTP/1.1 200 OK\r\nBad Header: x\r\n\r\n", "\0\0\0\0"]
+    {
+        let server = Scripted::start(move |mut asked| {
+            asked.answer(garbage);
+            Then::Close
+        });
+        let proxy = Proxy::start(&server.instance(), "", "");
+        let reply = proxy.get("/v2/groups");
+        assert_eq!((reply.status, reply.code().as_str()), (502, "upstream-broken"), "{garbage:?}");
+        assert!(!String::from_utf8_lossy(&reply.body).contains("garbage"));
+    }
+}
+
+#[test]
+fn a_hanging_request_does_not_hold_up_others() {
+    let server = Scripted::start(|mut asked| {
+        if asked.head.contains("/v2/users") {
+            sleep(Duration::from_secs(2));
+        }
+        asked.answer(&answer("200 OK", "[]"));
+        Then::Continue
+    });
+    let proxy = Arc::new(Proxy::start(&server.instance(), "", ""));
+    let hanging: Vec<_> = (0..40)
+        .map(|_| {
+            let proxy = Arc::clone(&proxy);
+            std::thread::spawn(move || proxy.get("/v2/users").status)
+        })
+        .collect();
+    eventually("all hang", || server.api_requests() >= 40);
+    let begun = std::time::Instant::now();
+    for _ in 0..20 {
+        assert_eq!(proxy.get("/v2/groups").status, 200);
+    }
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+    for caller in hanging {
+        assert_eq!(caller.join().expect("a status"), 200);
+    }
+}
