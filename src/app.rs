@@ -20,7 +20,7 @@ use crate::response;
 use crate::sandbox::{Options, Sandbox, SandboxError};
 use crate::secret::Secret;
 use crate::shutdown::{self, Shutdown, Trigger};
-use crate::tls::{self, TlsError};
+use crate::tls::{TlsError, Trust};
 use crate::token::endpoint::Endpoint;
 use crate::token::{Key, Tokens};
 use crate::upstream::connect::{BadHost, Connector};
@@ -31,7 +31,7 @@ use worker::{Plan, Post};
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be bound.
-    #[error("{what} cannot listen on {address}: {source}{hint}")]
+    #[error("{what} cannot listen on {address}{hint}")]
     Bind {
         /// Which listener.
         what: String,
@@ -42,11 +42,11 @@ pub enum StartError {
         /// What to do next.
         hint: &'static str,
     },
-    /// The trust anchors of an instance cannot be used.
-    #[error("instance {0}: {1}")]
-    Tls(String, #[source] TlsError),
+    /// There is no TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The host of an instance cannot be used.
-    #[error("instance {0}: {1}")]
+    #[error("instance {0}")]
     Host(String, #[source] BadHost),
     /// The token endpoint of an instance cannot be used.
     #[error("instance {0}: {1} is no URL of a token endpoint")]
@@ -162,10 +162,10 @@ fn bind_error(what: String, address: SocketAddr, source: io::Error) -> StartErro
 fn limits(file: &File) -> Limits {
     Limits {
         head_time: file.timeouts.client.0,
-        head_size: usize::try_from(file.limits.head.0).unwrap_or(usize::MAX),
-        header_count: usize::from(file.limits.headers),
+        head_size: usize::try_from(file.limits.head.get_ref().0).unwrap_or(usize::MAX),
+        header_count: usize::from(file.limits.headers.get()),
         drain: file.timeouts.drain.0,
-        connections: Arc::new(Semaphore::new(file.limits.connections as usize)),
+        connections: Arc::new(Semaphore::new(file.limits.connections.get() as usize)),
         refuse: response::refuse_head,
     }
 }
@@ -195,7 +195,7 @@ async fn start_sandboxes(instances: &mut [Instance], shutdown: &Shutdown) -> Res
         tracing::warn!(instance = %instance.name, address = %format_args!("http://{address}"), "this is a SANDBOX: all data is invented, nothing reaches NinjaOne");
         let authority = Authority::try_from(address.to_string()).map_err(io::Error::other)?;
         instance.origin =
-            Origin::Remote { tls: false, authority, client_id, client_secret: Secret::new(client_secret) };
+            Origin::Remote { trust: None, authority, client_id, client_secret: Secret::new(client_secret) };
         addresses.push(address);
     }
     Ok(addresses)
@@ -209,13 +209,13 @@ fn random_secret() -> io::Result<String> {
 
 fn endpoints(instances: &[Instance], timeouts: &Timeouts) -> Result<Vec<Endpoint>, StartError> {
     let endpoint = |instance: &Instance| {
-        let Origin::Remote { tls, authority, client_id, client_secret } = &instance.origin else {
+        let Origin::Remote { trust, authority, client_id, client_secret } = &instance.origin else {
             return Err(StartError::System(io::ErrorKind::NotFound.into()));
         };
-        let scheme = if *tls { "https" } else { "http" };
+        let scheme = if trust.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{authority}{}", instance.token_path);
         let url = url.parse().map_err(|_| StartError::TokenUrl(instance.name.clone(), url))?;
-        let config = trust(instance, &[b"http/1.1"])?;
+        let config = trust.clone().unwrap_or_else(Trust::nobody).client_config(&[b"http/1.1"])?;
         Ok(Endpoint::new(url, client_id.clone(), client_secret.clone(), config, timeouts.token.0)?)
     };
     instances.iter().map(endpoint).collect()
@@ -223,20 +223,12 @@ fn endpoints(instances: &[Instance], timeouts: &Timeouts) -> Result<Vec<Endpoint
 
 fn connectors(instances: &[Instance], timeouts: &Timeouts) -> Result<Vec<Connector>, StartError> {
     let connector = |instance: &Instance| {
-        let Origin::Remote { tls, authority, .. } = &instance.origin else {
+        let Origin::Remote { trust, authority, .. } = &instance.origin else {
             return Err(StartError::System(io::ErrorKind::NotFound.into()));
         };
-        let config = if *tls { Some(trust(instance, &[b"h2", b"http/1.1"])?) } else { None };
+        let config = trust.as_ref().map(|trust| trust.client_config(&[b"h2", b"http/1.1"])).transpose()?;
         Connector::new(authority.clone(), config, timeouts.connect.0)
             .map_err(|error| StartError::Host(instance.name.clone(), error))
     };
     instances.iter().map(connector).collect()
-}
-
-fn trust(instance: &Instance, alpn: &[&[u8]]) -> Result<Arc<rustls::ClientConfig>, StartError> {
-    let config = match &instance.origin {
-        Origin::Remote { tls: true, .. } => tls::client_config(instance.ca_file.as_deref(), alpn),
-        Origin::Remote { tls: false, .. } | Origin::Sandbox => tls::no_roots(),
-    };
-    config.map_err(|error| StartError::Tls(instance.name.clone(), error))
 }

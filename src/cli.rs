@@ -166,8 +166,8 @@ async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
     let app = App::start(settings, &config.file).await.map_err(|error| {
         let code = match error {
             StartError::Bind { .. } | StartError::System(_) => OS,
-            StartError::Tls(..) | StartError::Host(..) | StartError::TokenUrl(..) => CONFIG,
-            StartError::Sandbox(_) | StartError::Client(_) | StartError::Metrics(_) => SOFTWARE,
+            StartError::Host(..) | StartError::TokenUrl(..) => CONFIG,
+            StartError::Tls(_) | StartError::Sandbox(_) | StartError::Client(_) | StartError::Metrics(_) => SOFTWARE,
         };
         failure(code)(error.into())
     })?;
@@ -229,9 +229,14 @@ fn warnings(listener: &str, policy: &Policy) -> String {
             operation.method, operation.template, operation.group
         );
     }
+    for rule in policy.allow().iter().filter(|rule| rule.is_open_ended() || policy.is_uncatalogued(rule)) {
+        text += &format!(
+            "warning: listeners.{listener} opens operations that the catalogue does not know by the rule \"{rule}\" of allow\n"
+        );
+    }
     for operation in open.iter().filter(|operation| operation.user_context) {
         text += &format!(
-            "warning: listeners.{listener} opens {} {}, which NinjaOne refuses with user_context_required: client credentials have no user\n",
+            "warning: listeners.{listener} opens {} {}, which NinjaOne may refuse with user_context_required: client credentials have no user\n",
             operation.method, operation.template
         );
     }

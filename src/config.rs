@@ -10,15 +10,21 @@ use std::sync::Arc;
 use http::uri::Authority;
 use toml::Spanned;
 
-use crate::policy::catalog::{Catalog, ScopeSet};
+use crate::policy::catalog::{Catalog, Scope, ScopeSet};
+use crate::policy::rule::Rule;
 use crate::policy::{InstanceId, Policy, PolicyError};
 use crate::secret::Secret;
+use crate::tls::Trust;
 use file::{File, InstanceFile, ListenerFile};
 use mistake::Mistake;
 use value::{ClientId, ClientSecret, Host, Reference};
 
 /// The name that stands for the built-in defaults in messages.
 const BUILT_IN: &str = "built-in defaults";
+
+/// The range of `limits.head`; hyper takes no less.
+const MIN_HEAD: u64 = 8 << 10;
+const MAX_HEAD: u64 = 1 << 20;
 
 /// A configuration file that was read, and where it came from.
 #[derive(Debug)]
@@ -47,8 +53,6 @@ pub struct Instance {
     pub origin: Origin,
     /// The path of its token endpoint.
     pub token_path: String,
-    /// Trust anchors beside the system's.
-    pub ca_file: Option<PathBuf>,
 }
 
 /// Where an instance is.
@@ -58,8 +62,8 @@ pub enum Origin {
     Sandbox,
     /// A server.
     Remote {
-        /// `https`, or `http` on loopback.
-        tls: bool,
+        /// Whom to trust over TLS; `None` for clear text on loopback.
+        trust: Option<Trust>,
         /// Its host and port.
         authority: Authority,
         /// The API client app's id.
@@ -117,6 +121,7 @@ impl Config {
             let message = "there is no listener or no instance: write [instances.main] and [listeners.local]";
             return Err(Mistake::of_file(&self.path, message));
         }
+        self.check_limits()?;
         let instances =
             self.file.instances.iter().map(|(name, file)| self.instance(name, file)).collect::<Result<_, _>>()?;
         let listeners = self
@@ -126,6 +131,17 @@ impl Config {
             .map(|(name, file)| self.listener(name, file, &catalog))
             .collect::<Result<_, _>>()?;
         Ok(Settings { instances, listeners })
+    }
+
+    fn check_limits(&self) -> Result<(), Mistake> {
+        let head = &self.file.limits.head;
+        if !(MIN_HEAD..=MAX_HEAD).contains(&head.get_ref().0) {
+            return Err(self.mistake(
+                head,
+                format!("{:?} is out of range: a head may have 8KiB to 1MiB", head.get_ref().to_string()),
+            ));
+        }
+        Ok(())
     }
 
     /// The policies alone: for questions that need no credentials.
@@ -139,7 +155,7 @@ impl Config {
 
     fn instance(&self, name: &str, file: &InstanceFile) -> Result<Instance, Mistake> {
         let (tls, authority) = match &file.host {
-            Host::Sandbox => return Ok(self.instance_at(name, file, Origin::Sandbox)),
+            Host::Sandbox => return Ok(instance_at(name, file, Origin::Sandbox)),
             Host::Https(authority) => (true, authority.clone()),
             Host::Http(authority) => (false, authority.clone()),
         };
@@ -152,28 +168,51 @@ impl Config {
         };
         let ClientSecret(reference) = file.client_secret.get_ref();
         let client_secret = Secret::new(self.resolve(name, "client-secret", &file.client_secret, reference)?);
-        Ok(self.instance_at(name, file, Origin::Remote { tls, authority, client_id, client_secret }))
+        let trust = if tls { Some(self.trust(file)?) } else { None };
+        Ok(instance_at(name, file, Origin::Remote { trust, authority, client_id, client_secret }))
     }
 
-    fn instance_at(&self, name: &str, file: &InstanceFile, origin: Origin) -> Instance {
-        let ca_file = file.ca_file.as_ref().map(|path| self.beside(path.get_ref()));
-        Instance { name: name.to_owned(), origin, token_path: file.token_path.get_ref().clone(), ca_file }
+    fn trust(&self, file: &InstanceFile) -> Result<Trust, Mistake> {
+        match &file.ca_file {
+            Some(path) => {
+                let loaded = Trust::load(Some(&self.beside(path.get_ref())));
+                loaded.map_err(|error| self.mistake(path, error.to_string()))
+            }
+            None => Trust::load(None).map_err(|error| Mistake::of_file(&self.path, error.to_string())),
+        }
     }
 
     fn listener(&self, name: &str, file: &ListenerFile, catalog: &Arc<Catalog>) -> Result<Listener, Mistake> {
         let instance = self.instance_of(name, file)?;
-        let scopes: ScopeSet = file.scopes.get_ref().iter().map(|scope| scope.0).collect();
-        if scopes.iter().next().is_none() {
-            return Err(
-                self.mistake(&file.scopes, "a listener needs at least one scope: NinjaOne gives no token without")
-            );
-        }
+        let scopes = self.scopes(&file.scopes)?;
         let groups = file.groups.iter().map(|group| group.get_ref().clone()).collect();
-        let rules = |rules: &[Spanned<value::RuleText>]| rules.iter().map(|rule| rule.get_ref().0.clone()).collect();
-        let policy = Policy::new(Arc::clone(catalog), instance, scopes, groups, rules(&file.allow), rules(&file.deny))
+        let (allow, deny) = (self.rules(&file.allow)?, self.rules(&file.deny)?);
+        let policy = Policy::new(Arc::clone(catalog), instance, scopes, groups, allow, deny)
             .map_err(|error| self.policy_mistake(file, catalog, &error))?;
         let (name, address, names) = (name.to_owned(), file.address.0, file.names.clone());
         Ok(Listener { name, address, names, policy: Arc::new(policy) })
+    }
+
+    fn scopes(&self, names: &Spanned<Vec<Spanned<String>>>) -> Result<ScopeSet, Mistake> {
+        let valid = Scope::ALL.map(Scope::as_str);
+        let scope = |name: &Spanned<String>| {
+            let text = name.get_ref();
+            let hint =
+                || format!("unknown scope {text:?}: valid scopes are {}{}", valid.join(", "), nearest(text, valid));
+            Scope::parse(text).ok_or_else(|| self.mistake(name, hint()))
+        };
+        let scopes: ScopeSet = names.get_ref().iter().map(scope).collect::<Result<_, _>>()?;
+        if scopes.iter().next().is_none() {
+            return Err(self.mistake(names, "a listener needs at least one scope: NinjaOne gives no token without"));
+        }
+        Ok(scopes)
+    }
+
+    fn rules(&self, texts: &[Spanned<String>]) -> Result<Vec<Rule>, Mistake> {
+        let rule = |text: &Spanned<String>| {
+            Rule::parse(text.get_ref()).map_err(|error| self.mistake(text, format!("{:?}: {error}", text.get_ref())))
+        };
+        texts.iter().map(rule).collect()
     }
 
     fn instance_of(&self, listener: &str, file: &ListenerFile) -> Result<InstanceId, Mistake> {
@@ -209,7 +248,7 @@ impl Config {
                 place.map_or_else(|| Mistake::of_file(&self.path, &message), |place| self.mistake(place, &message))
             }
             PolicyError::AboveCeiling { rule, .. } => {
-                let place = file.allow.iter().find(|allow| allow.get_ref().0.to_string() == *rule);
+                let place = file.allow.iter().find(|allow| allow.get_ref() == rule);
                 let message = error.to_string();
                 place.map_or_else(|| Mistake::of_file(&self.path, &message), |place| self.mistake(place, &message))
             }
@@ -255,6 +294,10 @@ impl Config {
     }
 }
 
+fn instance_at(name: &str, file: &InstanceFile, origin: Origin) -> Instance {
+    Instance { name: name.to_owned(), origin, token_path: file.token_path.get_ref().clone() }
+}
+
 fn describe(reference: &Reference) -> String {
     match reference {
         Reference::Env(name) => format!("the environment variable {name}"),
@@ -266,7 +309,7 @@ fn describe(reference: &Reference) -> String {
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let ranked = known.into_iter().map(|name| (strsim::damerau_levenshtein(word, name), name));
     match ranked.min() {
-        Some((distance, name)) if distance <= 1 + name.len() / 4 => format!("; did you mean {name:?}?"),
+        Some((distance, name)) if distance <= 1 + name.len() / 3 => format!("; did you mean {name:?}?"),
         _ => String::new(),
     }
 }

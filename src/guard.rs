@@ -109,7 +109,7 @@ impl Guard {
 fn head_size(head: &Parts) -> usize {
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
     let lines = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
-    head.method.as_str().len() + target + " HTTP/1.1\r\n\r\n".len() + lines.sum::<usize>()
+    head.method.as_str().len() + target + "  HTTP/1.1\r\n\r\n".len() + lines.sum::<usize>()
 }
 
 #[cfg(test)]

@@ -120,8 +120,8 @@ pub enum Refusal {
     /// The operation needs a scope above the listener's ceiling.
     #[error("the operation needs the scope {scope}")]
     NeedsScope {
-        /// Which operation.
-        operation: OperationId,
+        /// Which operation; `None` for one that only an `allow` rule knows.
+        operation: Option<OperationId>,
         /// The scope that is missing.
         scope: Scope,
     },
@@ -147,8 +147,8 @@ impl Refusal {
     /// The operation that is refused, if it is one of the catalogue.
     pub fn operation(&self) -> Option<OperationId> {
         match self {
-            Self::NeedsScope { operation, .. } | Self::OutsideGroups { operation, .. } => Some(*operation),
-            Self::Denied { operation, .. } => *operation,
+            Self::OutsideGroups { operation, .. } => Some(*operation),
+            Self::NeedsScope { operation, .. } | Self::Denied { operation, .. } => *operation,
             Self::Malformed(_) | Self::UnknownOperation | Self::MethodNotAllowed { .. } => None,
         }
     }
@@ -166,7 +166,7 @@ pub enum PolicyError {
         valid: String,
     },
     /// A rule of `allow` for operations above the ceiling only.
-    #[error("the rule {rule:?} allows nothing: it needs the scope {scope:?}, which the listener's scopes lack")]
+    #[error("the rule {rule:?} allows nothing: it needs the scope {scope}, which the listener's scopes lack")]
     AboveCeiling {
         /// The rule as written.
         rule: String,
@@ -175,10 +175,15 @@ pub enum PolicyError {
     },
 }
 
-/// What is judged, before anybody has asked for it: see [`Policy::examine`].
-struct Examined {
-    target: PathAndQuery,
-    operation: Option<OperationId>,
+/// A request that passes, before anybody asks for it.
+#[derive(Debug, Clone)]
+pub struct Passage {
+    /// The canonical target.
+    pub target: PathAndQuery,
+    /// The operation; `None` for one that only an `allow` rule knows.
+    pub operation: Option<OperationId>,
+    /// Why it is open.
+    pub verdict: Verdict,
 }
 
 impl Policy {
@@ -226,14 +231,18 @@ impl Policy {
 
     /// Judges a request of an admitted caller.
     pub fn judge(&self, caller: Caller, method: &Method, uri: &Uri) -> Result<Permit, Refusal> {
-        let Examined { target, operation } = self.examine(method, uri)?;
+        let Passage { target, operation, .. } = self.foretell(method, uri)?;
         let (instance, scopes) = (self.instance, self.scopes);
         Ok(Permit { caller, method: method.clone(), target, operation, instance, scopes })
     }
 
-    /// What [`Policy::judge`] would say, for people who ask beforehand: the canonical target and the operation.
-    pub fn foretell(&self, method: &Method, uri: &Uri) -> Result<(PathAndQuery, Option<OperationId>), Refusal> {
-        self.examine(method, uri).map(|examined| (examined.target, examined.operation))
+    /// What [`Policy::judge`] says, without a caller.
+    pub fn foretell(&self, method: &Method, uri: &Uri) -> Result<Passage, Refusal> {
+        let target = Target::canonical(uri)?;
+        // HEAD is a GET without the body (RFC 9110 section 9.3.2).
+        let asked = if method == Method::HEAD { &Method::GET } else { method };
+        let (operation, verdict) = self.decide(asked, &target.segments()?)?;
+        Ok(Passage { target: target.into_path_and_query(), operation, verdict })
     }
 
     /// The verdict on every request for an operation; `None` if it depends on values in the path.
@@ -246,39 +255,41 @@ impl Policy {
         self.catalog.operations().iter().all(|operation| rule.fit(operation) == Fit::Never)
     }
 
-    fn examine(&self, method: &Method, uri: &Uri) -> Result<Examined, Refusal> {
-        let target = Target::canonical(uri)?;
-        // HEAD is a GET without the body (RFC 9110 section 9.3.2).
-        let asked = if method == Method::HEAD { &Method::GET } else { method };
-        let operation = self.decide(asked, &target.segments()?)?;
-        Ok(Examined { target: target.into_path_and_query(), operation })
-    }
-
-    fn decide(&self, method: &Method, path: &Segments<'_>) -> Result<Option<OperationId>, Refusal> {
+    fn decide(&self, method: &Method, path: &Segments<'_>) -> Result<(Option<OperationId>, Verdict), Refusal> {
         let here = self.catalog.at(path)?;
-        let operation = |id: &OperationId| self.catalog.get(*id).map(|operation| (*id, operation));
-        let Some((id, operation)) = here.iter().filter_map(operation).find(|(_, o)| o.method == *method) else {
-            return self.decide_uncatalogued(method, path, here).map(|()| None);
+        let known = |id: &OperationId| self.catalog.get(*id).map(|operation| (*id, operation));
+        let Some((id, operation)) = here.iter().filter_map(known).find(|(_, o)| o.method == *method) else {
+            return self.decide_uncatalogued(method, path, here).map(|verdict| (None, verdict));
         };
         let verdict = self.verdict(id).unwrap_or_else(|| self.verdict_on(operation, |rule| rule.matches(method, path)));
         match verdict {
-            Verdict::InScope | Verdict::Allowed(_) => Ok(Some(id)),
-            Verdict::AboveCeiling => Err(Refusal::NeedsScope { operation: id, scope: operation.scope }),
+            Verdict::InScope | Verdict::Allowed(_) => Ok((Some(id), verdict)),
+            Verdict::AboveCeiling => Err(Refusal::NeedsScope { operation: Some(id), scope: operation.scope }),
             Verdict::OutsideGroups => Err(Refusal::OutsideGroups { operation: id, group: operation.group.clone() }),
             Verdict::Denied(rule) => Err(Refusal::Denied { operation: Some(id), rule: rule_text(&self.deny, rule) }),
         }
     }
 
-    /// An operation that the catalogue lacks is open if a rule says so.
-    fn decide_uncatalogued(&self, method: &Method, path: &Segments<'_>, here: &[OperationId]) -> Result<(), Refusal> {
+    /// An operation that the catalogue lacks is open if a rule of `allow` says so, below the ceiling.
+    fn decide_uncatalogued(
+        &self,
+        method: &Method,
+        path: &Segments<'_>,
+        here: &[OperationId],
+    ) -> Result<Verdict, Refusal> {
         let matching = |rules: &[Rule]| rules.iter().position(|rule| rule.matches(method, path));
-        if !rule::METHODS.contains(method) || matching(&self.allow).is_none() {
+        let allowed = matching(&self.allow).filter(|_| rule::METHODS.contains(method));
+        let Some(allowed) = allowed else {
             return Err(if here.is_empty() { Refusal::UnknownOperation } else { self.method_not_allowed(here) });
-        }
+        };
         if let Some(rule) = matching(&self.deny) {
             return Err(Refusal::Denied { operation: None, rule: rule_text(&self.deny, rule) });
         }
-        Ok(())
+        let scope = assumed_scope(method);
+        if !self.scopes.contains(scope) {
+            return Err(Refusal::NeedsScope { operation: None, scope });
+        }
+        Ok(Verdict::Allowed(allowed))
     }
 
     fn method_not_allowed(&self, here: &[OperationId]) -> Refusal {
@@ -317,19 +328,14 @@ impl Policy {
         }
     }
 
-    /// An `allow` rule must open something below the ceiling. A write that the catalogue lacks is taken to need
-    /// `management`, a read `monitoring`.
+    /// An `allow` rule must open something below the ceiling, of the catalogue or beyond it.
     fn check_ceiling(&self, rule: &Rule) -> Result<(), PolicyError> {
-        let fitting: Vec<Scope> = self
-            .catalog
-            .operations()
-            .iter()
-            .filter(|operation| rule.fit(operation) != Fit::Never)
-            .map(|operation| operation.scope)
-            .collect();
-        let reads = rule.has_method(&Method::GET);
-        let assumed = if reads { Scope::Monitoring } else { Scope::Management };
-        let needed = if fitting.is_empty() { vec![assumed] } else { fitting };
+        let operations = self.catalog.operations().iter();
+        let mut needed: Vec<Scope> =
+            operations.filter(|operation| rule.fit(operation) != Fit::Never).map(|operation| operation.scope).collect();
+        if needed.is_empty() {
+            needed = rule::METHODS.iter().filter(|method| rule.has_method(method)).map(assumed_scope).collect();
+        }
         match needed.first() {
             Some(scope) if !needed.iter().any(|scope| self.scopes.contains(*scope)) => {
                 Err(PolicyError::AboveCeiling { rule: rule.to_string(), scope: *scope })
@@ -337,6 +343,11 @@ impl Policy {
             _ => Ok(()),
         }
     }
+}
+
+/// What an operation that the catalogue lacks is taken to need: `monitoring` to read, `management` to write.
+fn assumed_scope(method: &Method) -> Scope {
+    if method == Method::GET { Scope::Monitoring } else { Scope::Management }
 }
 
 fn rule_text(rules: &[Rule], index: usize) -> String {
@@ -356,7 +367,7 @@ mod tests {
 
     fn ask(policy: &Policy, method: &str, target: &str) -> Result<String, Refusal> {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        policy.foretell(&method, &target.parse().expect("a target")).map(|(target, _)| target.to_string())
+        policy.foretell(&method, &target.parse().expect("a target")).map(|passage| passage.target.to_string())
     }
 
     #[test]
@@ -393,6 +404,12 @@ mod tests {
         assert!(ask(&policy, "GET", "/v2/new-thing/7").is_ok());
         assert!(ask(&policy, "HEAD", "/v2/new-thing/7").is_ok());
         assert_eq!(ask(&policy, "POST", "/v2/new-thing/7"), Err(Refusal::UnknownOperation));
+        let wide = self::policy(&[Scope::Monitoring], &[], &["* /v2/**"], &[]).expect("a policy");
+        assert!(ask(&wide, "GET", "/v2/new-thing").is_ok());
+        for write in ["/v2/new-thing", "/v2/organizations/zap", "/v2/organizations"] {
+            let refused = ask(&wide, "POST", write);
+            assert!(matches!(refused, Err(Refusal::NeedsScope { scope: Scope::Management, .. })), "{refused:?}");
+        }
         assert!(matches!(ask(&policy, "GET", "/v2/new-thing/9"), Err(Refusal::Denied { operation: None, .. })));
     }
 

@@ -19,6 +19,7 @@ use crate::listener::Peer;
 use crate::metrics::Meter;
 use crate::policy::{Permit, Policy};
 use crate::response::{self, Rejection, Reply, Scene};
+use crate::telemetry::Causes;
 use crate::token::Source;
 use crate::upstream::{Answer, Fault, Outbound, Upstream};
 
@@ -139,7 +140,7 @@ impl Proxy {
         };
         let (response, outcome) = response::refuse(rejection, &scene);
         if !matches!(rejection, Rejection::Guard(Intruder::ForeignHost(_)) | Rejection::Policy(_)) {
-            tracing::warn!(id = %request_id, code = outcome.code, error = %rejection, source = ?std::error::Error::source(rejection), "request failed");
+            tracing::warn!(id = %request_id, code = outcome.code, error = %Causes(rejection), "request failed");
         }
         record.answered(response.status(), Some((outcome.code, outcome.blame)));
         response

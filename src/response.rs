@@ -132,7 +132,10 @@ fn head_row(status: StatusCode) -> Row {
     } else if status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE {
         ("head-too-large", "The request's head is larger than limits.head, or has more fields than limits.headers.")
     } else {
-        ("request-malformed", "The request is no HTTP/1.1 or HTTP/1.0 request, or has a target or a field that is malformed (RFC 9112); in a query, < > and \" must be percent-encoded.")
+        (
+            "request-malformed",
+            "The request is no HTTP/1.1 or HTTP/1.0 request, or has a target or a field that is malformed (RFC 9112); in a query, < > and \" must be percent-encoded.",
+        )
     };
     row(status, code, Blame::Caller, "http_request_error", detail.to_owned())
 }
@@ -226,6 +229,8 @@ fn token_row(no_token: &NoToken, scene: &Scene<'_>) -> Row {
                 scene.scopes, scene.listener
             ),
         ),
+        TokenError::NameUnknown(_) => name_unknown_row(scene.instance),
+        TokenError::Untrusted(reason) => untrusted_row(scene.instance, reason),
         TokenError::Unreachable(_) | TokenError::Timeout | TokenError::Refused { .. } | TokenError::Unusable(_) => {
             let detail = format!(
                 "There is no token for {}: {cause}. It is asked again on its own; try again after the time in Retry-After.",
@@ -241,23 +246,13 @@ fn upstream_row(fault: &Fault, scene: &Scene<'_>) -> Row {
     let broken = |code, error, detail| row(StatusCode::BAD_GATEWAY, code, Blame::Upstream, error, detail);
     let late = |code, error, detail| row(StatusCode::GATEWAY_TIMEOUT, code, Blame::Upstream, error, detail);
     match fault {
-        Fault::Connect(ConnectError::Resolve(source)) => broken(
-            "instance-name-unknown",
-            "dns_error",
-            format!("The name {instance} cannot be resolved ({source}). Check host and the machine's DNS."),
-        ),
+        Fault::Connect(ConnectError::Resolve(_)) => name_unknown_row(instance),
         Fault::Connect(ConnectError::Connect(source)) => broken(
             "instance-unreachable",
             "connection_refused",
             format!("{instance} cannot be reached ({source}). Check host, network and firewall."),
         ),
-        Fault::Connect(ConnectError::Tls(source)) => broken(
-            "instance-untrusted",
-            "tls_certificate_error",
-            format!(
-                "The TLS handshake with {instance} failed ({source}); nothing was sent. If it has a private CA, give its certificate as ca-file."
-            ),
-        ),
+        Fault::Connect(ConnectError::Tls(source)) => untrusted_row(instance, source),
         Fault::Connect(ConnectError::Http(_)) => broken(
             "upstream-broken",
             "http_protocol_error",
@@ -282,6 +277,18 @@ fn upstream_row(fault: &Fault, scene: &Scene<'_>) -> Row {
         ),
         Fault::Upload(cut) => upload_row(*cut),
     }
+}
+
+fn name_unknown_row(instance: &str) -> Row {
+    let detail = format!("The name {instance} cannot be resolved. Check host, and the machine's DNS.");
+    row(StatusCode::BAD_GATEWAY, "instance-name-unknown", Blame::Upstream, "dns_error", detail)
+}
+
+fn untrusted_row(instance: &str, reason: &dyn std::error::Error) -> Row {
+    let detail = format!(
+        "The TLS handshake with {instance} failed ({reason}); nothing was sent. If it has a private CA, give its certificate as ca-file."
+    );
+    row(StatusCode::BAD_GATEWAY, "instance-untrusted", Blame::Upstream, "tls_certificate_error", detail)
 }
 
 fn write_warning(scene: &Scene<'_>) -> &'static str {

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::policy::catalog::ScopeSet;
 use crate::policy::{InstanceId, Permit};
+use crate::telemetry::Causes;
 use endpoint::{Answer, Endpoint, TokenError};
 
 /// The first wait after a failure; it doubles up to [`MAX_BACKOFF`].
@@ -207,7 +208,7 @@ impl Tokens {
         let failed = previous.map_or(0, |state| state.failed);
         let wait = backoff(&error, failed);
         if failed == 0 || !error.is_permanent() {
-            tracing::warn!(error = %error, source = ?std::error::Error::source(&error), retry_in = ?wait, "token request failed");
+            tracing::warn!(error = %Causes(&error), retry_in = ?wait, "token request failed");
         }
         let now = Instant::now();
         let grant = previous.and_then(|state| state.usable(now)).cloned();

@@ -7,9 +7,9 @@ use http::{Method, Uri};
 use serde_json::json;
 
 use super::Policies;
-use crate::policy::catalog::{Operation, OperationId};
-use crate::policy::path::{Segments, Target};
-use crate::policy::{Policy, Refusal};
+use crate::policy::catalog::Operation;
+use crate::policy::path::Target;
+use crate::policy::{Policy, Refusal, Verdict};
 use crate::response::{Rejection, Scene, foretell};
 
 /// The answer of every listener, for people or as JSON. Fails for what is no method or no target at all.
@@ -40,44 +40,52 @@ struct Told<'a> {
 fn tell<'a>(listener: &'a str, policy: &'a Policy, method: &Method, uri: &Uri) -> Told<'a> {
     let judged = policy.foretell(method, uri);
     let id = match &judged {
-        Ok((_, id)) => *id,
-        Err(refusal) => refusal.operation().or_else(|| known(policy, method, uri)),
+        Ok(passage) => passage.operation,
+        Err(refusal) => refusal.operation(),
     };
     let operation = id.and_then(|id| policy.catalog().get(id));
     let (open, reason) = match &judged {
-        Ok((_, None)) => (true, "allowed by a rule of allow; the catalogue does not know it".to_owned()),
-        Ok((_, Some(_))) => (true, "allowed by scopes, groups or a rule of allow".to_owned()),
-        Err(refusal) => {
-            let scopes = policy.scopes().to_string();
-            let scene = Scene {
-                listener,
-                scopes: &scopes,
-                instance: "the instance",
-                method: method.as_str(),
-                path: uri.path(),
-                request_id: "",
-                operation: id.and_then(|id| policy.catalog().name(id)),
-            };
-            let (status, code, detail) = foretell(&Rejection::Policy(Refusal::clone(refusal)), &scene);
-            (false, format!("{} {code}: {detail}", status.as_u16()))
-        }
+        Ok(passage) => (true, why_open(policy, passage.verdict, operation)),
+        Err(refusal) => (false, why_refused(listener, policy, method, uri, refusal)),
     };
     let request = match &judged {
-        Ok((target, _)) => format!("{method} {target}"),
-        Err(_) => format!(
-            "{method} {}",
-            Target::canonical(uri).map_or(uri.to_string(), |t| t.into_path_and_query().to_string())
-        ),
+        Ok(passage) => format!("{method} {}", passage.target),
+        Err(_) => {
+            let target = Target::canonical(uri).map(|target| target.into_path_and_query().to_string());
+            format!("{method} {}", target.unwrap_or_else(|_| uri.to_string()))
+        }
     };
     Told { listener, request, operation, open, reason }
 }
 
-/// The operation of a path whose request is refused for another reason.
-fn known(policy: &Policy, method: &Method, uri: &Uri) -> Option<OperationId> {
-    let target = Target::canonical(uri).ok()?;
-    let segments: Segments<'_> = target.segments().ok()?;
-    let here = policy.catalog().at(&segments).ok()?;
-    here.iter().copied().find(|id| policy.catalog().get(*id).is_some_and(|operation| operation.method == *method))
+fn why_open(policy: &Policy, verdict: Verdict, operation: Option<&Operation>) -> String {
+    let rule = match verdict {
+        Verdict::Allowed(index) => policy.allow().get(index),
+        Verdict::InScope | Verdict::AboveCeiling | Verdict::OutsideGroups | Verdict::Denied(_) => None,
+    };
+    match (rule, operation) {
+        (Some(rule), Some(_)) => format!("the rule {:?} of allow opens it", rule.to_string()),
+        (Some(rule), None) => {
+            format!("the rule {:?} of allow opens it; the catalogue does not know it", rule.to_string())
+        }
+        (None, Some(operation)) => format!("the scope {} and the group {} are open", operation.scope, operation.group),
+        (None, None) => "it is open".to_owned(),
+    }
+}
+
+fn why_refused(listener: &str, policy: &Policy, method: &Method, uri: &Uri, refusal: &Refusal) -> String {
+    let scopes = policy.scopes().to_string();
+    let scene = Scene {
+        listener,
+        scopes: &scopes,
+        instance: "",
+        method: method.as_str(),
+        path: uri.path(),
+        request_id: "",
+        operation: refusal.operation().and_then(|id| policy.catalog().name(id)),
+    };
+    let (status, code, detail) = foretell(&Rejection::Policy(refusal.clone()), &scene);
+    format!("{} {code}: {detail}", status.as_u16())
 }
 
 impl Told<'_> {
@@ -89,7 +97,7 @@ impl Told<'_> {
                 text,
                 "operation  {method} {template}\nscope      {scope}\ngroup      {group}\nrisk       {risk}{}",
                 if *user_context {
-                    "\nnote       NinjaOne refuses it to client credentials (user_context_required)"
+                    "\nnote       NinjaOne may refuse it to client credentials, which have no user (user_context_required)"
                 } else {
                     ""
                 }

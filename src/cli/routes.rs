@@ -57,7 +57,7 @@ fn decision(policy: &Policy, id: OperationId, operation: &Operation) -> (Option<
     };
     let why = match verdict {
         Verdict::InScope if operation.user_context => {
-            "open (but NinjaOne wants a user: user_context_required)".to_owned()
+            "open (NinjaOne may want a user: user_context_required)".to_owned()
         }
         Verdict::InScope => "open".to_owned(),
         Verdict::Allowed(index) => format!("open by allow {:?}", rule(policy.allow(), index)),

@@ -1,13 +1,14 @@
 //! The configuration as written: every key with its default.
 
 use std::collections::BTreeMap;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::value::{Address, AdminAddress, ClientId, ClientSecret, Host, Period, Reference, RuleText, ScopeName, Size};
+use super::value::{Address, AdminAddress, ClientId, ClientSecret, Host, Period, Reference, Size};
 use crate::policy::catalog::Scope;
 
 /// The whole file.
@@ -54,16 +55,16 @@ pub struct ListenerFile {
     /// The instance's name; optional while there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<Spanned<String>>,
-    /// The names beside localhost, 127.0.0.1 and [::1] that callers may use.
+    /// The names beside localhost, 127.0.0.1 and `[::1]` that callers may use.
     pub names: Vec<String>,
     /// The ceiling.
-    pub scopes: Spanned<Vec<ScopeName>>,
+    pub scopes: Spanned<Vec<Spanned<String>>>,
     /// The groups that are open; empty: every group of the scopes.
     pub groups: Vec<Spanned<String>>,
     /// Single operations on top.
-    pub allow: Vec<Spanned<RuleText>>,
+    pub allow: Vec<Spanned<String>>,
     /// What is closed in any case.
-    pub deny: Vec<Spanned<RuleText>>,
+    pub deny: Vec<Spanned<String>>,
 }
 
 /// Waiting times.
@@ -87,13 +88,13 @@ pub struct Timeouts {
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct LimitsFile {
     /// The head of a request.
-    pub head: Size,
+    pub head: Spanned<Size>,
     /// The header fields of a request.
-    pub headers: u16,
+    pub headers: NonZeroU16,
     /// The body of a request.
     pub body: Size,
     /// Connections to a listener at a time.
-    pub connections: u32,
+    pub connections: NonZeroU32,
 }
 
 /// The listener for health and metrics.
@@ -123,6 +124,11 @@ pub enum LogFormat {
     /// One JSON object a line.
     Json,
 }
+
+/// The default of `limits.headers`.
+const HEADERS: NonZeroU16 = NonZeroU16::new(100).unwrap();
+/// The default of `limits.connections`.
+const CONNECTIONS: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
 
 fn unplaced<T>(value: T) -> Spanned<T> {
     Spanned::new(0..0, value)
@@ -164,7 +170,7 @@ impl Default for ListenerFile {
             address: Address(([127, 0, 0, 1], 8080).into()),
             instance: None,
             names: Vec::new(),
-            scopes: unplaced(vec![ScopeName(Scope::Monitoring)]),
+            scopes: unplaced(vec![unplaced(Scope::Monitoring.as_str().to_owned())]),
             groups: Vec::new(),
             allow: Vec::new(),
             deny: Vec::new(),
@@ -180,7 +186,7 @@ impl Default for Timeouts {
 
 impl Default for LimitsFile {
     fn default() -> Self {
-        Self { head: Size(64 << 10), headers: 100, body: Size(u64::MAX), connections: 10_000 }
+        Self { head: unplaced(Size(64 << 10)), headers: HEADERS, body: Size(u64::MAX), connections: CONNECTIONS }
     }
 }
 

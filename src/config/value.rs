@@ -9,9 +9,6 @@ use http::uri::Authority;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::policy::catalog::Scope;
-use crate::policy::rule::Rule;
-
 /// A length of time, such as `"500ms"`, `"30s"`, `"2m"`, `"1h"`; from 1 ms to 24 h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period(pub Duration);
@@ -38,14 +35,6 @@ pub struct Address(pub SocketAddr);
 /// The admin listener's address; `"none"` for no such listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdminAddress(pub Option<SocketAddr>);
-
-/// A scope's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ScopeName(pub Scope);
-
-/// A rule of `allow` or `deny`.
-#[derive(Debug, Clone)]
-pub struct RuleText(pub Rule);
 
 /// Where a credential is read from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -205,30 +194,6 @@ impl<'de> Deserialize<'de> for AdminAddress {
     }
 }
 
-impl<'de> Deserialize<'de> for ScopeName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let names = Scope::ALL.map(Scope::as_str);
-        parsed(deserializer, |text| {
-            let hint = || {
-                format!("unknown scope {text:?}: valid scopes are {}{}", names.join(", "), super::nearest(text, names))
-            };
-            Scope::parse(text).map(Self).ok_or_else(hint)
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for RuleText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        parsed(deserializer, |text| Rule::parse(text).map(Self).map_err(|error| format!("{text:?}: {error}")))
-    }
-}
-
-impl PartialEq for RuleText {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.to_string() == other.0.to_string()
-    }
-}
-
 /// A string, if one is accepted, or `{ env = "..." }` or `{ file = "..." }`.
 struct ReferenceVisitor;
 
@@ -336,18 +301,6 @@ impl Serialize for AdminAddress {
             Some(address) => serializer.collect_str(&address),
             None => serializer.serialize_str("none"),
         }
-    }
-}
-
-impl Serialize for ScopeName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl Serialize for RuleText {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
     }
 }
 

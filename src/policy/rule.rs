@@ -79,9 +79,9 @@ impl Rule {
         self.methods.is_empty() || self.methods.contains(method)
     }
 
-    /// The methods that the rule names; none for `*`.
-    pub fn methods(&self) -> &[Method] {
-        &self.methods
+    /// Whether the rule ends in `**`.
+    pub fn is_open_ended(&self) -> bool {
+        self.open_ended
     }
 
     /// Whether a request matches; `HEAD` is asked as `GET`.

@@ -41,9 +41,15 @@ pub struct Answer {
 /// Why there is no token. No text of the answer but the error code is kept: it may hold what must not be logged.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// No connection, no TLS, or a broken answer.
+    /// No connection, or a broken answer.
     #[error("the token endpoint cannot be reached")]
     Unreachable(#[source] reqwest::Error),
+    /// No TLS: an untrusted, expired or foreign certificate, or no common version.
+    #[error("the TLS handshake with the token endpoint failed: {0}")]
+    Untrusted(rustls::Error),
+    /// The name has no address.
+    #[error("the name of the token endpoint cannot be resolved")]
+    NameUnknown(#[source] reqwest::Error),
     /// No answer in time.
     #[error("the token endpoint did not answer in time")]
     Timeout,
@@ -76,7 +82,8 @@ impl TokenError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::UnknownClient | Self::InvalidClient | Self::InvalidScope => true,
-            Self::Unreachable(_) | Self::Timeout | Self::Refused { .. } | Self::Unusable(_) => false,
+            Self::Unreachable(_) | Self::Untrusted(_) | Self::NameUnknown(_) => false,
+            Self::Timeout | Self::Refused { .. } | Self::Unusable(_) => false,
         }
     }
 
@@ -85,7 +92,8 @@ impl TokenError {
         match self {
             Self::Refused { retry_after, .. } => retry_after.map(Duration::from_secs),
             Self::UnknownClient | Self::InvalidClient | Self::InvalidScope => None,
-            Self::Unreachable(_) | Self::Timeout | Self::Unusable(_) => None,
+            Self::Unreachable(_) | Self::Untrusted(_) | Self::NameUnknown(_) => None,
+            Self::Timeout | Self::Unusable(_) => None,
         }
     }
 }
@@ -145,8 +153,30 @@ impl Endpoint {
     }
 }
 
+/// What kind of failure stands behind reqwest's.
 fn transport(error: reqwest::Error) -> TokenError {
-    if error.is_timeout() { TokenError::Timeout } else { TokenError::Unreachable(error.without_url()) }
+    if error.is_timeout() {
+        return TokenError::Timeout;
+    }
+    let error = error.without_url();
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(cause) = source {
+        let tls = cause.downcast_ref().and_then(in_io).or_else(|| cause.downcast_ref());
+        if let Some(tls) = tls {
+            return TokenError::Untrusted(rustls::Error::clone(tls));
+        }
+        if error.is_connect() && cause.to_string() == "dns error" {
+            return TokenError::NameUnknown(error);
+        }
+        source = cause.source();
+    }
+    TokenError::Unreachable(error)
+}
+
+/// rustls's error, which comes wrapped in one or more of `std::io`, whose sources skip what they wrap.
+fn in_io(error: &std::io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    inner.downcast_ref().or_else(|| inner.downcast_ref().and_then(in_io))
 }
 
 async fn read(mut response: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, TokenError> {

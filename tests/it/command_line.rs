@@ -73,7 +73,7 @@ fn check_prints_what_is_in_force_and_warns_of_critical_operations_and_shows_no_s
         "eu.ninjarmm.com as client \"id-1\", secret: present",
         "315 operations are open",
         "warning: listeners.local opens PUT /v2/webhook (webhooks, critical)",
-        "POST /v2/device/{id}/script/run, which NinjaOne refuses with user_context_required",
+        "POST /v2/device/{id}/script/run, which NinjaOne may refuse with user_context_required",
     ] {
         assert!(said.contains(part), "{part} is missing in\n{said}");
     }

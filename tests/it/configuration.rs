@@ -34,102 +34,112 @@ fn an_empty_file_means_the_defaults() {
     assert!(config.settings().is_ok(), "the sandbox needs no credentials");
 }
 
+/// A text, what is said of it, and a hint.
+const MISTAKES: [(&str, &str, &str); 27] = [
+    (
+        "[listeners.local]\nadress = \"127.0.0.1:1\"",
+        ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
+        "did you mean \"address\"?",
+    ),
+    ("[listener.local]\n", ":1:2: listener.local: unknown key \"listener\"", "did you mean \"listeners\"?"),
+    (
+        "[listeners.local]\nscopes = [\"monitorin\"]",
+        ":2:11: listeners.local.scopes: unknown scope \"monitorin\": valid scopes are monitoring, management, control",
+        "did you mean \"monitoring\"?",
+    ),
+    ("[listeners.local]\nscopes = []", ":2:10: listeners.local.scopes: a listener needs at least one scope", ""),
+    (
+        "[listeners.local]\ngroups = [\"tickts\"]",
+        ":2:11: listeners.local.groups: unknown group \"tickts\": valid groups are activities, ",
+        "did you mean \"tickets\"?",
+    ),
+    (
+        "[listeners.local]\naddress = \"localhost\"",
+        ":2:11: listeners.local.address: \"localhost\" is no address: write IP:PORT",
+        "",
+    ),
+    (
+        "[listeners.local]\naddress = \"0.0.0.0:8080\"",
+        ":2:11: listeners.local.address: \"0.0.0.0:8080\" is not a loopback address",
+        "",
+    ),
+    (
+        "[listeners.local]\nallow = [\"FETCH /v2/devices\"]",
+        ":2:10: listeners.local.allow: \"FETCH /v2/devices\": unknown method \"FETCH\": valid methods are GET",
+        "",
+    ),
+    (
+        "[listeners.local]\nallow = [\"GET /v1/devices\"]",
+        ":2:10: listeners.local.allow: \"GET /v1/devices\": the path must begin with /v2/",
+        "",
+    ),
+    (
+        "[listeners.local]\nallow = [\"POST /v2/organizations\"]",
+        ":2:10: listeners.local.allow: the rule \"POST /v2/organizations\" allows nothing: it needs the scope management",
+        "",
+    ),
+    (
+        "[listeners.local]\ninstance = \"man\"",
+        ":2:12: listeners.local.instance: unknown instance \"man\": valid instances are main",
+        "did you mean \"main\"?",
+    ),
+    ("[instances.a]\n[instances.b]", ": listeners.local.instance is missing: there are several instances (a, b)", ""),
+    (
+        "[instances.main]\nhost = \"http://eu.ninjarmm.com\"",
+        ":2:8: instances.main.host: \"http://eu.ninjarmm.com\" would send the client secret in clear text",
+        "",
+    ),
+    (
+        "[instances.main]\nhost = \"eu.ninjarmm.com/ws\"",
+        ":2:8: instances.main.host: a host has no path: leave out \"/ws\"",
+        "",
+    ),
+    (
+        "[instances.main]\nhost = \"eu\"\nclient-id = \"x\"\nclient-secret = { env = \"NO_SUCH_VARIABLE\" }",
+        ":4:17: instances.main.client-secret: the environment variable NO_SUCH_VARIABLE is not set",
+        "",
+    ),
+    (
+        "[instances.main]\nhost = \"eu\"\nclient-id = { file = \"none\" }",
+        ":3:13: instances.main.client-id: the file /nowhere/none cannot be read: ",
+        "",
+    ),
+    (
+        "[instances.main]\nhost = \"eu\"",
+        ": instances.main.client-id: the environment variable NINJAONE_CLIENT_ID is not set",
+        "",
+    ),
+    (
+        "[instances.main]\nclient-secret = { environment = \"X\" }",
+        ":2:17: instances.main.client-secret: unknown key \"environment\": valid are env, file",
+        "",
+    ),
+    (
+        "[timeouts]\nclient = \"30\"",
+        ":2:10: timeouts.client: \"30\" is no length of time: write a number and ms, s, m or h",
+        "",
+    ),
+    ("[timeouts]\nclient = 30", ":2:10: timeouts.client: invalid type: integer `30`, expected a string", ""),
+    ("[limits]\nhead = \"64k\"", ":2:8: limits.head: \"64k\" is no size", ""),
+    ("[limits]\nhead = \"1B\"", ":2:8: limits.head: \"1B\" is out of range: a head may have 8KiB to 1MiB", ""),
+    ("[limits]\nconnections = 0", ":2:15: limits.connections: invalid value: integer `0`, expected a nonzero u32", ""),
+    (
+        "[instances.main]\nhost = \"eu\"\nclient-id = \"x\"\nclient-secret = { file = \"/etc/hostname\" }\nca-file = \"none.pem\"",
+        ":5:11: instances.main.ca-file: the file \"/nowhere/none.pem\" cannot be read as PEM",
+        "",
+    ),
+    (
+        "[listeners.local]\nallow = [\n  \"GET /v2/x\",\n  \"GOT /v2/y\",\n]",
+        ":4:3: listeners.local.allow: \"GOT /v2/y\": unknown method",
+        "",
+    ),
+    ("[log]\nformat = \"xml\"", ":2:10: log.format: unknown value \"xml\": valid are text, json", ""),
+    ("[admin\n", ":1:7: ", ""),
+];
+
 #[test]
 fn mistakes_name_file_line_key_value_and_what_is_valid() {
-    let rows = [
-        (
-            "[listeners.local]\nadress = \"127.0.0.1:1\"",
-            ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
-            "did you mean \"address\"?",
-        ),
-        ("[listener.local]\n", ":1:2: listener.local: unknown key \"listener\"", "did you mean \"listeners\"?"),
-        (
-            "[listeners.local]\nscopes = [\"monitorin\"]",
-            ":2:10: listeners.local.scopes: unknown scope \"monitorin\": valid scopes are monitoring, management, control",
-            "did you mean \"monitoring\"?",
-        ),
-        ("[listeners.local]\nscopes = []", ":2:10: listeners.local.scopes: a listener needs at least one scope", ""),
-        (
-            "[listeners.local]\ngroups = [\"tickts\"]",
-            ":2:11: listeners.local.groups: unknown group \"tickts\": valid groups are activities, ",
-            "did you mean \"tickets\"?",
-        ),
-        (
-            "[listeners.local]\naddress = \"localhost\"",
-            ":2:11: listeners.local.address: \"localhost\" is no address: write IP:PORT",
-            "",
-        ),
-        (
-            "[listeners.local]\naddress = \"0.0.0.0:8080\"",
-            ":2:11: listeners.local.address: \"0.0.0.0:8080\" is not a loopback address",
-            "",
-        ),
-        (
-            "[listeners.local]\nallow = [\"FETCH /v2/devices\"]",
-            ":2:10: listeners.local.allow: \"FETCH /v2/devices\": unknown method \"FETCH\": valid methods are GET",
-            "",
-        ),
-        (
-            "[listeners.local]\nallow = [\"GET /v1/devices\"]",
-            ":2:10: listeners.local.allow: \"GET /v1/devices\": the path must begin with /v2/",
-            "",
-        ),
-        (
-            "[listeners.local]\nallow = [\"POST /v2/organizations\"]",
-            ":2:10: listeners.local.allow: the rule \"POST /v2/organizations\" allows nothing: it needs the scope Management",
-            "",
-        ),
-        (
-            "[listeners.local]\ninstance = \"man\"",
-            ":2:12: listeners.local.instance: unknown instance \"man\": valid instances are main",
-            "did you mean \"main\"?",
-        ),
-        (
-            "[instances.a]\n[instances.b]",
-            ": listeners.local.instance is missing: there are several instances (a, b)",
-            "",
-        ),
-        (
-            "[instances.main]\nhost = \"http://eu.ninjarmm.com\"",
-            ":2:8: instances.main.host: \"http://eu.ninjarmm.com\" would send the client secret in clear text",
-            "",
-        ),
-        (
-            "[instances.main]\nhost = \"eu.ninjarmm.com/ws\"",
-            ":2:8: instances.main.host: a host has no path: leave out \"/ws\"",
-            "",
-        ),
-        (
-            "[instances.main]\nhost = \"eu\"\nclient-id = \"x\"\nclient-secret = { env = \"NO_SUCH_VARIABLE\" }",
-            ":4:17: instances.main.client-secret: the environment variable NO_SUCH_VARIABLE is not set",
-            "",
-        ),
-        (
-            "[instances.main]\nhost = \"eu\"\nclient-id = { file = \"none\" }",
-            ":3:13: instances.main.client-id: the file /nowhere/none cannot be read: ",
-            "",
-        ),
-        (
-            "[instances.main]\nhost = \"eu\"",
-            ": instances.main.client-id: the environment variable NINJAONE_CLIENT_ID is not set",
-            "",
-        ),
-        (
-            "[instances.main]\nclient-secret = { environment = \"X\" }",
-            ":2:17: instances.main.client-secret: unknown key \"environment\": valid are env, file",
-            "",
-        ),
-        (
-            "[timeouts]\nclient = \"30\"",
-            ":2:10: timeouts.client: \"30\" is no length of time: write a number and ms, s, m or h",
-            "",
-        ),
-        ("[timeouts]\nclient = 30", ":2:10: timeouts.client: invalid type: integer `30`, expected a string", ""),
-        ("[limits]\nhead = \"64k\"", ":2:8: limits.head: \"64k\" is no size", ""),
-        ("[log]\nformat = \"xml\"", ":2:10: log.format: unknown value \"xml\": valid are text, json", ""),
-        ("[admin\n", ":1:7: ", ""),
-    ];
-    for (text, message, hint) in rows {
+    for (text, message, hint) in MISTAKES {
         let said = mistake(text);
         assert!(said.starts_with("/nowhere/config.toml"), "{said}");
         assert!(said.contains(message), "{text}\n said: {said}\n not:  {message}");

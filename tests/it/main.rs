@@ -1,5 +1,12 @@
 //! The proxy as its callers, its administrators and NinjaOne see it.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on shall end there and say why"
+)]
+
 mod bodies;
 mod command_line;
 mod configuration;

@@ -109,8 +109,8 @@ proptest! {
         thread_local!(static POLICY: Policy = reader());
         let Ok(uri) = target.parse::<Uri>() else { return Ok(()) };
         let judged = POLICY.with(|policy| policy.foretell(&Method::GET, &uri));
-        let Ok((sent, _)) = judged else { return Ok(()) };
-        let path = sent.path();
+        let Ok(passage) = judged else { return Ok(()) };
+        let path = passage.target.path();
         let once = decode(path);
         let twice = decode(&once);
         for reading in [once.clone(), twice.clone(), normalize(path), normalize(&once), normalize(&twice), decode(&normalize(path))] {

@@ -121,7 +121,11 @@ fn an_ip_address_is_checked_against_the_certificate_too() {
 fn a_certificate_that_is_foreign_expired_or_unknown_gets_no_credentials() {
     let foreign = Leaf { names: &["other.example"], expired: false };
     let expired = Leaf { names: GOOD.names, expired: true };
-    for (leaf, ca, why) in [(foreign, true, "foreign"), (expired, true, "expired"), (GOOD, false, "unknown CA")] {
+    for (leaf, ca, why, reason) in [
+        (foreign, true, "foreign", "not valid for name"),
+        (expired, true, "expired", "certificate expired"),
+        (GOOD, false, "unknown CA", "UnknownIssuer"),
+    ] {
         let secure = Secure::start(&leaf, &[b"http/1.1"]);
         let proxy = if ca {
             secure.proxy("localhost")
@@ -129,8 +133,17 @@ fn a_certificate_that_is_foreign_expired_or_unknown_gets_no_credentials() {
             Proxy::start(&format!("host = \"https://localhost:{}\"", secure.address.port()), "", "")
         };
         let refused = proxy.get("/v2/groups");
-        assert_eq!((refused.status, refused.code().as_str()), (503, "token-unavailable"), "{why}");
+        assert_eq!((refused.status, refused.code().as_str()), (502, "instance-untrusted"), "{why}");
+        let detail = refused.json()["detail"].as_str().expect("a sentence").to_owned();
+        assert!(detail.contains(reason), "{detail}");
         let counts = secure.sandbox.counts();
         assert_eq!((counts.token_requests, counts.api_requests), (0, 0), "{why}");
     }
+}
+
+#[test]
+fn a_name_without_an_address_is_told_apart() {
+    let proxy = Proxy::start("host = \"https://no-such-host.invalid\"", "", "");
+    let refused = proxy.get("/v2/groups");
+    assert_eq!((refused.status, refused.code().as_str()), (502, "instance-name-unknown"));
 }
