@@ -1,4 +1,54 @@
-//! ninjaone-proxy.
+//! `ninjaone-proxy`: an authenticating reverse proxy for the NinjaOne public API.
+//!
+//! Plain local HTTP goes in. The proxy decides whether the operation is allowed, adds a cached OAuth2
+//! client-credentials bearer token, and forwards the request to NinjaOne over TLS.
+//!
+//! # The life of a request
+//!
+//! ```text
+//! listener -> guard -> policy -> token -> upstream -> response
+//!  Peer       Caller    Permit    Bearer   Answer      Response
+//! ```
+//!
+//! Each stage consumes the proof that the stage before it made. A proof has private fields and one constructor, in its
+//! own stage, so code in the wrong order does not compile. [`proxy`] is the spine, which reads like the line above.
+//!
+//! # Laws
+//!
+//! - What was judged is what is sent: the upstream target comes from the [`policy::Permit`] only.
+//! - Fail closed: no valid token, no upstream request; an expired token is never sent.
+//! - A non-idempotent request is never sent twice once any octet of it may have been processed.
+//! - A secret has no way out: see [`secret::Secret`].
+//! - Decisions ([`guard`], [`policy`], [`headers`]) are pure and synchronous; input and output live in [`listener`],
+//!   [`token::endpoint`] and [`upstream`].
+//!
+//! # Rooms
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`cli`], [`app`] | arguments to exit code; composition: bind, a worker for each core, run until shutdown |
+//! | [`config`] | file as written -> settings of the stages |
+//! | [`listener`], [`tls`], [`shutdown`] | sockets, limits, timers, drain around a closure; trust anchors; signals |
+//! | [`proxy`] | the spine |
+//! | [`guard`] | who may call -> `Caller` |
+//! | [`policy`] | canonical target, operation catalogue, rules -> `Permit` |
+//! | [`token`] | one flight for each key, own expiry, refresh ahead -> `Bearer` |
+//! | [`upstream`] | connections to NinjaOne, timeouts, replay rules -> `Answer` |
+//! | [`headers`], [`body`] | what passes of a message's head; bodies in transit |
+//! | [`response`] | relay or refuse; the only table from cause to status |
+//! | [`admin`], [`audit`], [`metrics`], [`telemetry`] | health, one record for each request, counters, log |
+//! | [`sandbox`] | an embedded NinjaOne with invented data: the default instance, and what tests talk to |
+//! | [`secret`] | what must not be printed |
+//!
+//! [`config`] knows the stages, the stages do not know it, and no stage imports a later one. The test
+//! `rooms_import_only_what_the_plan_lets_them` holds the code against the plan.
+//!
+//! # Threads
+//!
+//! Each core has a worker with a current-thread runtime, its own sockets (`SO_REUSEPORT`), its own upstream
+//! connections and its own copy of the bearer, so that a request takes no lock. Token flights, the admin listener and
+//! the sandbox run on the main thread.
+
 pub mod admin;
 pub mod app;
 pub mod audit;

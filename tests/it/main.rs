@@ -14,6 +14,8 @@ mod harness;
 mod headers;
 mod listener;
 mod property;
+#[path = "../oracle/readings.rs"]
+mod readings;
 mod rooms;
 mod target;
 mod tls;

@@ -9,75 +9,13 @@ use ninjaone_proxy::policy::rule::Rule;
 use ninjaone_proxy::policy::{InstanceId, Policy};
 use proptest::prelude::*;
 
+use crate::readings::{obviously_allowed, readings};
+
 fn reader() -> Policy {
     let catalog = Arc::new(Catalog::built_in().expect("good"));
     let deny = vec![Rule::parse("* /v2/users").expect("a rule"), Rule::parse("* /v2/device/7/**").expect("a rule")];
     let scopes = [Scope::Monitoring].into_iter().collect();
     Policy::new(catalog, InstanceId(0), scopes, Vec::new(), Vec::new(), deny).expect("a policy")
-}
-
-/// A slow and obvious judge of a plain path: splits it, and compares with each template of the data file.
-fn obviously_allowed(path: &str) -> bool {
-    let data = include_str!("../../src/policy/catalog.tsv");
-    let segments: Vec<&str> = path.split('/').collect();
-    if segments.get(1..3) == Some(&["v2", "users"]) && segments.len() == 3 {
-        return false;
-    }
-    if segments.get(1..4) == Some(&["v2", "device", "7"]) {
-        return false;
-    }
-    data.lines().filter(|line| line.starts_with("GET\t")).any(|line| {
-        let columns: Vec<&str> = line.split('\t').collect();
-        let template: Vec<&str> = columns[1].split('/').collect();
-        columns[2] == "monitoring"
-            && template.len() == segments.len()
-            && template.iter().zip(&segments).all(|(wanted, got)| match wanted.strip_prefix('{') {
-                None => wanted == got,
-                Some(parameter) => match parameter.trim_end_matches('}').split_once(':').expect("typed").1 {
-                    "integer" => !got.is_empty() && got.bytes().all(|b| b.is_ascii_digit()),
-                    "uid" => got.len() == 36,
-                    "name" => !got.is_empty(),
-                    words => words.split('|').any(|word| word == *got),
-                },
-            })
-    })
-}
-
-/// One decoding, as lenient as any server's: what is no encoding stays.
-fn decode(path: &str) -> String {
-    let octets = path.as_bytes();
-    let mut decoded = Vec::new();
-    let mut i = 0;
-    while i < octets.len() {
-        let hex = octets.get(i + 1..i + 3).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match (octets[i], hex) {
-            (b'%', Some(octet)) => {
-                decoded.push(octet);
-                i += 3;
-            }
-            (octet, _) => {
-                decoded.push(octet);
-                i += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
-}
-
-/// What a server makes of a path that merges slashes, resolves dots, cuts parameters and turns backslashes.
-fn normalize(path: &str) -> String {
-    let mut kept: Vec<String> = Vec::new();
-    for segment in path.replace('\\', "/").split('/') {
-        let segment = segment.split([';', '?', '#', '\0']).next().unwrap_or_default();
-        match segment {
-            "" | "." => {}
-            ".." => {
-                kept.pop();
-            }
-            other => kept.push(other.to_owned()),
-        }
-    }
-    format!("/{}", kept.join("/"))
 }
 
 fn pieces() -> impl Strategy<Value = String> {
@@ -111,9 +49,7 @@ proptest! {
         let judged = POLICY.with(|policy| policy.foretell(&Method::GET, &uri));
         let Ok(passage) = judged else { return Ok(()) };
         let path = passage.target.path();
-        let once = decode(path);
-        let twice = decode(&once);
-        for reading in [once.clone(), twice.clone(), normalize(path), normalize(&once), normalize(&twice), decode(&normalize(path))] {
+        for reading in readings(path) {
             prop_assert!(obviously_allowed(&reading), "{target:?} passes as {path:?}, read as {reading:?}");
         }
     }
