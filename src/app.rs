@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::response;
 use crate::sandbox::{Options, Sandbox, SandboxError};
 use crate::secret::Secret;
-use crate::shutdown::{self, Shutdown, Trigger};
+use crate::shutdown::{self, Trigger};
 use crate::tls::{TlsError, Trust};
 use crate::token::endpoint::Endpoint;
 use crate::token::{Key, Tokens};
@@ -87,7 +87,7 @@ impl App {
         let (sockets, addresses) = bind_all(&listeners, file, count)?;
         let admin_socket = bind_admin(file)?;
         let (trigger, shutdown) = shutdown::channel();
-        let sandboxes = start_sandboxes(&mut instances, &shutdown).await?;
+        let sandboxes = start_sandboxes(&mut instances).await?;
         let tokens = Tokens::new(endpoints(&instances, &file.timeouts)?, file.timeouts.token.0, Handle::current());
         let keys = keys(&listeners);
         let metrics = Metrics::new()?;
@@ -183,7 +183,7 @@ fn keys(listeners: &[Arc<Listener>]) -> Vec<Key> {
 }
 
 /// Starts an embedded NinjaOne for each instance that asks for one, and turns that into a remote origin.
-async fn start_sandboxes(instances: &mut [Instance], shutdown: &Shutdown) -> Result<Vec<SocketAddr>, StartError> {
+async fn start_sandboxes(instances: &mut [Instance]) -> Result<Vec<SocketAddr>, StartError> {
     let mut addresses = Vec::new();
     for instance in instances.iter_mut().filter(|instance| matches!(instance.origin, Origin::Sandbox)) {
         let options = Options::with_secret(random_secret()?);
@@ -191,7 +191,8 @@ async fn start_sandboxes(instances: &mut [Instance], shutdown: &Shutdown) -> Res
         let sandbox = Sandbox::new(options)?;
         let socket = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = socket.local_addr()?;
-        tokio::spawn(sandbox.serve(socket, shutdown.clone().begun()));
+        // It goes on to the end of the process: requests in flight are answered while the proxy drains.
+        tokio::spawn(sandbox.serve(socket, std::future::pending()));
         tracing::warn!(instance = %instance.name, address = %format_args!("http://{address}"), "this is a SANDBOX: all data is invented, nothing reaches NinjaOne");
         let authority = Authority::try_from(address.to_string()).map_err(io::Error::other)?;
         instance.origin =

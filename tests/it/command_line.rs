@@ -1,9 +1,9 @@
 //! The binary: commands, exit codes, signals.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use crate::harness::{eventually, request, run_binary};
+use crate::harness::{connect, eventually, request, run_binary};
 use crate::watch::SECRET;
 
 /// A folder with a configuration file.
@@ -116,33 +116,64 @@ fn routes_lists_the_open_operations_or_all() {
     assert_eq!(rows.as_array().map(Vec::len), Some(315));
 }
 
+/// The binary, run by `shell` (such as `exec "$0"`), once it has said where it listens; killed at the end of the test.
+struct Running {
+    child: Child,
+    address: std::net::SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Running {
+    fn start(shell: &str) -> Self {
+        let folder = folder("[listeners.local]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"");
+        let mut child = Command::new("sh")
+            .args(["-c", shell, env!("CARGO_BIN_EXE_ninjaone-proxy")])
+            .current_dir(folder.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let mut lines = BufReader::new(child.stderr.take().expect("standard error")).lines();
+        let listening = lines.by_ref().take(10).map(|line| line.expect("a line")).find_map(|line| {
+            let (_, rest) = line.split_once("listening listener=local address=http://")?;
+            rest.split(' ').next()?.parse().ok()
+        });
+        // What comes later is read, so that the log has somewhere to go.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address: listening.expect("the address stands in the first lines"), _folder: folder }
+    }
+
+    fn get(&self, path: &str) -> u16 {
+        request(self.address, "GET", path, "", b"").status
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn the_binary_says_where_it_listens_serves_and_ends_with_0_on_sigterm() {
-    let folder = folder("[listeners.local]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ninjaone-proxy"))
-        .current_dir(folder.path())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary runs");
-    let mut lines = BufReader::new(child.stderr.take().expect("standard error")).lines();
-    let mut listening = None;
-    for line in lines.by_ref().take(10) {
-        let line = line.expect("a line");
-        if let Some((_, rest)) = line.split_once("listening listener=local address=http://") {
-            listening = rest.split(' ').next().and_then(|address| address.parse().ok());
-        }
-        if line.contains("started") {
-            break;
-        }
-    }
-    let address = listening.expect("the address stands in the first lines");
-    assert_eq!(request(address, "GET", "/v2/organizations", "", b"").status, 200);
-    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
+    let mut running = Running::start("exec \"$0\"");
+    assert_eq!(running.get("/v2/organizations"), 200);
+    let killed = Command::new("kill").args(["-TERM", &running.child.id().to_string()]).status().expect("kill runs");
     assert!(killed.success());
     let mut code = None;
     eventually("the process ends", || {
-        code = child.try_wait().expect("a status").map(|status| status.code());
+        code = running.child.try_wait().expect("a status").map(|status| status.code());
         code.is_some()
     });
     assert_eq!(code, Some(Some(0)));
+}
+
+#[test]
+fn the_binary_survives_having_no_descriptors_left() {
+    let running = Running::start("ulimit -n 48; exec \"$0\"");
+    assert_eq!(running.get("/v2/organizations"), 200);
+    let idle: Vec<_> = (0..80).map(|_| connect(running.address)).collect();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    drop(idle);
+    eventually("service goes on", || running.get("/v2/organizations") == 200);
 }

@@ -141,6 +141,17 @@ fn shutdown_finishes_what_is_in_flight_and_takes_nothing_new() {
 }
 
 #[test]
+fn shutdown_finishes_what_the_sandbox_is_answering() {
+    let mut proxy = Proxy::sandboxed("");
+    let mut busy = connect(proxy.address);
+    busy.write_all(get("/v2/organizations?delay=500").as_bytes()).expect("a request");
+    eventually("the request arrives", || proxy.count("api_requests") == 1);
+    let ended = proxy.shut_down();
+    assert_eq!(Reply::read(&mut busy, false).status, 200);
+    ended.join().expect("a clean end");
+}
+
+#[test]
 fn the_admin_listener_tells_health_and_counts() {
     let proxy = Proxy::sandboxed("");
     eventually("ready", || request(proxy.admin, "GET", "/readyz", "", b"").status == 200);

@@ -2,7 +2,7 @@
 
 /// A slow and obvious judge of a plain path: splits it, and compares with each template of the data file. Allowed are
 /// reads of the scope monitoring, except `/v2/users` and what is below `/v2/device/7`.
-pub fn obviously_allowed(path: &str) -> bool {
+pub(crate) fn obviously_allowed(path: &str) -> bool {
     let data = include_str!("../../src/policy/catalog.tsv");
     let segments: Vec<&str> = path.split('/').collect();
     if segments.get(1..3) == Some(&["v2", "users"]) && segments.len() == 3 {
@@ -66,7 +66,7 @@ fn normalize(path: &str) -> String {
 }
 
 /// The path under every plausible reading.
-pub fn readings(path: &str) -> Vec<String> {
+pub(crate) fn readings(path: &str) -> Vec<String> {
     let once = decode(path);
     let twice = decode(&once);
     vec![normalize(path), normalize(&once), normalize(&twice), decode(&normalize(path)), once, twice]
