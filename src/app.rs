@@ -186,7 +186,7 @@ fn keys(listeners: &[Arc<Listener>]) -> Vec<Key> {
 async fn start_sandboxes(instances: &mut [Instance]) -> Result<Vec<SocketAddr>, StartError> {
     let mut addresses = Vec::new();
     for instance in instances.iter_mut().filter(|instance| matches!(instance.origin, Origin::Sandbox)) {
-        let options = Options::with_secret(random_secret()?);
+        let options = Options::default();
         let (client_id, client_secret) = (options.client_id.clone(), options.client_secret.clone());
         let sandbox = Sandbox::new(options)?;
         let socket = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -200,12 +200,6 @@ async fn start_sandboxes(instances: &mut [Instance]) -> Result<Vec<SocketAddr>, 
         addresses.push(address);
     }
     Ok(addresses)
-}
-
-/// The sandbox and its client agree on a secret of this run.
-fn random_secret() -> io::Result<String> {
-    let octets = getrandom::u64().map_err(io::Error::other)?;
-    Ok(format!("{octets:016x}"))
 }
 
 fn endpoints(instances: &[Instance], timeouts: &Timeouts) -> Result<Vec<Endpoint>, StartError> {

@@ -65,6 +65,13 @@ pub struct Options {
     pub token_delay: Duration,
 }
 
+impl Default for Options {
+    /// The client `sandbox` with the secret `sandbox-secret`: no secret at all, since nothing here is real.
+    fn default() -> Self {
+        Self::with_secret("sandbox-secret")
+    }
+}
+
 impl Options {
     /// The client `sandbox` with all scopes, tokens for an hour, and no delay.
     pub fn with_secret(client_secret: impl Into<String>) -> Self {
