@@ -105,7 +105,8 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let elapsed = self.begun.elapsed();
-        self.meter.end(self.operation, self.status, self.refusal, elapsed);
+        let refusal = self.refusal.map(|(code, blame)| (code, blame.as_str()));
+        self.meter.end(self.operation, self.status, refusal, elapsed);
         tracing::info!(
             target: "access",
             id = %self.id,
@@ -114,8 +115,8 @@ impl Drop for Record {
             method = %self.method,
             operation = self.meter.operation(self.operation),
             status = self.status.map(|status| status.as_u16()),
-            refusal = self.refusal.map(|(code, _)| code),
-            blame = self.refusal.map(|(_, blame)| blame.as_str()),
+            refusal = refusal.map(|(code, _)| code),
+            blame = refusal.map(|(_, blame)| blame),
             replayed = self.replayed.then_some(true),
             octets = self.octets,
             complete = self.complete,

@@ -103,21 +103,19 @@ impl Proxy {
         Ok(response::relay(answer, &self.relayed, |location| local(location, instance, origin.as_ref())))
     }
 
-    /// Sends a request. If NinjaOne refuses the bearer, it is renewed once, and a request without a body sent again.
-    async fn ask(&self, permit: &Permit, mut outbound: Outbound, record: &mut Record) -> Result<Answer, Rejection> {
+    /// Sends a request. If NinjaOne refuses the bearer, that is renewed, and a request that may be repeated sent again.
+    async fn ask(&self, permit: &Permit, outbound: Outbound, record: &mut Record) -> Result<Answer, Rejection> {
         let bearer = self.source.bearer(permit).await?;
-        let mut answer = self.upstream.send(permit, &bearer, &mut outbound).await?;
+        let mut answer = self.upstream.send(permit, &bearer, outbound).await?;
         if !answer.refuses_bearer().await {
             return Ok(answer);
         }
         bearer.revoke();
-        if !outbound.is_repeatable() {
-            return Ok(answer);
-        }
+        let Some(again) = answer.again.take() else { return Ok(answer) };
         drop(answer);
         record.replayed();
         let bearer = self.source.bearer(permit).await?;
-        Ok(self.upstream.send(permit, &bearer, &mut outbound).await?)
+        Ok(self.upstream.send(permit, &bearer, again.into_outbound()).await?)
     }
 
     fn refuse(&self, rejection: &Rejection, method: &str, path: &str, record: &mut Record) -> Response<Reply> {

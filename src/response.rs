@@ -407,7 +407,7 @@ pub fn relay(
     relayed: &HeaderValue,
     localize: impl FnOnce(&HeaderValue) -> Option<HeaderValue>,
 ) -> Response<Reply> {
-    let Answer { mut head, body } = answer;
+    let Answer { mut head, body, .. } = answer;
     headers::clean_response(&mut head.headers);
     head.headers.append(PROXY_STATUS, relayed.clone());
     if let Some(location) = head.headers.get(LOCATION).and_then(localize) {

@@ -34,13 +34,15 @@ pub struct Upstream {
     patience: Duration,
 }
 
-/// A request ready to be sent, once or, without a body, twice.
+/// A request ready to be sent, once.
 pub struct Outbound {
     headers: HeaderMap,
     upload: Upload,
-    /// The headers again, if the request may be repeated: safe method, no body.
-    again: Option<Vec<(HeaderName, HeaderValue)>>,
+    repeat: Option<Repeat>,
 }
+
+/// A request once more, if it may be repeated: safe method, no body.
+pub struct Repeat(Vec<(HeaderName, HeaderValue)>);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +67,8 @@ pub struct Answer {
     pub head: response::Parts,
     /// The body, in transit.
     pub body: AnswerBody,
+    /// The request once more, if it may be repeated.
+    pub again: Option<Repeat>,
 }
 
 /// The body of an answer. When it ends well, the connection goes back to the pool.
@@ -76,28 +80,31 @@ pub struct AnswerBody {
 }
 
 impl Outbound {
-    /// Takes a caller's headers, cleaned, and its body.
+    /// Takes a caller's headers, which it cleans, and its body.
     pub fn new(method: &Method, mut headers: HeaderMap, upload: Upload) -> Self {
         headers::clean_request(&mut headers);
         let safe = *method == Method::GET || *method == Method::HEAD;
-        let again = (safe && upload.is_empty())
-            .then(|| headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect());
-        Self { headers, upload, again }
+        let repeat = (safe && upload.is_empty()).then(|| Repeat::of(&headers));
+        Self { headers, upload, repeat }
+    }
+}
+
+impl Repeat {
+    fn of(headers: &HeaderMap) -> Self {
+        Self(headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 
-    /// The same request once more; only for one that a first [`Upstream::send`] took.
-    fn once_more(&mut self) -> Option<HeaderMap> {
-        let lines = self.again.as_ref()?;
-        let mut headers = HeaderMap::with_capacity(lines.len() + 2);
-        for (name, value) in lines {
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(self.0.len() + 2);
+        for (name, value) in &self.0 {
             headers.append(name, value.clone());
         }
-        Some(headers)
+        headers
     }
 
-    /// Whether it may be sent a second time.
-    pub fn is_repeatable(&self) -> bool {
-        self.again.is_some()
+    /// To be sent again.
+    pub fn into_outbound(self) -> Outbound {
+        Outbound { headers: self.headers(), upload: Upload::Empty, repeat: Some(self) }
     }
 }
 
@@ -118,45 +125,41 @@ impl Upstream {
         self.pool.sweep();
     }
 
-    /// Connections at rest.
-    pub fn idle(&self) -> usize {
-        self.pool.idle()
-    }
-
     /// Sends a permitted request with its bearer and waits for the head of the answer.
     ///
     /// A connection from the pool may have died unused: what provably was not sent goes out again on a new one,
     /// and so does a read that got no answer. Anything else is sent once.
-    pub async fn send(&self, permit: &Permit, bearer: &Bearer, outbound: &mut Outbound) -> Result<Answer, Fault> {
-        let upload = std::mem::replace(&mut outbound.upload, Upload::Empty);
+    pub async fn send(&self, permit: &Permit, bearer: &Bearer, outbound: Outbound) -> Result<Answer, Fault> {
+        let Outbound { headers, upload, repeat } = outbound;
         let progress = upload.progress();
-        let headers = match std::mem::take(&mut outbound.headers) {
-            first if !first.is_empty() || !outbound.is_repeatable() => first,
-            _ => outbound.once_more().unwrap_or_default(),
-        };
         let mut request = self.request(permit, bearer, headers, upload);
         if let Some(lease) = self.pool.reuse() {
-            let used = lease.is_used();
-            match self.exchange(lease, request, progress.as_deref()).await {
-                Ok(answer) => return Ok(answer),
-                Err((_, Some(unsent))) => request = unsent,
-                Err((Fault::Broken(error), None)) if used && died_unused(&error) => {
-                    let Some(headers) = outbound.once_more() else { return Err(Fault::Broken(error)) };
-                    request = self.request(permit, bearer, headers, Upload::Empty);
+            match (self.exchange(lease, request, progress.as_deref()).await, &repeat) {
+                (Ok(answer), _) => return Ok(Answer { again: repeat, ..answer }),
+                (Err((_, Some(unsent))), _) => request = self.origin_form(permit, unsent),
+                (Err((Fault::Broken(error), None)), Some(repeat)) if died_unused(&error) => {
+                    request = self.request(permit, bearer, repeat.headers(), Upload::Empty);
                 }
-                Err((fault, None)) => return Err(fault),
+                (Err((fault, None)), _) => return Err(fault),
             }
         }
         let lease = self.pool.open().await?;
-        self.exchange(lease, request, progress.as_deref()).await.map_err(|(fault, _)| fault)
+        let answer = self.exchange(lease, request, progress.as_deref()).await.map_err(|(fault, _)| fault)?;
+        Ok(Answer { again: repeat, ..answer })
     }
 
     fn request(&self, permit: &Permit, bearer: &Bearer, headers: HeaderMap, upload: Upload) -> Request<Upload> {
         let mut request = Request::new(upload);
         *request.method_mut() = permit.method().clone();
-        *request.uri_mut() = Uri::from(permit.target().clone());
         *request.headers_mut() = headers;
         request.headers_mut().insert(AUTHORIZATION, bearer.authorization());
+        self.origin_form(permit, request)
+    }
+
+    /// A request as HTTP/1.1 sends it (RFC 9112 section 3.2.1).
+    fn origin_form(&self, permit: &Permit, mut request: Request<Upload>) -> Request<Upload> {
+        *request.uri_mut() = Uri::from(permit.target().clone());
+        *request.version_mut() = Version::HTTP_11;
         request.headers_mut().insert(HOST, self.host.clone());
         request
     }
@@ -208,13 +211,7 @@ impl Upstream {
         let (head, body) = response.into_parts();
         let mut body = AnswerBody { ahead: None, transit: Transit::new(body, self.patience), lease: Some(lease) };
         body.end_if_done();
-        Answer { head, body }
-    }
-}
-
-impl Lease {
-    fn is_used(&self) -> bool {
-        matches!(self, Self::Http1 { used: true, .. } | Self::Http2 { .. })
+        Answer { head, body, again: None }
     }
 }
 

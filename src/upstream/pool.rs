@@ -36,12 +36,7 @@ struct Shared {
 /// A connection lent for one exchange.
 pub(super) enum Lease {
     /// To be given back after a whole exchange; dropped otherwise, which closes it.
-    Http1 {
-        sender: http1::SendRequest<Upload>,
-        pool: Rc<Pool>,
-        /// It served before, so that the server may have closed it meanwhile.
-        used: bool,
-    },
+    Http1 { sender: http1::SendRequest<Upload>, pool: Rc<Pool> },
     /// Counted until it is dropped.
     Http2 { sender: http2::SendRequest<Upload>, _stream: Stream },
 }
@@ -82,7 +77,7 @@ impl Pool {
         &self.connector
     }
 
-    /// A connection that is there already.
+    /// A connection that is there already; the server may have closed it meanwhile.
     pub(super) fn reuse(self: &Rc<Self>) -> Option<Lease> {
         if let Some(lease) = self.reuse_shared() {
             return Some(lease);
@@ -90,7 +85,7 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { sender, since }) = idle.pop() {
             if sender.is_ready() && since.elapsed() < MAX_IDLE {
-                return Some(Lease::Http1 { sender, pool: Rc::clone(self), used: true });
+                return Some(Lease::Http1 { sender, pool: Rc::clone(self) });
             }
         }
         None
@@ -109,7 +104,7 @@ impl Pool {
     /// A new connection.
     pub(super) async fn open(self: &Rc<Self>) -> Result<Lease, ConnectError> {
         match self.connector.connect().await? {
-            Sender::Http1(sender) => Ok(Lease::Http1 { sender, pool: Rc::clone(self), used: false }),
+            Sender::Http1(sender) => Ok(Lease::Http1 { sender, pool: Rc::clone(self) }),
             Sender::Http2(sender) => {
                 let connection = Shared { sender, in_flight: Rc::default() };
                 let lease = connection.lend();
@@ -122,11 +117,6 @@ impl Pool {
     /// Closes what nobody used for long.
     pub(super) fn sweep(&self) {
         self.idle.borrow_mut().retain(|idle| idle.since.elapsed() < MAX_IDLE && !idle.sender.is_closed());
-    }
-
-    /// Open connections at rest, for metrics and tests.
-    pub(super) fn idle(&self) -> usize {
-        self.idle.borrow().len() + self.shared.borrow().len()
     }
 }
 

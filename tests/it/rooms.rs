@@ -36,7 +36,7 @@ const PLAN: [(&str, &[&str]); 22] = [
     ("response", &["audit", "body", "guard", "headers", "policy", "token", "upstream"]),
     ("admin", &[]),
     ("audit", &["metrics"]),
-    ("metrics", &["audit"]),
+    ("metrics", &[]),
     ("telemetry", &[]),
     ("sandbox", &["policy"]),
     ("secret", &[]),
