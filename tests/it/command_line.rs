@@ -3,7 +3,9 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use crate::harness::{connect, eventually, request, run_binary};
+use ninjaone_proxy::sandbox::TOKEN_MARK;
+
+use crate::harness::{Ninja, connect, eventually, request, run_binary};
 use crate::watch::SECRET;
 
 /// A folder with a configuration file.
@@ -120,12 +122,16 @@ fn routes_lists_the_open_operations_or_all() {
 struct Running {
     child: Child,
     address: std::net::SocketAddr,
+    /// All of standard error, once the binary has ended.
+    log: Option<std::thread::JoinHandle<Vec<String>>>,
     _folder: tempfile::TempDir,
 }
 
 impl Running {
-    fn start(shell: &str) -> Self {
-        let folder = folder("[listeners.local]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"");
+    fn start(shell: &str, more: &str) -> Self {
+        let ports = "[listeners.local]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n";
+        let folder = folder(&format!("{ports}{more}"));
+        std::fs::write(folder.path().join("secret"), SECRET).expect("a file");
         let mut child = Command::new("sh")
             .args(["-c", shell, env!("CARGO_BIN_EXE_ninjaone-proxy")])
             .current_dir(folder.path())
@@ -133,13 +139,27 @@ impl Running {
             .spawn()
             .expect("the binary runs");
         let mut lines = BufReader::new(child.stderr.take().expect("standard error")).lines();
-        let listening = lines.by_ref().take(10).map(|line| line.expect("a line")).find_map(|line| {
+        let mut log = Vec::new();
+        let listening = lines.by_ref().take(30).map(|line| line.expect("a line")).find_map(|line| {
+            log.push(line.clone());
             let (_, rest) = line.split_once("listening listener=local address=http://")?;
             rest.split(' ').next()?.parse().ok()
         });
-        // What comes later is read, so that the log has somewhere to go.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address: listening.expect("the address stands in the first lines"), _folder: folder }
+        let address = listening.unwrap_or_else(|| panic!("the address stands in the first lines: {log:?}"));
+        let log = std::thread::spawn(move || log.into_iter().chain(lines.map_while(Result::ok)).collect());
+        Self { child, address, log: Some(log), _folder: folder }
+    }
+
+    /// Sends SIGTERM and returns the exit code.
+    fn terminate(&mut self) -> Option<i32> {
+        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(killed.success());
+        let mut code = None;
+        eventually("the process ends", || {
+            code = self.child.try_wait().expect("a status").map(|status| status.code());
+            code.is_some()
+        });
+        code.flatten()
     }
 
     fn get(&self, path: &str) -> u16 {
@@ -156,24 +176,37 @@ impl Drop for Running {
 
 #[test]
 fn the_binary_says_where_it_listens_serves_and_ends_with_0_on_sigterm() {
-    let mut running = Running::start("exec \"$0\"");
+    let mut running = Running::start("exec \"$0\"", "");
     assert_eq!(running.get("/v2/organizations"), 200);
-    let killed = Command::new("kill").args(["-TERM", &running.child.id().to_string()]).status().expect("kill runs");
-    assert!(killed.success());
-    let mut code = None;
-    eventually("the process ends", || {
-        code = running.child.try_wait().expect("a status").map(|status| status.code());
-        code.is_some()
-    });
-    assert_eq!(code, Some(Some(0)));
+    assert_eq!(running.terminate(), Some(0));
 }
 
 #[test]
 fn the_binary_survives_having_no_descriptors_left() {
-    let running = Running::start("ulimit -n 48; exec \"$0\"");
+    let running = Running::start("ulimit -n 48; exec \"$0\"", "");
     assert_eq!(running.get("/v2/organizations"), 200);
     let idle: Vec<_> = (0..80).map(|_| connect(running.address)).collect();
     std::thread::sleep(std::time::Duration::from_millis(300));
     drop(idle);
     eventually("service goes on", || running.get("/v2/organizations") == 200);
+}
+
+#[test]
+fn the_binary_logs_no_secret_and_no_token_at_trace_level() {
+    let ninja = Ninja::start(|_| ());
+    let more = format!(
+        "[instances.main]\n{}\nclient-id = \"sandbox\"\nclient-secret = {{ file = \"secret\" }}\n[log]\nlevel = \"trace\"",
+        ninja.instance()
+    );
+    let mut running = Running::start("exec \"$0\"", &more);
+    assert_eq!(running.get("/v2/organizations"), 200);
+    ninja.sandbox.revoke_tokens();
+    assert_eq!(running.get("/v2/devices?pageSize=1"), 200);
+    assert_eq!(running.get("/v2/devices/../users"), 400);
+    assert_eq!(running.terminate(), Some(0));
+    let log = running.log.take().expect("a log").join().expect("lines");
+    assert!(log.len() > 20, "{} lines at trace level", log.len());
+    for line in log {
+        assert!(!line.contains(SECRET) && !line.contains(TOKEN_MARK), "{line}");
+    }
 }
