@@ -133,15 +133,14 @@ impl Upstream {
         let Outbound { headers, upload, repeat } = outbound;
         let progress = upload.progress();
         let mut request = self.request(permit, bearer, headers, upload);
-        if let Some(lease) = self.pool.reuse() {
-            match (self.exchange(lease, request, progress.as_deref()).await, &repeat) {
-                (Ok(answer), _) => return Ok(Answer { again: repeat, ..answer }),
-                (Err((_, Some(unsent))), _) => request = self.origin_form(permit, unsent),
-                (Err((Fault::Broken(error), None)), Some(repeat)) if died_unused(&error) => {
-                    request = self.request(permit, bearer, repeat.headers(), Upload::Empty);
-                }
-                (Err((fault, None)), _) => return Err(fault),
+        let (lease, reused) = self.pool.lease().await?;
+        match (self.exchange(lease, request, progress.as_deref()).await, &repeat) {
+            (Ok(answer), _) => return Ok(Answer { again: repeat, ..answer }),
+            (Err((_, Some(unsent))), _) if reused => request = self.origin_form(permit, unsent),
+            (Err((Fault::Broken(error), None)), Some(repeat)) if reused && died_unused(&error) => {
+                request = self.request(permit, bearer, repeat.headers(), Upload::Empty);
             }
+            (Err((fault, _)), _) => return Err(fault),
         }
         let lease = self.pool.open().await?;
         let answer = self.exchange(lease, request, progress.as_deref()).await.map_err(|(fault, _)| fault)?;

@@ -90,6 +90,11 @@ impl Connector {
         self.tls.is_some()
     }
 
+    /// How long a connection may take.
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
     pub(super) async fn connect(&self) -> Result<Sender, ConnectError> {
         timeout(self.patience, self.dial()).await.unwrap_or(Err(ConnectError::Timeout))
     }

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 
 use super::connect::{ConnectError, Connector, Sender};
 use crate::body::Upload;
@@ -20,6 +21,17 @@ pub(super) struct Pool {
     connector: Connector,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Shared>>,
+    /// What the last new connection spoke.
+    version: Cell<Option<HttpVersion>>,
+    /// Connections being opened, and the news that one is there, or failed.
+    opening: Cell<usize>,
+    opened: Notify,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HttpVersion {
+    Http1,
+    Http2,
 }
 
 struct Idle {
@@ -68,17 +80,68 @@ impl Lease {
     }
 }
 
+/// A connection being opened; dropped when it is there, failed, or its caller left.
+struct Opening<'a>(&'a Pool);
+
+impl<'a> Opening<'a> {
+    fn begin(pool: &'a Pool) -> Self {
+        pool.opening.set(pool.opening.get() + 1);
+        Self(pool)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.opening.set(self.0.opening.get().saturating_sub(1));
+        self.0.opened.notify_waiters();
+    }
+}
+
 impl Pool {
     pub(super) fn new(connector: Connector) -> Rc<Self> {
-        Rc::new(Self { connector, idle: RefCell::default(), shared: RefCell::default() })
+        Rc::new(Self {
+            connector,
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            version: Cell::new(None),
+            opening: Cell::new(0),
+            opened: Notify::new(),
+        })
     }
 
     pub(super) fn connector(&self) -> &Connector {
         &self.connector
     }
 
-    /// A connection that is there already; the server may have closed it meanwhile.
-    pub(super) fn reuse(self: &Rc<Self>) -> Option<Lease> {
+    /// A connection for one exchange, and whether it served before, so that the server may have closed it meanwhile.
+    ///
+    /// A new connection is awaited rather than a second one opened if it may be shared: over HTTP/2, and before it is
+    /// known what the instance speaks.
+    pub(super) async fn lease(self: &Rc<Self>) -> Result<(Lease, bool), ConnectError> {
+        if let Some(lease) = self.reuse() {
+            return Ok((lease, true));
+        }
+        timeout(self.connector.patience(), self.share_or_open()).await.unwrap_or(Err(ConnectError::Timeout))
+    }
+
+    async fn share_or_open(self: &Rc<Self>) -> Result<(Lease, bool), ConnectError> {
+        let mut awaited = false;
+        loop {
+            let may_share = self.connector.is_tls() && self.version.get() != Some(HttpVersion::Http1);
+            if awaited || !may_share || self.opening.get() == 0 {
+                return Ok((self.open().await?, false));
+            }
+            self.opened.notified().await;
+            if let Some(lease) = self.reuse() {
+                return Ok((lease, true));
+            }
+            // One that failed is not waited for again, unless others came to share.
+            awaited = self.shared.borrow().is_empty();
+        }
+    }
+
+    /// A connection that is there already.
+    fn reuse(self: &Rc<Self>) -> Option<Lease> {
         if let Some(lease) = self.reuse_shared() {
             return Some(lease);
         }
@@ -103,9 +166,14 @@ impl Pool {
 
     /// A new connection.
     pub(super) async fn open(self: &Rc<Self>) -> Result<Lease, ConnectError> {
+        let _opening = Opening::begin(self);
         match self.connector.connect().await? {
-            Sender::Http1(sender) => Ok(Lease::Http1 { sender, pool: Rc::clone(self) }),
+            Sender::Http1(sender) => {
+                self.version.set(Some(HttpVersion::Http1));
+                Ok(Lease::Http1 { sender, pool: Rc::clone(self) })
+            }
             Sender::Http2(sender) => {
+                self.version.set(Some(HttpVersion::Http2));
                 let connection = Shared { sender, in_flight: Rc::default() };
                 let lease = connection.lend();
                 self.shared.borrow_mut().push(connection);

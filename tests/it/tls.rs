@@ -112,6 +112,25 @@ fn a_private_ca_is_trusted_through_ca_file_over_http_1_and_http_2() {
 }
 
 #[test]
+fn callers_at_once_share_http_2_connections() {
+    let secure = Secure::start(&GOOD, &[b"h2", b"http/1.1"]);
+    let proxy = Arc::new(secure.proxy("localhost"));
+    let callers: Vec<_> = (0..100)
+        .map(|_| {
+            let proxy = Arc::clone(&proxy);
+            std::thread::spawn(move || proxy.get("/v2/organizations?delay=200").status)
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.join().expect("a status"), 200);
+    }
+    // A connection for 64 exchanges of each worker, and one of the token.
+    let workers = std::thread::available_parallelism().expect("a count").get() as u64;
+    let connections = secure.sandbox.counts().connections;
+    assert!(connections <= 2 * workers + 1, "{connections} connections for 100 callers");
+}
+
+#[test]
 fn an_ip_address_is_checked_against_the_certificate_too() {
     let secure = Secure::start(&GOOD, &[b"http/1.1"]);
     assert_eq!(secure.proxy("127.0.0.1").get("/v2/groups").status, 200);
