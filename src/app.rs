@@ -25,7 +25,7 @@ use crate::token::endpoint::Endpoint;
 use crate::token::{Key, Tokens};
 use crate::upstream::connect::{BadHost, Connector};
 use desk::Desk;
-use worker::{Plan, Post};
+use worker::{Plan, Post, Workers};
 
 /// Why the proxy does not start.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +74,7 @@ pub struct App {
     /// Where the sandboxes listen.
     pub sandboxes: Vec<SocketAddr>,
     trigger: Trigger,
-    workers: Vec<thread::JoinHandle<io::Result<()>>>,
+    workers: Workers,
 }
 
 impl App {
@@ -107,14 +107,15 @@ impl App {
         Ok(Self { addresses, admin, sandboxes, trigger, workers })
     }
 
+    /// Ends when a worker has ended without being told to: a part of the callers is not served any more.
+    pub async fn broken(&mut self) {
+        self.workers.one_ended().await;
+    }
+
     /// Drains and ends all workers.
     pub async fn finish(self) -> io::Result<()> {
         self.trigger.shut_down();
-        for worker in self.workers {
-            let joined = tokio::task::spawn_blocking(move || worker.join()).await?;
-            joined.map_err(|_| io::Error::other("a worker panicked"))??;
-        }
-        Ok(())
+        self.workers.join().await
     }
 }
 

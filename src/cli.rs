@@ -163,7 +163,7 @@ fn run(config: &Config) -> Result<(), Failure> {
 async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
     let mut signals = Signals::catch().map_err(|error| failure(OS)(error.into()))?;
     let summary: Vec<String> = settings.listeners.iter().map(|listener| listener.policy.scopes().to_string()).collect();
-    let app = App::start(settings, &config.file).await.map_err(|error| {
+    let mut app = App::start(settings, &config.file).await.map_err(|error| {
         let code = match error {
             StartError::Bind { .. } | StartError::System(_) => OS,
             StartError::Host(..) | StartError::TokenUrl(..) => CONFIG,
@@ -178,8 +178,10 @@ async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
         tracing::info!(address = %format_args!("http://{address}"), "admin listening");
     }
     tracing::info!(configuration = %config.source(), version = env!("CARGO_PKG_VERSION"), "started");
-    let name = signals.next().await;
-    tracing::info!(signal = name, "draining; a second signal ends at once");
+    tokio::select! {
+        name = signals.next() => tracing::info!(signal = name, "draining; a second signal ends at once"),
+        () = app.broken() => tracing::error!("a worker ended, so the proxy ends too"),
+    }
     tokio::select! {
         finished = app.finish() => finished.context("drain").map_err(failure(SOFTWARE))?,
         name = signals.next() => tracing::warn!(signal = name, "ended without draining"),

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use crate::config::Listener;
 use crate::config::file::Timeouts;
@@ -46,20 +47,54 @@ pub(super) struct Plan {
 /// The sockets of one worker.
 pub(super) type Sockets = Vec<(std::net::TcpListener, Post)>;
 
+/// All workers.
+pub(super) struct Workers {
+    threads: Vec<thread::JoinHandle<io::Result<()>>>,
+    ended: UnboundedReceiver<()>,
+}
+
+/// Tells that a worker has ended, also when it panicked.
+struct Ending(UnboundedSender<()>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // Nobody listens any more once shutdown has begun.
+        let _ = self.0.send(());
+    }
+}
+
+impl Workers {
+    /// Ends when a worker has ended.
+    pub(super) async fn one_ended(&mut self) {
+        self.ended.recv().await;
+    }
+
+    /// Waits until all have ended.
+    pub(super) async fn join(self) -> io::Result<()> {
+        for thread in self.threads {
+            let joined = tokio::task::spawn_blocking(move || thread.join()).await?;
+            joined.map_err(|_| io::Error::other("a worker panicked"))??;
+        }
+        Ok(())
+    }
+}
+
 /// Starts a worker for each set of sockets.
-pub(super) fn start(
-    sockets: Vec<Sockets>,
-    plan: &Arc<Plan>,
-    shutdown: &Shutdown,
-) -> io::Result<Vec<thread::JoinHandle<io::Result<()>>>> {
-    (0..)
+pub(super) fn start(sockets: Vec<Sockets>, plan: &Arc<Plan>, shutdown: &Shutdown) -> io::Result<Workers> {
+    let (end, ended) = tokio::sync::mpsc::unbounded_channel();
+    let threads = (0..)
         .zip(sockets)
         .map(|(number, sockets)| {
             let (plan, shutdown) = (Arc::clone(plan), shutdown.clone());
-            let work = move || work(number, sockets, &plan, &shutdown);
+            let ending = Ending(end.clone());
+            let work = move || {
+                let _ending = ending;
+                work(number, sockets, &plan, &shutdown)
+            };
             thread::Builder::new().name(format!("worker-{number}")).spawn(work)
         })
-        .collect()
+        .collect::<Result<_, _>>()?;
+    Ok(Workers { threads, ended })
 }
 
 fn work(number: u32, sockets: Sockets, plan: &Arc<Plan>, shutdown: &Shutdown) -> io::Result<()> {
