@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::{Builder, LocalOptions};
+use tracing_subscriber::filter::Targets;
 
 use crate::app::{App, StartError};
 use crate::config::file::LogFormat;
@@ -150,14 +151,20 @@ fn policies(config: &Config, which: &Which) -> Result<Policies, Failure> {
 
 fn run(config: &Config) -> Result<(), Failure> {
     let settings = config.settings().map_err(|error| failure(CONFIG)(error.into()))?;
-    let log = &config.file.log;
-    let _log = telemetry::start(log.level.get_ref(), log.format == LogFormat::Json)
-        .map_err(|error| failure(CONFIG)(anyhow::Error::from(error).context("log.level")))?;
+    let _log = telemetry::start(log_filter(config)?, config.file.log.format == LogFormat::Json)
+        .map_err(|error| failure(SOFTWARE)(error.into()))?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
         .map_err(|error| failure(OS)(error.into()))?;
     runtime.block_on(serve(config, settings))
+}
+
+fn log_filter(config: &Config) -> Result<Targets, Failure> {
+    telemetry::filter(config.file.log.level.get_ref()).map_err(|error| {
+        let source = config.source();
+        failure(CONFIG)(anyhow::anyhow!("{source}: log.level: {error}"))
+    })
 }
 
 async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
@@ -192,6 +199,7 @@ async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
 
 fn check(config: &Config) -> Result<(), Failure> {
     let settings = config.settings().map_err(|error| failure(CONFIG)(error.into()))?;
+    log_filter(config)?;
     let effective = toml::to_string(&config.file).map_err(|error| failure(SOFTWARE)(error.into()))?;
     let mut text = format!("# effective configuration, from {}\n{effective}\n", config.source());
     for instance in &settings.instances {

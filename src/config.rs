@@ -4,6 +4,7 @@ pub mod file;
 pub mod mistake;
 pub mod value;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -122,6 +123,7 @@ impl Config {
             return Err(Mistake::of_file(&self.path, message));
         }
         self.check_limits()?;
+        self.check_addresses()?;
         let instances =
             self.file.instances.iter().map(|(name, file)| self.instance(name, file)).collect::<Result<_, _>>()?;
         let listeners = self
@@ -140,6 +142,17 @@ impl Config {
                 head,
                 format!("{:?} is out of range: a head may have 8KiB to 1MiB", head.get_ref().to_string()),
             ));
+        }
+        Ok(())
+    }
+
+    fn check_addresses(&self) -> Result<(), Mistake> {
+        let mut taken = BTreeMap::new();
+        for (name, file) in self.file.listeners.iter().filter(|(_, file)| file.address.0.port() != 0) {
+            if let Some(other) = taken.insert(file.address.0, name) {
+                let message = format!("listeners {other} and {name} have the same address {}", file.address.0);
+                return Err(Mistake::of_file(&self.path, message));
+            }
         }
         Ok(())
     }
@@ -241,17 +254,18 @@ impl Config {
     }
 
     fn policy_mistake(&self, file: &ListenerFile, catalog: &Catalog, error: &PolicyError) -> Mistake {
-        match error {
+        let (place, hint) = match error {
             PolicyError::UnknownGroup { name, .. } => {
-                let message = format!("{error}{}", nearest(name, catalog.groups()));
-                let place = file.groups.iter().find(|group| group.get_ref() == name);
-                place.map_or_else(|| Mistake::of_file(&self.path, &message), |place| self.mistake(place, &message))
+                (file.groups.iter().find(|group| group.get_ref() == name), nearest(name, catalog.groups()))
             }
             PolicyError::AboveCeiling { rule, .. } => {
-                let place = file.allow.iter().find(|allow| allow.get_ref() == rule);
-                let message = error.to_string();
-                place.map_or_else(|| Mistake::of_file(&self.path, &message), |place| self.mistake(place, &message))
+                (file.allow.iter().find(|allow| allow.get_ref() == rule), String::new())
             }
+        };
+        let message = format!("{error}{hint}");
+        match place {
+            Some(place) => self.mistake(place, message),
+            None => Mistake::of_file(&self.path, message),
         }
     }
 

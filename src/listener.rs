@@ -168,6 +168,8 @@ where
                     drop(slot);
                 });
             }
+            // The caller left before it was accepted: nothing is wrong here.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!(%error, retry_in = ?backoff, "connection cannot be accepted");
                 sleep(backoff).await;

@@ -36,13 +36,17 @@ impl std::fmt::Display for Causes<'_> {
     }
 }
 
-/// Starts the log. What is in flight is written when the guard is dropped.
-pub fn start(level: &str, json: bool) -> Result<WorkerGuard, TelemetryError> {
+/// Reads a level, or a list of levels by module.
+pub fn filter(level: &str) -> Result<Targets, TelemetryError> {
     // A word that is no level would be taken for the name of a module.
     if level.split(',').any(|part| !part.contains('=') && part.trim().parse::<LevelFilter>().is_err()) {
         return Err(TelemetryError::Level(level.to_owned(), None));
     }
-    let filter: Targets = level.parse().map_err(|error| TelemetryError::Level(level.to_owned(), Some(error)))?;
+    level.parse().map_err(|error| TelemetryError::Level(level.to_owned(), Some(error)))
+}
+
+/// Starts the log. What is in flight is written when the guard is dropped.
+pub fn start(filter: Targets, json: bool) -> Result<WorkerGuard, TelemetryError> {
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES).finish(std::io::stderr());
     let layer = fmt::layer().with_writer(writer).with_ansi(std::io::stderr().is_terminal());
     let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.boxed() };

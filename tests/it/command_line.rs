@@ -48,7 +48,10 @@ fn a_configuration_mistake_is_78_and_starts_nothing() {
     let (code, _, said) = run("", &["--config", "missing.toml"]);
     assert_eq!(code, 78, "{said}");
     assert!(said.contains("missing.toml: the configuration cannot be read"), "{said}");
-    assert_eq!(run("[log]\nlevel = \"loud,,\"\n[listeners.local]\naddress = \"127.0.0.1:0\"", &[]).0, 78);
+    for arguments in [&["run"][..], &["check"]] {
+        let (code, _, said) = run("[log]\nlevel = \"loud\"\n[listeners.local]\naddress = \"127.0.0.1:0\"", arguments);
+        assert!(code == 78 && said.contains("log.level: \"loud\" is no log level: valid are error, "), "{said}");
+    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn an_empty_file_means_the_defaults() {
 }
 
 /// A text, what is said of it, and a hint.
-const MISTAKES: [(&str, &str, &str); 27] = [
+const MISTAKES: [(&str, &str, &str); 28] = [
     (
         "[listeners.local]\nadress = \"127.0.0.1:1\"",
         ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
@@ -133,6 +133,7 @@ const MISTAKES: [(&str, &str, &str); 27] = [
         ":4:3: listeners.local.allow: \"GOT /v2/y\": unknown method",
         "",
     ),
+    ("[listeners.a]\n[listeners.b]", ": listeners a and b have the same address 127.0.0.1:8080", ""),
     ("[log]\nformat = \"xml\"", ":2:10: log.format: unknown value \"xml\": valid are text, json", ""),
     ("[admin\n", ":1:7: ", ""),
 ];
