@@ -71,8 +71,8 @@ pub struct App {
     pub addresses: Addresses,
     /// Where the admin listener listens.
     pub admin: Option<SocketAddr>,
-    /// Where the sandboxes listen.
-    pub sandboxes: Vec<SocketAddr>,
+    /// Where the sandboxes listen, by the name of the instance.
+    pub sandboxes: Addresses,
     trigger: Trigger,
     workers: Workers,
 }
@@ -119,7 +119,7 @@ impl App {
     }
 }
 
-/// Listeners by name.
+/// Bound addresses by name.
 pub type Addresses = Vec<(String, SocketAddr)>;
 
 /// Each listener once for each of `count` workers, and where it is.
@@ -184,7 +184,7 @@ fn keys(listeners: &[Arc<Listener>]) -> Vec<Key> {
 }
 
 /// Starts an embedded NinjaOne for each instance that asks for one, and turns that into a remote origin.
-async fn start_sandboxes(instances: &mut [Instance]) -> Result<Vec<SocketAddr>, StartError> {
+async fn start_sandboxes(instances: &mut [Instance]) -> Result<Addresses, StartError> {
     let mut addresses = Vec::new();
     for instance in instances.iter_mut().filter(|instance| matches!(instance.origin, Origin::Sandbox)) {
         let options = Options::default();
@@ -194,11 +194,10 @@ async fn start_sandboxes(instances: &mut [Instance]) -> Result<Vec<SocketAddr>, 
         let address = socket.local_addr()?;
         // It goes on to the end of the process: requests in flight are answered while the proxy drains.
         tokio::spawn(sandbox.serve(socket, std::future::pending()));
-        tracing::warn!(instance = %instance.name, address = %format_args!("http://{address}"), "this is a SANDBOX: all data is invented, nothing reaches NinjaOne");
         let authority = Authority::try_from(address.to_string()).map_err(io::Error::other)?;
         instance.origin =
             Origin::Remote { trust: None, authority, client_id, client_secret: Secret::new(client_secret) };
-        addresses.push(address);
+        addresses.push((instance.name.clone(), address));
     }
     Ok(addresses)
 }

@@ -184,6 +184,9 @@ async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
     if let Some(address) = app.admin {
         tracing::info!(address = %format_args!("http://{address}"), "admin listening");
     }
+    for (name, address) in &app.sandboxes {
+        tracing::warn!(instance = %name, address = %format_args!("http://{address}"), "this is a SANDBOX: all data is invented, nothing reaches NinjaOne");
+    }
     tracing::info!(configuration = %config.source(), version = env!("CARGO_PKG_VERSION"), "started");
     tokio::select! {
         name = signals.next() => tracing::info!(signal = name, "draining; a second signal ends at once"),

@@ -23,7 +23,7 @@ use crate::token::Bearer;
 use connect::{ConnectError, Connector};
 use pool::{Lease, Pool};
 
-/// The longest 401 that is read to learn what it means.
+/// How much of a 401 is read, roughly, to learn what it means.
 const MAX_REASON: usize = 8 * 1024;
 
 /// One worker's way to one instance.
@@ -74,8 +74,10 @@ pub struct Answer {
 /// The body of an answer. When it ends well, the connection goes back to the pool.
 pub struct AnswerBody {
     /// What was read ahead of the rest.
-    ahead: Option<Bytes>,
+    ahead: Bytes,
     transit: Transit,
+    /// The body broke while it was read ahead.
+    broken: Option<Cut>,
     lease: Option<Lease>,
 }
 
@@ -208,7 +210,12 @@ impl Upstream {
 
     fn answer(&self, response: Response<Incoming>, lease: Lease) -> Answer {
         let (head, body) = response.into_parts();
-        let mut body = AnswerBody { ahead: None, transit: Transit::new(body, self.patience), lease: Some(lease) };
+        let mut body = AnswerBody {
+            ahead: Bytes::new(),
+            transit: Transit::new(body, self.patience),
+            broken: None,
+            lease: Some(lease),
+        };
         body.end_if_done();
         Answer { head, body, again: None }
     }
@@ -242,7 +249,7 @@ fn is_reset(error: &hyper::Error) -> bool {
 
 impl Answer {
     /// Whether NinjaOne refused the bearer itself: a 401 that does not say that a privilege is missing.
-    /// Reads a short body ahead to learn it; nothing of the answer is lost.
+    /// Reads the beginning of its body to learn it; nothing of the answer is lost.
     pub async fn refuses_bearer(&mut self) -> bool {
         if self.head.status != StatusCode::UNAUTHORIZED {
             return false;
@@ -257,18 +264,19 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
 }
 
 impl AnswerBody {
-    /// Reads a body of known, short length and keeps it to be passed on. Empty if it is unknown, long or broken.
+    /// Reads the beginning of the body, and keeps it to be passed on with the rest.
     async fn read_ahead(&mut self) -> Bytes {
-        if self.ahead.is_some() || self.transit.size_hint().upper().is_none_or(|upper| upper > MAX_REASON as u64) {
-            return self.ahead.clone().unwrap_or_default();
-        }
         let mut read = Vec::new();
-        while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut self.transit).poll_frame(cx)).await {
-            read.extend_from_slice(&frame.into_data().unwrap_or_default());
+        while read.len() < MAX_REASON && self.broken.is_none() {
+            match std::future::poll_fn(|cx| Pin::new(&mut self.transit).poll_frame(cx)).await {
+                Some(Ok(frame)) => read.extend_from_slice(&frame.into_data().unwrap_or_default()),
+                Some(Err(cut)) => self.broken = Some(cut),
+                None => break,
+            }
         }
         self.end_if_done();
         let read = Bytes::from(read);
-        self.ahead = Some(read.clone());
+        self.ahead = read.clone();
         read
     }
 
@@ -286,10 +294,12 @@ impl Body for AnswerBody {
     type Error = Cut;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        if let Some(ahead) = self.ahead.take()
-            && !ahead.is_empty()
-        {
-            return Poll::Ready(Some(Ok(Frame::data(ahead))));
+        if !self.ahead.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.ahead)))));
+        }
+        if let Some(cut) = self.broken {
+            self.lease = None;
+            return Poll::Ready(Some(Err(cut)));
         }
         let polled = ready!(Pin::new(&mut self.transit).poll_frame(cx));
         match &polled {
@@ -305,13 +315,16 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ahead.is_none() && self.transit.is_end_stream()
+        self.ahead.is_empty() && self.broken.is_none() && self.transit.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.ahead {
-            Some(ahead) => SizeHint::with_exact(ahead.len() as u64),
-            None => self.transit.size_hint(),
+        let (ahead, rest) = (self.ahead.len() as u64, self.transit.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + ahead);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + ahead);
         }
+        hint
     }
 }

@@ -22,6 +22,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A proxy in this process, on free ports.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
+    /// All listeners, by name.
+    pub(crate) listeners: HashMap<String, SocketAddr>,
     pub(crate) admin: SocketAddr,
     pub(crate) sandbox: Option<SocketAddr>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
@@ -54,14 +56,17 @@ impl Proxy {
                 .expect("a runtime");
             runtime.block_on(async {
                 let app = App::start(config.settings().expect("settings"), &config.file).await.expect("a start");
-                say.send((app.addresses[0].1, app.admin, app.sandboxes.first().copied())).expect("a test that listens");
+                say.send((app.addresses.clone(), app.admin, app.sandboxes.first().map(|(_, address)| *address)))
+                    .expect("a test that listens");
                 let _ = stopped.await;
                 app.finish().await.expect("an end");
             });
         });
-        let (address, admin, sandbox) = hear.recv_timeout(PATIENCE).expect("a proxy that starts");
+        let (listeners, admin, sandbox) = hear.recv_timeout(PATIENCE).expect("a proxy that starts");
         let admin = admin.expect("an admin listener");
-        Self { address, admin, sandbox, stop: Some(stop), thread: Some(thread), _folder: folder }
+        let listeners: HashMap<_, _> = listeners.into_iter().collect();
+        let address = listeners["local"];
+        Self { address, listeners, admin, sandbox, stop: Some(stop), thread: Some(thread), _folder: folder }
     }
 
     /// Begins the shutdown; the returned handle ends when it has ended.

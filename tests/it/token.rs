@@ -53,6 +53,29 @@ fn the_scope_asked_for_is_exactly_the_listeners() {
 }
 
 #[test]
+fn each_set_of_scopes_has_a_token_of_its_own() {
+    let (said, heard) = std::sync::mpsc::channel();
+    let said = std::sync::Mutex::new(said);
+    let server = Scripted::start(move |mut asked| {
+        let token = asked.lines()["authorization"].join(",");
+        said.lock().expect("a lock").send(token).expect("a test that listens");
+        asked.answer(&answer("200 OK", "[]"));
+        Then::Continue
+    });
+    let more = "[listeners.writer]\naddress = \"127.0.0.1:0\"\nscopes = [\"management\", \"monitoring\"]\n\
+                [listeners.again]\naddress = \"127.0.0.1:0\"\nscopes = [\"monitoring\"]";
+    let proxy = Proxy::start(&server.instance(), "", more);
+    let mut tokens = Vec::new();
+    for listener in ["local", "again", "writer"] {
+        assert_eq!(request(proxy.listeners[listener], "GET", "/v2/groups", "", b"").status, 200);
+        tokens.push(heard.recv().expect("a token"));
+    }
+    assert_eq!(tokens[0], tokens[1], "the same scopes share a token");
+    assert_ne!(tokens[0], tokens[2]);
+    assert_eq!(server.token_requests(), 2);
+}
+
+#[test]
 fn wrong_credentials_are_told_apart() {
     let unknown = Ninja::start(|options| options.client_id = "another".to_owned());
     let proxy = Proxy::start(&unknown.instance(), "", "");
@@ -159,16 +182,25 @@ fn readers_who_find_the_token_revoked_at_once_share_its_renewal() {
 #[test]
 fn a_missing_privilege_renews_nothing_and_is_relayed() {
     let body = r#"{"error":"insufficient_privileges","error_description":"no","error_code":4}"#;
-    let server = Scripted::start(move |mut asked| {
-        asked.answer(&answer("401 Unauthorized", body));
-        Then::Continue
-    });
-    let proxy = Proxy::start(&server.instance(), "", "");
-    for _ in 0..3 {
-        let reply = proxy.get("/v2/groups");
-        assert_eq!((reply.status, reply.body.as_slice()), (401, body.as_bytes()));
+    let long = format!("{body}{}", " ".repeat(100_000));
+    for (head, body) in [
+        (format!("Content-Length: {}", body.len()), body.to_owned()),
+        ("Transfer-Encoding: chunked".to_owned(), format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len())),
+        (format!("Content-Length: {}", long.len()), long),
+    ] {
+        let whole = format!("HTTP/1.1 401 Unauthorized\r\n{head}\r\n\r\n{body}");
+        let server = Scripted::start(move |mut asked| {
+            asked.answer(&whole);
+            Then::Continue
+        });
+        let proxy = Proxy::start(&server.instance(), "", "");
+        for _ in 0..3 {
+            let reply = proxy.get("/v2/groups");
+            assert_eq!((reply.status, reply.whole), (401, true));
+            assert!(body.contains(std::str::from_utf8(&reply.body).expect("text")), "nothing is lost or added");
+        }
+        assert_eq!((server.token_requests(), server.api_requests()), (1, 3));
     }
-    assert_eq!((server.token_requests(), server.api_requests()), (1, 3));
 }
 
 #[test]
