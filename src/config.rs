@@ -116,8 +116,7 @@ impl Config {
 
     /// Checks what the keys say together, reads the credentials, and compiles the policies.
     pub fn settings(&self) -> Result<Settings, Mistake> {
-        let catalog = Catalog::built_in().map_err(|error| Mistake::of_file(&self.path, error.to_string()))?;
-        let catalog = Arc::new(catalog);
+        let catalog = self.catalog()?;
         if self.file.listeners.is_empty() || self.file.instances.is_empty() {
             let message = "there is no listener or no instance: write [instances.main] and [listeners.local]";
             return Err(Mistake::of_file(&self.path, message));
@@ -133,6 +132,10 @@ impl Config {
             .map(|(name, file)| self.listener(name, file, &catalog))
             .collect::<Result<_, _>>()?;
         Ok(Settings { instances, listeners })
+    }
+
+    fn catalog(&self) -> Result<Arc<Catalog>, Mistake> {
+        Catalog::built_in().map(Arc::new).map_err(|error| Mistake::of_file(&self.path, error.to_string()))
     }
 
     fn check_limits(&self) -> Result<(), Mistake> {
@@ -159,8 +162,7 @@ impl Config {
 
     /// The policies alone: for questions that need no credentials.
     pub fn policies(&self) -> Result<Vec<(String, Arc<Policy>)>, Mistake> {
-        let catalog = Catalog::built_in().map_err(|error| Mistake::of_file(&self.path, error.to_string()))?;
-        let catalog = Arc::new(catalog);
+        let catalog = self.catalog()?;
         let policy =
             |(name, file): (&String, &ListenerFile)| Ok((name.clone(), self.listener(name, file, &catalog)?.policy));
         self.file.listeners.iter().map(policy).collect()

@@ -68,36 +68,34 @@ impl Proxy {
 
     /// Answers one request, whatever happens.
     pub async fn serve(&self, peer: Peer, request: Request<Incoming>) -> Response<Recorded<Reply>> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let id = RequestId(self.worker, self.count.get());
         self.count.set(id.1.wrapping_add(1));
         let mut record = Record::begin(&self.meter, id, peer.address(), head.method.clone());
-        let path = head.uri.clone();
-        let method = head.method.clone();
-        let response = match self.relay(peer, head, body, &mut record).await {
+        let response = match self.relay(peer, &mut head, body, &mut record).await {
             Ok(response) => {
                 record.answered(response.status(), None);
                 response
             }
-            Err(rejection) => self.refuse(&rejection, method.as_str(), path.path(), &mut record),
+            Err(rejection) => self.refuse(&rejection, &head, &mut record),
         };
         response.map(|body| Recorded::new(body, record))
     }
 
-    /// The life of a request.
+    /// The life of a request. Takes the headers out of its head.
     async fn relay(
         &self,
         peer: Peer,
-        head: Parts,
+        head: &mut Parts,
         body: Incoming,
         record: &mut Record,
     ) -> Result<Response<Reply>, Rejection> {
-        let caller = self.guard.admit(peer, &head)?;
+        let caller = self.guard.admit(peer, head)?;
         let permit = self.policy.judge(caller, &head.method, &head.uri)?;
         record.is_for(permit.operation().map(|id| id.index()));
         let origin = head.headers.get(HOST).cloned();
         let upload = Upload::new(body, self.intake.wait, self.intake.limit).map_err(Fault::Upload)?;
-        let outbound = Outbound::new(permit.method(), head.headers, upload);
+        let outbound = Outbound::new(permit.method(), std::mem::take(&mut head.headers), upload);
         let answer = self.ask(&permit, outbound, record).await?;
         let instance = self.upstream.authority();
         Ok(response::relay(answer, &self.relayed, |location| local(location, instance, origin.as_ref())))
@@ -118,7 +116,7 @@ impl Proxy {
         Ok(self.upstream.send(permit, &bearer, again.into_outbound()).await?)
     }
 
-    fn refuse(&self, rejection: &Rejection, method: &str, path: &str, record: &mut Record) -> Response<Reply> {
+    fn refuse(&self, rejection: &Rejection, head: &Parts, record: &mut Record) -> Response<Reply> {
         let operation = match rejection {
             Rejection::Policy(refusal) => refusal.operation(),
             Rejection::Guard(_) | Rejection::Token(_) | Rejection::Upstream(_) => None,
@@ -131,8 +129,8 @@ impl Proxy {
             listener: self.meter.listener(),
             scopes: &self.scopes,
             instance: self.upstream.authority().as_str(),
-            method,
-            path,
+            method: head.method.as_str(),
+            path: head.uri.path(),
             request_id: &request_id,
             operation: operation.and_then(|id| self.policy.catalog().name(id)),
         };

@@ -151,14 +151,7 @@ impl Reply {
 
     /// Reads one answer from a connection; `head_only` for the answer to HEAD.
     pub(crate) fn read(stream: &mut impl Read, head_only: bool) -> Self {
-        let mut head = Vec::new();
-        let mut octet = [0];
-        while !head.ends_with(b"\r\n\r\n") {
-            match stream.read(&mut octet) {
-                Ok(1) => head.push(octet[0]),
-                _ => break,
-            }
-        }
+        let (head, _) = read_until(stream, b"\r\n\r\n");
         let head = String::from_utf8(head).expect("a readable head");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
         let mut reply = Self { status, head, body: Vec::new(), whole: true };
@@ -179,14 +172,7 @@ impl Reply {
 
 fn read_chunked(stream: &mut impl Read, body: &mut Vec<u8>) -> bool {
     loop {
-        let mut line = Vec::new();
-        let mut octet = [0];
-        while !line.ends_with(b"\r\n") {
-            match stream.read(&mut octet) {
-                Ok(1) => line.push(octet[0]),
-                _ => return false,
-            }
-        }
+        let (line, _) = read_until(stream, b"\r\n");
         let size = std::str::from_utf8(&line).ok().and_then(|line| usize::from_str_radix(line.trim(), 16).ok());
         let Some(size) = size else { return false };
         let mut chunk = vec![0; size + 2];
@@ -350,15 +336,21 @@ pub(crate) fn grant(token: &str) -> String {
 }
 
 pub(crate) fn read_head(stream: &mut TcpStream) -> Option<String> {
-    let mut head = Vec::new();
+    let (head, whole) = read_until(stream, b"\r\n\r\n");
+    String::from_utf8(head).ok().filter(|_| whole)
+}
+
+/// Reads through these octets, and whether they came before the end.
+fn read_until(stream: &mut impl Read, end: &[u8]) -> (Vec<u8>, bool) {
+    let mut read = Vec::new();
     let mut octet = [0];
-    while !head.ends_with(b"\r\n\r\n") {
+    while !read.ends_with(end) {
         match stream.read(&mut octet) {
-            Ok(1) => head.push(octet[0]),
-            _ => return None,
+            Ok(1) => read.push(octet[0]),
+            _ => return (read, false),
         }
     }
-    String::from_utf8(head).ok()
+    (read, true)
 }
 
 /// Reads the body that a head with `Content-Length` announces.

@@ -122,7 +122,7 @@ fn connections_over_the_limit_wait_for_a_free_place() {
 #[test]
 fn shutdown_finishes_what_is_in_flight_and_takes_nothing_new() {
     let server = Scripted::start(|mut asked| {
-        sleep(Duration::from_millis(600));
+        sleep(Duration::from_millis(2500));
         asked.answer(&answer("200 OK", "[]"));
         Then::Continue
     });
@@ -144,7 +144,7 @@ fn shutdown_finishes_what_is_in_flight_and_takes_nothing_new() {
 fn shutdown_finishes_what_the_sandbox_is_answering() {
     let mut proxy = Proxy::sandboxed("");
     let mut busy = connect(proxy.address);
-    busy.write_all(get("/v2/organizations?delay=500").as_bytes()).expect("a request");
+    busy.write_all(get("/v2/organizations?delay=1500").as_bytes()).expect("a request");
     eventually("the request arrives", || proxy.count("api_requests") == 1);
     let ended = proxy.shut_down();
     assert_eq!(Reply::read(&mut busy, false).status, 200);

