@@ -122,11 +122,6 @@ impl Progress {
         self.moved.get()
     }
 
-    /// How many octets went up.
-    pub fn octets(&self) -> u64 {
-        self.octets.get()
-    }
-
     /// Why the upload ended too soon, if it did: the caller's fault, not the instance's.
     pub fn cut(&self) -> Option<Cut> {
         self.cut.get()

@@ -14,8 +14,8 @@ use tracing_subscriber::filter::Targets;
 use crate::app::{App, StartError};
 use crate::config::file::LogFormat;
 use crate::config::{Config, Origin, Settings};
+use crate::policy::Policy;
 use crate::policy::catalog::Risk;
-use crate::policy::{Policy, Verdict};
 use crate::shutdown::Signals;
 use crate::telemetry;
 
@@ -221,12 +221,8 @@ fn check(config: &Config) -> Result<(), Failure> {
 
 /// How much a listener opens, and what of it an administrator should know.
 fn warnings(listener: &str, policy: &Policy) -> String {
-    let open: Vec<_> = policy
-        .catalog()
-        .iter()
-        .filter(|(id, _)| policy.verdict(*id).is_none_or(Verdict::is_open))
-        .map(|(_, operation)| operation)
-        .collect();
+    let open: Vec<_> =
+        policy.catalog().iter().filter(|(id, _)| policy.may_open(*id)).map(|(_, operation)| operation).collect();
     let count = |risk| open.iter().filter(|operation| operation.risk == risk).count();
     let mut text = format!(
         "# listeners.{listener}: {} operations are open ({} critical, {} high, {} medium, {} low risk)\n",

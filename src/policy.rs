@@ -250,6 +250,11 @@ impl Policy {
         self.verdicts.get(id.index()).copied().flatten()
     }
 
+    /// Whether some request for an operation is open.
+    pub fn may_open(&self, id: OperationId) -> bool {
+        self.verdict(id).is_none_or(Verdict::is_open)
+    }
+
     /// Whether a rule speaks of nothing that the catalogue has.
     pub fn is_uncatalogued(&self, rule: &Rule) -> bool {
         self.catalog.operations().iter().all(|operation| rule.fit(operation) == Fit::Never)

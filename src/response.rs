@@ -271,9 +271,7 @@ fn upstream_row(fault: &Fault, scene: &Scene<'_>) -> Row {
         Fault::Broken(_) => broken(
             "upstream-broken",
             "connection_terminated",
-            format!(
-                "{instance} broke the exchange off or sent what is no HTTP. A write may have been done all the same; it is not repeated."
-            ),
+            format!("{instance} broke the exchange off or sent what is no HTTP.{}", write_warning(scene)),
         ),
         Fault::Upload(cut) => upload_row(*cut),
     }

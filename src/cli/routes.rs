@@ -11,11 +11,10 @@ use crate::policy::{Policy, Verdict};
 /// A table for people, or JSON; with the closed operations too if `all`.
 pub(super) fn routes(policies: &Policies, all: bool, json: bool) -> String {
     let rows = policies.iter().flat_map(|(listener, policy)| {
-        let open = |(id, _): &(OperationId, &Operation)| policy.verdict(*id).is_none_or(Verdict::is_open);
         policy
             .catalog()
             .iter()
-            .filter(move |row| all || open(row))
+            .filter(move |(id, _)| all || policy.may_open(*id))
             .map(move |(id, operation)| (listener, operation, decision(policy, id, operation)))
     });
     if json {

@@ -45,7 +45,7 @@ impl std::error::Error for Mistake {}
 
 /// Line and column (in characters, from 1) and the key with its table. Never the value: it may be a secret.
 fn place(text: &str, offset: usize) -> Option<Place> {
-    let before = text.get(..offset).filter(|before| !(before.is_empty() && offset == 0 && text.is_empty()))?;
+    let before = text.get(..offset).filter(|_| !text.is_empty())?;
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = before.matches('\n').count() + 1;
     let column = before.get(line_start..)?.chars().count() + 1;
