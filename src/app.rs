@@ -12,6 +12,7 @@ use http::uri::Authority;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use crate::clock::Moment;
 use crate::config::file::{File, Timeouts};
 use crate::config::{Instance, Listener, Origin, Settings};
 use crate::listener::{self, Limits};
@@ -19,8 +20,10 @@ use crate::metrics::Metrics;
 use crate::response;
 use crate::sandbox::{Options, Sandbox, SandboxError};
 use crate::secret::Secret;
+use crate::secret::source::Source;
 use crate::shutdown::{self, Trigger};
 use crate::tls::{TlsError, Trust};
+use crate::token::credentials::Credentials;
 use crate::token::endpoint::Endpoint;
 use crate::token::{Key, Tokens};
 use crate::upstream::connect::{BadHost, Connector};
@@ -88,7 +91,8 @@ impl App {
         let admin_socket = bind_admin(file)?;
         let (trigger, shutdown) = shutdown::channel();
         let sandboxes = start_sandboxes(&mut instances).await?;
-        let tokens = Tokens::new(endpoints(&instances, &file.timeouts)?, file.timeouts.token.0, Handle::current());
+        let endpoints = endpoints(&instances, &file.timeouts)?;
+        let tokens = Tokens::new(endpoints, file.timeouts.token.0, Handle::current(), Moment::now);
         let keys = keys(&listeners);
         let metrics = Metrics::new()?;
         let plan = Arc::new(Plan {
@@ -195,8 +199,9 @@ async fn start_sandboxes(instances: &mut [Instance]) -> Result<Addresses, StartE
         // It goes on to the end of the process: requests in flight are answered while the proxy drains.
         tokio::spawn(sandbox.serve(socket, std::future::pending()));
         let authority = Authority::try_from(address.to_string()).map_err(io::Error::other)?;
-        instance.origin =
-            Origin::Remote { trust: None, authority, client_id, client_secret: Secret::new(client_secret) };
+        let given = |text| Source::Given(Secret::new(text));
+        let credentials = Credentials::read(given(client_id), given(client_secret)).map_err(io::Error::other)?;
+        instance.origin = Origin::Remote { trust: None, authority, credentials: Arc::new(credentials) };
         addresses.push((instance.name.clone(), address));
     }
     Ok(addresses)
@@ -204,14 +209,14 @@ async fn start_sandboxes(instances: &mut [Instance]) -> Result<Addresses, StartE
 
 fn endpoints(instances: &[Instance], timeouts: &Timeouts) -> Result<Vec<Endpoint>, StartError> {
     let endpoint = |instance: &Instance| {
-        let Origin::Remote { trust, authority, client_id, client_secret } = &instance.origin else {
+        let Origin::Remote { trust, authority, credentials } = &instance.origin else {
             return Err(StartError::System(io::ErrorKind::NotFound.into()));
         };
         let scheme = if trust.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{authority}{}", instance.token_path);
         let url = url.parse().map_err(|_| StartError::TokenUrl(instance.name.clone(), url))?;
         let config = trust.clone().unwrap_or_else(Trust::nobody).client_config(&[b"http/1.1"])?;
-        Ok(Endpoint::new(url, client_id.clone(), client_secret.clone(), config, timeouts.token.0)?)
+        Ok(Endpoint::new(url, instance.client_auth, Arc::clone(credentials), config, timeouts.token.0)?)
     };
     instances.iter().map(endpoint).collect()
 }

@@ -1,6 +1,7 @@
 //! Bodies that are passed on as they come: never collected, cut off when a peer stops moving.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,6 +12,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
+
+/// The longest request body that is kept, until the head of the answer, to be sent again if it must be; in octets.
+const MAX_KEPT: u64 = 64 * 1024;
 
 /// Why a body ended too soon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +109,8 @@ pub enum Upload {
     Empty,
     /// A body in transit, and what the sender of the request may know of it.
     Stream(Transit, Rc<Progress>),
+    /// A small body that went up before.
+    Kept(VecDeque<Bytes>),
 }
 
 /// How far an upload has come, shared with the one who waits for the answer.
@@ -114,6 +120,9 @@ pub struct Progress {
     octets: Cell<u64>,
     limit: u64,
     cut: Cell<Option<Cut>>,
+    /// What went up, while it is small: the pieces are shared, not copied.
+    kept: RefCell<Option<Vec<Bytes>>>,
+    ended: Cell<bool>,
 }
 
 impl Progress {
@@ -127,9 +136,27 @@ impl Progress {
         self.cut.get()
     }
 
-    fn advance(&self, octets: u64) -> Result<(), Cut> {
+    /// Whether the body is small so far.
+    pub fn keeps(&self) -> bool {
+        self.kept.borrow().is_some()
+    }
+
+    /// The whole body once more, if it has gone up to its end and was small.
+    pub fn again(&self) -> Option<Upload> {
+        let kept = self.kept.borrow();
+        let pieces = kept.as_ref().filter(|_| self.ended.get())?;
+        Some(Upload::Kept(pieces.iter().cloned().collect()))
+    }
+
+    fn advance(&self, data: &Bytes) -> Result<(), Cut> {
         self.moved.set(Instant::now());
-        self.octets.set(self.octets.get().saturating_add(octets));
+        self.octets.set(self.octets.get().saturating_add(data.len() as u64));
+        let mut kept = self.kept.borrow_mut();
+        if self.octets.get() > MAX_KEPT {
+            *kept = None;
+        } else if let Some(kept) = &mut *kept {
+            kept.push(data.clone());
+        }
         if self.octets.get() > self.limit { Err(Cut::TooLarge) } else { Ok(()) }
     }
 }
@@ -146,19 +173,16 @@ impl Upload {
             return Err(Cut::TooLarge);
         }
         let moved = Cell::new(Instant::now());
-        let progress = Progress { moved, octets: Cell::new(0), limit, cut: Cell::new(None) };
+        let kept = RefCell::new((body.size_hint().lower() <= MAX_KEPT).then(Vec::new));
+        let (octets, cut, ended) = (Cell::new(0), Cell::new(None), Cell::new(false));
+        let progress = Progress { moved, octets, limit, cut, kept, ended };
         Ok(Self::Stream(Transit::new(body, wait), Rc::new(progress)))
-    }
-
-    /// Whether there is no body, so that the request can be sent again.
-    pub fn is_empty(&self) -> bool {
-        matches!(self, Self::Empty)
     }
 
     /// What the one who waits for the answer may watch.
     pub fn progress(&self) -> Option<Rc<Progress>> {
         match self {
-            Self::Empty => None,
+            Self::Empty | Self::Kept(_) => None,
             Self::Stream(_, progress) => Some(Rc::clone(progress)),
         }
     }
@@ -169,13 +193,20 @@ impl Body for Upload {
     type Error = Cut;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let Self::Stream(transit, progress) = &mut *self else { return Poll::Ready(None) };
+        let (transit, progress) = match &mut *self {
+            Self::Empty => return Poll::Ready(None),
+            Self::Kept(pieces) => return Poll::Ready(pieces.pop_front().map(|data| Ok(Frame::data(data)))),
+            Self::Stream(transit, progress) => (transit, progress),
+        };
         let polled = ready!(transit.poll_data(cx)).map(|data| {
             let data = data?;
-            progress.advance(data.len() as u64).map(|()| data)
+            progress.advance(&data).map(|()| data)
         });
-        if let Some(Err(cut)) = &polled {
-            progress.cut.set(Some(*cut));
+        match &polled {
+            Some(Err(cut)) => progress.cut.set(Some(*cut)),
+            // hyper does not ask again once it knows that the end has come.
+            Some(Ok(_)) => progress.ended.set(transit.is_end_stream()),
+            None => progress.ended.set(true),
         }
         Poll::Ready(polled.map(|data| data.map(Frame::data)))
     }
@@ -184,6 +215,7 @@ impl Body for Upload {
         match self {
             Self::Empty => true,
             Self::Stream(transit, _) => transit.is_end_stream(),
+            Self::Kept(pieces) => pieces.is_empty(),
         }
     }
 
@@ -191,6 +223,7 @@ impl Body for Upload {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Stream(transit, _) => transit.size_hint(),
+            Self::Kept(pieces) => SizeHint::with_exact(pieces.iter().map(|data| data.len() as u64).sum()),
         }
     }
 }

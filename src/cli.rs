@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use http::uri::Authority;
 use tokio::runtime::{Builder, LocalOptions};
 use tracing_subscriber::filter::Targets;
 
@@ -16,8 +17,10 @@ use crate::config::file::LogFormat;
 use crate::config::{Config, Origin, Settings};
 use crate::policy::Policy;
 use crate::policy::catalog::Risk;
+use crate::secret::source::Source;
 use crate::shutdown::Signals;
 use crate::telemetry;
+use crate::token::credentials::Credentials;
 
 /// Wrong arguments (sysexits EX_USAGE).
 const USAGE: u8 = 64;
@@ -208,15 +211,22 @@ fn check(config: &Config) -> Result<(), Failure> {
     for instance in &settings.instances {
         text += &match &instance.origin {
             Origin::Sandbox => format!("# instances.{}: the embedded sandbox; all data is invented\n", instance.name),
-            Origin::Remote { authority, client_id, .. } => {
-                format!("# instances.{}: {authority} as client {client_id:?}, secret: present\n", instance.name)
-            }
+            Origin::Remote { authority, credentials, .. } => present(&instance.name, authority, credentials),
         };
     }
     for listener in &settings.listeners {
         text += &warnings(&listener.name, &listener.policy);
     }
     print(&text)
+}
+
+/// Who we are at an instance, and who else may read it.
+fn present(instance: &str, authority: &Authority, credentials: &Credentials) -> String {
+    let mut text = format!("# instances.{instance}: {authority} as client {:?}, secret: present\n", credentials.id());
+    for exposure in credentials.sources().into_iter().filter_map(Source::exposure) {
+        text += &format!("warning: {exposure}\n");
+    }
+    text
 }
 
 /// How much a listener opens, and what of it an administrator should know.

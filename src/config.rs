@@ -15,7 +15,10 @@ use crate::policy::catalog::{Catalog, Scope, ScopeSet};
 use crate::policy::rule::Rule;
 use crate::policy::{InstanceId, Policy, PolicyError};
 use crate::secret::Secret;
+use crate::secret::source::{Source, SourceError};
 use crate::tls::Trust;
+use crate::token::credentials::{Credentials, CredentialsError};
+use crate::token::endpoint::ClientAuth;
 use file::{File, InstanceFile, ListenerFile};
 use mistake::Mistake;
 use value::{ClientId, ClientSecret, Host, Reference};
@@ -54,6 +57,8 @@ pub struct Instance {
     pub origin: Origin,
     /// The path of its token endpoint.
     pub token_path: String,
+    /// How that is given the credentials.
+    pub client_auth: ClientAuth,
 }
 
 /// Where an instance is.
@@ -67,10 +72,8 @@ pub enum Origin {
         trust: Option<Trust>,
         /// Its host and port.
         authority: Authority,
-        /// The API client app's id.
-        client_id: String,
-        /// The API client app's secret.
-        client_secret: Secret,
+        /// The API client app's id and secret.
+        credentials: Arc<Credentials>,
     },
 }
 
@@ -177,14 +180,48 @@ impl Config {
         if !file.token_path.get_ref().starts_with('/') {
             return Err(self.mistake(&file.token_path, "the path must begin with /, such as \"/ws/oauth/token\""));
         }
-        let client_id = match file.client_id.get_ref() {
-            ClientId::Plain(id) => id.clone(),
-            ClientId::Reference(reference) => self.resolve(name, "client-id", &file.client_id, reference)?,
-        };
-        let ClientSecret(reference) = file.client_secret.get_ref();
-        let client_secret = Secret::new(self.resolve(name, "client-secret", &file.client_secret, reference)?);
+        let credentials = Arc::new(self.credentials(name, file)?);
         let trust = if tls { Some(self.trust(file)?) } else { None };
-        Ok(instance_at(name, file, Origin::Remote { trust, authority, client_id, client_secret }))
+        Ok(instance_at(name, file, Origin::Remote { trust, authority, credentials }))
+    }
+
+    /// Reads the credentials of an instance.
+    fn credentials(&self, name: &str, file: &InstanceFile) -> Result<Credentials, Mistake> {
+        let id = match file.client_id.get_ref() {
+            ClientId::Plain(id) => Ok(Source::Given(Secret::new(id.clone()))),
+            ClientId::Reference(reference) => self.referred(reference),
+        };
+        let id = id.map_err(|error| self.no_credential(name, "client-id", &file.client_id, &error))?;
+        let ClientSecret(reference) = file.client_secret.get_ref();
+        let missing = |error: &SourceError| self.no_credential(name, "client-secret", &file.client_secret, error);
+        let secret = self.referred(reference).map_err(|error| missing(&error))?;
+        Credentials::read(id, secret).map_err(|error| match error {
+            CredentialsError::Id(error) => self.no_credential(name, "client-id", &file.client_id, &error),
+            CredentialsError::Secret(error) => missing(&error),
+        })
+    }
+
+    fn referred(&self, reference: &Reference) -> Result<Source, SourceError> {
+        match reference {
+            Reference::Env(name) => Ok(Source::Env(name.clone())),
+            Reference::File(path) => Ok(Source::File(self.beside(path))),
+            Reference::Credential(name) => Source::credential(name),
+            Reference::Command(words) => Ok(Source::Command(words.clone())),
+        }
+    }
+
+    /// A default stands nowhere in the file.
+    fn no_credential<T>(&self, instance: &str, key: &str, place: &Spanned<T>, error: &SourceError) -> Mistake {
+        let hint = match error {
+            SourceError::NoVariable(_) => format!(": set it, or give {key} as {{ file = \"PATH\" }}"),
+            _ => String::new(),
+        };
+        match place.span() {
+            span if span.is_empty() => {
+                Mistake::of_file(&self.path, format!("instances.{instance}.{key}: {error}{hint}"))
+            }
+            _ => self.mistake(place, format!("{error}{hint}")),
+        }
     }
 
     fn trust(&self, file: &InstanceFile) -> Result<Trust, Mistake> {
@@ -271,35 +308,6 @@ impl Config {
         }
     }
 
-    fn resolve<T>(
-        &self,
-        instance: &str,
-        key: &str,
-        place: &Spanned<T>,
-        reference: &Reference,
-    ) -> Result<String, Mistake> {
-        let mistake = |message: String| match place.span() {
-            span if span.is_empty() => Mistake::of_file(&self.path, format!("instances.{instance}.{key}: {message}")),
-            _ => self.mistake(place, message),
-        };
-        let text = match reference {
-            Reference::Env(name) => std::env::var(name).map_err(|_| {
-                mistake(format!(
-                    "the environment variable {name} is not set: set it, or give {key} as {{ file = \"PATH\" }}"
-                ))
-            })?,
-            Reference::File(path) => {
-                let path = self.beside(path);
-                let unreadable = |error| mistake(format!("the file {} cannot be read: {error}", path.display()));
-                std::fs::read_to_string(&path).map_err(unreadable)?.trim_end().to_owned()
-            }
-        };
-        if text.is_empty() {
-            return Err(mistake(format!("{} is empty", describe(reference))));
-        }
-        Ok(text)
-    }
-
     fn mistake<T>(&self, place: &Spanned<T>, message: impl Into<String>) -> Mistake {
         Mistake::at(&self.path, &self.text, place.span(), message)
     }
@@ -311,14 +319,8 @@ impl Config {
 }
 
 fn instance_at(name: &str, file: &InstanceFile, origin: Origin) -> Instance {
-    Instance { name: name.to_owned(), origin, token_path: file.token_path.get_ref().clone() }
-}
-
-fn describe(reference: &Reference) -> String {
-    match reference {
-        Reference::Env(name) => format!("the environment variable {name}"),
-        Reference::File(path) => format!("the file {}", path.display()),
-    }
+    let token_path = file.token_path.get_ref().clone();
+    Instance { name: name.to_owned(), origin, token_path, client_auth: file.client_auth }
 }
 
 /// `; did you mean "..."?` for the most similar of `known`, if one is similar at all.

@@ -38,7 +38,8 @@
 //! | [`response`] | relay or refuse; the only table from cause to status |
 //! | [`admin`], [`audit`], [`metrics`], [`telemetry`] | health, one record for each request, counters, log |
 //! | [`sandbox`] | an embedded NinjaOne with invented data: the default instance, and what tests talk to |
-//! | [`secret`] | what must not be printed |
+//! | [`secret`] | what must not be printed, and where it comes from |
+//! | [`clock`] | wall clock and monotonic clock, read together |
 //!
 //! [`config`] knows the stages, the stages do not know it, and no stage imports a later one. The test
 //! `rooms_import_only_what_the_plan_lets_them` holds the code against the plan.
@@ -54,6 +55,7 @@ pub mod app;
 pub mod audit;
 pub mod body;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod guard;
 pub mod headers;

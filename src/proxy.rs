@@ -105,15 +105,14 @@ impl Proxy {
     async fn ask(&self, permit: &Permit, outbound: Outbound, record: &mut Record) -> Result<Answer, Rejection> {
         let bearer = self.source.bearer(permit).await?;
         let mut answer = self.upstream.send(permit, &bearer, outbound).await?;
-        if !answer.refuses_bearer().await {
+        if !answer.refuses_bearer() || !bearer.refuse() {
             return Ok(answer);
         }
-        bearer.revoke();
-        let Some(again) = answer.again.take() else { return Ok(answer) };
+        let Some(again) = answer.again() else { return Ok(answer) };
         drop(answer);
         record.replayed();
         let bearer = self.source.bearer(permit).await?;
-        Ok(self.upstream.send(permit, &bearer, again.into_outbound()).await?)
+        Ok(self.upstream.send(permit, &bearer, again).await?)
     }
 
     fn refuse(&self, rejection: &Rejection, head: &Parts, record: &mut Record) -> Response<Reply> {
@@ -135,7 +134,9 @@ impl Proxy {
             operation: operation.and_then(|id| self.policy.catalog().name(id)),
         };
         let (response, outcome) = response::refuse(rejection, &scene);
-        if !matches!(rejection, Rejection::Guard(Intruder::ForeignHost(_)) | Rejection::Policy(_)) {
+        // The token's own room tells once, not for each request, why there is none.
+        if !matches!(rejection, Rejection::Guard(Intruder::ForeignHost(_)) | Rejection::Policy(_) | Rejection::Token(_))
+        {
             tracing::warn!(id = %request_id, code = outcome.code, error = %Causes(rejection), "request failed");
         }
         record.answered(response.status(), Some((outcome.code, outcome.blame)));

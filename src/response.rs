@@ -20,7 +20,7 @@ use crate::policy::path::Malformed;
 use crate::token::NoToken;
 use crate::token::endpoint::TokenError;
 use crate::upstream::connect::ConnectError;
-use crate::upstream::{Answer, AnswerBody, Fault};
+use crate::upstream::{Answer, AnswerBody, Fault, Reason};
 
 /// RFC 9209.
 pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -405,15 +405,32 @@ pub fn relay(
     relayed: &HeaderValue,
     localize: impl FnOnce(&HeaderValue) -> Option<HeaderValue>,
 ) -> Response<Reply> {
-    let Answer { mut head, body, .. } = answer;
+    let Answer { mut head, body, reason, .. } = answer;
     headers::clean_response(&mut head.headers);
-    head.headers.append(PROXY_STATUS, relayed.clone());
+    head.headers.append(PROXY_STATUS, reason.and_then(|reason| explained(relayed, reason)).unwrap_or(relayed.clone()));
     if let Some(location) = head.headers.get(LOCATION).and_then(localize) {
         head.headers.insert(LOCATION, location);
     }
     // The caller's connection has a version of its own.
     head.version = http::Version::HTTP_11;
     Response::from_parts(head, Reply::Relayed(body))
+}
+
+/// `Proxy-Status` that says what can be done about NinjaOne's 401 or 403.
+fn explained(relayed: &HeaderValue, reason: Reason) -> Option<HeaderValue> {
+    let details = match reason {
+        Reason::NotAuthenticated => {
+            "not_authenticated: NinjaOne refused the token; the next request gets a new one, unless that was refused too"
+        }
+        Reason::InsufficientPrivileges => {
+            "insufficient_privileges: the API client app may not do this; see its scopes in NinjaOne"
+        }
+        Reason::UserContextRequired => {
+            "user_context_required: NinjaOne wants a signed-in user, and client credentials have none; no configuration of this proxy can change that"
+        }
+        Reason::Unknown => return None,
+    };
+    HeaderValue::try_from(format!("{}; details=\"{details}\"", relayed.to_str().ok()?)).ok()
 }
 
 /// The body of an answer to the caller.

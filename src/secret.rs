@@ -1,24 +1,43 @@
 //! A secret: a string that can be sent, and has no other way out.
 
+pub mod source;
+
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A client secret or an access token. It has no `Display`, no `Serialize` and no `Deref`, and its memory is
-/// overwritten when it is dropped.
+/// A client secret or an access token. It has no `Display`, no `Serialize` and no `Deref`. Its memory is overwritten
+/// when it is dropped, and masked until then, so that no search through a dump of the memory finds it as it is sent.
 #[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret {
+    masked: Zeroizing<Vec<u8>>,
+    mask: Zeroizing<Vec<u8>>,
+}
 
 impl Secret {
     /// Takes the string over.
     pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
+        let text = Zeroizing::new(text);
+        // Not encryption: who can read all of the memory finds the mask too.
+        let mask = Zeroizing::new(text.bytes().map(|_| fastrand::u8(..)).collect::<Vec<u8>>());
+        Self { masked: Zeroizing::new(xor(text.as_bytes(), &mask)), mask }
     }
 
-    /// The text itself: for the one line of code that sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
+    /// The text itself, for as long as the value lives: for the one line of code that sends it.
+    pub fn expose(&self) -> Zeroizing<String> {
+        // It was text when it was masked, so it always is.
+        Zeroizing::new(String::from_utf8(xor(&self.masked, &self.mask)).unwrap_or_default())
     }
+
+    /// Whether this is the same text as that of `other`. Takes the same time for all texts of a length.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let (own, other) = (self.expose(), other.expose());
+        own.len() == other.len() && own.bytes().zip(other.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    }
+}
+
+fn xor(text: &[u8], mask: &[u8]) -> Vec<u8> {
+    text.iter().zip(mask).map(|(octet, mask)| octet ^ mask).collect()
 }
 
 impl fmt::Debug for Secret {
@@ -35,6 +54,15 @@ mod tests {
     fn secret_is_not_printed() {
         let secret = Secret::new("hunter2".to_owned());
         assert_eq!(format!("{secret:?} {secret:#?}"), "Secret(***) Secret(***)");
-        assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn secret_is_masked_at_rest_and_exposed_as_it_was() {
+        let text = "hunter2 \u{fc}\u{df}".repeat(20);
+        let secret = Secret::new(text.clone());
+        assert_eq!(*secret.expose(), text);
+        assert_ne!(secret.masked.as_slice(), text.as_bytes());
+        assert!(secret.is_same(&Secret::new(text.clone())) && !secret.is_same(&Secret::new(text + "x")));
+        assert!(Secret::new(String::new()).expose().is_empty());
     }
 }

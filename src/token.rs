@@ -3,12 +3,14 @@
 //! moka holds the grants and joins all who ask at the same time into one flight. Its clock is not ours, so a grant
 //! carries its own expiry; and a flight runs in a task of its own, so that no caller who leaves can cancel it.
 
+pub mod credentials;
 pub mod endpoint;
+mod state;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -16,19 +18,15 @@ use moka::future::Cache;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::clock::{Clock, Moment};
 use crate::policy::catalog::ScopeSet;
 use crate::policy::{InstanceId, Permit};
 use crate::telemetry::Causes;
-use endpoint::{Answer, Endpoint, TokenError};
+use endpoint::{Endpoint, TokenError};
+use state::{Grant, State};
 
-/// The first wait after a failure; it doubles up to [`MAX_BACKOFF`].
-const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-/// The longest wait after failures that may pass by themselves.
-const MAX_BACKOFF: Duration = Duration::from_secs(8);
-/// The wait after a failure that somebody must mend.
-const PERMANENT_BACKOFF: Duration = Duration::from_secs(30);
-/// The longest `Retry-After` that is believed.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(120);
+/// How often clocks and credentials are looked at: no timer counts the time that a machine sleeps.
+const STEP: Duration = Duration::from_secs(5);
 
 /// What a grant is for.
 pub type Key = (InstanceId, ScopeSet);
@@ -42,47 +40,9 @@ pub struct Tokens {
     patience: Duration,
     /// Where flights run: they must outlive the worker that asked first.
     runtime: Handle,
+    clock: Clock,
     requests: AtomicU64,
     failures: AtomicU64,
-}
-
-/// What is known for one key; replaced as a whole, never changed.
-#[derive(Debug)]
-struct State {
-    grant: Option<Arc<Grant>>,
-    failure: Option<Arc<TokenError>>,
-    /// How many flights failed in a row.
-    failed: u32,
-    /// Before this, no new flight starts (unless the grant is revoked).
-    next: Instant,
-}
-
-/// An access token and its own clock.
-#[derive(Debug)]
-struct Grant {
-    authorization: HeaderValue,
-    /// From here on a new one is fetched, while this one is still used.
-    refresh: Instant,
-    /// From here on it is not used.
-    expiry: Instant,
-    revoked: AtomicBool,
-}
-
-impl Grant {
-    fn is_usable(&self, now: Instant) -> bool {
-        now < self.expiry && !self.revoked.load(Ordering::Relaxed)
-    }
-}
-
-impl State {
-    fn usable(&self, now: Instant) -> Option<&Arc<Grant>> {
-        self.grant.as_ref().filter(|grant| grant.is_usable(now))
-    }
-
-    /// Whether a flight is to start. After a failure nobody starts one before its time, however many wait.
-    fn is_due(&self, now: Instant) -> bool {
-        now >= self.next || self.grant.as_ref().is_some_and(|grant| grant.revoked.load(Ordering::Relaxed))
-    }
 }
 
 /// The proof that a request may be sent: a token that has not expired.
@@ -95,9 +55,10 @@ impl Bearer {
         self.0.authorization.clone()
     }
 
-    /// NinjaOne does not take it any more: nobody shall use it again.
-    pub fn revoke(&self) {
-        self.0.grant.revoked.store(true, Ordering::Relaxed);
+    /// NinjaOne refused it: the next bearer is a new one. False if that happened too often of late: then a new one
+    /// would not help either.
+    pub fn refuse(&self) -> bool {
+        self.0.grant.refuse((self.0.clock)())
     }
 }
 
@@ -128,10 +89,10 @@ pub struct Status {
 
 impl Tokens {
     /// Grants from these endpoints, by [`InstanceId`]; flights run on `runtime`, callers wait up to `patience`.
-    pub fn new(endpoints: Vec<Endpoint>, patience: Duration, runtime: Handle) -> Arc<Self> {
+    pub fn new(endpoints: Vec<Endpoint>, patience: Duration, runtime: Handle, clock: Clock) -> Arc<Self> {
         let cache = Cache::new(1024);
         let (requests, failures) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { cache, endpoints, patience, runtime, requests, failures })
+        Arc::new(Self { cache, endpoints, patience, runtime, clock, requests, failures })
     }
 
     /// Fetches a grant for `key` and renews it from now on, for as long as the runtime lives.
@@ -139,8 +100,11 @@ impl Tokens {
         let tokens = Arc::clone(self);
         self.runtime.spawn(async move {
             loop {
+                if let Some(endpoint) = tokens.endpoint(key) {
+                    endpoint.look().await;
+                }
                 let state = tokens.flight(key).await;
-                sleep_until(state.next).await;
+                sleep_until(state.next.monotonic.min(Instant::now() + STEP)).await;
             }
         });
     }
@@ -148,95 +112,98 @@ impl Tokens {
     /// How the token of `key` stands.
     pub async fn status(&self, key: Key) -> Status {
         let state = self.cache.get(&key).await;
-        let now = Instant::now();
-        let grant = state.as_ref().and_then(|state| state.usable(now));
-        let expires_in = grant.map(|grant| grant.expiry - now);
+        let expires_in = state.as_ref().and_then(|state| state.expires_in((self.clock)()));
         Status { expires_in, failure: state.as_ref().and_then(|state| state.failure.clone()) }
     }
 
-    /// Token requests made, and how many of them gave no grant.
+    /// Flights, and how many of them gave no grant.
     pub fn counts(&self) -> (u64, u64) {
         (self.requests.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))
     }
 
     /// The usable grant of `key`, after a flight if there is none.
     async fn grant(self: &Arc<Self>, key: Key) -> Result<Arc<Grant>, NoToken> {
-        if let Some(state) = self.cache.get(&key).await
-            && let Some(grant) = state.usable(Instant::now())
-        {
-            return Ok(Arc::clone(grant));
+        if let Some(state) = self.cache.get(&key).await {
+            let now = (self.clock)();
+            if let Some(grant) = state.usable(now) {
+                return Ok(Arc::clone(grant));
+            }
+            if !state.is_due(now, self.version(key)) {
+                return Err(no_token(&state, now));
+            }
         }
         let tokens = Arc::clone(self);
         let flight = self.runtime.spawn(async move { tokens.flight(key).await });
         let Ok(Ok(state)) = timeout(self.patience, flight).await else { return Err(NoToken::Timeout) };
-        let now = Instant::now();
-        match (state.usable(now), &state.failure) {
-            (Some(grant), _) => Ok(Arc::clone(grant)),
-            (None, Some(cause)) => Err(NoToken::Failed {
-                cause: Arc::clone(cause),
-                retry_after: state.next.saturating_duration_since(now),
-            }),
-            // Revoked again between the flight's end and now.
-            (None, None) => Err(NoToken::Timeout),
-        }
+        let now = (self.clock)();
+        state.usable(now).cloned().ok_or_else(|| no_token(&state, now))
     }
 
     /// Joins the flight of `key`, or starts one if it is due. To be run in a task of its own.
     async fn flight(&self, key: Key) -> Arc<State> {
-        let due = |state: &Arc<State>| state.is_due(Instant::now());
+        let due = |state: &Arc<State>| state.is_due((self.clock)(), self.version(key));
         self.cache.entry(key).or_insert_with_if(self.fetch(key), due).await.into_value()
+    }
+
+    /// The version of the credentials for `key`.
+    fn version(&self, key: Key) -> u64 {
+        self.endpoint(key).map_or(0, Endpoint::version)
+    }
+
+    fn endpoint(&self, (InstanceId(instance), _): Key) -> Option<&Endpoint> {
+        self.endpoints.get(usize::from(instance))
     }
 
     async fn fetch(&self, key: Key) -> Arc<State> {
         let previous = self.cache.get(&key).await;
-        let asked = Instant::now();
+        let previous = previous.as_deref();
+        let asked = (self.clock)();
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let (InstanceId(instance), scopes) = key;
-        let result = match self.endpoints.get(usize::from(instance)) {
-            Some(endpoint) => endpoint.request(scopes).await,
-            None => Err(TokenError::UnknownClient),
+        let (result, version) = match self.endpoint(key) {
+            Some(endpoint) => endpoint.request(key.1).await,
+            None => (Err(TokenError::UnknownClient), 0),
         };
-        Arc::new(match result {
-            Ok(answer) => granted(answer, asked),
-            Err(error) => self.failed(error, previous.as_deref()),
-        })
+        let state = match result {
+            Ok(answer) => State::granted(answer, asked, version, previous),
+            Err(error) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                State::failed(error, (asked, (self.clock)()), version, previous)
+            }
+        };
+        self.tell(key, &state, previous);
+        Arc::new(state)
     }
 
-    /// A grant that still lives stays in use.
-    fn failed(&self, error: TokenError, previous: Option<&State>) -> State {
-        self.failures.fetch_add(1, Ordering::Relaxed);
-        let failed = previous.map_or(0, |state| state.failed);
-        let wait = backoff(&error, failed);
-        if failed == 0 || !error.is_permanent() {
-            tracing::warn!(error = %Causes(&error), retry_in = ?wait, "token request failed");
+    /// What lasts is told loudly, and once.
+    fn tell(&self, key: Key, state: &State, previous: Option<&State>) {
+        let now = (self.clock)();
+        let host = self.endpoint(key).map_or("", Endpoint::host);
+        let (scopes, next) = (key.1, now.until(state.next));
+        match &state.failure {
+            None => {
+                let usable_for = state.expires_in(now).unwrap_or_default();
+                tracing::info!(host, %scopes, ?usable_for, renewed_in = ?next, "token granted");
+            }
+            Some(error) if !state.is_news(previous) => {
+                tracing::debug!(host, %scopes, error = %Causes(&**error), retry_in = ?next, "token request failed again");
+            }
+            Some(error) if error.is_permanent() => tracing::error!(
+                host, %scopes, error = %Causes(&**error), retry_in = ?next,
+                "no token can be had until somebody mends this: \"ninjaone-proxy doctor\" says how"
+            ),
+            Some(error) => {
+                tracing::warn!(host, %scopes, error = %Causes(&**error), retry_in = ?next, "token request failed");
+            }
         }
-        let now = Instant::now();
-        let grant = previous.and_then(|state| state.usable(now)).cloned();
-        State { grant, failure: Some(Arc::new(error)), failed: failed.saturating_add(1), next: now + wait }
     }
 }
 
-fn granted(answer: Answer, asked: Instant) -> State {
-    let Answer { authorization, lifetime } = answer;
-    // Never used up to the last moment: it must still be valid when it arrives.
-    let margin = (lifetime / 20).min(Duration::from_secs(5));
-    let refresh = asked + lifetime.mul_f64(jitter(0.75, 0.90));
-    tracing::info!(lifetime = ?lifetime, "token granted");
-    let grant = Grant { authorization, refresh, expiry: asked + lifetime - margin, revoked: AtomicBool::new(false) };
-    State { grant: Some(Arc::new(grant)), failure: None, failed: 0, next: refresh }
-}
-
-fn backoff(error: &TokenError, failed: u32) -> Duration {
-    let wait = match error.retry_after() {
-        Some(wait) => wait.clamp(FIRST_BACKOFF, MAX_RETRY_AFTER),
-        None if error.is_permanent() => PERMANENT_BACKOFF,
-        None => FIRST_BACKOFF.saturating_mul(1 << failed.min(16)).min(MAX_BACKOFF),
-    };
-    wait.mul_f64(jitter(0.75, 1.0))
-}
-
-fn jitter(from: f64, to: f64) -> f64 {
-    from + fastrand::f64() * (to - from)
+fn no_token(state: &State, now: Moment) -> NoToken {
+    match &state.failure {
+        Some(cause) => NoToken::Failed { cause: Arc::clone(cause), retry_after: now.until(state.next) },
+        // Refused between the flight's end and now.
+        None => NoToken::Timeout,
+    }
 }
 
 /// A worker's own copy of a grant: no count or header is shared between cores on the way of a request.
@@ -245,6 +212,7 @@ struct Held {
     key: Key,
     authorization: HeaderValue,
     grant: Arc<Grant>,
+    clock: Clock,
 }
 
 /// Where one worker gets the bearers of one listener.
@@ -270,7 +238,7 @@ impl Source {
         let mut authorization =
             HeaderValue::from_bytes(grant.authorization.as_bytes()).map_err(|_| NoToken::Timeout)?;
         authorization.set_sensitive(true);
-        let bearer = Bearer(Rc::new(Held { key, authorization, grant }));
+        let bearer = Bearer(Rc::new(Held { key, authorization, grant, clock: self.tokens.clock }));
         self.held.replace(Some(bearer.clone()));
         Ok(bearer)
     }
@@ -279,8 +247,7 @@ impl Source {
     fn at_hand(&self, key: Key) -> Option<Bearer> {
         let held = self.held.borrow();
         let bearer = held.as_ref()?;
-        let now = Instant::now();
-        let Held { key: own, grant, .. } = &*bearer.0;
-        (*own == key && now < grant.refresh && grant.is_usable(now)).then(|| bearer.clone())
+        let Held { key: own, grant, clock, .. } = &*bearer.0;
+        (*own == key && grant.is_fresh(clock())).then(|| bearer.clone())
     }
 }

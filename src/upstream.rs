@@ -2,6 +2,7 @@
 
 pub mod connect;
 mod pool;
+mod reason;
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -23,7 +24,9 @@ use crate::token::Bearer;
 use connect::{ConnectError, Connector};
 use pool::{Lease, Pool};
 
-/// How much of a 401 is read, roughly, to learn what it means.
+pub use reason::Reason;
+
+/// How much of a 401 or 403 is read, roughly, to learn what it means.
 const MAX_REASON: usize = 8 * 1024;
 
 /// One worker's way to one instance.
@@ -41,8 +44,12 @@ pub struct Outbound {
     repeat: Option<Repeat>,
 }
 
-/// A request once more, if it may be repeated: safe method, no body.
-pub struct Repeat(Vec<(HeaderName, HeaderValue)>);
+/// A request once more, whose body is missing or small.
+pub struct Repeat {
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// A safe method without a body: it may have been processed before.
+    safe: bool,
+}
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +74,10 @@ pub struct Answer {
     pub head: response::Parts,
     /// The body, in transit.
     pub body: AnswerBody,
-    /// The request once more, if it may be repeated.
-    pub again: Option<Repeat>,
+    /// What a 401 or 403 says.
+    pub reason: Option<Reason>,
+    /// The request once more, if it can be repeated.
+    again: Option<(Repeat, Upload)>,
 }
 
 /// The body of an answer. When it ends well, the connection goes back to the pool.
@@ -85,28 +94,25 @@ impl Outbound {
     /// Takes a caller's headers, which it cleans, and its body.
     pub fn new(method: &Method, mut headers: HeaderMap, upload: Upload) -> Self {
         headers::clean_request(&mut headers);
-        let safe = *method == Method::GET || *method == Method::HEAD;
-        let repeat = (safe && upload.is_empty()).then(|| Repeat::of(&headers));
+        let empty = matches!(upload, Upload::Empty);
+        let safe = empty && (*method == Method::GET || *method == Method::HEAD);
+        let keeps = empty || upload.progress().is_some_and(|progress| progress.keeps());
+        let repeat = keeps.then(|| Repeat::of(&headers, safe));
         Self { headers, upload, repeat }
     }
 }
 
 impl Repeat {
-    fn of(headers: &HeaderMap) -> Self {
-        Self(headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+    fn of(headers: &HeaderMap, safe: bool) -> Self {
+        Self { headers: headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(), safe }
     }
 
     fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(self.0.len() + 2);
-        for (name, value) in &self.0 {
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + 2);
+        for (name, value) in &self.headers {
             headers.append(name, value.clone());
         }
         headers
-    }
-
-    /// To be sent again.
-    pub fn into_outbound(self) -> Outbound {
-        Outbound { headers: self.headers(), upload: Upload::Empty, repeat: Some(self) }
     }
 }
 
@@ -137,16 +143,16 @@ impl Upstream {
         let mut request = self.request(permit, bearer, headers, upload);
         let (lease, reused) = self.pool.lease().await?;
         match (self.exchange(lease, request, progress.as_deref()).await, &repeat) {
-            (Ok(answer), _) => return Ok(Answer { again: repeat, ..answer }),
+            (Ok(answer), _) => return Ok(answer.with_reason(repeat, progress.as_deref()).await),
             (Err((_, Some(unsent))), _) if reused => request = self.origin_form(permit, unsent),
-            (Err((Fault::Broken(error), None)), Some(repeat)) if reused && died_unused(&error) => {
+            (Err((Fault::Broken(error), None)), Some(repeat)) if reused && repeat.safe && died_unused(&error) => {
                 request = self.request(permit, bearer, repeat.headers(), Upload::Empty);
             }
             (Err((fault, _)), _) => return Err(fault),
         }
         let lease = self.pool.open().await?;
         let answer = self.exchange(lease, request, progress.as_deref()).await.map_err(|(fault, _)| fault)?;
-        Ok(Answer { again: repeat, ..answer })
+        Ok(answer.with_reason(repeat, progress.as_deref()).await)
     }
 
     fn request(&self, permit: &Permit, bearer: &Bearer, headers: HeaderMap, upload: Upload) -> Request<Upload> {
@@ -217,7 +223,7 @@ impl Upstream {
             lease: Some(lease),
         };
         body.end_if_done();
-        Answer { head, body, again: None }
+        Answer { head, body, reason: None, again: None }
     }
 }
 
@@ -248,19 +254,30 @@ fn is_reset(error: &hyper::Error) -> bool {
 }
 
 impl Answer {
-    /// Whether NinjaOne refused the bearer itself: a 401 that does not say that a privilege is missing.
-    /// Reads the beginning of its body to learn it; nothing of the answer is lost.
-    pub async fn refuses_bearer(&mut self) -> bool {
-        if self.head.status != StatusCode::UNAUTHORIZED {
-            return false;
+    /// Reads the beginning of a 401 or 403 to learn what it means; nothing of the answer is lost.
+    async fn with_reason(mut self, repeat: Option<Repeat>, progress: Option<&Progress>) -> Self {
+        if matches!(self.head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            let read = self.body.read_ahead().await;
+            self.reason = Some(Reason::read(&self.head.headers, &read));
+            let upload = progress.map_or(Some(Upload::Empty), Progress::again);
+            self.again = repeat.zip(upload);
         }
-        let reason = self.body.read_ahead().await;
-        !contains(&reason, b"insufficient_privileges") && !contains(&reason, b"user_context_required")
+        self
     }
-}
 
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|window| window == word)
+    /// Whether NinjaOne refused the bearer itself: a 401 that does not say that a privilege or a user is missing.
+    pub fn refuses_bearer(&self) -> bool {
+        self.head.status == StatusCode::UNAUTHORIZED
+            && matches!(self.reason, Some(Reason::NotAuthenticated | Reason::Unknown))
+    }
+
+    /// The request, to be sent again with another bearer: if it is safe, or the answer proves that it was not
+    /// processed, and its body was small.
+    pub fn again(&mut self) -> Option<Outbound> {
+        let unprocessed = self.reason == Some(Reason::NotAuthenticated);
+        let (repeat, upload) = self.again.take().filter(|(repeat, _)| repeat.safe || unprocessed)?;
+        Some(Outbound { headers: repeat.headers(), upload, repeat: Some(repeat) })
+    }
 }
 
 impl AnswerBody {

@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::value::{Address, AdminAddress, ClientId, ClientSecret, Host, Period, Reference, Size};
 use crate::policy::catalog::Scope;
+use crate::token::endpoint::ClientAuth;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub struct File {
     pub admin: Admin,
     /// The log on standard error.
     pub log: Log,
+    /// The process itself.
+    pub process: Process,
 }
 
 /// A NinjaOne tenant's API host, and the credentials for it.
@@ -41,6 +44,8 @@ pub struct InstanceFile {
     pub client_id: Spanned<ClientId>,
     /// The secret of the API client app.
     pub client_secret: Spanned<ClientSecret>,
+    /// How the token endpoint is given both.
+    pub client_auth: ClientAuth,
     /// PEM file of trust anchors beside the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<Spanned<PathBuf>>,
@@ -115,6 +120,14 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+/// The process itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Process {
+    /// Whether the system may write the memory, which holds the secrets, to a file, and debuggers may look at it.
+    pub core_dumps: bool,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -147,6 +160,7 @@ impl Default for File {
             limits: LimitsFile::default(),
             admin: Admin::default(),
             log: Log::default(),
+            process: Process::default(),
         }
     }
 }
@@ -159,6 +173,7 @@ impl Default for InstanceFile {
             token_path: unplaced("/ws/oauth/token".to_owned()),
             client_id: unplaced(ClientId::Reference(variable("NINJAONE_CLIENT_ID"))),
             client_secret: unplaced(ClientSecret(variable("NINJAONE_CLIENT_SECRET"))),
+            client_auth: ClientAuth::Form,
             ca_file: None,
         }
     }

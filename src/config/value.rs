@@ -42,8 +42,12 @@ pub struct AdminAddress(pub Option<SocketAddr>);
 pub enum Reference {
     /// An environment variable.
     Env(String),
-    /// A file; white space at its end does not count.
+    /// A file; a line break at its end does not count.
     File(PathBuf),
+    /// A systemd credential.
+    Credential(String),
+    /// Program and arguments of a command that prints it.
+    Command(Vec<String>),
 }
 
 /// The client id: no secret, so it may stand in the file.
@@ -194,14 +198,17 @@ impl<'de> Deserialize<'de> for AdminAddress {
     }
 }
 
-/// A string, if one is accepted, or `{ env = "..." }` or `{ file = "..." }`.
+/// The keys of a reference.
+const REFERENCES: [&str; 4] = ["env", "file", "credential", "command"];
+
+/// A string, if one is accepted, or a table with one of [`REFERENCES`].
 struct ReferenceVisitor;
 
 impl<'de> Visitor<'de> for ReferenceVisitor {
     type Value = ClientId;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("{ env = \"VARIABLE\" } or { file = \"PATH\" }")
+        f.write_str("{ env = \"VARIABLE\" }, { file = \"PATH\" }, { credential = \"NAME\" } or { command = [\"PROGRAM\", \"ARGUMENT\"] }")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<ClientId, E> {
@@ -211,18 +218,24 @@ impl<'de> Visitor<'de> for ReferenceVisitor {
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<ClientId, M::Error> {
         let mut reference = None;
         while let Some(key) = map.next_key::<String>()? {
-            let value: String = map.next_value()?;
             if reference.is_some() {
-                return Err(de::Error::custom("give either env or file, not both"));
+                return Err(de::Error::custom("give one of env, file, credential and command, not several"));
             }
             reference = Some(match key.as_str() {
-                "env" => Reference::Env(value),
-                "file" => Reference::File(value.into()),
-                other => return Err(de::Error::unknown_field(other, &["env", "file"])),
+                "env" => Reference::Env(map.next_value()?),
+                "file" => Reference::File(map.next_value()?),
+                "credential" => Reference::Credential(map.next_value()?),
+                "command" => Reference::Command(words(map.next_value()?)?),
+                other => return Err(de::Error::unknown_field(other, &REFERENCES)),
             });
         }
-        reference.map(ClientId::Reference).ok_or_else(|| de::Error::custom("give env or file"))
+        reference.map(ClientId::Reference).ok_or_else(|| de::Error::custom("give env, file, credential or command"))
     }
+}
+
+fn words<E: de::Error>(words: Vec<String>) -> Result<Vec<String>, E> {
+    let named = words.first().is_some_and(|program| !program.is_empty());
+    named.then_some(words).ok_or_else(|| E::custom("a command begins with the name of a program"))
 }
 
 impl<'de> Deserialize<'de> for ClientId {
@@ -236,7 +249,7 @@ impl<'de> Deserialize<'de> for ClientSecret {
         match deserializer.deserialize_any(ReferenceVisitor)? {
             ClientId::Reference(reference) => Ok(Self(reference)),
             ClientId::Plain(_) => Err(de::Error::custom(
-                "a secret must not stand in this file: give it as { env = \"VARIABLE\" } or { file = \"PATH\" }, and regenerate one that stood here",
+                "a secret must not stand in this file: give it as { env = \"VARIABLE\" }, { file = \"PATH\" }, { credential = \"NAME\" } or { command = [\"PROGRAM\", \"ARGUMENT\"] }, and regenerate one that stood here",
             )),
         }
     }

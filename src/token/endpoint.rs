@@ -1,32 +1,46 @@
 //! The token endpoint: one request of the client credentials grant (RFC 6749 section 4.4).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use form_urlencoded::{Serializer, byte_serialize};
 use http::StatusCode;
-use http::header::{ACCEPT, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::Url;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::credentials::{Credentials, Pair};
 use crate::policy::catalog::ScopeSet;
-use crate::secret::Secret;
 
 /// The longest answer that is read; a real one has about 1 KiB.
 const MAX_ANSWER: usize = 64 * 1024;
 /// What a token is taken to live if the answer does not say, or says nonsense.
 const ASSUMED_LIFETIME: Duration = Duration::from_secs(60);
-/// What a token is believed to live at most.
-const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// What a token is believed to live at least, so that no answer makes us ask without pause, and at most.
+const LIFETIMES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
+
+/// How the client authenticates (RFC 6749 section 2.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientAuth {
+    /// By `client_id` and `client_secret` in the form.
+    Form,
+    /// By HTTP Basic.
+    Basic,
+}
 
 /// Where and as whom tokens are asked for.
 #[derive(Debug)]
 pub struct Endpoint {
     client: reqwest::Client,
     url: Url,
-    client_id: String,
-    client_secret: Secret,
+    auth: ClientAuth,
+    credentials: Arc<Credentials>,
 }
 
 /// A usable answer: an access token as a ready `Authorization` value, and how long it lives from the request on.
@@ -69,8 +83,8 @@ pub enum TokenError {
         status: StatusCode,
         /// The error code, if the answer has one.
         code: String,
-        /// Seconds from `Retry-After`.
-        retry_after: Option<u64>,
+        /// What `Retry-After` asks for.
+        retry_after: Option<Duration>,
     },
     /// 200 without a usable token.
     #[error("the token endpoint's answer is no usable grant: {0}")]
@@ -87,10 +101,19 @@ impl TokenError {
         }
     }
 
+    /// Whether other credentials may help.
+    pub fn is_about_client(&self) -> bool {
+        match self {
+            Self::UnknownClient | Self::InvalidClient => true,
+            Self::InvalidScope | Self::Unreachable(_) | Self::Untrusted(_) | Self::NameUnknown(_) => false,
+            Self::Timeout | Self::Refused { .. } | Self::Unusable(_) => false,
+        }
+    }
+
     /// What the endpoint itself asks us to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Refused { retry_after, .. } => retry_after.map(Duration::from_secs),
+            Self::Refused { retry_after, .. } => *retry_after,
             Self::UnknownClient | Self::InvalidClient | Self::InvalidScope => None,
             Self::Unreachable(_) | Self::Untrusted(_) | Self::NameUnknown(_) => None,
             Self::Timeout | Self::Unusable(_) => None,
@@ -119,8 +142,8 @@ impl Endpoint {
     /// An endpoint that is spoken to with this TLS configuration; a request may take `timeout`.
     pub fn new(
         url: Url,
-        client_id: String,
-        client_secret: Secret,
+        auth: ClientAuth,
+        credentials: Arc<Credentials>,
         tls: Arc<rustls::ClientConfig>,
         timeout: Duration,
     ) -> Result<Self, reqwest::Error> {
@@ -130,27 +153,116 @@ impl Endpoint {
             .no_proxy()
             .user_agent(concat!("ninjaone-proxy/", env!("CARGO_PKG_VERSION")))
             .timeout(timeout)
-            .pool_max_idle_per_host(1)
+            // The next request is most of an hour away, and a machine that slept has dead connections.
+            .pool_max_idle_per_host(0)
             .build()?;
-        Ok(Self { client, url, client_id, client_secret })
+        Ok(Self { client, url, auth, credentials })
     }
 
-    /// Asks once for a token of these scopes.
-    pub async fn request(&self, scopes: ScopeSet) -> Result<Answer, TokenError> {
-        let scope = scopes.to_string();
-        let form = [
-            ("grant_type", "client_credentials"),
-            ("client_id", &self.client_id),
-            ("client_secret", self.client_secret.expose()),
-            ("scope", &scope),
-        ];
-        let request = self.client.post(self.url.clone()).header(ACCEPT, "application/json").form(&form);
+    /// The host that is asked, for the log.
+    pub fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+
+    /// Counts up with each new pair of credentials.
+    pub fn version(&self) -> u64 {
+        self.credentials.version()
+    }
+
+    /// Reads the credentials again if their files have changed.
+    pub async fn look(&self) {
+        self.look_for(false).await;
+    }
+
+    async fn look_for(&self, anew: bool) {
+        let credentials = Arc::clone(&self.credentials);
+        // Fails only when the runtime ends.
+        let _ = tokio::task::spawn_blocking(move || credentials.look(anew)).await;
+    }
+
+    /// Asks for a token of these scopes: once, or with older or just changed credentials too if those are refused.
+    /// Also tells the version of the credentials that were tried.
+    pub async fn request(&self, scopes: ScopeSet) -> (Result<Answer, TokenError>, u64) {
+        let tried = self.version();
+        let answer = self.request_with_each(scopes).await;
+        if answer.as_ref().is_err_and(TokenError::is_about_client) {
+            self.look_for(true).await;
+            let found = self.version();
+            if found != tried {
+                return (self.request_with_each(scopes).await, found);
+            }
+        }
+        (answer, tried)
+    }
+
+    /// The first failure counts: it is that of the newest credentials.
+    async fn request_with_each(&self, scopes: ScopeSet) -> Result<Answer, TokenError> {
+        let mut refusal = None;
+        for pair in self.credentials.pairs() {
+            match self.request_as(&pair, scopes).await {
+                Ok(answer) => {
+                    self.credentials.accepted(&pair);
+                    return Ok(answer);
+                }
+                Err(error) if error.is_about_client() => refusal = refusal.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refusal.unwrap_or(TokenError::InvalidClient))
+    }
+
+    async fn request_as(&self, pair: &Pair, scopes: ScopeSet) -> Result<Answer, TokenError> {
+        let form = form(self.auth, pair, scopes);
+        let mut request = self
+            .client
+            .post(self.url.clone())
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Bytes::from_owner(form));
+        if self.auth == ClientAuth::Basic {
+            request = request.header(AUTHORIZATION, basic(pair));
+        }
         let response = request.send().await.map_err(transport)?;
         let status = response.status();
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(retry_after);
         let body = read(response).await?;
         if status == StatusCode::OK { grant(&body) } else { Err(refused(status, retry_after, &body)) }
     }
+}
+
+/// The request's body, in memory that is overwritten when it is dropped and never outgrown.
+fn form(auth: ClientAuth, pair: &Pair, scopes: ScopeSet) -> Zeroizing<String> {
+    let (id, secret) = (pair.id.expose(), pair.secret.expose());
+    let mut form = Zeroizing::new(String::with_capacity(3 * (id.len() + secret.len()) + 256));
+    let mut serializer = Serializer::new(&mut *form);
+    serializer.append_pair("grant_type", "client_credentials").append_pair("scope", &scopes.to_string());
+    if auth == ClientAuth::Form {
+        serializer.append_pair("client_id", &id).append_pair("client_secret", &secret);
+    }
+    drop(serializer);
+    form
+}
+
+/// Both parts are form-encoded inside of the Basic scheme (RFC 6749 section 2.3.1).
+fn basic(pair: &Pair) -> HeaderValue {
+    let (id, secret) = (pair.id.expose(), pair.secret.expose());
+    let mut parts = Zeroizing::new(String::with_capacity(3 * (id.len() + secret.len()) + 1));
+    parts.extend(byte_serialize(id.as_bytes()));
+    parts.push(':');
+    parts.extend(byte_serialize(secret.as_bytes()));
+    let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(parts.as_bytes())));
+    // Base64 is always a header value.
+    let mut value = HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
+}
+
+/// Seconds, or a date (RFC 9110 section 10.2.3).
+fn retry_after(value: &HeaderValue) -> Option<Duration> {
+    let text = value.to_str().ok()?.trim();
+    let seconds = || text.parse().ok().map(Duration::from_secs);
+    let until = || httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok();
+    seconds().or_else(until)
 }
 
 /// What kind of failure stands behind reqwest's.
@@ -193,32 +305,32 @@ async fn read(mut response: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, Tok
 fn grant(body: &[u8]) -> Result<Answer, TokenError> {
     let grant: GrantBody =
         serde_json::from_slice(body).map_err(|_| TokenError::Unusable("it is not the JSON of a grant"))?;
-    let token = Secret::new(grant.access_token);
+    let token = Zeroizing::new(grant.access_token);
     if !grant.token_type.eq_ignore_ascii_case("bearer") {
         return Err(TokenError::Unusable("its token_type is not Bearer"));
     }
-    if token.expose().is_empty() || !token.expose().bytes().all(|octet| octet.is_ascii_graphic()) {
+    if token.is_empty() || !token.bytes().all(|octet| octet.is_ascii_graphic()) {
         return Err(TokenError::Unusable("its access_token is empty or has characters that no token has"));
     }
-    let value = Zeroizing::new(format!("Bearer {}", token.expose()));
+    let value = Zeroizing::new(format!("Bearer {}", token.as_str()));
     let mut authorization = HeaderValue::from_str(&value)
         .map_err(|_| TokenError::Unusable("its access_token has characters that no header can have"))?;
     authorization.set_sensitive(true);
     Ok(Answer { authorization, lifetime: lifetime(&grant.expires_in) })
 }
 
-/// `expires_in` as a number or a numeric string; anything else, and what is not positive, is not believed.
+/// `expires_in` as a number or a numeric string; anything else, and what is under a second, is not believed.
 fn lifetime(expires_in: &Value) -> Duration {
     let seconds = expires_in.as_f64().or_else(|| expires_in.as_str()?.trim().parse().ok());
     match seconds {
-        Some(seconds) if seconds > 0.0 => {
-            Duration::try_from_secs_f64(seconds).unwrap_or(MAX_LIFETIME).min(MAX_LIFETIME)
+        Some(seconds) if seconds >= LIFETIMES.0.as_secs_f64() => {
+            Duration::try_from_secs_f64(seconds).unwrap_or(LIFETIMES.1).min(LIFETIMES.1)
         }
         _ => ASSUMED_LIFETIME,
     }
 }
 
-fn refused(status: StatusCode, retry_after: Option<u64>, body: &[u8]) -> TokenError {
+fn refused(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> TokenError {
     let body: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
     let code = body.error.or(body.result_code).unwrap_or_default();
     match code.as_str() {
@@ -246,6 +358,7 @@ mod tests {
             (json!(2.0), 2),
             (json!(1e300), 86400),
             (json!(0), 60),
+            (json!(0.001), 60),
             (json!(-5), 60),
             (json!("soon"), 60),
             (json!("NaN"), 60),
@@ -283,12 +396,49 @@ mod tests {
 
     #[test]
     fn endpoint_names_the_refusals_that_a_person_must_mend() {
-        let kind = |body: &str| refused(StatusCode::BAD_REQUEST, Some(7), body.as_bytes());
+        let kind = |body: &str| refused(StatusCode::BAD_REQUEST, Some(Duration::from_secs(7)), body.as_bytes());
         assert!(matches!(kind(r#"{"error":"invalid_scope"}"#), TokenError::InvalidScope));
         assert!(matches!(kind(r#"{"error":"invalid_client"}"#), TokenError::InvalidClient));
         assert!(matches!(kind(r#"{"resultCode":"Client app not exist"}"#), TokenError::UnknownClient));
         let other = kind("<html>");
         assert_eq!(other.retry_after(), Some(Duration::from_secs(7)));
-        assert!(!other.is_permanent());
+        assert!(!other.is_permanent() && !other.is_about_client());
+    }
+
+    fn pair() -> Pair {
+        let secret = |text: &str| crate::secret::Secret::new(text.to_owned());
+        Pair { id: secret("an id:1"), secret: secret("s&c=r+t%/\u{e9}") }
+    }
+
+    #[test]
+    fn endpoint_encodes_credentials_in_the_form_once() {
+        let scopes: ScopeSet = [crate::policy::catalog::Scope::Monitoring].into_iter().collect();
+        let encoded = form(ClientAuth::Form, &pair(), scopes);
+        assert_eq!(
+            encoded.as_str(),
+            "grant_type=client_credentials&scope=monitoring&client_id=an+id%3A1&client_secret=s%26c%3Dr%2Bt%25%2F%C3%A9"
+        );
+        let bare = form(ClientAuth::Basic, &pair(), scopes);
+        assert_eq!(bare.as_str(), "grant_type=client_credentials&scope=monitoring");
+    }
+
+    #[test]
+    fn endpoint_encodes_credentials_for_basic_as_a_form_inside_of_base64() {
+        let value = basic(&pair());
+        let encoded = value.to_str().expect("text").strip_prefix("Basic ").expect("the scheme");
+        let decoded = STANDARD.decode(encoded).expect("base64");
+        assert_eq!(decoded, b"an+id%3A1:s%26c%3Dr%2Bt%25%2F%C3%A9");
+        assert!(value.is_sensitive());
+    }
+
+    #[test]
+    fn endpoint_reads_retry_after_as_seconds_or_date() {
+        let read = |text: &str| retry_after(&HeaderValue::from_str(text).expect("a value"));
+        assert_eq!(read(" 7 "), Some(Duration::from_secs(7)));
+        let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100));
+        assert!(read(&soon).is_some_and(|wait| (98..=100).contains(&wait.as_secs())));
+        for nonsense in ["soon", "-1", "1.5", "", "Thu, 01 Jan 1970 00:00:00 GMT"] {
+            assert_eq!(read(nonsense), None, "{nonsense}");
+        }
     }
 }

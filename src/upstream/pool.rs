@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::connect::{ConnectError, Connector, Sender};
 use crate::body::Upload;
+use crate::clock::Moment;
 
-/// An idle connection older than this is not used: servers close theirs after about a minute.
+/// A connection that rested for longer is not used: servers close theirs after about a minute.
 const MAX_IDLE: Duration = Duration::from_secs(45);
 /// The exchanges on an HTTP/2 connection from which on another connection is opened.
 const FULL: usize = 64;
@@ -36,13 +37,19 @@ enum HttpVersion {
 
 struct Idle {
     sender: http1::SendRequest<Upload>,
-    since: Instant,
+    since: Moment,
 }
 
-#[derive(Clone)]
 struct Shared {
     sender: http2::SendRequest<Upload>,
-    in_flight: Rc<Cell<usize>>,
+    load: Rc<Load>,
+}
+
+/// What is going on on a shared connection.
+struct Load {
+    in_flight: Cell<usize>,
+    /// When the last exchange began or ended.
+    used: Cell<Moment>,
 }
 
 /// A connection lent for one exchange.
@@ -54,18 +61,20 @@ pub(super) enum Lease {
 }
 
 /// One exchange on a shared connection.
-pub(super) struct Stream(Rc<Cell<usize>>);
+pub(super) struct Stream(Rc<Load>);
 
 impl Stream {
-    fn begin(in_flight: &Rc<Cell<usize>>) -> Self {
-        in_flight.set(in_flight.get() + 1);
-        Self(Rc::clone(in_flight))
+    fn begin(load: &Rc<Load>) -> Self {
+        load.in_flight.set(load.in_flight.get() + 1);
+        load.used.set(Moment::now());
+        Self(Rc::clone(load))
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+        self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
+        self.0.used.set(Moment::now());
     }
 }
 
@@ -75,7 +84,7 @@ impl Lease {
         if let Self::Http1 { sender, pool, .. } = self
             && !sender.is_closed()
         {
-            pool.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
+            pool.idle.borrow_mut().push(Idle { sender, since: Moment::now() });
         }
     }
 }
@@ -147,7 +156,7 @@ impl Pool {
         }
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { sender, since }) = idle.pop() {
-            if sender.is_ready() && since.elapsed() < MAX_IDLE {
+            if sender.is_ready() && !is_old(since) {
                 return Some(Lease::Http1 { sender, pool: Rc::clone(self) });
             }
         }
@@ -159,8 +168,8 @@ impl Pool {
         if shared.is_empty() {
             return None;
         }
-        shared.retain(|connection| !connection.sender.is_closed());
-        let free = shared.iter().find(|connection| connection.in_flight.get() < FULL)?;
+        shared.retain(Shared::is_good);
+        let free = shared.iter().find(|connection| connection.load.in_flight.get() < FULL)?;
         Some(free.lend())
     }
 
@@ -174,7 +183,8 @@ impl Pool {
             }
             Sender::Http2(sender) => {
                 self.version.set(Some(HttpVersion::Http2));
-                let connection = Shared { sender, in_flight: Rc::default() };
+                let (in_flight, used) = (Cell::new(0), Cell::new(Moment::now()));
+                let connection = Shared { sender, load: Rc::new(Load { in_flight, used }) };
                 let lease = connection.lend();
                 self.shared.borrow_mut().push(connection);
                 Ok(lease)
@@ -184,12 +194,22 @@ impl Pool {
 
     /// Closes what nobody used for long.
     pub(super) fn sweep(&self) {
-        self.idle.borrow_mut().retain(|idle| idle.since.elapsed() < MAX_IDLE && !idle.sender.is_closed());
+        self.idle.borrow_mut().retain(|idle| !is_old(idle.since) && !idle.sender.is_closed());
+        self.shared.borrow_mut().retain(Shared::is_good);
     }
 }
 
+/// Whether a connection rested too long, also if the machine slept meanwhile.
+fn is_old(since: Moment) -> bool {
+    Moment::now().has_reached(since + MAX_IDLE)
+}
+
 impl Shared {
+    fn is_good(&self) -> bool {
+        !self.sender.is_closed() && (self.load.in_flight.get() > 0 || !is_old(self.load.used.get()))
+    }
+
     fn lend(&self) -> Lease {
-        Lease::Http2 { sender: self.sender.clone(), _stream: Stream::begin(&self.in_flight) }
+        Lease::Http2 { sender: self.sender.clone(), _stream: Stream::begin(&self.load) }
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Room -> the rooms it may import; `*` is every room.
-const PLAN: [(&str, &[&str]); 22] = [
+const PLAN: [(&str, &[&str]); 23] = [
     ("main", &["*"]),
     ("cli", &["*"]),
     ("app", &["*"]),
-    ("config", &["policy", "secret", "tls"]),
+    ("config", &["policy", "secret", "tls", "token"]),
     ("listener", &["secret", "shutdown"]),
     ("tls", &["secret"]),
     ("shutdown", &[]),
@@ -30,8 +30,8 @@ const PLAN: [(&str, &[&str]); 22] = [
     ),
     ("guard", &["listener", "secret"]),
     ("policy", &["guard"]),
-    ("token", &["policy", "secret", "telemetry"]),
-    ("upstream", &["body", "headers", "policy", "token"]),
+    ("token", &["clock", "policy", "secret", "telemetry"]),
+    ("upstream", &["body", "clock", "headers", "policy", "token"]),
     ("headers", &[]),
     ("response", &["audit", "body", "guard", "headers", "policy", "token", "upstream"]),
     ("admin", &[]),
@@ -40,6 +40,7 @@ const PLAN: [(&str, &[&str]); 22] = [
     ("telemetry", &[]),
     ("sandbox", &["policy"]),
     ("secret", &[]),
+    ("clock", &[]),
     ("body", &[]),
     ("lib", &[]),
 ];
