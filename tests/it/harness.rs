@@ -239,7 +239,7 @@ impl Ninja {
 /// A request as a scripted server sees it.
 pub(crate) struct Asked<'a> {
     pub(crate) head: String,
-    /// How many API requests came before this one, over all connections.
+    /// How many requests of its kind (API or token) came before this one, over all connections.
     pub(crate) number: usize,
     pub(crate) stream: &'a mut TcpStream,
 }
@@ -283,6 +283,18 @@ impl Scripted {
         tokens: impl Fn(usize) -> String + Send + Sync + 'static,
         script: impl Fn(Asked<'_>) -> Then + Send + Sync + 'static,
     ) -> Self {
+        let tokens = move |mut asked: Asked<'_>| {
+            asked.answer(&tokens(asked.number));
+            Then::Continue
+        };
+        Self::with_token_script(tokens, script)
+    }
+
+    /// `tokens` is called for each token request once all of it is read.
+    pub(crate) fn with_token_script(
+        tokens: impl Fn(Asked<'_>) -> Then + Send + Sync + 'static,
+        script: impl Fn(Asked<'_>) -> Then + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let address = listener.local_addr().expect("an address");
         let (token_requests, api_requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -293,14 +305,15 @@ impl Scripted {
                 thread::spawn(move || {
                     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
                     while let Some(head) = read_head(&mut stream) {
-                        if head.starts_with("POST /ws/oauth/token") {
+                        let then = if head.starts_with("POST /ws/oauth/token") {
                             let number = token_requests.fetch_add(1, Ordering::SeqCst);
                             read_body(&head, &mut stream);
-                            let _ = stream.write_all((scripts.0)(number).as_bytes());
-                            continue;
-                        }
-                        let number = api_requests.fetch_add(1, Ordering::SeqCst);
-                        if (scripts.1)(Asked { head, number, stream: &mut stream }) == Then::Close {
+                            (scripts.0)(Asked { head, number, stream: &mut stream })
+                        } else {
+                            let number = api_requests.fetch_add(1, Ordering::SeqCst);
+                            (scripts.1)(Asked { head, number, stream: &mut stream })
+                        };
+                        if then == Then::Close {
                             return;
                         }
                     }

@@ -10,6 +10,7 @@
 mod bodies;
 mod command_line;
 mod configuration;
+mod grants;
 mod harness;
 mod headers;
 mod listener;
