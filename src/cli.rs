@@ -8,19 +8,17 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use http::uri::Authority;
 use tokio::runtime::{Builder, LocalOptions};
 use tracing_subscriber::filter::Targets;
 
 use crate::app::{App, StartError};
 use crate::config::file::LogFormat;
-use crate::config::{Config, Origin, Settings};
+use crate::config::{Config, Instance, Origin, Settings};
 use crate::policy::Policy;
 use crate::policy::catalog::Risk;
 use crate::secret::source::Source;
 use crate::shutdown::Signals;
 use crate::telemetry;
-use crate::token::credentials::Credentials;
 
 /// Wrong arguments (sysexits EX_USAGE).
 const USAGE: u8 = 64;
@@ -152,8 +150,17 @@ fn policies(config: &Config, which: &Which) -> Result<Policies, Failure> {
     Ok(policies)
 }
 
+/// Reads all settings, the secrets too, once nobody else may look at them.
+fn settings(config: &Config) -> Result<Settings, Failure> {
+    if !config.file.process.core_dumps {
+        let context = || "core dumps cannot be switched off; to go on with them, set core-dumps = true in [process]";
+        crate::secret::forbid_dumps().with_context(context).map_err(failure(OS))?;
+    }
+    config.settings().map_err(|error| failure(CONFIG)(error.into()))
+}
+
 fn run(config: &Config) -> Result<(), Failure> {
-    let settings = config.settings().map_err(|error| failure(CONFIG)(error.into()))?;
+    let settings = settings(config)?;
     let _log = telemetry::start(log_filter(config)?, config.file.log.format == LogFormat::Json)
         .map_err(|error| failure(SOFTWARE)(error.into()))?;
     let runtime = Builder::new_current_thread()
@@ -173,6 +180,7 @@ fn log_filter(config: &Config) -> Result<Targets, Failure> {
 async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
     let mut signals = Signals::catch().map_err(|error| failure(OS)(error.into()))?;
     let summary: Vec<String> = settings.listeners.iter().map(|listener| listener.policy.scopes().to_string()).collect();
+    let exposures: Vec<String> = settings.instances.iter().flat_map(exposures).collect();
     let mut app = App::start(settings, &config.file).await.map_err(|error| {
         let code = match error {
             StartError::Bind { .. } | StartError::System(_) => OS,
@@ -190,6 +198,9 @@ async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
     for (name, address) in &app.sandboxes {
         tracing::warn!(instance = %name, address = %format_args!("http://{address}"), "this is a SANDBOX: all data is invented, nothing reaches NinjaOne");
     }
+    for exposure in exposures {
+        tracing::warn!(exposure, "a credential is open to others");
+    }
     tracing::info!(configuration = %config.source(), version = env!("CARGO_PKG_VERSION"), "started");
     tokio::select! {
         name = signals.next() => tracing::info!(signal = name, "draining; a second signal ends at once"),
@@ -204,15 +215,24 @@ async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
 }
 
 fn check(config: &Config) -> Result<(), Failure> {
-    let settings = config.settings().map_err(|error| failure(CONFIG)(error.into()))?;
+    let settings = settings(config)?;
     log_filter(config)?;
     let effective = toml::to_string(&config.file).map_err(|error| failure(SOFTWARE)(error.into()))?;
     let mut text = format!("# effective configuration, from {}\n{effective}\n", config.source());
     for instance in &settings.instances {
         text += &match &instance.origin {
             Origin::Sandbox => format!("# instances.{}: the embedded sandbox; all data is invented\n", instance.name),
-            Origin::Remote { authority, credentials, .. } => present(&instance.name, authority, credentials),
+            Origin::Remote { authority, credentials, .. } => {
+                format!(
+                    "# instances.{}: {authority} as client {:?}, secret: present\n",
+                    instance.name,
+                    credentials.id()
+                )
+            }
         };
+    }
+    for exposure in settings.instances.iter().flat_map(exposures) {
+        text += &format!("warning: {exposure}\n");
     }
     for listener in &settings.listeners {
         text += &warnings(&listener.name, &listener.policy);
@@ -220,13 +240,12 @@ fn check(config: &Config) -> Result<(), Failure> {
     print(&text)
 }
 
-/// Who we are at an instance, and who else may read it.
-fn present(instance: &str, authority: &Authority, credentials: &Credentials) -> String {
-    let mut text = format!("# instances.{instance}: {authority} as client {:?}, secret: present\n", credentials.id());
-    for exposure in credentials.sources().into_iter().filter_map(Source::exposure) {
-        text += &format!("warning: {exposure}\n");
+/// Who else may read or write the credentials of an instance.
+fn exposures(instance: &Instance) -> Vec<String> {
+    match &instance.origin {
+        Origin::Sandbox => Vec::new(),
+        Origin::Remote { credentials, .. } => credentials.sources().into_iter().filter_map(Source::exposure).collect(),
     }
-    text
 }
 
 /// How much a listener opens, and what of it an administrator should know.

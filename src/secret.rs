@@ -36,6 +36,26 @@ impl Secret {
     }
 }
 
+/// Forbids the system to write this process's memory to a file, and debuggers of its user to look at it.
+#[cfg(target_os = "linux")]
+pub fn forbid_dumps() -> std::io::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
+/// Forbids the system to write this process's memory to a file.
+#[cfg(all(unix, not(target_os = "linux")))]
+pub fn forbid_dumps() -> std::io::Result<()> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    Ok(setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?)
+}
+
+/// Windows writes no memory to a file unless it is set up to do so.
+#[cfg(not(unix))]
+pub fn forbid_dumps() -> std::io::Result<()> {
+    Ok(())
+}
+
 fn xor(text: &[u8], mask: &[u8]) -> Vec<u8> {
     text.iter().zip(mask).map(|(octet, mask)| octet ^ mask).collect()
 }

@@ -303,6 +303,10 @@ async fn read(mut response: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, Tok
 }
 
 fn grant(body: &[u8]) -> Result<Answer, TokenError> {
+    // serde would read the fields from an array too.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(TokenError::Unusable("it is not the JSON of a grant"));
+    }
     let grant: GrantBody =
         serde_json::from_slice(body).map_err(|_| TokenError::Unusable("it is not the JSON of a grant"))?;
     let token = Zeroizing::new(grant.access_token);
@@ -389,6 +393,7 @@ mod tests {
             r#"{"access_token":"a\r\nX: y","token_type":"bearer"}"#,
             r#"{"access_token":"a b","token_type":"bearer"}"#,
             r#"{"access_token":null,"token_type":"bearer"}"#,
+            r#"["a","bearer",60]"#,
         ] {
             assert!(matches!(grant(body.as_bytes()), Err(TokenError::Unusable(_))), "{body}");
         }

@@ -117,10 +117,11 @@ impl State {
         previous: Option<&Self>,
     ) -> Self {
         let failed = previous.map_or(0, |state| state.failed);
-        let wait = backoff(&error, failed).mul_f64(jitter(0.75, 1.0));
-        // A request that hung was a wait already.
+        let wait = backoff(&error, failed);
+        // A request that hung was a wait already, but not one that the server asked for.
         let waited = asked.until(now);
-        let next = now + wait.saturating_sub(waited).max(FIRST_BACKOFF.mul_f64(jitter(0.75, 1.0)));
+        let next =
+            now + wait.saturating_sub(waited).max(FIRST_BACKOFF.mul_f64(jitter(0.75, 1.0))).max(asked_for(&error));
         let grant = previous.and_then(|state| state.usable(now)).cloned();
         let renewals = Self::renewals(previous);
         Self { grant, failure: Some(Arc::new(error)), failed: failed.saturating_add(1), next, version, renewals }
@@ -156,11 +157,18 @@ impl State {
 }
 
 fn backoff(error: &TokenError, failed: u32) -> Duration {
-    match error.retry_after() {
-        Some(wait) => wait.clamp(FIRST_BACKOFF, MAX_RETRY_AFTER),
-        None if error.is_permanent() => PERMANENT_BACKOFF,
-        None => FIRST_BACKOFF.saturating_mul(1 << failed.min(16)).min(MAX_BACKOFF),
-    }
+    let wait = if error.is_permanent() {
+        PERMANENT_BACKOFF
+    } else {
+        FIRST_BACKOFF.saturating_mul(1 << failed.min(16)).min(MAX_BACKOFF)
+    };
+    wait.mul_f64(jitter(0.75, 1.0))
+}
+
+/// `Retry-After`, and some more, so that not all who were turned away come back at once.
+fn asked_for(error: &TokenError) -> Duration {
+    let wait = error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER);
+    wait.mul_f64(jitter(1.0, 1.1)).min(MAX_RETRY_AFTER)
 }
 
 fn jitter(from: f64, to: f64) -> f64 {
@@ -266,8 +274,8 @@ mod tests {
             code: String::new(),
             retry_after: Some(seconds(wait)),
         };
-        assert!((15.0..=20.0).contains(&wait(refused(20))));
-        assert!((89.0..=120.0).contains(&wait(refused(99_999))));
+        assert!((20.0..=22.0).contains(&wait(refused(20))));
+        assert_eq!(wait(refused(99_999)), 120.0);
         assert!(wait(refused(0)) <= 0.5);
     }
 

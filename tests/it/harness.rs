@@ -28,7 +28,7 @@ pub(crate) struct Proxy {
     pub(crate) sandbox: Option<SocketAddr>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Proxy {
@@ -66,7 +66,14 @@ impl Proxy {
         let admin = admin.expect("an admin listener");
         let listeners: HashMap<_, _> = listeners.into_iter().collect();
         let address = listeners["local"];
-        Self { address, listeners, admin, sandbox, stop: Some(stop), thread: Some(thread), _folder: folder }
+        Self { address, listeners, admin, sandbox, stop: Some(stop), thread: Some(thread), folder }
+    }
+
+    /// Replaces the file of the client secret, as tools do that rotate secrets.
+    pub(crate) fn replace_secret(&self, secret: &str) {
+        let next = self.folder.path().join("next");
+        std::fs::write(&next, secret).expect("a file");
+        std::fs::rename(next, self.folder.path().join("secret")).expect("a replaced file");
     }
 
     /// Begins the shutdown; the returned handle ends when it has ended.
@@ -159,7 +166,7 @@ impl Reply {
             return reply;
         }
         if reply.header("transfer-encoding") == "chunked" {
-            reply.whole = read_chunked(stream, &mut reply.body);
+            reply.whole = read_chunks(stream, &mut reply.body);
         } else if let Ok(length) = reply.header("content-length").parse::<usize>() {
             reply.body = vec![0; length];
             reply.whole = stream.read_exact(&mut reply.body).is_ok();
@@ -170,7 +177,14 @@ impl Reply {
     }
 }
 
-fn read_chunked(stream: &mut impl Read, body: &mut Vec<u8>) -> bool {
+/// Reads a body in chunks, as text.
+pub(crate) fn read_chunked(stream: &mut impl Read) -> String {
+    let mut body = Vec::new();
+    assert!(read_chunks(stream, &mut body), "a whole body");
+    String::from_utf8(body).expect("text")
+}
+
+fn read_chunks(stream: &mut impl Read, body: &mut Vec<u8>) -> bool {
     loop {
         let (line, _) = read_until(stream, b"\r\n");
         let size = std::str::from_utf8(&line).ok().and_then(|line| usize::from_str_radix(line.trim(), 16).ok());
@@ -239,6 +253,8 @@ impl Ninja {
 /// A request as a scripted server sees it.
 pub(crate) struct Asked<'a> {
     pub(crate) head: String,
+    /// The body of a token request; that of an API request is left to the script.
+    pub(crate) body: String,
     /// How many requests of its kind (API or token) came before this one, over all connections.
     pub(crate) number: usize,
     pub(crate) stream: &'a mut TcpStream,
@@ -307,11 +323,11 @@ impl Scripted {
                     while let Some(head) = read_head(&mut stream) {
                         let then = if head.starts_with("POST /ws/oauth/token") {
                             let number = token_requests.fetch_add(1, Ordering::SeqCst);
-                            read_body(&head, &mut stream);
-                            (scripts.0)(Asked { head, number, stream: &mut stream })
+                            let body = String::from_utf8_lossy(&read_body(&head, &mut stream)).into_owned();
+                            (scripts.0)(Asked { head, body, number, stream: &mut stream })
                         } else {
                             let number = api_requests.fetch_add(1, Ordering::SeqCst);
-                            (scripts.1)(Asked { head, number, stream: &mut stream })
+                            (scripts.1)(Asked { head, body: String::new(), number, stream: &mut stream })
                         };
                         if then == Then::Close {
                             return;

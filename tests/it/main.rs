@@ -7,6 +7,7 @@
     reason = "a test that cannot go on shall end there and say why"
 )]
 
+mod bearer;
 mod bodies;
 mod command_line;
 mod configuration;
