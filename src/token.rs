@@ -230,7 +230,10 @@ impl Source {
 
     /// A bearer for a permitted request: the one at hand, or the current grant, or the one that a flight brings.
     pub async fn bearer(&self, permit: &Permit) -> Result<Bearer, NoToken> {
-        let key = (permit.instance(), permit.scopes());
+        self.bearer_of((permit.instance(), permit.scopes())).await
+    }
+
+    async fn bearer_of(&self, key: Key) -> Result<Bearer, NoToken> {
         if let Some(bearer) = self.at_hand(key) {
             return Ok(bearer);
         }
@@ -249,5 +252,127 @@ impl Source {
         let bearer = held.as_ref()?;
         let Held { key: own, grant, clock, .. } = &*bearer.0;
         (*own == key && grant.is_fresh(clock())).then(|| bearer.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::SystemTime;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::credentials::Credentials;
+    use super::endpoint::ClientAuth;
+    use super::*;
+    use crate::policy::catalog::Scope;
+    use crate::secret::Secret;
+    use crate::secret::source::Source as SecretSource;
+
+    const HOUR: i64 = 3600;
+
+    thread_local! {
+        /// How far the wall clock is ahead of the system's, in seconds.
+        static WALL_AHEAD: Cell<i64> = const { Cell::new(0) };
+    }
+
+    fn clock() -> Moment {
+        let ahead = WALL_AHEAD.get();
+        let wall = SystemTime::now();
+        let span = Duration::from_secs(ahead.unsigned_abs());
+        Moment { wall: if ahead < 0 { wall - span } else { wall + span }, ..Moment::now() }
+    }
+
+    /// Answers token requests with one token after another; without `good`, with 503.
+    struct Issuer {
+        tokens: Arc<Tokens>,
+        asked: Rc<Cell<u32>>,
+        good: Rc<Cell<bool>>,
+    }
+
+    impl Issuer {
+        async fn start() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let url = format!("http://{}/token", listener.local_addr().expect("an address")).parse().expect("a URL");
+            let (asked, good) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(true)));
+            let (count, is_good) = (Rc::clone(&asked), Rc::clone(&good));
+            tokio::task::spawn_local(async move {
+                loop {
+                    let (mut stream, _) = listener.accept().await.expect("a connection");
+                    let _ = stream.read(&mut [0; 4096]).await;
+                    count.set(count.get() + 1);
+                    let body =
+                        format!(r#"{{"access_token":"t{}","token_type":"Bearer","expires_in":3600}}"#, count.get());
+                    let status = if is_good.get() { "200 OK" } else { "503 Busy" };
+                    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            });
+            let given = || SecretSource::Given(Secret::new("x".to_owned()));
+            let credentials = Arc::new(Credentials::read(given(), given()).expect("credentials"));
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+            let roots = rustls::RootCertStore::empty();
+            let tls = Arc::new(tls.expect("versions").with_root_certificates(roots).with_no_client_auth());
+            let patience = Duration::from_secs(5);
+            let endpoint = Endpoint::new(url, ClientAuth::Form, credentials, tls, patience).expect("an endpoint");
+            Self { tokens: Tokens::new(vec![endpoint], patience, Handle::current(), clock), asked, good }
+        }
+    }
+
+    fn key() -> Key {
+        (InstanceId(0), [Scope::Monitoring].into_iter().collect())
+    }
+
+    async fn token(source: &Source) -> Result<String, NoToken> {
+        let bearer = source.bearer_of(key()).await?;
+        Ok(bearer.authorization().to_str().expect("text").to_owned())
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn token_survives_sleep_and_clock_jumps() {
+        let issuer = Issuer::start().await;
+        let source = Source::new(Arc::clone(&issuer.tokens));
+        for _ in 0..3 {
+            assert_eq!(token(&source).await.expect("a token"), "Bearer t1");
+        }
+        // The machine slept for eight hours: the monotonic clock stood still.
+        WALL_AHEAD.set(8 * HOUR);
+        for _ in 0..3 {
+            assert_eq!(token(&source).await.expect("a token"), "Bearer t2");
+        }
+        // The wall clock is set back by a day, and forth again: the token is as old as it was.
+        for ahead in [-24 * HOUR, 8 * HOUR] {
+            WALL_AHEAD.set(ahead);
+            assert_eq!(token(&source).await.expect("a token"), "Bearer t2");
+        }
+        assert_eq!(issuer.asked.get(), 2);
+        // It is set forward by years while no token can be had: the one that seems expired is not sent.
+        issuer.good.set(false);
+        WALL_AHEAD.set(50_000 * HOUR);
+        assert!(matches!(token(&source).await, Err(NoToken::Failed { .. })));
+        issuer.good.set(true);
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert_eq!(token(&source).await.expect("a token"), "Bearer t4");
+        assert_eq!(issuer.asked.get(), 4);
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn token_that_slept_is_fetched_once_for_all_who_ask() {
+        let issuer = Issuer::start().await;
+        let source = Rc::new(Source::new(Arc::clone(&issuer.tokens)));
+        assert_eq!(token(&source).await.expect("a token"), "Bearer t1");
+        WALL_AHEAD.set(8 * HOUR);
+        let callers: Vec<_> = (0..50)
+            .map(|_| {
+                let source = Rc::clone(&source);
+                tokio::task::spawn_local(async move { token(&source).await })
+            })
+            .collect();
+        for caller in callers {
+            assert_eq!(caller.await.expect("an end").expect("a token"), "Bearer t2");
+        }
+        assert_eq!(issuer.asked.get(), 2);
     }
 }

@@ -194,6 +194,18 @@ fn the_binary_survives_having_no_descriptors_left() {
     eventually("service goes on", || running.get("/v2/organizations") == 200);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn the_binary_leaves_no_core_dump() {
+    use std::os::unix::process::ExitStatusExt;
+    let mut running = Running::start("ulimit -c unlimited; exec \"$0\"", "");
+    assert_eq!(running.get("/v2/organizations"), 200);
+    let killed = Command::new("kill").args(["-ABRT", &running.child.id().to_string()]).status().expect("kill runs");
+    assert!(killed.success());
+    let status = running.child.wait().expect("a status");
+    assert_eq!((status.signal(), status.core_dumped()), (Some(6), false));
+}
+
 #[test]
 fn the_binary_logs_no_secret_and_no_token_at_trace_level() {
     let ninja = Ninja::start(|_| ());

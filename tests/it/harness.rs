@@ -39,9 +39,14 @@ impl Proxy {
 
     /// In front of `instance` (TOML for it, credentials apart); `rest` is TOML for other tables.
     pub(crate) fn start(instance: &str, listener: &str, rest: &str) -> Self {
+        Self::with_secret(SECRET, instance, listener, rest)
+    }
+
+    /// The same with another client secret.
+    pub(crate) fn with_secret(secret: &str, instance: &str, listener: &str, rest: &str) -> Self {
         watch::begin();
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("secret"), format!("{SECRET}\n")).expect("a file");
+        std::fs::write(folder.path().join("secret"), format!("{secret}\n")).expect("a file");
         let text = format!(
             "[instances.main]\n{instance}\nclient-id = \"sandbox\"\nclient-secret = {{ file = \"secret\" }}\n\
              [listeners.local]\naddress = \"127.0.0.1:0\"\n{listener}\n[admin]\naddress = \"127.0.0.1:0\"\n{rest}\n"

@@ -11,6 +11,7 @@ mod bearer;
 mod bodies;
 mod command_line;
 mod configuration;
+mod credentials;
 mod grants;
 mod harness;
 mod headers;

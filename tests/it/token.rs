@@ -1,8 +1,8 @@
 //! The token as callers feel it: one fetch for all, never expired, renewed once when revoked.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
