@@ -3,14 +3,17 @@
 mod rows;
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Proxy, Reply, Scripted, Then, answer, grant};
+use socket2::SockRef;
+
+use crate::harness::{Asked, Ninja, Proxy, Reply, Scripted, Then, answer, connect, eventually, grant};
 use crate::watch::SCRIPTED_TOKEN;
 use rows::{Outcome, Pace, ROWS, Row};
 
@@ -196,4 +199,158 @@ fn every_kind_of_token_server_gets_what_the_table_says() {
     eprintln!("{lines} rows in {:.1} s", begun.elapsed().as_secs_f64());
     assert!(wrong.is_empty(), "wrong: {wrong:?}");
     assert!(lines == ROWS.len() && lines >= 45, "{lines} rows ran");
+}
+
+#[test]
+fn fifty_callers_who_start_a_fetch_and_leave_cost_at_most_three_token_requests() {
+    let revoked = Arc::new(AtomicUsize::new(0));
+    let least = Arc::clone(&revoked);
+    let server = Scripted::with_token_script(
+        |mut asked| {
+            thread::sleep(Duration::from_millis(400));
+            asked.answer(&grant(&format!("{SCRIPTED_TOKEN}{}", asked.number)));
+            Then::Continue
+        },
+        move |mut asked| {
+            let good = number(&asked).is_some_and(|number| number >= least.load(Ordering::SeqCst));
+            let refusal = answer("401 Unauthorized", r#"{"error":"not_authenticated"}"#);
+            asked.answer(&if good { answer("200 OK", "[]") } else { refusal });
+            Then::Continue
+        },
+    );
+    let proxy = Proxy::start(&server.instance(), "", "");
+    // Before the first token, and when the first to come finds it revoked.
+    for round in 0..2 {
+        revoked.store(round, Ordering::SeqCst);
+        thread::scope(|scope| {
+            (0..12).for_each(|_| leave(proxy.address));
+            let stays: Vec<_> = (0..5).map(|_| scope.spawn(|| proxy.get("/v2/groups").status)).collect();
+            (0..13).for_each(|_| leave(proxy.address));
+            for caller in stays {
+                assert_eq!(caller.join().expect("a status"), 200);
+            }
+        });
+    }
+    assert!((2..=3).contains(&server.token_requests()), "{} token requests", server.token_requests());
+}
+
+/// The number of the token that an API request bears.
+fn number(asked: &Asked<'_>) -> Option<usize> {
+    let bearers = asked.lines().remove("authorization")?;
+    let [bearer] = bearers.as_slice() else { return None };
+    bearer.strip_prefix(&format!("Bearer {SCRIPTED_TOKEN}"))?.parse().ok()
+}
+
+/// Sends a request, and resets the connection once the proxy is at it.
+fn leave(address: SocketAddr) {
+    let mut stream = connect(address);
+    stream.write_all(b"GET /v2/groups HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
+    thread::sleep(Duration::from_millis(8));
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("no lingering");
+}
+
+/// A token server that can be down, and what came while it was.
+#[derive(Default)]
+struct Outage {
+    down: AtomicBool,
+    /// When the last token was granted.
+    granted: Mutex<Option<Instant>>,
+    /// The token requests that failed, and the first that did not.
+    asked: Mutex<Vec<Instant>>,
+    /// API requests with a token whose 2 s were over.
+    expired: AtomicUsize,
+}
+
+impl Outage {
+    fn token(&self, mut asked: Asked<'_>) -> Then {
+        let mut times = self.asked.lock().expect("a lock");
+        let down = self.down.load(Ordering::SeqCst);
+        if down || !times.is_empty() {
+            times.push(Instant::now());
+        }
+        if down {
+            asked.answer(&answer("503 Service Unavailable", ""));
+            return Then::Continue;
+        }
+        self.granted.lock().expect("a lock").replace(Instant::now());
+        let body =
+            format!(r#"{{"access_token":"{SCRIPTED_TOKEN}{}","token_type":"Bearer","expires_in":2}}"#, asked.number);
+        asked.answer(&answer("200 OK", &body));
+        Then::Continue
+    }
+
+    fn api(&self, mut asked: Asked<'_>) -> Then {
+        let age = self.granted.lock().expect("a lock").map(|granted| granted.elapsed());
+        if age.is_none_or(|age| age > Duration::from_secs(2)) {
+            self.expired.fetch_add(1, Ordering::SeqCst);
+        }
+        asked.answer(&answer("200 OK", "[]"));
+        Then::Continue
+    }
+}
+
+/// About 50 requests a second from five callers until `done`: when each was answered, and how.
+fn load(proxy: &Proxy, done: &AtomicBool) -> Vec<(Instant, u16)> {
+    let one = || {
+        let mut answers = Vec::new();
+        while !done.load(Ordering::SeqCst) {
+            let status = proxy.get("/v2/groups").status;
+            answers.push((Instant::now(), status));
+            thread::sleep(Duration::from_millis(95));
+        }
+        answers
+    };
+    thread::scope(|scope| {
+        let callers: Vec<_> = (0..5).map(|_| scope.spawn(one)).collect();
+        callers.into_iter().flat_map(|caller| caller.join().expect("answers")).collect()
+    })
+}
+
+#[test]
+fn an_outage_under_load_costs_503_until_shortly_after_its_end() {
+    let outage = Arc::new(Outage::default());
+    let (tokens, api) = (Arc::clone(&outage), Arc::clone(&outage));
+    let server = Scripted::with_token_script(move |asked| tokens.token(asked), move |asked| api.api(asked));
+    let proxy = Proxy::start(&server.instance(), "", "[timeouts]\ntoken = \"1s\"");
+    assert_eq!(proxy.get("/v2/groups").status, 200);
+    let (done, mut ended) = (AtomicBool::new(false), Instant::now());
+    let answers = thread::scope(|scope| {
+        let load = scope.spawn(|| load(&proxy, &done));
+        thread::sleep(Duration::from_secs(1));
+        outage.down.store(true, Ordering::SeqCst);
+        thread::sleep(Duration::from_secs(4));
+        outage.down.store(false, Ordering::SeqCst);
+        ended = Instant::now();
+        eventually("recovery", || proxy.get("/v2/groups").status == 200);
+        thread::sleep(Duration::from_millis(500));
+        done.store(true, Ordering::SeqCst);
+        load.join().expect("answers")
+    });
+    let statuses: BTreeSet<_> = answers.iter().map(|(_, status)| *status).collect();
+    assert_eq!(statuses, BTreeSet::from([200, 503]));
+    let first = answers.iter().filter(|(at, status)| *status == 200 && *at > ended).map(|(at, _)| *at - ended).min();
+    assert!(first.is_some_and(|first| first < Duration::from_secs(10)), "served {first:?} after the outage");
+    assert_eq!(outage.expired.load(Ordering::SeqCst), 0, "no expired token was sent");
+    let asked = outage.asked.lock().expect("a lock");
+    let failed = asked.iter().filter(|at| **at < ended).count();
+    assert!((2..=6).contains(&failed), "{failed} token requests in the outage");
+    keeps(Pace::Backoff, &asked[..=failed]);
+}
+
+#[test]
+fn tokens_of_two_seconds_serve_a_steady_load_without_a_gap() {
+    let ninja = Ninja::start(|options| options.token_lifetime = Duration::from_secs(2));
+    let proxy = Proxy::start(&ninja.instance(), "", "");
+    let done = AtomicBool::new(false);
+    let answers = thread::scope(|scope| {
+        let load = scope.spawn(|| load(&proxy, &done));
+        thread::sleep(Duration::from_secs(8));
+        done.store(true, Ordering::SeqCst);
+        load.join().expect("answers")
+    });
+    let bad = answers.iter().filter(|(_, status)| *status != 200).count();
+    assert!(answers.len() > 100 && bad == 0, "{bad} of {} answers were bad", answers.len());
+    let counts = ninja.counts();
+    assert_eq!(counts.unauthorized, 0, "no expired token was sent");
+    assert!((4..=7).contains(&counts.token_requests), "{} token requests in 8 s", counts.token_requests);
 }
