@@ -17,26 +17,13 @@ use crate::harness::{Asked, Ninja, Proxy, Reply, Scripted, Then, answer, connect
 use crate::watch::SCRIPTED_TOKEN;
 use rows::{Outcome, Pace, ROWS, Row};
 
-/// Rows that are known to fail: printed as such, and not held against the test.
-const TODAY_FAILS: &[&str] = &[
-    // The jitter shortens what the server asks for.
-    "429 Retry-After: 2",
-    "503 Retry-After: 1",
-    // A date is not read.
-    "429 Retry-After: a date in 3 s",
-    // The wait does not double.
-    "429 Retry-After: 0",
-    // serde reads a struct from an array too.
-    "200 an array of a grant's values",
-    // A lifetime below a second is believed.
-    "expires_in 0.001",
-    "expires_in \"0.2\"",
-];
-
 /// How many rows run at a time.
 const ABREAST: usize = 16;
 /// How long a caller may wait: the token time of 1 s, and what a slow machine needs.
 const PROMPT: Duration = Duration::from_secs(5);
+
+/// How long a token request may be on its way, on a slow machine.
+const ON_THE_WAY: Duration = Duration::from_millis(300);
 
 /// A token server that does what its row says until it is mended, and an API that takes its tokens only.
 struct Stand {
@@ -165,11 +152,11 @@ fn refusal(reply: &Reply, codes: &[&str]) -> String {
     code
 }
 
-/// Token requests that all failed but the last came at this pace.
+/// Token requests that all failed but the last came at this pace, which is counted from the sending of each.
 fn keeps(pace: Pace, asked: &[Instant]) {
     for (failures, pair) in (1..).zip(asked.windows(2)) {
         let (waited, least) = (pair[1] - pair[0], pace.wait(failures));
-        assert!(waited >= least, "{waited:?} after {failures} failures, not {least:?}");
+        assert!(waited + ON_THE_WAY >= least, "{waited:?} after {failures} failures, not {least:?}");
     }
 }
 
@@ -182,13 +169,8 @@ fn every_kind_of_token_server_gets_what_the_table_says() {
         while let Some(row) = ROWS.get(next.fetch_add(1, Ordering::SeqCst)) {
             let ran = catch_unwind(AssertUnwindSafe(|| Stand::start(row).run(row)));
             let line = ran.unwrap_or_else(|panic| {
-                let why = panic.downcast::<String>().map_or("panicked".to_owned(), |why| *why);
-                let known = TODAY_FAILS.contains(&row.name);
-                if !known {
-                    wrong.lock().expect("a lock").push(row.name);
-                }
-                let why: String = why.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(160).collect();
-                format!("{}: {why}", if known { "FAILS TODAY" } else { "WRONG" })
+                wrong.lock().expect("a lock").push(row.name);
+                panic.downcast::<String>().map_or("WRONG".to_owned(), |why| format!("WRONG: {why}"))
             });
             eprintln!("{} | {line}", row.name);
             lines.fetch_add(1, Ordering::SeqCst);
