@@ -212,10 +212,8 @@ impl Config {
 
     /// A default stands nowhere in the file.
     fn no_credential<T>(&self, instance: &str, key: &str, place: &Spanned<T>, error: &SourceError) -> Mistake {
-        let hint = match error {
-            SourceError::NoVariable(_) => format!(": set it, or give {key} as {{ file = \"PATH\" }}"),
-            _ => String::new(),
-        };
+        let unset = matches!(error, SourceError::NoVariable(_));
+        let hint = if unset { format!(": set it, or give {key} as {{ file = \"PATH\" }}") } else { String::new() };
         match place.span() {
             span if span.is_empty() => {
                 Mistake::of_file(&self.path, format!("instances.{instance}.{key}: {error}{hint}"))

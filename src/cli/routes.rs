@@ -51,15 +51,13 @@ fn decision(policy: &Policy, id: OperationId, operation: &Operation) -> (Option<
     let rule = |rules: &[crate::policy::rule::Rule], index: usize| {
         rules.get(index).map(ToString::to_string).unwrap_or_default()
     };
+    let note = if operation.user_context { " (NinjaOne may want a user: user_context_required)" } else { "" };
     let Some(verdict) = policy.verdict(id) else {
-        return (None, "depends on values in the path (allow or deny)".to_owned());
+        return (None, format!("depends on values in the path (allow or deny){note}"));
     };
     let why = match verdict {
-        Verdict::InScope if operation.user_context => {
-            "open (NinjaOne may want a user: user_context_required)".to_owned()
-        }
-        Verdict::InScope => "open".to_owned(),
-        Verdict::Allowed(index) => format!("open by allow {:?}", rule(policy.allow(), index)),
+        Verdict::InScope => format!("open{note}"),
+        Verdict::Allowed(index) => format!("open by allow {:?}{note}", rule(policy.allow(), index)),
         Verdict::AboveCeiling => format!("closed: needs scope {}", operation.scope),
         Verdict::OutsideGroups => format!("closed: group {} is not listed", operation.group),
         Verdict::Denied(index) => format!("closed by deny {:?}", rule(policy.deny(), index)),

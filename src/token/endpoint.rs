@@ -234,12 +234,11 @@ impl Endpoint {
 fn form(auth: ClientAuth, pair: &Pair, scopes: ScopeSet) -> Zeroizing<String> {
     let (id, secret) = (pair.id.expose(), pair.secret.expose());
     let mut form = Zeroizing::new(String::with_capacity(3 * (id.len() + secret.len()) + 256));
-    let mut serializer = Serializer::new(&mut *form);
-    serializer.append_pair("grant_type", "client_credentials").append_pair("scope", &scopes.to_string());
+    let mut fields = Serializer::new(&mut *form);
+    fields.append_pair("grant_type", "client_credentials").append_pair("scope", &scopes.to_string());
     if auth == ClientAuth::Form {
-        serializer.append_pair("client_id", &id).append_pair("client_secret", &secret);
+        fields.append_pair("client_id", &id).append_pair("client_secret", &secret);
     }
-    drop(serializer);
     form
 }
 

@@ -112,6 +112,25 @@ fn explain_tells_decision_operation_and_what_would_change_it() {
 }
 
 #[test]
+fn operations_that_want_a_user_are_told_of_whatever_opens_them() {
+    let text =
+        "[listeners.local]\nscopes = [\"management\"]\ngroups = [\"tickets\"]\nallow = [\"* /v2/device/*/script/run\"]";
+    let (_, said, _) = run(text, &["explain", "POST", "/v2/device/7/script/run"]);
+    assert!(said.contains("decision   allowed") && said.contains("(user_context_required)"), "{said}");
+    let (_, said, _) = run(text, &["explain", "POST", "/v2/device/7/script/run", "--json"]);
+    assert!(said.contains("\"userContext\":true"), "{said}");
+    let (_, said, _) = run(text, &["routes"]);
+    for (operation, why) in
+        [("script/run", "open by allow \"* /v2/device/*/script/run\""), ("ticket/{ticketId}/comment", "open")]
+    {
+        let line = said.lines().find(|line| line.contains(operation)).expect("a line");
+        assert!(line.ends_with(&format!("{why} (NinjaOne may want a user: user_context_required)")), "{line}");
+    }
+    let (_, said, _) = run(text, &["check"]);
+    assert_eq!(said.lines().filter(|line| line.contains("user_context_required")).count(), 4, "{said}");
+}
+
+#[test]
 fn routes_lists_the_open_operations_or_all() {
     let (code, said, _) = run("", &["routes"]);
     assert_eq!((code, said.lines().count()), (0, 152));
