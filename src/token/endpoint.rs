@@ -226,7 +226,14 @@ impl Endpoint {
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(retry_after);
         let body = read(response).await?;
-        if status == StatusCode::OK { grant(&body) } else { Err(refused(status, retry_after, &body)) }
+        Answer::read(status, retry_after, &body)
+    }
+}
+
+impl Answer {
+    /// Reads what a token endpoint answers: a usable grant or a failure.
+    pub fn read(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Result<Self, TokenError> {
+        if status == StatusCode::OK { grant(body) } else { Err(refused(status, retry_after, body)) }
     }
 }
 

@@ -7,6 +7,8 @@
     reason = "a test that cannot go on shall end there and say why"
 )]
 
+#[path = "../oracle/answers.rs"]
+mod answers;
 mod bearer;
 mod bodies;
 mod command_line;

@@ -1,4 +1,4 @@
-//! Whatever is asked: what passes is an allowed operation under every reading of its path.
+//! Whatever is asked or answered: what passes is an allowed operation, what is believed was said.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use ninjaone_proxy::policy::rule::Rule;
 use ninjaone_proxy::policy::{InstanceId, Policy};
 use proptest::prelude::*;
 
+use crate::answers::read_every_way;
 use crate::readings::{obviously_allowed, readings};
 
 fn reader() -> Policy {
@@ -39,6 +40,22 @@ fn pieces() -> impl Strategy<Value = String> {
         })
 }
 
+/// Answers of a token endpoint or of the API, nearly.
+fn answers() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(vec!["access_token", "token_type", "expires_in", "error", "resultCode", "scope"]);
+    let value = prop_oneof![
+        4 => prop::sample::select(vec![
+            "\"tok-1\"", "\"Bearer\"", "\"bearer\"", "3600", "\"60\"", "0", "-1", "0.5", "1e300", "null", "[]", "{}", "true",
+            "\"not_authenticated\"", "\"insufficient_privileges\"", "\"user_context_required\"", "\"invalid_scope\"",
+        ]).prop_map(str::to_owned),
+        1 => "\"[ -~]{0,6}\"",
+        1 => any::<f64>().prop_map(|number| number.to_string()),
+    ];
+    let member = (key, value).prop_map(|(key, value)| format!("\"{key}\":{value}"));
+    (prop::collection::vec(member, 0..6), "(|,|\\}|x| )")
+        .prop_map(|(members, end)| format!("{{{}}}{end}", members.join(",")))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -60,6 +77,11 @@ proptest! {
         let uri: Uri = path.parse().expect("a target");
         let passes = POLICY.with(|policy| policy.foretell(&Method::GET, &uri)).is_ok();
         prop_assert_eq!(passes, obviously_allowed(&path));
+    }
+
+    #[test]
+    fn an_answer_is_believed_only_for_what_it_says(body in answers()) {
+        read_every_way(body.as_bytes());
     }
 
     #[test]

@@ -1,0 +1,33 @@
+//! What an answer of NinjaOne's may mean, read a second time and plainly: the measure of the real readers.
+
+use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
+use ninjaone_proxy::token::endpoint::Answer;
+use ninjaone_proxy::upstream::Reason;
+use serde_json::Value;
+
+/// Reads a body as every answer that it could be; fails where the readers believe what it does not say.
+pub(crate) fn read_every_way(body: &[u8]) {
+    let plain: Option<Value> = serde_json::from_slice(body).ok();
+    assert!(Answer::read(http::StatusCode::BAD_REQUEST, None, body).is_err(), "only 200 grants");
+    if let Ok(Answer { authorization, lifetime }) = Answer::read(http::StatusCode::OK, None, body) {
+        let plain = plain.as_ref().expect("JSON");
+        let token = authorization.to_str().expect("ASCII").strip_prefix("Bearer ").expect("the scheme");
+        assert!(!token.is_empty() && token.bytes().all(|octet| octet.is_ascii_graphic()), "{token:?}");
+        assert_eq!(plain["access_token"], token);
+        assert!(plain["token_type"].as_str().expect("a type").eq_ignore_ascii_case("bearer"));
+        assert!((1..=86_400).contains(&lifetime.as_secs()) && authorization.is_sensitive(), "{lifetime:?}");
+    }
+    let told = Reason::read(&HeaderMap::new(), body);
+    let lacks = |word: &str| !body.windows(word.len()).any(|window| window == word.as_bytes());
+    match told {
+        Reason::NotAuthenticated => assert_eq!(plain.expect("JSON")["error"], "not_authenticated"),
+        Reason::InsufficientPrivileges => assert!(!lacks("insufficient_privileges")),
+        Reason::UserContextRequired => assert!(!lacks("user_context_required")),
+        Reason::Unknown => {}
+    }
+    if matches!(told, Reason::NotAuthenticated | Reason::Unknown) {
+        assert!(lacks("insufficient_privileges") && lacks("user_context_required"), "would be renewed for ever");
+    }
+    let packed = [(CONTENT_ENCODING, HeaderValue::from_static("gzip"))].into_iter().collect();
+    let _ = Reason::read(&packed, body);
+}
