@@ -74,8 +74,8 @@ pub enum SourceError {
         status: ExitStatus,
     },
     /// The program was ended by us.
-    #[error("the command {0:?} did not end within 30 s")]
-    TookTooLong(String),
+    #[error("the command {0:?} did not end within {1:?}")]
+    TookTooLong(String, Duration),
     /// What was read is no credential.
     #[error("{from} {fault}")]
     NoCredential {
@@ -116,7 +116,7 @@ impl Source {
                 let unreadable = |cause| SourceError::Unreadable { path: path.clone(), cause };
                 File::open(path).and_then(read_all).map_err(unreadable)?
             }
-            Self::Command(words) => run(words)?,
+            Self::Command(words) => run(words, COMMAND_TIME)?,
         };
         let no_credential = |fault| SourceError::NoCredential { from: self.to_string(), fault };
         credential(&octets).map(|text| Secret::new(text.to_owned())).map_err(no_credential)
@@ -202,7 +202,7 @@ fn stamp(metadata: &Metadata) -> Stamp {
 }
 
 /// What the command prints on standard output; its standard error is ours.
-fn run(words: &[String]) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+fn run(words: &[String], limit: Duration) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     let name = program(words).to_owned();
     let not_run = |cause| SourceError::NotRun { name: name.clone(), cause };
     let arguments = words.get(1..).unwrap_or_default();
@@ -212,22 +212,24 @@ fn run(words: &[String]) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     let (say, hear) = mpsc::channel();
     // Nobody listens any more when the command took too long.
     thread::spawn(move || drop(say.send(read_all(output))));
-    let Some(status) = wait(&mut child).map_err(not_run)? else { return Err(SourceError::TookTooLong(name)) };
+    let Some(status) = wait(&mut child, limit).map_err(not_run)? else {
+        return Err(SourceError::TookTooLong(name, limit));
+    };
     if !status.success() {
         return Err(SourceError::Failed { name, status });
     }
     // A child of its own may hold its output open.
-    hear.recv_timeout(OUTPUT_TIME).map_err(|_| SourceError::TookTooLong(name.clone()))?.map_err(not_run)
+    hear.recv_timeout(OUTPUT_TIME).map_err(|_| SourceError::TookTooLong(name.clone(), limit))?.map_err(not_run)
 }
 
-/// How the child ended; one that takes too long is killed.
-fn wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
+/// How the child ended; one that takes longer than `limit` is killed.
+fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
     let begun = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if begun.elapsed() > COMMAND_TIME {
+        if begun.elapsed() > limit {
             child.kill()?;
             child.wait()?;
             return Ok(None);
@@ -309,6 +311,19 @@ mod tests {
         assert!(said(&["no-such-program-here"]).contains("cannot be run"));
         assert!(said(&["true"]).contains("is empty"));
         assert!(said(&["yes"]).contains("more than 16 KiB") || said(&["yes"]).contains("failed"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn source_ends_a_command_that_takes_too_long_and_waits_for_no_child_of_its() {
+        let run = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            let begun = Instant::now();
+            let failure = run(&words, Duration::from_millis(200)).expect_err("no end");
+            assert!(begun.elapsed() < Duration::from_secs(10) && matches!(failure, SourceError::TookTooLong(..)));
+        };
+        run(&["sleep", "20"]);
+        run(&["sh", "-c", "sleep 20 &"]);
     }
 
     #[test]

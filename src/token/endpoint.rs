@@ -256,9 +256,11 @@ fn basic(pair: &Pair) -> HeaderValue {
     parts.extend(byte_serialize(id.as_bytes()));
     parts.push(':');
     parts.extend(byte_serialize(secret.as_bytes()));
-    let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(parts.as_bytes())));
+    let mut value = Zeroizing::new(String::with_capacity(parts.len() * 4 / 3 + 16));
+    value.push_str("Basic ");
+    STANDARD.encode_string(parts.as_bytes(), &mut value);
     // Base64 is always a header value.
-    let mut value = HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static(""));
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(value)).unwrap_or(HeaderValue::from_static(""));
     value.set_sensitive(true);
     value
 }
