@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-/// The longest request body that is kept, until the head of the answer, to be sent again if it must be; in octets.
+/// How much of a request's body is kept, until the head of the answer, to be sent again if it must be; in octets.
 const MAX_KEPT: u64 = 64 * 1024;
 
 /// Why a body ended too soon.
@@ -107,22 +107,31 @@ impl Body for Transit {
 pub enum Upload {
     /// No body.
     Empty,
-    /// A body in transit, and what the sender of the request may know of it.
-    Stream(Transit, Rc<Progress>),
-    /// A small body that went up before.
-    Kept(VecDeque<Bytes>),
+    /// A body in transit.
+    Stream(Leg),
+}
+
+/// A body on its way up on one connection. If that fails early, what it has taken goes up again on the next leg,
+/// followed by what is still to come.
+#[derive(Debug)]
+pub struct Leg {
+    progress: Rc<Progress>,
+    again: VecDeque<Bytes>,
+    number: u32,
 }
 
 /// How far an upload has come, shared with the one who waits for the answer.
 #[derive(Debug)]
 pub struct Progress {
+    transit: RefCell<Transit>,
     moved: Cell<Instant>,
     octets: Cell<u64>,
     limit: u64,
     cut: Cell<Option<Cut>>,
-    /// What went up, while it is small: the pieces are shared, not copied.
+    /// What came so far, while it is little: the pieces are shared, not copied.
     kept: RefCell<Option<Vec<Bytes>>>,
-    ended: Cell<bool>,
+    /// The leg that may take octets; an earlier one must not take any from it.
+    leg: Cell<u32>,
 }
 
 impl Progress {
@@ -136,16 +145,22 @@ impl Progress {
         self.cut.get()
     }
 
-    /// Whether the body is small so far.
-    pub fn keeps(&self) -> bool {
-        self.kept.borrow().is_some()
+    /// The whole body for another connection, if little of it came so far. The one before breaks off.
+    pub fn again(self: &Rc<Self>) -> Option<Upload> {
+        let again = self.kept.borrow().as_ref()?.iter().cloned().collect();
+        self.leg.set(self.leg.get() + 1);
+        Some(Upload::Stream(Leg { progress: Rc::clone(self), again, number: self.leg.get() }))
     }
 
-    /// The whole body once more, if it has gone up to its end and was small.
-    pub fn again(&self) -> Option<Upload> {
-        let kept = self.kept.borrow();
-        let pieces = kept.as_ref().filter(|_| self.ended.get())?;
-        Some(Upload::Kept(pieces.iter().cloned().collect()))
+    fn poll_data(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        let polled = ready!(self.transit.borrow_mut().poll_data(cx)).map(|data| {
+            let data = data?;
+            self.advance(&data).map(|()| data)
+        });
+        if let Some(Err(cut)) = &polled {
+            self.cut.set(Some(*cut));
+        }
+        Poll::Ready(polled)
     }
 
     fn advance(&self, data: &Bytes) -> Result<(), Cut> {
@@ -172,18 +187,33 @@ impl Upload {
         if body.size_hint().lower() > limit {
             return Err(Cut::TooLarge);
         }
-        let moved = Cell::new(Instant::now());
-        let kept = RefCell::new((body.size_hint().lower() <= MAX_KEPT).then(Vec::new));
-        let (octets, cut, ended) = (Cell::new(0), Cell::new(None), Cell::new(false));
-        let progress = Progress { moved, octets, limit, cut, kept, ended };
-        Ok(Self::Stream(Transit::new(body, wait), Rc::new(progress)))
+        let (transit, kept) = (RefCell::new(Transit::new(body, wait)), RefCell::new(Some(Vec::new())));
+        let (moved, octets, cut, leg) = (Cell::new(Instant::now()), Cell::new(0), Cell::new(None), Cell::new(0));
+        let progress = Rc::new(Progress { transit, moved, octets, limit, cut, kept, leg });
+        Ok(Self::Stream(Leg { progress, again: VecDeque::new(), number: 0 }))
     }
 
     /// What the one who waits for the answer may watch.
     pub fn progress(&self) -> Option<Rc<Progress>> {
         match self {
-            Self::Empty | Self::Kept(_) => None,
-            Self::Stream(_, progress) => Some(Rc::clone(progress)),
+            Self::Empty => None,
+            Self::Stream(leg) => Some(Rc::clone(&leg.progress)),
+        }
+    }
+}
+
+impl Leg {
+    fn is_over(&self) -> bool {
+        self.number != self.progress.leg.get()
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        if self.is_over() {
+            return Poll::Ready(Some(Err(Cut::Broken)));
+        }
+        match self.again.pop_front() {
+            Some(data) => Poll::Ready(Some(Ok(data))),
+            None => self.progress.poll_data(cx),
         }
     }
 }
@@ -193,37 +223,30 @@ impl Body for Upload {
     type Error = Cut;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let (transit, progress) = match &mut *self {
-            Self::Empty => return Poll::Ready(None),
-            Self::Kept(pieces) => return Poll::Ready(pieces.pop_front().map(|data| Ok(Frame::data(data)))),
-            Self::Stream(transit, progress) => (transit, progress),
-        };
-        let polled = ready!(transit.poll_data(cx)).map(|data| {
-            let data = data?;
-            progress.advance(&data).map(|()| data)
-        });
-        match &polled {
-            Some(Err(cut)) => progress.cut.set(Some(*cut)),
-            // hyper does not ask again once it knows that the end has come.
-            Some(Ok(_)) => progress.ended.set(transit.is_end_stream()),
-            None => progress.ended.set(true),
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Stream(leg) => leg.poll_data(cx).map_ok(Frame::data),
         }
-        Poll::Ready(polled.map(|data| data.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Stream(transit, _) => transit.is_end_stream(),
-            Self::Kept(pieces) => pieces.is_empty(),
+            Self::Stream(leg) => {
+                !leg.is_over() && leg.again.is_empty() && leg.progress.transit.borrow().is_end_stream()
+            }
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Stream(transit, _) => transit.size_hint(),
-            Self::Kept(pieces) => SizeHint::with_exact(pieces.iter().map(|data| data.len() as u64).sum()),
+        let Self::Stream(leg) = self else { return SizeHint::with_exact(0) };
+        let again: u64 = leg.again.iter().map(|data| data.len() as u64).sum();
+        let rest = leg.progress.transit.borrow().size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + again);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + again);
         }
+        hint
     }
 }

@@ -41,10 +41,10 @@ pub struct Upstream {
 pub struct Outbound {
     headers: HeaderMap,
     upload: Upload,
-    repeat: Option<Repeat>,
+    repeat: Repeat,
 }
 
-/// A request once more, whose body is missing or small.
+/// A request once more, its body apart.
 pub struct Repeat {
     headers: Vec<(HeaderName, HeaderValue)>,
     /// A safe method without a body: it may have been processed before.
@@ -77,7 +77,7 @@ pub struct Answer {
     /// What a 401 or 403 says.
     pub reason: Option<Reason>,
     /// The request once more, if it can be repeated.
-    again: Option<(Repeat, Upload)>,
+    again: Option<(Repeat, Option<Rc<Progress>>)>,
 }
 
 /// The body of an answer. When it ends well, the connection goes back to the pool.
@@ -96,8 +96,7 @@ impl Outbound {
         headers::clean_request(&mut headers);
         let empty = matches!(upload, Upload::Empty);
         let safe = empty && (*method == Method::GET || *method == Method::HEAD);
-        let keeps = empty || upload.progress().is_some_and(|progress| progress.keeps());
-        let repeat = keeps.then(|| Repeat::of(&headers, safe));
+        let repeat = Repeat::of(&headers, safe);
         Self { headers, upload, repeat }
     }
 }
@@ -143,16 +142,16 @@ impl Upstream {
         let mut request = self.request(permit, bearer, headers, upload);
         let (lease, reused) = self.pool.lease().await?;
         match (self.exchange(lease, request, progress.as_deref()).await, &repeat) {
-            (Ok(answer), _) => return Ok(answer.with_reason(repeat, progress.as_deref()).await),
+            (Ok(answer), _) => return Ok(answer.with_reason(repeat, progress).await),
             (Err((_, Some(unsent))), _) if reused => request = self.origin_form(permit, unsent),
-            (Err((Fault::Broken(error), None)), Some(repeat)) if reused && repeat.safe && died_unused(&error) => {
+            (Err((Fault::Broken(error), None)), repeat) if reused && repeat.safe && died_unused(&error) => {
                 request = self.request(permit, bearer, repeat.headers(), Upload::Empty);
             }
             (Err((fault, _)), _) => return Err(fault),
         }
         let lease = self.pool.open().await?;
         let answer = self.exchange(lease, request, progress.as_deref()).await.map_err(|(fault, _)| fault)?;
-        Ok(answer.with_reason(repeat, progress.as_deref()).await)
+        Ok(answer.with_reason(repeat, progress).await)
     }
 
     fn request(&self, permit: &Permit, bearer: &Bearer, headers: HeaderMap, upload: Upload) -> Request<Upload> {
@@ -255,12 +254,11 @@ fn is_reset(error: &hyper::Error) -> bool {
 
 impl Answer {
     /// Reads the beginning of a 401 or 403 to learn what it means; nothing of the answer is lost.
-    async fn with_reason(mut self, repeat: Option<Repeat>, progress: Option<&Progress>) -> Self {
+    async fn with_reason(mut self, repeat: Repeat, progress: Option<Rc<Progress>>) -> Self {
         if matches!(self.head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             let read = self.body.read_ahead().await;
             self.reason = Some(Reason::read(&self.head.headers, &read));
-            let upload = progress.map_or(Some(Upload::Empty), Progress::again);
-            self.again = repeat.zip(upload);
+            self.again = Some((repeat, progress));
         }
         self
     }
@@ -272,11 +270,12 @@ impl Answer {
     }
 
     /// The request, to be sent again with another bearer: if it is safe, or the answer proves that it was not
-    /// processed, and its body was small.
+    /// processed, and little of its body was taken.
     pub fn again(&mut self) -> Option<Outbound> {
         let unprocessed = self.reason == Some(Reason::NotAuthenticated);
-        let (repeat, upload) = self.again.take().filter(|(repeat, _)| repeat.safe || unprocessed)?;
-        Some(Outbound { headers: repeat.headers(), upload, repeat: Some(repeat) })
+        let (repeat, progress) = self.again.take().filter(|(repeat, _)| repeat.safe || unprocessed)?;
+        let upload = progress.map_or(Some(Upload::Empty), |progress| progress.again())?;
+        Some(Outbound { headers: repeat.headers(), upload, repeat })
     }
 }
 

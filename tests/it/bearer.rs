@@ -72,6 +72,36 @@ fn a_write_comes_again_as_it_was_in_chunks_or_not() {
 }
 
 #[test]
+fn a_write_that_is_refused_before_its_body_came_goes_up_whole() {
+    for close in [false, true] {
+        let (say, heard) = std::sync::mpsc::channel();
+        let say = std::sync::Mutex::new(say);
+        let server = Scripted::start(move |mut asked| {
+            if asked.number == 0 {
+                asked.answer(&answer("401 Unauthorized", DEAD));
+                return if close { Then::Close } else { Then::Continue };
+            }
+            let body = read_body(&asked.head.clone(), asked.stream);
+            say.lock().expect("a lock").send(body).expect("a test that listens");
+            asked.answer(&answer("200 OK", "[]"));
+            Then::Close
+        });
+        let proxy = Proxy::start(&server.instance(), WRITE, "");
+        let body: Vec<u8> = (0..200_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+        let mut stream = connect(proxy.address);
+        let head =
+            format!("POST /v2/organizations HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+        // Some of the body has gone up when the refusal comes, most of it has not even come.
+        stream.write_all(&[head.as_bytes(), &body[..1000]].concat()).expect("a head");
+        crate::harness::eventually("another token", || server.token_requests() == 2);
+        stream.write_all(&body[1000..]).expect("a body");
+        assert_eq!(Reply::read(&mut stream, false).status, 200);
+        assert!(heard.recv().expect("a body") == body, "as it was");
+        assert_eq!((server.api_requests(), server.token_requests()), (2, 2));
+    }
+}
+
+#[test]
 fn a_write_that_may_have_been_processed_or_is_large_gets_its_401() {
     let large = vec![b'x'; 70_000];
     for (said, body) in
