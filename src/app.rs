@@ -193,11 +193,8 @@ async fn start_sandboxes(instances: &mut [Instance]) -> Result<Addresses, StartE
     for instance in instances.iter_mut().filter(|instance| matches!(instance.origin, Origin::Sandbox)) {
         let options = Options::default();
         let (client_id, client_secret) = (options.client_id.clone(), options.client_secret.clone());
-        let sandbox = Sandbox::new(options)?;
-        let socket = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
-        let address = socket.local_addr()?;
         // It goes on to the end of the process: requests in flight are answered while the proxy drains.
-        tokio::spawn(sandbox.serve(socket, std::future::pending()));
+        let address = Sandbox::new(options)?.open().await?;
         let authority = Authority::try_from(address.to_string()).map_err(io::Error::other)?;
         let given = |text| Source::Given(Secret::new(text));
         let credentials = Credentials::read(given(client_id), given(client_secret)).map_err(io::Error::other)?;

@@ -77,6 +77,15 @@ pub enum Origin {
     },
 }
 
+/// A server that an instance is at.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// Its host and port.
+    pub(crate) authority: Authority,
+    /// Whom to trust over TLS; `None` for clear text on loopback.
+    pub(crate) trust: Option<Trust>,
+}
+
 /// A local port.
 #[derive(Debug)]
 pub struct Listener {
@@ -119,6 +128,13 @@ impl Config {
 
     /// Checks what the keys say together, reads the credentials, and compiles the policies.
     pub fn settings(&self) -> Result<Settings, Mistake> {
+        let listeners = self.listeners()?;
+        let instances = self.file.instances.iter().map(|(name, file)| self.instance(name, file));
+        Ok(Settings { instances: instances.collect::<Result<_, _>>()?, listeners })
+    }
+
+    /// Checks what the keys say together, credentials apart, and compiles the policies.
+    pub(crate) fn listeners(&self) -> Result<Vec<Listener>, Mistake> {
         let catalog = self.catalog()?;
         if self.file.listeners.is_empty() || self.file.instances.is_empty() {
             let message = "there is no listener or no instance: write [instances.main] and [listeners.local]";
@@ -126,15 +142,7 @@ impl Config {
         }
         self.check_limits()?;
         self.check_addresses()?;
-        let instances =
-            self.file.instances.iter().map(|(name, file)| self.instance(name, file)).collect::<Result<_, _>>()?;
-        let listeners = self
-            .file
-            .listeners
-            .iter()
-            .map(|(name, file)| self.listener(name, file, &catalog))
-            .collect::<Result<_, _>>()?;
-        Ok(Settings { instances, listeners })
+        self.file.listeners.iter().map(|(name, file)| self.listener(name, file, &catalog)).collect()
     }
 
     fn catalog(&self) -> Result<Arc<Catalog>, Mistake> {
@@ -172,21 +180,29 @@ impl Config {
     }
 
     fn instance(&self, name: &str, file: &InstanceFile) -> Result<Instance, Mistake> {
+        let Some(Site { authority, trust }) = self.site(file)? else {
+            return Ok(instance_at(name, file, Origin::Sandbox));
+        };
+        let credentials = Arc::new(self.credentials(name, file)?);
+        Ok(instance_at(name, file, Origin::Remote { trust, authority, credentials }))
+    }
+
+    /// Where an instance is, and whom to trust there; `None` for the sandbox.
+    pub(crate) fn site(&self, file: &InstanceFile) -> Result<Option<Site>, Mistake> {
         let (tls, authority) = match &file.host {
-            Host::Sandbox => return Ok(instance_at(name, file, Origin::Sandbox)),
+            Host::Sandbox => return Ok(None),
             Host::Https(authority) => (true, authority.clone()),
             Host::Http(authority) => (false, authority.clone()),
         };
         if !file.token_path.get_ref().starts_with('/') {
             return Err(self.mistake(&file.token_path, "the path must begin with /, such as \"/ws/oauth/token\""));
         }
-        let credentials = Arc::new(self.credentials(name, file)?);
         let trust = if tls { Some(self.trust(file)?) } else { None };
-        Ok(instance_at(name, file, Origin::Remote { trust, authority, credentials }))
+        Ok(Some(Site { authority, trust }))
     }
 
-    /// Reads the credentials of an instance.
-    fn credentials(&self, name: &str, file: &InstanceFile) -> Result<Credentials, Mistake> {
+    /// Reads the credentials of an instance that is not the sandbox. Blocks.
+    pub(crate) fn credentials(&self, name: &str, file: &InstanceFile) -> Result<Credentials, Mistake> {
         let id = match file.client_id.get_ref() {
             ClientId::Plain(id) => Ok(Source::Given(Secret::new(id.clone()))),
             ClientId::Reference(reference) => self.referred(reference),

@@ -26,7 +26,7 @@ use crate::upstream::{Answer, AnswerBody, Fault, Reason};
 pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Where a person grants scopes and finds ids.
-const CONSOLE: &str = "Administration > Apps > API > Client App IDs";
+pub(crate) const CONSOLE: &str = "Administration > Apps > API > Client App IDs";
 
 /// Why a request got no answer of NinjaOne's.
 #[derive(Debug, thiserror::Error)]

@@ -23,6 +23,7 @@ mod token;
 
 use std::convert::Infallible;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +64,8 @@ pub struct Options {
     pub token_lifetime: Duration,
     /// The wait before each answer of the token endpoint.
     pub token_delay: Duration,
+    /// By how many seconds the clock of its `Date` is ahead of the machine's; negative: behind.
+    pub date_ahead: i64,
 }
 
 impl Default for Options {
@@ -81,6 +84,7 @@ impl Options {
             scopes: Scope::ALL.into_iter().collect(),
             token_lifetime: Duration::from_secs(3600),
             token_delay: Duration::ZERO,
+            date_ahead: 0,
         }
     }
 }
@@ -135,6 +139,14 @@ impl Sandbox {
             requests: Counter::default(),
             options,
         })))
+    }
+
+    /// Serves HTTP/1.1 without TLS on a free loopback port, to the end of the runtime.
+    pub async fn open(self) -> io::Result<SocketAddr> {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = socket.local_addr()?;
+        tokio::spawn(self.serve(socket, std::future::pending()));
+        Ok(address)
     }
 
     /// Serves HTTP/1.1 without TLS until `shutdown`, which also ends the connections that are open then.

@@ -1,11 +1,15 @@
 //! TLS towards NinjaOne: one crypto provider, chosen here, and the roots that are trusted.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
 /// Why there is no trust, or no TLS configuration.
 #[derive(Debug, thiserror::Error)]
@@ -36,49 +40,97 @@ pub enum TlsError {
 
 /// The trust anchors of one instance.
 #[derive(Debug, Clone)]
-pub struct Trust(Arc<RootCertStore>);
+pub struct Trust {
+    roots: Arc<RootCertStore>,
+    origin: Origin,
+}
+
+/// Where trust anchors come from, and how many.
+#[derive(Debug, Clone, Copy, Default)]
+struct Origin {
+    system: usize,
+    built_in: usize,
+    ca_file: usize,
+}
 
 impl Trust {
     /// The system's roots, or Mozilla's where the system has none (a container from scratch), and the certificates
     /// of `ca_file`.
     pub fn load(ca_file: Option<&Path>) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let mut origin = Origin::default();
+        (origin.system, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            origin.built_in = roots.len();
         }
         if let Some(path) = ca_file {
-            add_ca_file(&mut roots, path)?;
+            origin.ca_file = add_ca_file(&mut roots, path)?;
         }
-        Ok(Self(Arc::new(roots)))
+        Ok(Self { roots: Arc::new(roots), origin })
     }
 
     /// Nothing is trusted: for clear-text instances, which are on loopback.
     pub fn nobody() -> Self {
-        Self(Arc::new(RootCertStore::empty()))
+        Self { roots: Arc::new(RootCertStore::empty()), origin: Origin::default() }
+    }
+
+    /// What judges a server's certificate by these anchors.
+    pub(crate) fn judge(&self) -> Result<Arc<WebPkiServerVerifier>, VerifierBuilderError> {
+        WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.roots), provider()).build()
+    }
+
+    /// As [`Trust::client_config`], with a judge in the place of the usual one.
+    pub(crate) fn judged_config(
+        judge: Arc<dyn ServerCertVerifier>,
+        alpn: &[&[u8]],
+    ) -> Result<ClientConfig, TlsError> {
+        let builder = builder()?.dangerous().with_custom_certificate_verifier(judge);
+        Ok(offering(builder.with_no_client_auth(), alpn))
     }
 
     /// The configuration of connections with this ALPN offer, most wanted first. A server's name is checked against
     /// the subject alternative names of its certificate.
     pub fn client_config(&self, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(TlsError::Provider)?
-            .with_root_certificates(Arc::clone(&self.0))
-            .with_no_client_auth();
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        Ok(Arc::new(config))
+        let builder = builder()?.with_root_certificates(Arc::clone(&self.roots));
+        Ok(Arc::new(offering(builder.with_no_client_auth(), alpn)))
     }
 }
 
-fn add_ca_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsError> {
+/// The anchors for people: how many, and from where.
+impl fmt::Display for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Origin { system, built_in, ca_file } = self.origin;
+        match (system, built_in) {
+            (0, 0) => f.write_str("no roots")?,
+            (0, _) => write!(f, "{built_in} roots of Mozilla's built-in list (this system has none)")?,
+            (_, _) => write!(f, "{system} roots of this system")?,
+        }
+        if ca_file > 0 { write!(f, " and {ca_file} of ca-file") } else { Ok(()) }
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsError> {
+    ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(TlsError::Provider)
+}
+
+fn offering(mut config: ClientConfig, alpn: &[&[u8]]) -> ClientConfig {
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    config
+}
+
+/// Adds the certificates of the file, and says how many there were.
+fn add_ca_file(roots: &mut RootCertStore, path: &Path) -> Result<usize, TlsError> {
     let unreadable = |cause| TlsError::CaFile { path: path.to_owned(), cause };
-    let mut found = false;
+    let mut count = 0;
     for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
         let certificate = certificate.map_err(unreadable)?;
         roots.add(certificate).map_err(|cause| TlsError::BadCertificate { path: path.to_owned(), cause })?;
-        found = true;
+        count += 1;
     }
-    if found { Ok(()) } else { Err(TlsError::NoCertificate(path.to_owned())) }
+    if count > 0 { Ok(count) } else { Err(TlsError::NoCertificate(path.to_owned())) }
 }

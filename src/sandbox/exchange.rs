@@ -1,11 +1,11 @@
 //! One request and its answer: which of the three doors it knocks at, who may pass, and what goes back.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER, SERVER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, LOCATION, RETRY_AFTER, SERVER};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Incoming};
 use serde_json::{Value, json};
@@ -43,7 +43,20 @@ pub(super) async fn exchange(house: &House, scheme: &'static str, request: Reque
     if let Ok(id) = HeaderValue::from_str(&format!("sandbox-{id:08}")) {
         headers.insert(REQUEST_ID, id);
     }
+    if house.options.date_ahead != 0 {
+        insert_date(headers, house.options.date_ahead);
+    }
     if head { without_body(response) } else { response }
+}
+
+/// hyper adds the machine's own time only where there is no `Date` yet.
+fn insert_date(headers: &mut HeaderMap, ahead: i64) {
+    let shift = Duration::from_secs(ahead.unsigned_abs());
+    let now = SystemTime::now();
+    let shown = if ahead < 0 { now.checked_sub(shift) } else { now.checked_add(shift) };
+    if let Some(date) = shown.and_then(|time| HeaderValue::try_from(httpdate::fmt_http_date(time)).ok()) {
+        headers.insert(DATE, date);
+    }
 }
 
 /// HTTP/2 would send the body in answer to `HEAD` too.
