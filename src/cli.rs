@@ -1,5 +1,6 @@
 //! The command line: arguments in, an exit code out.
 
+mod doctor;
 mod explain;
 mod routes;
 
@@ -8,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tracing_subscriber::filter::Targets;
 
 use crate::app::{App, StartError};
@@ -37,7 +38,7 @@ const SOFTWARE: u8 = 70;
 #[command(
     name = "ninjaone-proxy",
     version,
-    after_help = "Exit codes: 0 drained, 64 usage, 70 unexpected failure, 71 cannot bind, 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
+    after_help = "Exit codes: 0 drained, 1 doctor found a failure, 64 usage, 70 unexpected failure, 71 cannot bind, 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
 )]
 struct Arguments {
     /// Configuration file [default: config.toml in the working directory, else built-in defaults]
@@ -69,6 +70,15 @@ enum Command {
         all: bool,
         #[command(flatten)]
         which: Which,
+    },
+    /// Try all that the proxy needs, from the configuration to a read of NinjaOne, and say how to cure what fails
+    Doctor {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Only this instance [default: every instance]
+        #[arg(long, value_name = "NAME")]
+        instance: Option<String>,
     },
 }
 
@@ -114,7 +124,11 @@ fn failure(code: u8) -> impl Fn(anyhow::Error) -> Failure {
 }
 
 fn run_command(arguments: &Arguments) -> Result<(), Failure> {
-    let config = Config::load(arguments.config.as_deref()).map_err(|error| failure(CONFIG)(error.into()))?;
+    let config = Config::load(arguments.config.as_deref()).map_err(|error| failure(CONFIG)(error.into()));
+    if let Some(Command::Doctor { json, instance }) = &arguments.command {
+        return examine(config, instance.as_deref(), *json);
+    }
+    let config = config?;
     match &arguments.command {
         None | Some(Command::Run) => run(&config),
         Some(Command::Check) => check(&config),
@@ -122,6 +136,8 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
             let policies = policies(&config, which)?;
             print(&explain::explain(&policies, method, path, which.json).map_err(failure(USAGE))?)
         }
+        // Done above: it also judges a configuration that cannot be read.
+        Some(Command::Doctor { .. }) => Ok(()),
         Some(Command::Routes { all, which }) => print(&routes::routes(&policies(&config, which)?, *all, which.json)),
     }
 }
@@ -150,12 +166,18 @@ fn policies(config: &Config, which: &Which) -> Result<Policies, Failure> {
     Ok(policies)
 }
 
-/// Reads all settings, the secrets too, once nobody else may look at them.
-fn settings(config: &Config) -> Result<Settings, Failure> {
+/// Sees to it that nobody else looks at the secrets that are read from now on.
+fn forbid_dumps(config: &Config) -> Result<(), Failure> {
     if !config.file.process.core_dumps {
         let context = || "core dumps cannot be switched off; to go on with them, set core-dumps = true in [process]";
         crate::secret::forbid_dumps().with_context(context).map_err(failure(OS))?;
     }
+    Ok(())
+}
+
+/// Reads all settings, the secrets too.
+fn settings(config: &Config) -> Result<Settings, Failure> {
+    forbid_dumps(config)?;
     config.settings().map_err(|error| failure(CONFIG)(error.into()))
 }
 
@@ -163,11 +185,26 @@ fn run(config: &Config) -> Result<(), Failure> {
     let settings = settings(config)?;
     let _log = telemetry::start(log_filter(config)?, config.file.log.format == LogFormat::Json)
         .map_err(|error| failure(SOFTWARE)(error.into()))?;
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-        .map_err(|error| failure(OS)(error.into()))?;
-    runtime.block_on(serve(config, settings))
+    runtime()?.block_on(serve(config, settings))
+}
+
+fn runtime() -> Result<LocalRuntime, Failure> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    runtime.map_err(|error| failure(OS)(error.into()))
+}
+
+/// `doctor`, to which a bad configuration is one more finding.
+fn examine(config: Result<Config, Failure>, only: Option<&str>, json: bool) -> Result<(), Failure> {
+    let config = config.and_then(|config| log_filter(&config).map(|_| config));
+    let config = config.map_err(|failure| format!("{:#}", failure.error));
+    if let (Ok(config), Some(name)) = (&config, only)
+        && !config.file.instances.contains_key(name)
+    {
+        let names = config.file.instances.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        return Err(failure(USAGE)(anyhow::anyhow!("there is no instance {name:?}: valid instances are {names}")));
+    }
+    config.as_ref().map_or(Ok(()), forbid_dumps)?;
+    runtime()?.block_on(doctor::doctor(config.as_ref().map_err(String::as_str), only, json))
 }
 
 fn log_filter(config: &Config) -> Result<Targets, Failure> {

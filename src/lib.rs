@@ -28,6 +28,7 @@
 //! |---|---|
 //! | [`cli`], [`app`] | arguments to exit code; composition: bind, a worker for each core, run until shutdown |
 //! | [`config`] | file as written -> settings of the stages |
+//! | [`doctor`] | tries all that the proxy needs, step by step, with the cure for what fails |
 //! | [`listener`], [`tls`], [`shutdown`] | sockets, limits, timers, drain around a closure; trust anchors; signals |
 //! | [`proxy`] | the spine |
 //! | [`guard`] | who may call -> `Caller` |
@@ -57,6 +58,7 @@ pub mod body;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod guard;
 pub mod headers;
 pub mod listener;

@@ -81,10 +81,7 @@ impl Trust {
     }
 
     /// As [`Trust::client_config`], with a judge in the place of the usual one.
-    pub(crate) fn judged_config(
-        judge: Arc<dyn ServerCertVerifier>,
-        alpn: &[&[u8]],
-    ) -> Result<ClientConfig, TlsError> {
+    pub(crate) fn judged_config(judge: Arc<dyn ServerCertVerifier>, alpn: &[&[u8]]) -> Result<ClientConfig, TlsError> {
         let builder = builder()?.dangerous().with_custom_certificate_verifier(judge);
         Ok(offering(builder.with_no_client_auth(), alpn))
     }

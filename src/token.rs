@@ -27,6 +27,8 @@ use state::{Grant, State};
 
 /// How often clocks and credentials are looked at: no timer counts the time that a machine sleeps.
 const STEP: Duration = Duration::from_secs(5);
+/// The parts of a token's lifetime between which it is renewed.
+pub(crate) const RENEWED: (f64, f64) = (0.75, 0.90);
 
 /// What a grant is for.
 pub type Key = (InstanceId, ScopeSet);

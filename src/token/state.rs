@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::time::Instant;
 
+use super::RENEWED;
 use super::endpoint::{Answer, TokenError};
 use crate::clock::Moment;
 
@@ -98,7 +99,7 @@ impl State {
         let Answer { authorization, lifetime } = answer;
         // Never used up to the last moment: it must still be valid when it arrives.
         let margin = (lifetime / 20).min(Duration::from_secs(5));
-        let refresh = asked + lifetime.mul_f64(jitter(0.75, 0.90));
+        let refresh = asked + lifetime.mul_f64(jitter(RENEWED.0, RENEWED.1));
         let renewals = Self::renewals(previous);
         let (refused, replaced) = (AtomicBool::new(false), AtomicBool::new(false));
         let expiry = asked + (lifetime - margin);

@@ -24,7 +24,8 @@ fn the_version_and_help_are_printed_and_wrong_arguments_are_64() {
     assert_eq!(run("", &["--version"]), (0, format!("ninjaone-proxy {}\n", env!("CARGO_PKG_VERSION")), String::new()));
     let (code, help, _) = run("", &["--help"]);
     assert!(
-        code == 0 && ["run", "check", "explain", "routes", "--config", "78"].iter().all(|word| help.contains(word)),
+        code == 0
+            && ["run", "check", "explain", "routes", "doctor", "--config", "78"].iter().all(|word| help.contains(word)),
         "{help}"
     );
     for arguments in [

@@ -14,6 +14,7 @@ mod bodies;
 mod command_line;
 mod configuration;
 mod credentials;
+mod doctor;
 mod grants;
 mod harness;
 mod headers;

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Room -> the rooms it may import; `*` is every room.
-const PLAN: [(&str, &[&str]); 23] = [
+const PLAN: [(&str, &[&str]); 24] = [
     ("main", &["*"]),
     ("cli", &["*"]),
     ("app", &["*"]),
     ("config", &["policy", "secret", "tls", "token"]),
+    ("doctor", &["config", "policy", "response", "sandbox", "secret", "telemetry", "tls", "token"]),
     ("listener", &["secret", "shutdown"]),
     ("tls", &["secret"]),
     ("shutdown", &[]),

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use ninjaone_proxy::sandbox::{Options, Protocol, Sandbox};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -15,32 +16,34 @@ use crate::harness::Proxy;
 use crate::watch::SECRET;
 
 /// A sandbox behind TLS, with a CA made for it.
-struct Secure {
-    address: SocketAddr,
-    ca_file: PathBuf,
-    sandbox: Sandbox,
+pub(crate) struct Secure {
+    pub(crate) address: SocketAddr,
+    pub(crate) ca_file: PathBuf,
+    pub(crate) sandbox: Sandbox,
     _folder: TempDir,
     _runtime: tokio::runtime::Runtime,
 }
 
 /// What the server's certificate is like.
-struct Leaf {
-    names: &'static [&'static str],
-    expired: bool,
+pub(crate) struct Leaf {
+    pub(crate) names: &'static [&'static str],
+    /// Negative: it has ended.
+    pub(crate) ends_in_days: Option<i64>,
 }
 
-const GOOD: Leaf = Leaf { names: &["localhost", "127.0.0.1"], expired: false };
+pub(crate) const GOOD: Leaf = Leaf { names: &["localhost", "127.0.0.1"], ends_in_days: None };
 
 impl Secure {
-    fn start(leaf: &Leaf, alpn: &[&[u8]]) -> Self {
+    pub(crate) fn start(leaf: &Leaf, alpn: &[&[u8]]) -> Self {
         let mut ca = CertificateParams::new(Vec::<String>::new()).expect("parameters");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().expect("a key")).expect("a CA");
         let names: Vec<String> = leaf.names.iter().map(|&name| name.to_owned()).collect();
         let mut parameters = CertificateParams::new(names).expect("parameters");
-        if leaf.expired {
+        if let Some(days) = leaf.ends_in_days {
+            let (now, time) = (SystemTime::now(), Duration::from_secs(days.unsigned_abs() * 24 * 3600));
             parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
-            parameters.not_after = rcgen::date_time_ymd(2021, 1, 1);
+            parameters.not_after = if days < 0 { now - time } else { now + time }.into();
         }
         let key = KeyPair::generate().expect("a key");
         let certificate = parameters.signed_by(&key, &ca).expect("a certificate");
@@ -138,8 +141,8 @@ fn an_ip_address_is_checked_against_the_certificate_too() {
 
 #[test]
 fn a_certificate_that_is_foreign_expired_or_unknown_gets_no_credentials() {
-    let foreign = Leaf { names: &["other.example"], expired: false };
-    let expired = Leaf { names: GOOD.names, expired: true };
+    let foreign = Leaf { names: &["other.example"], ends_in_days: None };
+    let expired = Leaf { names: GOOD.names, ends_in_days: Some(-30) };
     for (leaf, ca, why, reason) in [
         (foreign, true, "foreign", "not valid for name"),
         (expired, true, "expired", "certificate expired"),

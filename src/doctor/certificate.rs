@@ -1,0 +1,115 @@
+//! What a certificate says of itself.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+use x509_parser::time::ASN1Time;
+
+/// A certificate that ends within so many days should be renewed.
+pub(super) const SOON: i64 = 14;
+/// More names of a certificate than these are only counted.
+const SHOWN_NAMES: usize = 6;
+const DAY: i64 = 24 * 3600;
+
+/// What a certificate says.
+#[derive(Debug)]
+pub(super) struct Facts {
+    subject: String,
+    pub(super) issuer: String,
+    names: Vec<String>,
+    pub(super) begins: String,
+    pub(super) ends: String,
+    /// Whole days until it ends; negative once it has ended.
+    pub(super) days_left: i64,
+}
+
+impl Facts {
+    pub(super) fn read(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let (begins, ends) = (certificate.validity().not_before, certificate.validity().not_after);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        let days_left = (ends.timestamp() - i64::try_from(now.as_secs()).ok()?).div_euclid(DAY);
+        Some(Self {
+            subject: certificate.subject().to_string(),
+            issuer: certificate.issuer().to_string(),
+            names: names(&certificate),
+            begins: date(begins),
+            ends: date(ends),
+            days_left,
+        })
+    }
+}
+
+impl std::fmt::Display for Facts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { subject, issuer, names, ends, days_left, .. } = self;
+        write!(
+            f,
+            "certificate {subject} for {}",
+            names.iter().take(SHOWN_NAMES).cloned().collect::<Vec<_>>().join(", ")
+        )?;
+        match names.len() {
+            0 => f.write_str("no name")?,
+            count if count > SHOWN_NAMES => write!(f, " and {} more", count - SHOWN_NAMES)?,
+            _ => {}
+        }
+        write!(f, ", issued by {issuer}, valid until {ends}")?;
+        if *days_left >= 0 { write!(f, " ({days_left} days left)") } else { Ok(()) }
+    }
+}
+
+/// The subject alternative names: the subject itself does not count (RFC 6125 section 6.4.4).
+fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    names.value.general_names.iter().filter_map(name).collect()
+}
+
+fn name(name: &GeneralName<'_>) -> Option<String> {
+    if let GeneralName::DNSName(name) = name {
+        return Some((*name).to_owned());
+    }
+    let GeneralName::IPAddress(octets) = name else { return None };
+    let v4 = <[u8; 4]>::try_from(*octets).map(|octets| std::net::IpAddr::from(octets).to_string());
+    v4.or_else(|_| <[u8; 16]>::try_from(*octets).map(|octets| std::net::IpAddr::from(octets).to_string())).ok()
+}
+
+fn date(time: ASN1Time) -> String {
+    time.to_datetime().date().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(names: &[&str], days: u64) -> Facts {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut parameters = rcgen::CertificateParams::new(names).expect("parameters");
+        let end = SystemTime::now() + std::time::Duration::from_secs(days * 24 * 3600 + 60);
+        parameters.not_after = end.into();
+        let key = rcgen::KeyPair::generate().expect("a key");
+        Facts::read(parameters.self_signed(&key).expect("a certificate").der()).expect("facts")
+    }
+
+    #[test]
+    fn certificate_tells_its_names_and_the_days_that_are_left() {
+        let facts = facts(&["eu.example", "192.0.2.1", "2001:db8::1"], 9);
+        assert_eq!(facts.names, ["eu.example", "192.0.2.1", "2001:db8::1"]);
+        assert_eq!(facts.days_left, 9);
+        assert!(facts.to_string().contains(" for eu.example, 192.0.2.1, 2001:db8::1, issued by CN="), "{facts}");
+        assert!(facts.to_string().ends_with(" (9 days left)"), "{facts}");
+    }
+
+    #[test]
+    fn certificate_with_many_names_shows_some_and_counts_the_rest() {
+        let facts =
+            facts(&["a.example", "b.example", "c.example", "d.example", "e.example", "f.example", "g.example"], 1);
+        assert!(facts.to_string().contains("f.example and 1 more, issued"), "{facts}");
+    }
+
+    #[test]
+    fn certificate_that_is_none_has_no_facts() {
+        assert!(Facts::read(b"").is_none() && Facts::read(b"0\x82\xff\xff").is_none());
+    }
+}
