@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Moment;
 use crate::config::file::{File, Timeouts};
-use crate::config::{Instance, Listener, Origin, Settings};
+use crate::config::{EndpointError, Instance, Listener, Origin, Settings, Site};
 use crate::listener::{self, Limits};
 use crate::metrics::Metrics;
 use crate::response;
@@ -22,7 +22,7 @@ use crate::sandbox::{Options, Sandbox, SandboxError};
 use crate::secret::Secret;
 use crate::secret::source::Source;
 use crate::shutdown::{self, Trigger};
-use crate::tls::{TlsError, Trust};
+use crate::tls::TlsError;
 use crate::token::credentials::Credentials;
 use crate::token::endpoint::Endpoint;
 use crate::token::{Key, Tokens};
@@ -52,17 +52,14 @@ pub enum StartError {
     #[error("instance {0}")]
     Host(String, #[source] BadHost),
     /// The token endpoint of an instance cannot be used.
-    #[error("instance {0}: {1} is no URL of a token endpoint")]
-    TokenUrl(String, String),
+    #[error("instance {0}")]
+    Endpoint(String, #[source] EndpointError),
     /// The sandbox cannot be started.
     #[error("the sandbox cannot be started")]
     Sandbox(#[from] SandboxError),
     /// A part that the system must give.
     #[error("the proxy cannot be started")]
     System(#[from] io::Error),
-    /// A client of the token endpoint cannot be made.
-    #[error("the client of the token endpoint cannot be made")]
-    Client(#[from] reqwest::Error),
     /// A series was registered twice: a mistake in the program.
     #[error("the metrics cannot be set up")]
     Metrics(#[from] prometheus::Error),
@@ -85,12 +82,12 @@ impl App {
     /// the current thread's local runtime, which must go on until [`App::finish`] has ended.
     pub async fn start(settings: Settings, file: &File) -> Result<Self, StartError> {
         let count = thread::available_parallelism().map_or(1, usize::from);
-        let Settings { mut instances, listeners } = settings;
+        let Settings { instances, listeners } = settings;
         let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(Arc::new).collect();
         let (sockets, addresses) = bind_all(&listeners, file, count)?;
         let admin_socket = bind_admin(file)?;
         let (trigger, shutdown) = shutdown::channel();
-        let sandboxes = start_sandboxes(&mut instances).await?;
+        let (instances, sandboxes) = start_sandboxes(instances).await?;
         let endpoints = endpoints(&instances, &file.timeouts)?;
         let tokens = Tokens::new(endpoints, file.timeouts.token.0, Handle::current(), Moment::now);
         let keys = keys(&listeners);
@@ -104,7 +101,7 @@ impl App {
             run: fastrand::u32(..) & 0xffff_ff00,
         });
         keys.iter().for_each(|key| tokens.keep(*key));
-        let names = instances.into_iter().map(|instance| instance.name).collect();
+        let names = instances.into_iter().map(|(instance, _)| instance.name).collect();
         let desk = Desk { tokens, keys, names, metrics, shutdown: shutdown.clone() };
         let admin = admin_socket.map(|socket| desk::serve(socket, desk)).transpose()?;
         let workers = worker::start(sockets, &plan, &shutdown)?;
@@ -187,44 +184,41 @@ fn keys(listeners: &[Arc<Listener>]) -> Vec<Key> {
     keys
 }
 
-/// Starts an embedded NinjaOne for each instance that asks for one, and turns that into a remote origin.
-async fn start_sandboxes(instances: &mut [Instance]) -> Result<Addresses, StartError> {
-    let mut addresses = Vec::new();
-    for instance in instances.iter_mut().filter(|instance| matches!(instance.origin, Origin::Sandbox)) {
-        let options = Options::default();
-        let (client_id, client_secret) = (options.client_id.clone(), options.client_secret.clone());
-        // It goes on to the end of the process: requests in flight are answered while the proxy drains.
-        let address = Sandbox::new(options)?.open().await?;
-        let authority = Authority::try_from(address.to_string()).map_err(io::Error::other)?;
-        let given = |text| Source::Given(Secret::new(text));
-        let credentials = Credentials::read(given(client_id), given(client_secret)).map_err(io::Error::other)?;
-        instance.origin = Origin::Remote { trust: None, authority, credentials: Arc::new(credentials) };
-        addresses.push((instance.name.clone(), address));
+/// Starts an embedded NinjaOne for each instance that asks for one; now each has an origin.
+async fn start_sandboxes(instances: Vec<Instance>) -> Result<(Vec<(Instance, Origin)>, Addresses), StartError> {
+    let (mut all, mut addresses) = (Vec::new(), Vec::new());
+    for mut instance in instances {
+        let origin = match instance.origin.take() {
+            Some(origin) => origin,
+            None => {
+                let options = Options::default();
+                let given = |text: &str| Source::Given(Secret::new(text.to_owned()));
+                let credentials = Credentials::read(given(&options.client_id), given(&options.client_secret));
+                // It goes on to the end of the process: requests in flight are answered while the proxy drains.
+                let address = Sandbox::new(options)?.open().await?;
+                addresses.push((instance.name.clone(), address));
+                let authority = Authority::try_from(address.to_string()).map_err(io::Error::other)?;
+                let credentials = Arc::new(credentials.map_err(io::Error::other)?);
+                Origin { site: Site { authority, trust: None }, credentials }
+            }
+        };
+        all.push((instance, origin));
     }
-    Ok(addresses)
+    Ok((all, addresses))
 }
 
-fn endpoints(instances: &[Instance], timeouts: &Timeouts) -> Result<Vec<Endpoint>, StartError> {
-    let endpoint = |instance: &Instance| {
-        let Origin::Remote { trust, authority, credentials } = &instance.origin else {
-            return Err(StartError::System(io::ErrorKind::NotFound.into()));
-        };
-        let scheme = if trust.is_some() { "https" } else { "http" };
-        let url = format!("{scheme}://{authority}{}", instance.token_path);
-        let url = url.parse().map_err(|_| StartError::TokenUrl(instance.name.clone(), url))?;
-        let config = trust.clone().unwrap_or_else(Trust::nobody).client_config(&[b"http/1.1"])?;
-        Ok(Endpoint::new(url, instance.client_auth, Arc::clone(credentials), config, timeouts.token.0)?)
+fn endpoints(instances: &[(Instance, Origin)], timeouts: &Timeouts) -> Result<Vec<Endpoint>, StartError> {
+    let endpoint = |(instance, Origin { site, credentials }): &(Instance, Origin)| {
+        site.endpoint(&instance.token_path, instance.client_auth, Arc::clone(credentials), timeouts.token.0)
+            .map_err(|error| StartError::Endpoint(instance.name.clone(), error))
     };
     instances.iter().map(endpoint).collect()
 }
 
-fn connectors(instances: &[Instance], timeouts: &Timeouts) -> Result<Vec<Connector>, StartError> {
-    let connector = |instance: &Instance| {
-        let Origin::Remote { trust, authority, .. } = &instance.origin else {
-            return Err(StartError::System(io::ErrorKind::NotFound.into()));
-        };
-        let config = trust.as_ref().map(|trust| trust.client_config(&[b"h2", b"http/1.1"])).transpose()?;
-        Connector::new(authority.clone(), config, timeouts.connect.0)
+fn connectors(instances: &[(Instance, Origin)], timeouts: &Timeouts) -> Result<Vec<Connector>, StartError> {
+    let connector = |(instance, Origin { site, .. }): &(Instance, Origin)| {
+        let config = site.trust.as_ref().map(|trust| trust.client_config(&[b"h2", b"http/1.1"])).transpose()?;
+        Connector::new(site.authority.clone(), config, timeouts.connect.0)
             .map_err(|error| StartError::Host(instance.name.clone(), error))
     };
     instances.iter().map(connector).collect()

@@ -14,7 +14,7 @@ use tracing_subscriber::filter::Targets;
 
 use crate::app::{App, StartError};
 use crate::config::file::LogFormat;
-use crate::config::{Config, Instance, Origin, Settings};
+use crate::config::{Config, EndpointError, Instance, Origin, Settings};
 use crate::policy::Policy;
 use crate::policy::catalog::Risk;
 use crate::secret::source::Source;
@@ -221,8 +221,8 @@ async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
     let mut app = App::start(settings, &config.file).await.map_err(|error| {
         let code = match error {
             StartError::Bind { .. } | StartError::System(_) => OS,
-            StartError::Host(..) | StartError::TokenUrl(..) => CONFIG,
-            StartError::Tls(_) | StartError::Sandbox(_) | StartError::Client(_) | StartError::Metrics(_) => SOFTWARE,
+            StartError::Host(..) | StartError::Endpoint(_, EndpointError::Url(_)) => CONFIG,
+            StartError::Tls(_) | StartError::Sandbox(_) | StartError::Endpoint(..) | StartError::Metrics(_) => SOFTWARE,
         };
         failure(code)(error.into())
     })?;
@@ -258,11 +258,12 @@ fn check(config: &Config) -> Result<(), Failure> {
     let mut text = format!("# effective configuration, from {}\n{effective}\n", config.source());
     for instance in &settings.instances {
         text += &match &instance.origin {
-            Origin::Sandbox => format!("# instances.{}: the embedded sandbox; all data is invented\n", instance.name),
-            Origin::Remote { authority, credentials, .. } => {
+            None => format!("# instances.{}: the embedded sandbox; all data is invented\n", instance.name),
+            Some(Origin { site, credentials }) => {
                 format!(
-                    "# instances.{}: {authority} as client {:?}, secret: present\n",
+                    "# instances.{}: {} as client {:?}, secret: present\n",
                     instance.name,
+                    site.authority,
                     credentials.id()
                 )
             }
@@ -279,10 +280,8 @@ fn check(config: &Config) -> Result<(), Failure> {
 
 /// Who else may read or write the credentials of an instance.
 fn exposures(instance: &Instance) -> Vec<String> {
-    match &instance.origin {
-        Origin::Sandbox => Vec::new(),
-        Origin::Remote { credentials, .. } => credentials.sources().into_iter().filter_map(Source::exposure).collect(),
-    }
+    let sources = instance.origin.iter().flat_map(|origin| origin.credentials.sources());
+    sources.filter_map(Source::exposure).collect()
 }
 
 /// How much a listener opens, and what of it an administrator should know.

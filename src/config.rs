@@ -7,6 +7,7 @@ pub mod value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::uri::Authority;
 use toml::Spanned;
@@ -16,9 +17,9 @@ use crate::policy::rule::Rule;
 use crate::policy::{InstanceId, Policy, PolicyError};
 use crate::secret::Secret;
 use crate::secret::source::{Source, SourceError};
-use crate::tls::Trust;
+use crate::tls::{TlsError, Trust};
 use crate::token::credentials::{Credentials, CredentialsError};
-use crate::token::endpoint::ClientAuth;
+use crate::token::endpoint::{ClientAuth, Endpoint};
 use file::{File, InstanceFile, ListenerFile};
 use mistake::Mistake;
 use value::{ClientId, ClientSecret, Host, Reference};
@@ -53,37 +54,30 @@ pub struct Settings {
 pub struct Instance {
     /// Its name in the configuration.
     pub name: String,
-    /// Where it is, and whom we are there.
-    pub origin: Origin,
+    /// Where it is, and whom we are there; `None` for the embedded sandbox.
+    pub origin: Option<Origin>,
     /// The path of its token endpoint.
     pub token_path: String,
     /// How that is given the credentials.
     pub client_auth: ClientAuth,
 }
 
-/// Where an instance is.
+/// A server, and whom we are there.
 #[derive(Debug)]
-pub enum Origin {
-    /// Embedded; needs no credentials.
-    Sandbox,
-    /// A server.
-    Remote {
-        /// Whom to trust over TLS; `None` for clear text on loopback.
-        trust: Option<Trust>,
-        /// Its host and port.
-        authority: Authority,
-        /// The API client app's id and secret.
-        credentials: Arc<Credentials>,
-    },
+pub struct Origin {
+    /// The server.
+    pub site: Site,
+    /// The API client app's id and secret.
+    pub credentials: Arc<Credentials>,
 }
 
 /// A server that an instance is at.
 #[derive(Debug)]
-pub(crate) struct Site {
+pub struct Site {
     /// Its host and port.
-    pub(crate) authority: Authority,
+    pub authority: Authority,
     /// Whom to trust over TLS; `None` for clear text on loopback.
-    pub(crate) trust: Option<Trust>,
+    pub trust: Option<Trust>,
 }
 
 /// A local port.
@@ -97,6 +91,37 @@ pub struct Listener {
     pub names: Vec<String>,
     /// What may be done through it.
     pub policy: Arc<Policy>,
+}
+
+/// Why no token endpoint can be spoken to.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// Host and path make no URL.
+    #[error("{0} is no URL of a token endpoint: check host and token-path")]
+    Url(String),
+    /// There is no TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// There is no HTTP client.
+    #[error("the client of the token endpoint cannot be made")]
+    Client(#[from] reqwest::Error),
+}
+
+impl Site {
+    /// The token endpoint at this path; a request may take `timeout`.
+    pub fn endpoint(
+        &self,
+        path: &str,
+        auth: ClientAuth,
+        credentials: Arc<Credentials>,
+        timeout: Duration,
+    ) -> Result<Endpoint, EndpointError> {
+        let scheme = if self.trust.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}{path}", self.authority);
+        let url = url.parse().map_err(|_| EndpointError::Url(url))?;
+        let tls = self.trust.clone().unwrap_or_else(Trust::nobody).client_config(&[b"http/1.1"])?;
+        Ok(Endpoint::new(url, auth, credentials, tls, timeout)?)
+    }
 }
 
 impl Config {
@@ -180,11 +205,12 @@ impl Config {
     }
 
     fn instance(&self, name: &str, file: &InstanceFile) -> Result<Instance, Mistake> {
-        let Some(Site { authority, trust }) = self.site(file)? else {
-            return Ok(instance_at(name, file, Origin::Sandbox));
+        let origin = match self.site(file)? {
+            None => None,
+            Some(site) => Some(Origin { site, credentials: Arc::new(self.credentials(name, file)?) }),
         };
-        let credentials = Arc::new(self.credentials(name, file)?);
-        Ok(instance_at(name, file, Origin::Remote { trust, authority, credentials }))
+        let (name, token_path) = (name.to_owned(), file.token_path.get_ref().clone());
+        Ok(Instance { name, origin, token_path, client_auth: file.client_auth })
     }
 
     /// Where an instance is, and whom to trust there; `None` for the sandbox.
@@ -330,11 +356,6 @@ impl Config {
     fn beside(&self, path: &Path) -> PathBuf {
         self.path.parent().map_or_else(|| path.to_owned(), |folder| folder.join(path))
     }
-}
-
-fn instance_at(name: &str, file: &InstanceFile, origin: Origin) -> Instance {
-    let token_path = file.token_path.get_ref().clone();
-    Instance { name: name.to_owned(), origin, token_path, client_auth: file.client_auth }
 }
 
 /// `; did you mean "..."?` for the most similar of `known`, if one is similar at all.

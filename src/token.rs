@@ -180,11 +180,12 @@ impl Tokens {
     fn tell(&self, key: Key, state: &State, previous: Option<&State>) {
         let now = (self.clock)();
         let host = self.endpoint(key).map_or("", Endpoint::host);
+        let seconds = |span: Duration| Duration::from_secs(span.as_secs_f64().round() as u64);
         let (scopes, next) = (key.1, now.until(state.next));
         match &state.failure {
             None => {
-                let usable_for = state.expires_in(now).unwrap_or_default();
-                tracing::info!(host, %scopes, ?usable_for, renewed_in = ?next, "token granted");
+                let usable_for = seconds(state.expires_in(now).unwrap_or_default());
+                tracing::info!(host, %scopes, ?usable_for, renewed_in = ?seconds(next), "token granted");
             }
             Some(error) if !state.is_news(previous) => {
                 tracing::debug!(host, %scopes, error = %Causes(&**error), retry_in = ?next, "token request failed again");

@@ -8,13 +8,12 @@ use super::chart::Chart;
 use super::place::Place;
 use super::{grant, read, way};
 use crate::config::file::InstanceFile;
-use crate::config::{Config, Listener, Site};
+use crate::config::{Config, EndpointError, Listener, Site};
 use crate::response::CONSOLE;
 use crate::sandbox::{Options, Sandbox};
 use crate::secret::Secret;
 use crate::secret::source::Source;
 use crate::telemetry::Causes;
-use crate::tls::Trust;
 use crate::token::credentials::Credentials;
 use crate::token::endpoint::Endpoint;
 
@@ -91,7 +90,7 @@ impl Patient<'_> {
         let endpoint = match self.endpoint(place, credentials) {
             Ok(endpoint) => endpoint,
             Err(error) => {
-                chart.fail("token endpoint", Causes(&*error).to_string(), "check host and token-path");
+                chart.fail("token endpoint", Causes(&error).to_string(), "check host and token-path");
                 return self.skip_token("token endpoint failed", chart);
             }
         };
@@ -101,12 +100,9 @@ impl Patient<'_> {
         }
     }
 
-    fn endpoint(&self, place: &Place, credentials: Credentials) -> Result<Endpoint, Unready> {
-        let Place { site: Site { authority, trust }, timeouts } = place;
-        let scheme = if trust.is_some() { "https" } else { "http" };
-        let url = format!("{scheme}://{authority}{}", self.file.token_path.get_ref()).parse()?;
-        let tls = trust.clone().unwrap_or_else(Trust::nobody).client_config(&[b"http/1.1"])?;
-        Ok(Endpoint::new(url, self.file.client_auth, Arc::new(credentials), tls, timeouts.token.0)?)
+    fn endpoint(&self, place: &Place, credentials: Credentials) -> Result<Endpoint, EndpointError> {
+        let (path, timeout) = (self.file.token_path.get_ref(), place.timeouts.token.0);
+        place.site.endpoint(path, self.file.client_auth, Arc::new(credentials), timeout)
     }
 
     fn skip_token(&self, because: &str, chart: &Chart) {
