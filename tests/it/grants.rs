@@ -19,17 +19,21 @@ use rows::{Outcome, Pace, ROWS, Row};
 
 /// How many rows run at a time.
 const ABREAST: usize = 16;
-/// How long a caller may wait: the token time of 1 s, and what a slow machine needs.
-const PROMPT: Duration = Duration::from_secs(5);
+/// The token time of rows that stall, and of all others, which a slow machine must not make stall too.
+const TOKEN_TIMES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
+/// What a slow machine needs beyond the token time until a caller has an answer.
+const PROMPT: Duration = Duration::from_secs(4);
 
 /// How long a token request may be on its way, on a slow machine.
-const ON_THE_WAY: Duration = Duration::from_millis(300);
+const ON_THE_WAY: Duration = Duration::from_millis(500);
 
 /// A token server that does what its row says until it is mended, and an API that takes its tokens only.
 struct Stand {
     server: Scripted,
     state: Arc<State>,
     proxy: Proxy,
+    /// How long a caller may wait.
+    prompt: Duration,
 }
 
 struct State {
@@ -69,8 +73,10 @@ impl Stand {
                 Then::Continue
             },
         );
-        let proxy = Proxy::start(&server.instance(), "", "[timeouts]\ntoken = \"1s\"");
-        Self { server, state, proxy }
+        let token_time = if row.outcome.stalls() { TOKEN_TIMES.0 } else { TOKEN_TIMES.1 };
+        let timeouts = format!("[timeouts]\ntoken = \"{}s\"", token_time.as_secs());
+        let proxy = Proxy::start(&server.instance(), "", &timeouts);
+        Self { server, state, proxy, prompt: token_time + PROMPT }
     }
 
     /// Runs the row, and tells what happened; fails where that is not the outcome.
@@ -130,7 +136,7 @@ impl Stand {
                 thread::sleep((begun + Duration::from_millis(400) * number).saturating_duration_since(Instant::now()));
                 let sent = Instant::now();
                 let reply = self.proxy.get("/v2/groups");
-                assert!(sent.elapsed() < PROMPT, "{:?} for an answer", sent.elapsed());
+                assert!(sent.elapsed() < self.prompt, "{:?} for an answer", sent.elapsed());
                 reply
             };
             (0..requests).map(request).collect::<Vec<_>>()

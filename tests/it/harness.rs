@@ -122,13 +122,19 @@ impl Drop for Proxy {
 }
 
 /// An answer, as a client reads it.
-#[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
     /// The body came to its declared end.
     pub(crate) whole: bool,
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let body: String = String::from_utf8_lossy(&self.body).chars().take(400).collect();
+        write!(f, "{} whole: {} body: {body}", self.head, self.whole)
+    }
 }
 
 impl Reply {

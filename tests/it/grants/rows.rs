@@ -101,6 +101,13 @@ impl Deed {
     }
 }
 
+impl Outcome {
+    /// Whether the callers' patience may end before the token request does.
+    pub(super) fn stalls(&self) -> bool {
+        matches!(self, Self::Failure { codes, .. } if codes.contains(&"token-timeout"))
+    }
+}
+
 const fn granted(name: &'static str, deed: Deed) -> Row {
     Row { name, deed, outcome: Outcome::Granted }
 }
