@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Moment;
 use crate::config::file::{File, Timeouts};
 use crate::config::{EndpointError, Instance, Listener, Origin, Settings, Site};
+use crate::guard::issuer::Issuer;
 use crate::listener::{self, Limits};
 use crate::metrics::Metrics;
 use crate::response;
@@ -135,7 +136,8 @@ fn bind_all(
         let what = format!("listener {}", listener.name);
         let bound = listener::bind(listener.address, count).map_err(|e| bind_error(what, listener.address, e))?;
         let address = bound.first().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?.local_addr()?;
-        let post = Post { listener: Arc::clone(listener), port: address.port(), limits: limits(file) };
+        let issuer = Arc::new(Issuer::new().map_err(io::Error::other)?);
+        let post = Post { listener: Arc::clone(listener), port: address.port(), issuer, limits: limits(file) };
         for (worker, socket) in sockets.iter_mut().zip(bound) {
             worker.push((socket, post.clone()));
         }
@@ -175,8 +177,8 @@ fn limits(file: &File) -> Limits {
 /// The grants that the listeners need, each once.
 fn keys(listeners: &[Arc<Listener>]) -> Vec<Key> {
     let mut keys = Vec::new();
-    for listener in listeners {
-        let key = (listener.policy.instance(), listener.policy.scopes());
+    for policy in listeners.iter().flat_map(|listener| listener.policies()) {
+        let key = (policy.instance(), policy.scopes());
         if !keys.contains(&key) {
             keys.push(key);
         }

@@ -53,6 +53,7 @@ pub struct Record {
     peer: SocketAddr,
     method: Method,
     begun: Instant,
+    caller: Option<usize>,
     operation: Option<usize>,
     status: Option<StatusCode>,
     refusal: Option<(&'static str, Blame)>,
@@ -71,6 +72,7 @@ impl Record {
             peer,
             method,
             begun: Instant::now(),
+            caller: None,
             operation: None,
             status: None,
             refusal: None,
@@ -83,6 +85,16 @@ impl Record {
     /// The request's id.
     pub fn id(&self) -> RequestId {
         self.id
+    }
+
+    /// It is a request of this caller, by its place among the listener's.
+    pub fn is_of(&mut self, caller: usize) {
+        self.caller = Some(caller);
+    }
+
+    /// Whose request it is, once that is known.
+    pub fn caller(&self) -> Option<usize> {
+        self.caller
     }
 
     /// It is a request for this operation of the catalogue.
@@ -112,6 +124,7 @@ impl Drop for Record {
             id = %self.id,
             listener = self.meter.listener(),
             peer = %self.peer,
+            caller = self.meter.caller(self.caller),
             method = %self.method,
             operation = self.meter.operation(self.operation),
             status = self.status.map(|status| status.as_u16()),

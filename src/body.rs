@@ -85,6 +85,19 @@ impl Transit {
     }
 }
 
+/// All of a small body: at most `limit` octets, each wait for more at most `wait`.
+pub async fn read_small(body: Incoming, wait: Duration, limit: usize) -> Result<Vec<u8>, Cut> {
+    let mut transit = Transit::new(body, wait);
+    let mut read = Vec::new();
+    while let Some(data) = std::future::poll_fn(|cx| transit.poll_data(cx)).await {
+        read.extend_from_slice(&data?);
+        if read.len() > limit {
+            return Err(Cut::TooLarge);
+        }
+    }
+    Ok(read)
+}
+
 impl Body for Transit {
     type Data = Bytes;
     type Error = Cut;

@@ -2,6 +2,7 @@
 
 mod doctor;
 mod explain;
+mod key;
 mod routes;
 
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use tracing_subscriber::filter::Targets;
 
 use crate::app::{App, StartError};
 use crate::config::file::LogFormat;
-use crate::config::{Config, EndpointError, Instance, Origin, Settings};
+use crate::config::{Caller, Config, EndpointError, Instance, Listener, Origin, Settings};
 use crate::policy::Policy;
 use crate::policy::catalog::Risk;
 use crate::secret::source::Source;
@@ -60,6 +61,9 @@ enum Command {
         method: String,
         /// Request path with query, such as /v2/device/7/disks
         path: String,
+        /// A header field of the request; may be repeated
+        #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
+        headers: Vec<String>,
         #[command(flatten)]
         which: Which,
     },
@@ -70,6 +74,11 @@ enum Command {
         all: bool,
         #[command(flatten)]
         which: Which,
+    },
+    /// Make keys for callers
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
     },
     /// Try all that the proxy needs, from the configuration to a read of NinjaOne, and say how to cure what fails
     Doctor {
@@ -82,11 +91,26 @@ enum Command {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Make a key, show it once, and print the lines for the configuration
+    New {
+        /// The caller's name
+        name: String,
+        /// The listener that it calls
+        #[arg(long, value_name = "NAME", default_value = "local")]
+        listener: String,
+    },
+}
+
 #[derive(Debug, Args)]
 struct Which {
     /// Only this listener [default: every listener]
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
+    /// Only this caller [default: every caller]
+    #[arg(long, value_name = "NAME")]
+    caller: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -132,13 +156,20 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.command {
         None | Some(Command::Run) => run(&config),
         Some(Command::Check) => check(&config),
-        Some(Command::Explain { method, path, which }) => {
-            let policies = policies(&config, which)?;
-            print(&explain::explain(&policies, method, path, which.json).map_err(failure(USAGE))?)
+        Some(Command::Explain { method, path, headers, which }) => {
+            let listeners = listeners(&config, which)?;
+            let subjects = subjects(&listeners, which)?;
+            print(&explain::explain(&subjects, method, path, headers, which.json).map_err(failure(USAGE))?)
         }
         // Done above: it also judges a configuration that cannot be read.
         Some(Command::Doctor { .. }) => Ok(()),
-        Some(Command::Routes { all, which }) => print(&routes::routes(&policies(&config, which)?, *all, which.json)),
+        Some(Command::Routes { all, which }) => {
+            let listeners = listeners(&config, which)?;
+            print(&routes::routes(&subjects(&listeners, which)?, *all, which.json))
+        }
+        Some(Command::Key { command: KeyCommand::New { name, listener } }) => {
+            print(&key::new(name, listener).map_err(failure(OS))?)
+        }
     }
 }
 
@@ -151,19 +182,61 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-type Policies = Vec<(String, std::sync::Arc<Policy>)>;
+/// A listener, or one of its callers, and what is open to it.
+struct Subject<'a> {
+    listener: &'a Listener,
+    caller: Option<&'a Caller>,
+}
 
-fn policies(config: &Config, which: &Which) -> Result<Policies, Failure> {
-    let mut policies = config.policies().map_err(|error| failure(CONFIG)(error.into()))?;
+impl Subject<'_> {
+    fn policy(&self) -> &Policy {
+        self.caller.map_or(&self.listener.policy, |caller| &caller.policy)
+    }
+
+    /// The caller's name, if callers are told apart.
+    fn caller(&self) -> Option<&str> {
+        self.caller.map(|caller| caller.entry.name.as_str())
+    }
+
+    /// The name in tables and warnings.
+    fn name(&self) -> String {
+        let listener = &self.listener.name;
+        self.caller().map_or_else(|| listener.clone(), |caller| format!("{listener}.callers.{caller}"))
+    }
+}
+
+fn listeners(config: &Config, which: &Which) -> Result<Vec<Listener>, Failure> {
+    let mut listeners = config.listeners().map_err(|error| failure(CONFIG)(error.into()))?;
     if let Some(wanted) = &which.listener {
-        let names: Vec<_> = policies.iter().map(|(name, _)| name.clone()).collect();
-        policies.retain(|(name, _)| name == wanted);
-        if policies.is_empty() {
+        let names: Vec<_> = listeners.iter().map(|listener| listener.name.clone()).collect();
+        listeners.retain(|listener| listener.name == *wanted);
+        if listeners.is_empty() {
             let error = anyhow::anyhow!("there is no listener {wanted:?}: valid listeners are {}", names.join(", "));
             return Err(failure(USAGE)(error));
         }
     }
-    Ok(policies)
+    Ok(listeners)
+}
+
+/// Each listener without callers, and each caller of the others.
+fn subjects<'a>(listeners: &'a [Listener], which: &Which) -> Result<Vec<Subject<'a>>, Failure> {
+    let mut subjects: Vec<Subject<'_>> = listeners.iter().flat_map(subjects_of).collect();
+    if let Some(wanted) = &which.caller {
+        let names: Vec<_> = subjects.iter().filter_map(Subject::caller).map(str::to_owned).collect();
+        subjects.retain(|subject| subject.caller() == Some(wanted));
+        if subjects.is_empty() {
+            let error = anyhow::anyhow!("there is no caller {wanted:?}: valid callers are {}", names.join(", "));
+            return Err(failure(USAGE)(error));
+        }
+    }
+    Ok(subjects)
+}
+
+fn subjects_of(listener: &Listener) -> Vec<Subject<'_>> {
+    match listener.callers.as_slice() {
+        [] => vec![Subject { listener, caller: None }],
+        callers => callers.iter().map(|caller| Subject { listener, caller: Some(caller) }).collect(),
+    }
 }
 
 /// Sees to it that nobody else looks at the secrets that are read from now on.
@@ -272,8 +345,8 @@ fn check(config: &Config) -> Result<(), Failure> {
     for exposure in settings.instances.iter().flat_map(exposures) {
         text += &format!("warning: {exposure}\n");
     }
-    for listener in &settings.listeners {
-        text += &warnings(&listener.name, &listener.policy);
+    for subject in settings.listeners.iter().flat_map(subjects_of) {
+        text += &warnings(&subject.name(), subject.policy());
     }
     print(&text)
 }

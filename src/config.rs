@@ -12,6 +12,8 @@ use std::time::Duration;
 use http::uri::Authority;
 use toml::Spanned;
 
+use crate::guard::browser;
+use crate::guard::roster::{Entry, KeyHash};
 use crate::policy::catalog::{Catalog, Scope, ScopeSet};
 use crate::policy::rule::Rule;
 use crate::policy::{InstanceId, Policy, PolicyError};
@@ -20,7 +22,7 @@ use crate::secret::source::{Source, SourceError};
 use crate::tls::{TlsError, Trust};
 use crate::token::credentials::{Credentials, CredentialsError};
 use crate::token::endpoint::{ClientAuth, Endpoint};
-use file::{File, InstanceFile, ListenerFile};
+use file::{CallerFile, File, InstanceFile, ListenerFile};
 use mistake::Mistake;
 use value::{ClientId, ClientSecret, Host, Reference};
 
@@ -62,6 +64,14 @@ pub struct Instance {
     pub client_auth: ClientAuth,
 }
 
+/// What a listener or a caller says of what is open.
+struct RulesFile<'a> {
+    scopes: &'a Spanned<Vec<Spanned<String>>>,
+    groups: &'a [Spanned<String>],
+    allow: &'a [Spanned<String>],
+    deny: &'a [Spanned<String>],
+}
+
 /// A server, and whom we are there.
 #[derive(Debug)]
 pub struct Origin {
@@ -89,8 +99,31 @@ pub struct Listener {
     pub address: std::net::SocketAddr,
     /// Further names that callers may use.
     pub names: Vec<String>,
-    /// What may be done through it.
+    /// The pages of other origins that may use it.
+    pub origins: Vec<browser::Origin>,
+    /// What may be done through it at most.
     pub policy: Arc<Policy>,
+    /// Who may call, by [`crate::guard::roster::CallerId`]; empty: everybody who reaches it.
+    pub callers: Vec<Caller>,
+}
+
+/// Somebody who may call.
+#[derive(Debug)]
+pub struct Caller {
+    /// Its name and its proofs.
+    pub entry: Entry,
+    /// What it may do.
+    pub policy: Arc<Policy>,
+}
+
+impl Listener {
+    /// What is open to those who call: the policy of each caller, or the listener's own where there are none.
+    pub fn policies(&self) -> Vec<&Arc<Policy>> {
+        match self.callers.as_slice() {
+            [] => vec![&self.policy],
+            callers => callers.iter().map(|caller| &caller.policy).collect(),
+        }
+    }
 }
 
 /// Why no token endpoint can be spoken to.
@@ -196,14 +229,6 @@ impl Config {
         Ok(())
     }
 
-    /// The policies alone: for questions that need no credentials.
-    pub fn policies(&self) -> Result<Vec<(String, Arc<Policy>)>, Mistake> {
-        let catalog = self.catalog()?;
-        let policy =
-            |(name, file): (&String, &ListenerFile)| Ok((name.clone(), self.listener(name, file, &catalog)?.policy));
-        self.file.listeners.iter().map(policy).collect()
-    }
-
     fn instance(&self, name: &str, file: &InstanceFile) -> Result<Instance, Mistake> {
         let origin = match self.site(file)? {
             None => None,
@@ -276,13 +301,52 @@ impl Config {
 
     fn listener(&self, name: &str, file: &ListenerFile, catalog: &Arc<Catalog>) -> Result<Listener, Mistake> {
         let instance = self.instance_of(name, file)?;
-        let scopes = self.scopes(&file.scopes)?;
-        let groups = file.groups.iter().map(|group| group.get_ref().clone()).collect();
-        let (allow, deny) = (self.rules(&file.allow)?, self.rules(&file.deny)?);
-        let policy = Policy::new(Arc::clone(catalog), instance, scopes, groups, allow, deny)
-            .map_err(|error| self.policy_mistake(file, catalog, &error))?;
+        let rules = RulesFile { scopes: &file.scopes, groups: &file.groups, allow: &file.allow, deny: &file.deny };
+        let policy = Arc::new(self.policy(&rules, instance, catalog)?);
+        let origin = |text: &Spanned<String>| {
+            browser::Origin::parse(text.get_ref())
+                .map_err(|error| self.mistake(text, format!("{:?}: {error}", text.get_ref())))
+        };
+        let origins = file.allowed_origins.iter().map(origin).collect::<Result<_, _>>()?;
+        let callers = file.callers.iter().map(|(name, caller)| self.caller(name, caller, file, &policy));
+        let callers = callers.collect::<Result<_, _>>()?;
         let (name, address, names) = (name.to_owned(), file.address.0, file.names.clone());
-        Ok(Listener { name, address, names, policy: Arc::new(policy) })
+        Ok(Listener { name, address, names, origins, policy, callers })
+    }
+
+    fn policy(&self, rules: &RulesFile<'_>, instance: InstanceId, catalog: &Arc<Catalog>) -> Result<Policy, Mistake> {
+        let scopes = self.scopes(rules.scopes)?;
+        let groups = rules.groups.iter().map(|group| group.get_ref().clone()).collect();
+        let (allow, deny) = (self.rules(rules.allow)?, self.rules(rules.deny)?);
+        Policy::new(Arc::clone(catalog), instance, scopes, groups, allow, deny)
+            .map_err(|error| self.policy_mistake(rules, catalog, &error))
+    }
+
+    fn caller(
+        &self,
+        name: &str,
+        file: &Spanned<CallerFile>,
+        listener: &ListenerFile,
+        ceiling: &Arc<Policy>,
+    ) -> Result<Caller, Mistake> {
+        let CallerFile { key, certificate, uids, gids, scopes, groups, allow, deny } = file.get_ref();
+        if key.is_none() && certificate.is_none() && uids.is_empty() && gids.is_empty() {
+            let message = format!(
+                "the caller {name} has nothing to prove who it is: give it key, uids, gids or certificate (\"ninjaone-proxy key new {name}\" makes a key)"
+            );
+            return Err(self.mistake(file, message));
+        }
+        let hash = |text: &Spanned<String>| {
+            KeyHash::parse(text.get_ref()).map_err(|error| self.mistake(text, error.to_string()))
+        };
+        let key = key.as_ref().map(hash).transpose()?;
+        let certificate = certificate.as_ref().map(hash).transpose()?;
+        let entry = Entry { name: name.to_owned(), key, certificate, uids: uids.clone(), gids: gids.clone() };
+        let rules = RulesFile { scopes: scopes.as_ref().unwrap_or(&listener.scopes), groups, allow, deny };
+        let policy = self.policy(&rules, ceiling.instance(), &ceiling.shared_catalog())?;
+        let within = policy.within(Arc::clone(ceiling));
+        let policy = within.map_err(|error| self.mistake(rules.scopes, error.to_string()))?;
+        Ok(Caller { entry, policy: Arc::new(policy) })
     }
 
     fn scopes(&self, names: &Spanned<Vec<Spanned<String>>>) -> Result<ScopeSet, Mistake> {
@@ -332,11 +396,12 @@ impl Config {
         u16::try_from(position).map(InstanceId).map_err(too_many)
     }
 
-    fn policy_mistake(&self, file: &ListenerFile, catalog: &Catalog, error: &PolicyError) -> Mistake {
+    fn policy_mistake(&self, file: &RulesFile<'_>, catalog: &Catalog, error: &PolicyError) -> Mistake {
         let (place, hint) = match error {
             PolicyError::UnknownGroup { name, .. } => {
                 (file.groups.iter().find(|group| group.get_ref() == name), nearest(name, catalog.groups()))
             }
+            PolicyError::AboveListener(_) => (None, String::new()),
             PolicyError::AboveCeiling { rule, .. } => {
                 (file.allow.iter().find(|allow| allow.get_ref() == rule), String::new())
             }

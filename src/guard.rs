@@ -1,36 +1,92 @@
 //! The guard: who may speak to a listener at all.
 //!
-//! A web page that the user visits can make the browser send requests to a local port under a name of its own
-//! (DNS rebinding). Such a request says so in `Host`, so the names that we answer to are compared literally.
+//! First the perimeter: a web page that the user visits can make the browser send requests to a local port, under a
+//! name of its own (DNS rebinding) or across sites. The first shows in `Host`, the second in `Origin` and
+//! `Sec-Fetch-Site`. Then, where callers are configured, each proves who it is.
 
-use http::header::HOST;
+pub mod browser;
+pub mod issuer;
+pub mod roster;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
 use http::request::Parts;
 use http::{Uri, Version};
+use tokio::time::Instant;
 
 use crate::listener::Peer;
+use browser::{Mark, Origin, Pages};
+use issuer::{Issuer, TokenRequest};
+use roster::{CallerId, Presented, Roster};
 
 /// The names under which anybody on this machine may call.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+/// What an intermediary adds to requests that it passes on.
+const RELAYED: [HeaderName; 3] = [HeaderName::from_static("x-forwarded-for"), FORWARDED, VIA];
 
 /// The gate of one listener.
 #[derive(Debug)]
 pub struct Guard {
     /// Every accepted value of `Host`, lower case.
     authorities: Vec<String>,
+    pages: Pages,
+    roster: Roster,
+    issuer: Arc<Issuer>,
     /// The largest head in octets.
     head_size: usize,
 }
 
-/// A request's origin, checked: the proof that the guard let it in.
+/// What a guard is made of.
+#[derive(Debug)]
+pub struct Orders {
+    /// The names beside localhost, 127.0.0.1 and `[::1]` that callers may use.
+    pub names: Vec<String>,
+    /// The listener's port; `None` without one.
+    pub port: Option<u16>,
+    /// Whether the listener speaks TLS.
+    pub tls: bool,
+    /// The pages of other origins that may use the listener.
+    pub origins: Vec<Origin>,
+    /// Who may call; empty: everybody who reaches the listener.
+    pub roster: Roster,
+    /// Makes and knows the listener's local tokens.
+    pub issuer: Arc<Issuer>,
+    /// The largest head of a request, in octets.
+    pub head_size: usize,
+}
+
+/// A request that came through the perimeter; who sent it is not known yet.
+#[derive(Debug)]
+pub struct Visitor {
+    peer: Peer,
+    preflight: bool,
+}
+
+/// The sender of a request: the proof that the guard let it in.
 #[derive(Debug)]
 pub struct Caller {
     peer: Peer,
+    id: CallerId,
+}
+
+impl Visitor {
+    /// Whether it is a listed page's question whether another request would be allowed.
+    pub fn is_preflight(&self) -> bool {
+        self.preflight
+    }
 }
 
 impl Caller {
     /// Where the request came from.
-    pub fn peer(&self) -> Peer {
-        self.peer
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Who it is; 0 on a listener without callers.
+    pub fn id(&self) -> CallerId {
+        self.id
     }
 }
 
@@ -52,30 +108,148 @@ pub enum Intruder {
     /// `Host`, or the authority of an absolute-form target, is not a name of this listener.
     #[error("the request is for {0:?}, which is not a name of this listener")]
     ForeignHost(String),
+    /// A page of another origin made the browser send it.
+    #[error("the request comes from a web page ({0})")]
+    ForeignPage(String),
+    /// An intermediary passed it on, and nobody can tell for whom.
+    #[error("the request was relayed ({0})")]
+    Relayed(HeaderName),
+    /// The listener has callers, and the request does not say which one it is of.
+    #[error("the request has no key")]
+    NoKey,
+    /// The key, token or credentials are nobody's.
+    #[error("the request's key is not that of a caller")]
+    WrongKey,
+    /// Too many wrong keys of late; one more is judged after this time.
+    #[error("too many wrong keys")]
+    Throttled(Duration),
+    /// A token request by another grant than client credentials.
+    #[error("the grant type is not supported")]
+    OtherGrant,
+    /// A token request by another method than POST.
+    #[error("a token was asked for by another method than POST")]
+    NotPost,
+    /// A person's sign-in, which leads nowhere here.
+    #[error("nobody signs in here")]
+    SignIn,
 }
 
 impl Guard {
-    /// A gate that answers to the local names and to `names`, each with `port` or without one.
-    /// A name that has a port of its own is taken as it is. A head may have `head_size` octets.
-    pub fn new(names: &[String], port: u16, head_size: usize) -> Self {
+    /// A gate that answers to the local names and to the orders', each with the port or without one.
+    /// A name that has a port of its own is taken as it is.
+    pub fn new(orders: Orders) -> Self {
+        let Orders { names, port, tls, origins, roster, issuer, head_size } = orders;
         let own = names.iter().map(String::as_str);
-        let authorities = LOCAL_NAMES
-            .into_iter()
-            .chain(own)
-            .map(str::to_ascii_lowercase)
-            .flat_map(|name| [format!("{name}:{port}"), name])
-            .collect();
-        Self { authorities, head_size }
+        let with_port = |name: String| port.map(|port| format!("{name}:{port}")).into_iter().chain([name]);
+        let authorities: Vec<String> =
+            LOCAL_NAMES.into_iter().chain(own).map(str::to_ascii_lowercase).flat_map(with_port).collect();
+        let pages = Pages::new(if tls { "https" } else { "http" }, &authorities, origins);
+        Self { authorities, pages, roster, issuer, head_size }
     }
 
-    /// Lets a request in, or says why not.
-    pub fn admit(&self, peer: Peer, head: &Parts) -> Result<Caller, Intruder> {
+    /// The callers.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// The listed page that a request comes from, which may read the answer.
+    pub fn reader(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        self.pages.listed(headers)
+    }
+
+    /// Lets a request through the perimeter, or says why not.
+    pub fn pass(&self, peer: Peer, head: &Parts) -> Result<Visitor, Intruder> {
         if peer.sent_fragment() {
             return Err(Intruder::Fragment);
         }
+        let preflight = self.foretell(head)?;
+        Ok(Visitor { peer, preflight })
+    }
+
+    /// What [`Guard::pass`] says, without a peer: whether the request is a listed page's preflight.
+    pub fn foretell(&self, head: &Parts) -> Result<bool, Intruder> {
         if head_size(head) > self.head_size {
             return Err(Intruder::LargeHead);
         }
+        self.check_hosts(head)?;
+        let asks = browser::is_preflight(&head.method, &head.headers);
+        match self.pages.mark(&head.headers) {
+            Mark::Foreign(mark) => return Err(Intruder::ForeignPage(mark)),
+            Mark::None if asks => return Err(Intruder::ForeignPage("a preflight".to_owned())),
+            Mark::None | Mark::Listed(_) => {}
+        }
+        let relayed = || RELAYED.into_iter().find(|name| head.headers.contains_key(name));
+        match relayed().filter(|_| self.roster.is_empty()) {
+            Some(name) => Err(Intruder::Relayed(name)),
+            None => Ok(asks),
+        }
+    }
+
+    /// Finds out who sent a request: by a key or local token, else by the user or certificate at the other end.
+    pub fn identify(&self, visitor: Visitor, headers: &HeaderMap) -> Result<Caller, Intruder> {
+        let id = self.caller(&visitor.peer, headers)?;
+        Ok(Caller { peer: visitor.peer, id })
+    }
+
+    fn caller(&self, peer: &Peer, headers: &HeaderMap) -> Result<CallerId, Intruder> {
+        if self.roster.is_empty() {
+            return Ok(CallerId(0));
+        }
+        let presented = Presented::read(headers);
+        let by_key = match &presented {
+            Presented::Key(key) => self.of_key(key),
+            Presented::Nothing | Presented::Unreadable => None,
+        };
+        match (by_key.or_else(|| self.of_peer(peer)), presented) {
+            (Some(id), _) => Ok(id),
+            (None, Presented::Nothing) => Err(Intruder::NoKey),
+            (None, Presented::Key(_) | Presented::Unreadable) => Err(self.wrong_key()),
+        }
+    }
+
+    /// Whose key or local token the headers hold, without counting it if it is wrong.
+    pub fn foretell_caller(&self, headers: &HeaderMap) -> Result<CallerId, Intruder> {
+        match Presented::read(headers) {
+            Presented::Key(key) => self.of_key(&key).ok_or(Intruder::WrongKey),
+            Presented::Nothing => Err(Intruder::NoKey),
+            Presented::Unreadable => Err(Intruder::WrongKey),
+        }
+    }
+
+    fn of_key(&self, key: &[u8]) -> Option<CallerId> {
+        self.issuer.caller(key, SystemTime::now()).or_else(|| self.roster.of_key(key))
+    }
+
+    /// The caller whose user or certificate is at the other end.
+    fn of_peer(&self, _peer: &Peer) -> Option<CallerId> {
+        None
+    }
+
+    fn wrong_key(&self) -> Intruder {
+        match self.roster.tolerates(Instant::now()) {
+            Ok(()) => Intruder::WrongKey,
+            Err(wait) => Intruder::Throttled(wait),
+        }
+    }
+
+    /// A local token for a token request: bound to its caller, or worthless where there are none.
+    pub fn grant(&self, visitor: &Visitor, request: &TokenRequest) -> Result<(CallerId, String), Intruder> {
+        if !request.is_supported() {
+            return Err(Intruder::OtherGrant);
+        }
+        if self.roster.is_empty() {
+            return Ok((CallerId(0), Issuer::placeholder()));
+        }
+        let by_key = request.secret.as_ref().and_then(|key| self.roster.of_key(key.as_bytes()));
+        let named = by_key.filter(|id| request.id.as_deref().is_none_or(|name| self.roster.name(*id) == Some(name)));
+        match named.or_else(|| self.of_peer(&visitor.peer)) {
+            Some(id) => Ok((id, self.issuer.issue(id, SystemTime::now()))),
+            None if request.secret.is_none() => Err(Intruder::NoKey),
+            None => Err(self.wrong_key()),
+        }
+    }
+
+    fn check_hosts(&self, head: &Parts) -> Result<(), Intruder> {
         let mut hosts = head.headers.get_all(HOST).iter();
         match (hosts.next(), hosts.next()) {
             (Some(_), Some(_)) => return Err(Intruder::ManyHosts),
@@ -84,8 +258,7 @@ impl Guard {
             (None, _) if head.version == Version::HTTP_10 || head.uri.authority().is_some() => {}
             (None, _) => return Err(Intruder::NoHost),
         }
-        self.check_absolute(&head.uri)?;
-        Ok(Caller { peer })
+        self.check_absolute(&head.uri)
     }
 
     fn check_absolute(&self, uri: &Uri) -> Result<(), Intruder> {
@@ -114,8 +287,9 @@ fn head_size(head: &Parts) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{Method, Request};
 
+    use super::roster::{Entry, KeyHash};
     use super::*;
 
     fn admit(target: &str, version: Version, hosts: &[&str]) -> Result<(), Intruder> {
@@ -124,8 +298,119 @@ mod tests {
             request = request.header(HOST, *host);
         }
         let (head, ()) = request.body(()).expect("a request").into_parts();
-        let guard = Guard::new(&["Proxy.internal".to_owned()], 8080, 1000);
-        guard.admit(Peer::loopback(), &head).map(|_| ())
+        guard(&[]).pass(Peer::loopback(), &head).map(|_| ())
+    }
+
+    /// A guard with these callers, whose keys are their names and `-key`.
+    fn guard(callers: &[&str]) -> Guard {
+        let entry = |name: &&str| Entry {
+            name: (*name).to_owned(),
+            key: Some(KeyHash::of(format!("{name}-key").as_bytes())),
+            ..Entry::default()
+        };
+        Guard::new(Orders {
+            names: vec!["Proxy.internal".to_owned()],
+            port: Some(8080),
+            tls: false,
+            origins: vec![Origin::parse("https://grafana.example").expect("an origin")],
+            roster: Roster::new(callers.iter().map(entry).collect()),
+            issuer: Arc::new(Issuer::new().expect("a key")),
+            head_size: 1000,
+        })
+    }
+
+    fn parts(method: Method, lines: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().method(method).uri("/v2/devices").header(HOST, "localhost");
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        request.body(()).expect("a request").into_parts().0
+    }
+
+    fn pass(guard: &Guard, method: Method, lines: &[(&str, &str)]) -> Result<Visitor, Intruder> {
+        guard.pass(Peer::loopback(), &parts(method, lines))
+    }
+
+    #[test]
+    fn guard_refuses_what_a_page_of_another_origin_sends() {
+        let guard = guard(&[]);
+        for lines in [
+            &[("origin", "https://evil.example")][..],
+            &[("origin", "null")],
+            &[("sec-fetch-site", "cross-site")],
+            &[("origin", "https://evil.example"), ("access-control-request-method", "GET")],
+        ] {
+            for method in [Method::GET, Method::POST, Method::OPTIONS] {
+                assert!(matches!(pass(&guard, method, lines), Err(Intruder::ForeignPage(_))), "{lines:?}");
+            }
+        }
+        let asks = [("access-control-request-method", "GET")];
+        assert!(matches!(pass(&guard, Method::OPTIONS, &asks), Err(Intruder::ForeignPage(_))), "whoever asks");
+    }
+
+    #[test]
+    fn guard_lets_a_listed_page_ask_and_call_and_read() {
+        let guard = guard(&[]);
+        let page = [("origin", "https://grafana.example"), ("sec-fetch-site", "cross-site")];
+        assert!(pass(&guard, Method::GET, &page).is_ok_and(|visitor| !visitor.is_preflight()));
+        let asks = [page[0], page[1], ("access-control-request-method", "GET")];
+        assert!(pass(&guard, Method::OPTIONS, &asks).is_ok_and(|visitor| visitor.is_preflight()));
+        assert_eq!(guard.reader(&parts(Method::GET, &page).headers), Some(HeaderValue::from_static(page[0].1)));
+        let other = [("origin", "https://evil.example")];
+        assert_eq!(guard.reader(&parts(Method::GET, &other).headers), None);
+    }
+
+    #[test]
+    fn guard_refuses_relayed_requests_where_nobody_proves_who_he_is() {
+        for name in ["X-Forwarded-For", "Forwarded", "Via"] {
+            let lines = [(name, "1.1 somewhere")];
+            assert!(matches!(pass(&guard(&[]), Method::GET, &lines), Err(Intruder::Relayed(_))), "{name}");
+            assert!(pass(&guard(&["reports"]), Method::GET, &lines).is_ok(), "{name}");
+        }
+    }
+
+    fn identify(guard: &Guard, lines: &[(&str, &str)]) -> Result<CallerId, Intruder> {
+        let head = parts(Method::GET, lines);
+        let visitor = guard.pass(Peer::loopback(), &head)?;
+        guard.identify(visitor, &head.headers).map(|caller| caller.id())
+    }
+
+    #[test]
+    fn guard_asks_nobody_who_he_is_without_callers() {
+        let guard = guard(&[]);
+        for lines in [&[][..], &[("authorization", "Bearer whatever")], &[("x-api-key", "x")]] {
+            assert_eq!(identify(&guard, lines), Ok(CallerId(0)));
+        }
+    }
+
+    #[test]
+    fn guard_knows_callers_by_key_and_by_the_tokens_that_it_grants_for_it() {
+        let guard = guard(&["reports", "desk"]);
+        assert_eq!(identify(&guard, &[("x-api-key", "desk-key")]), Ok(CallerId(1)));
+        assert_eq!(identify(&guard, &[("authorization", "Bearer reports-key")]), Ok(CallerId(0)));
+        assert_eq!(identify(&guard, &[]), Err(Intruder::NoKey));
+        for wrong in [("authorization", "Bearer x"), ("authorization", "reports-key"), ("x-api-key", "")] {
+            assert_eq!(identify(&guard, &[wrong]), Err(Intruder::WrongKey), "{wrong:?}");
+        }
+        let visitor = || pass(&guard, Method::POST, &[]).expect("a visitor");
+        let grant = |form: &str| {
+            let request = TokenRequest::read(&HeaderMap::new(), &Uri::from_static("/oauth/token"), form.as_bytes());
+            guard.grant(&visitor(), &request).map(|(_, token)| token)
+        };
+        let token = grant("client_id=desk&client_secret=desk-key&scope=anything").expect("a token");
+        assert_eq!(identify(&guard, &[("authorization", &format!("Bearer {token}"))]), Ok(CallerId(1)));
+        assert_eq!(grant("client_id=reports&client_secret=desk-key"), Err(Intruder::WrongKey));
+        assert_eq!(grant("client_id=desk"), Err(Intruder::NoKey));
+        assert_eq!(grant("grant_type=password"), Err(Intruder::OtherGrant));
+    }
+
+    #[test]
+    fn guard_judges_right_keys_however_many_wrong_ones_there_were() {
+        let guard = guard(&["reports"]);
+        let wrong = || identify(&guard, &[("x-api-key", "wrong")]);
+        let throttled = (0..100).filter(|_| matches!(wrong(), Err(Intruder::Throttled(_)))).count();
+        assert!((75..=80).contains(&throttled), "{throttled}");
+        assert_eq!(identify(&guard, &[("x-api-key", "reports-key")]), Ok(CallerId(0)));
     }
 
     #[test]

@@ -99,13 +99,14 @@ impl Metrics {
     }
 
     /// The counters of one listener in one worker; `operations` are the names by position in the catalogue.
-    pub fn meter(&self, listener: &str, operations: Vec<String>) -> Meter {
+    pub fn meter(&self, listener: &str, callers: Vec<String>, operations: Vec<String>) -> Meter {
         Meter {
             in_flight: self.in_flight.with_label_values(&[listener]),
             seconds: self.seconds.with_label_values(&[listener]),
             counters: RefCell::new(vec![Default::default(); operations.len() + 1]),
             metrics: self.clone(),
             listener: listener.to_owned(),
+            callers,
             operations,
         }
     }
@@ -116,6 +117,7 @@ impl Metrics {
 pub struct Meter {
     metrics: Metrics,
     listener: String,
+    callers: Vec<String>,
     operations: Vec<String>,
     in_flight: IntGauge,
     seconds: Histogram,
@@ -124,6 +126,11 @@ pub struct Meter {
 }
 
 impl Meter {
+    /// The name of the caller at this place; `None` where callers are not told apart.
+    pub fn caller(&self, caller: Option<usize>) -> Option<&str> {
+        self.callers.get(caller?).map(String::as_str)
+    }
+
     /// The listener's name.
     pub fn listener(&self) -> &str {
         &self.listener

@@ -21,7 +21,7 @@ use rule::{Fit, Rule};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct InstanceId(pub u16);
 
-/// The compiled policy of one listener.
+/// The compiled policy of one listener, or of one caller of it.
 #[derive(Debug)]
 pub struct Policy {
     catalog: Arc<Catalog>,
@@ -32,6 +32,8 @@ pub struct Policy {
     deny: Vec<Rule>,
     /// By operation: decided once, unless a rule speaks of single values in the path.
     verdicts: Vec<Option<Verdict>>,
+    /// What this policy is narrower than: a caller's is within its listener's.
+    ceiling: Option<Arc<Policy>>,
 }
 
 /// The proof that a request is allowed, and the only source of what is sent.
@@ -90,6 +92,8 @@ pub enum Verdict {
     OutsideGroups,
     /// Closed by this rule of `deny`.
     Denied(usize),
+    /// Closed by the listener, for all of its callers.
+    AboveListener,
 }
 
 impl Verdict {
@@ -97,7 +101,7 @@ impl Verdict {
     pub fn is_open(self) -> bool {
         match self {
             Self::InScope | Self::Allowed(_) => true,
-            Self::AboveCeiling | Self::OutsideGroups | Self::Denied(_) => false,
+            Self::AboveCeiling | Self::OutsideGroups | Self::Denied(_) | Self::AboveListener => false,
         }
     }
 }
@@ -124,6 +128,8 @@ pub enum Refusal {
         operation: Option<OperationId>,
         /// The scope that is missing.
         scope: Scope,
+        /// The scopes that are there.
+        open: ScopeSet,
     },
     /// The listener's groups leave the operation out.
     #[error("the operation is in the group {group}, which is not listed")]
@@ -141,14 +147,26 @@ pub enum Refusal {
         /// The rule as written.
         rule: String,
     },
+    /// It is the listener that refuses, whatever its caller might do.
+    #[error(transparent)]
+    Ceiling(Box<Refusal>),
 }
 
 impl Refusal {
+    /// What a listener's policy says to all of its callers. What is no operation is none for anybody.
+    fn of_ceiling(self) -> Self {
+        match self {
+            Self::Malformed(_) | Self::UnknownOperation | Self::MethodNotAllowed { .. } | Self::Ceiling(_) => self,
+            Self::NeedsScope { .. } | Self::OutsideGroups { .. } | Self::Denied { .. } => Self::Ceiling(Box::new(self)),
+        }
+    }
+
     /// The operation that is refused, if it is one of the catalogue.
     pub fn operation(&self) -> Option<OperationId> {
         match self {
             Self::OutsideGroups { operation, .. } => Some(*operation),
             Self::NeedsScope { operation, .. } | Self::Denied { operation, .. } => *operation,
+            Self::Ceiling(refusal) => refusal.operation(),
             Self::Malformed(_) | Self::UnknownOperation | Self::MethodNotAllowed { .. } => None,
         }
     }
@@ -165,6 +183,9 @@ pub enum PolicyError {
         /// The known groups, sorted.
         valid: String,
     },
+    /// A caller's scope that its listener lacks.
+    #[error("the scope {0} is not one of the listener's: a caller has no more than its listener")]
+    AboveListener(Scope),
     /// A rule of `allow` for operations above the ceiling only.
     #[error("the rule {rule:?} allows nothing: it needs the scope {scope}, which the listener's scopes lack")]
     AboveCeiling {
@@ -196,7 +217,8 @@ impl Policy {
         allow: Vec<Rule>,
         deny: Vec<Rule>,
     ) -> Result<Self, PolicyError> {
-        let mut policy = Self { catalog, instance, scopes, groups, allow, deny, verdicts: Vec::new() };
+        let (verdicts, ceiling) = (Vec::new(), None);
+        let mut policy = Self { catalog, instance, scopes, groups, allow, deny, verdicts, ceiling };
         policy.check_groups()?;
         policy.allow.iter().try_for_each(|rule| policy.check_ceiling(rule))?;
         policy.verdicts =
@@ -204,9 +226,23 @@ impl Policy {
         Ok(policy)
     }
 
+    /// This policy, for a caller of a listener with the policy `ceiling`: only what both open is open.
+    pub fn within(mut self, ceiling: Arc<Policy>) -> Result<Self, PolicyError> {
+        if let Some(above) = self.scopes.iter().find(|scope| !ceiling.scopes.contains(*scope)) {
+            return Err(PolicyError::AboveListener(above));
+        }
+        self.ceiling = Some(ceiling);
+        Ok(self)
+    }
+
     /// The catalogue that the policy judges by.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// The catalogue, to be shared with another policy.
+    pub fn shared_catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog)
     }
 
     /// The instance that permits lead to.
@@ -241,12 +277,26 @@ impl Policy {
         let target = Target::canonical(uri)?;
         // HEAD is a GET without the body (RFC 9110 section 9.3.2).
         let asked = if method == Method::HEAD { &Method::GET } else { method };
-        let (operation, verdict) = self.decide(asked, &target.segments()?)?;
+        let segments = target.segments()?;
+        if let Some(ceiling) = &self.ceiling {
+            ceiling.decide(asked, &segments).map_err(Refusal::of_ceiling)?;
+        }
+        let (operation, verdict) = self.decide(asked, &segments)?;
         Ok(Passage { target: target.into_path_and_query(), operation, verdict })
     }
 
     /// The verdict on every request for an operation; `None` if it depends on values in the path.
     pub fn verdict(&self, id: OperationId) -> Option<Verdict> {
+        let own = self.own_verdict(id);
+        match self.ceiling.as_ref().map(|ceiling| ceiling.verdict(id)) {
+            None | Some(Some(Verdict::InScope | Verdict::Allowed(_))) => own,
+            // What the listener closes stays closed; what depends there, depends here too, unless closed here.
+            Some(Some(_)) => Some(Verdict::AboveListener),
+            Some(None) => own.filter(|verdict| !verdict.is_open()),
+        }
+    }
+
+    fn own_verdict(&self, id: OperationId) -> Option<Verdict> {
         self.verdicts.get(id.index()).copied().flatten()
     }
 
@@ -266,10 +316,12 @@ impl Policy {
         let Some((id, operation)) = here.iter().filter_map(known).find(|(_, o)| o.method == *method) else {
             return self.decide_uncatalogued(method, path, here).map(|verdict| (None, verdict));
         };
-        let verdict = self.verdict(id).unwrap_or_else(|| self.verdict_on(operation, |rule| rule.matches(method, path)));
+        let verdict =
+            self.own_verdict(id).unwrap_or_else(|| self.verdict_on(operation, |rule| rule.matches(method, path)));
         match verdict {
             Verdict::InScope | Verdict::Allowed(_) => Ok((Some(id), verdict)),
-            Verdict::AboveCeiling => Err(Refusal::NeedsScope { operation: Some(id), scope: operation.scope }),
+            // No verdict of one's own is that of a listener.
+            Verdict::AboveCeiling | Verdict::AboveListener => Err(self.needs_scope(Some(id), operation.scope)),
             Verdict::OutsideGroups => Err(Refusal::OutsideGroups { operation: id, group: operation.group.clone() }),
             Verdict::Denied(rule) => Err(Refusal::Denied { operation: Some(id), rule: rule_text(&self.deny, rule) }),
         }
@@ -292,9 +344,13 @@ impl Policy {
         }
         let scope = assumed_scope(method);
         if !self.scopes.contains(scope) {
-            return Err(Refusal::NeedsScope { operation: None, scope });
+            return Err(self.needs_scope(None, scope));
         }
         Ok(Verdict::Allowed(allowed))
+    }
+
+    fn needs_scope(&self, operation: Option<OperationId>, scope: Scope) -> Refusal {
+        Refusal::NeedsScope { operation, scope, open: self.scopes }
     }
 
     fn method_not_allowed(&self, here: &[OperationId]) -> Refusal {

@@ -8,12 +8,15 @@ use std::time::Duration;
 use http::header::{HOST, HeaderValue};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
+use zeroize::Zeroizing;
 
 use crate::audit::{Record, Recorded, RequestId};
-use crate::body::Upload;
-use crate::guard::{Guard, Intruder};
+use crate::body::{self, Upload};
+use crate::guard::issuer::{self, Door, TokenRequest};
+use crate::guard::roster::CallerId;
+use crate::guard::{Guard, Intruder, Visitor};
 use crate::headers;
 use crate::listener::Peer;
 use crate::metrics::Meter;
@@ -23,20 +26,37 @@ use crate::telemetry::Causes;
 use crate::token::Source;
 use crate::upstream::{Answer, Fault, Outbound, Upstream};
 
+/// The longest token request, in octets.
+const MAX_FORM: usize = 16 * 1024;
+
 /// What one worker serves on one listener.
 pub struct Proxy {
     guard: Guard,
-    policy: Arc<Policy>,
-    source: Source,
+    /// By caller; a single one where callers are not told apart.
+    entrances: Vec<Entrance>,
     upstream: Rc<Upstream>,
     meter: Rc<Meter>,
     intake: Intake,
     /// `Proxy-Status` of an answer that NinjaOne gave.
     relayed: HeaderValue,
-    /// The listener's scopes, for messages.
-    scopes: String,
     worker: u32,
     count: Cell<u32>,
+}
+
+/// What is open to a caller, and the tokens for it.
+pub struct Entrance {
+    policy: Arc<Policy>,
+    source: Source,
+    /// The scopes, for messages.
+    scopes: String,
+}
+
+impl Entrance {
+    /// What `policy` opens, with tokens from `source`.
+    pub fn new(policy: Arc<Policy>, source: Source) -> Self {
+        let scopes = policy.scopes().to_string();
+        Self { policy, source, scopes }
+    }
 }
 
 /// What is taken of a caller's body.
@@ -52,8 +72,7 @@ impl Proxy {
     /// Puts the stages together; `worker` makes request ids differ between workers and runs.
     pub fn new(
         guard: Guard,
-        policy: Arc<Policy>,
-        source: Source,
+        entrances: Vec<Entrance>,
         upstream: Rc<Upstream>,
         meter: Meter,
         intake: Intake,
@@ -61,9 +80,8 @@ impl Proxy {
     ) -> Self {
         let relayed = format!("ninjaone-proxy; next-hop=\"{}\"", upstream.authority());
         let relayed = HeaderValue::try_from(relayed).unwrap_or(HeaderValue::from_static("ninjaone-proxy"));
-        let scopes = policy.scopes().to_string();
         let (meter, count) = (Rc::new(meter), Cell::new(0));
-        Self { guard, policy, source, upstream, meter, intake, relayed, scopes, worker, count }
+        Self { guard, entrances, upstream, meter, intake, relayed, worker, count }
     }
 
     /// Answers one request, whatever happens.
@@ -72,13 +90,17 @@ impl Proxy {
         let id = RequestId(self.worker, self.count.get());
         self.count.set(id.1.wrapping_add(1));
         let mut record = Record::begin(&self.meter, id, peer.address(), head.method.clone());
-        let response = match self.relay(peer, &mut head, body, &mut record).await {
+        let reader = self.guard.reader(&head.headers);
+        let mut response = match self.relay(peer, &mut head, body, &mut record).await {
             Ok(response) => {
                 record.answered(response.status(), None);
                 response
             }
             Err(rejection) => self.refuse(&rejection, &head, &mut record),
         };
+        if let Some(origin) = reader {
+            response::share(response.headers_mut(), origin);
+        }
         response.map(|body| Recorded::new(body, record))
     }
 
@@ -90,20 +112,56 @@ impl Proxy {
         body: Incoming,
         record: &mut Record,
     ) -> Result<Response<Reply>, Rejection> {
-        let caller = self.guard.admit(peer, head)?;
-        let permit = self.policy.judge(caller, &head.method, &head.uri)?;
+        let visitor = self.guard.pass(peer, head)?;
+        if visitor.is_preflight() {
+            return Ok(response::preflight(&head.headers));
+        }
+        if let Some(door) = Door::at(&head.uri) {
+            return self.grant(door, &visitor, head, body).await;
+        }
+        let caller = self.guard.identify(visitor, &head.headers)?;
+        let CallerId(place) = caller.id();
+        let entrance = self.entrances.get(usize::from(place)).ok_or(Intruder::WrongKey)?;
+        record.is_of(usize::from(place));
+        let permit = entrance.policy.judge(caller, &head.method, &head.uri)?;
         record.is_for(permit.operation().map(|id| id.index()));
         let origin = head.headers.get(HOST).cloned();
         let upload = Upload::new(body, self.intake.wait, self.intake.limit).map_err(Fault::Upload)?;
         let outbound = Outbound::new(permit.method(), std::mem::take(&mut head.headers), upload);
-        let answer = self.ask(&permit, outbound, record).await?;
+        let answer = self.ask(&entrance.source, &permit, outbound, record).await?;
         let instance = self.upstream.authority();
         Ok(response::relay(answer, &self.relayed, |location| local(location, instance, origin.as_ref())))
     }
 
+    /// The local token endpoint, for clients that insist on one. Nothing of it goes to NinjaOne.
+    async fn grant(
+        &self,
+        door: Door,
+        visitor: &Visitor,
+        head: &Parts,
+        body: Incoming,
+    ) -> Result<Response<Reply>, Rejection> {
+        match door {
+            Door::Authorize => return Err(Intruder::SignIn.into()),
+            Door::Token if head.method != Method::POST => return Err(Rejection::Grant(Intruder::NotPost)),
+            Door::Token => {}
+        }
+        let form = body::read_small(body, self.intake.wait, MAX_FORM).await.map_err(Fault::Upload)?;
+        let request = TokenRequest::read(&head.headers, &head.uri, &Zeroizing::new(form));
+        let (CallerId(place), token) = self.guard.grant(visitor, &request).map_err(Rejection::Grant)?;
+        let own = self.entrances.get(usize::from(place)).map_or("", |entrance| &entrance.scopes);
+        Ok(response::granted(&token, issuer::LIFETIME, request.scope().unwrap_or(own)))
+    }
+
     /// Sends a request. If NinjaOne refuses the bearer, that is renewed, and a request that may be repeated sent again.
-    async fn ask(&self, permit: &Permit, outbound: Outbound, record: &mut Record) -> Result<Answer, Rejection> {
-        let bearer = self.source.bearer(permit).await?;
+    async fn ask(
+        &self,
+        source: &Source,
+        permit: &Permit,
+        outbound: Outbound,
+        record: &mut Record,
+    ) -> Result<Answer, Rejection> {
+        let bearer = source.bearer(permit).await?;
         let mut answer = self.upstream.send(permit, &bearer, outbound).await?;
         if !answer.refuses_bearer() || !bearer.refuse() {
             return Ok(answer);
@@ -111,32 +169,33 @@ impl Proxy {
         let Some(again) = answer.again() else { return Ok(answer) };
         drop(answer);
         record.replayed();
-        let bearer = self.source.bearer(permit).await?;
+        let bearer = source.bearer(permit).await?;
         Ok(self.upstream.send(permit, &bearer, again).await?)
     }
 
     fn refuse(&self, rejection: &Rejection, head: &Parts, record: &mut Record) -> Response<Reply> {
         let operation = match rejection {
             Rejection::Policy(refusal) => refusal.operation(),
-            Rejection::Guard(_) | Rejection::Token(_) | Rejection::Upstream(_) => None,
+            Rejection::Guard(_) | Rejection::Grant(_) | Rejection::Token(_) | Rejection::Upstream(_) => None,
         };
         if let Some(id) = operation {
             record.is_for(Some(id.index()));
         }
         let request_id = record.id().to_string();
+        let entrance = self.entrances.get(record.caller().unwrap_or_default());
         let scene = Scene {
             listener: self.meter.listener(),
-            scopes: &self.scopes,
+            caller: self.meter.caller(record.caller()),
+            scopes: entrance.map_or("", |entrance| &entrance.scopes),
             instance: self.upstream.authority().as_str(),
             method: head.method.as_str(),
             path: head.uri.path(),
             request_id: &request_id,
-            operation: operation.and_then(|id| self.policy.catalog().name(id)),
+            operation: operation.zip(entrance).and_then(|(id, entrance)| entrance.policy.catalog().name(id)),
         };
         let (response, outcome) = response::refuse(rejection, &scene);
-        // The token's own room tells once, not for each request, why there is none.
-        if !matches!(rejection, Rejection::Guard(Intruder::ForeignHost(_)) | Rejection::Policy(_) | Rejection::Token(_))
-        {
+        // What the caller did wrong is in the access log; why there is no token, the token's own room tells once.
+        if matches!(rejection, Rejection::Upstream(_)) {
             tracing::warn!(id = %request_id, code = outcome.code, error = %Causes(rejection), "request failed");
         }
         record.answered(response.status(), Some((outcome.code, outcome.blame)));

@@ -2,9 +2,14 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, CACHE_CONTROL,
+    CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -24,6 +29,10 @@ use crate::upstream::{Answer, AnswerBody, Fault, Reason};
 
 /// RFC 9209.
 pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const REQUEST_LOCAL_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
+const ALLOW_LOCAL_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
+/// How a caller may say who he is.
+const CHALLENGE: &str = "Bearer realm=\"ninjaone-proxy\", Basic realm=\"ninjaone-proxy\", charset=\"UTF-8\"";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Where a person grants scopes and finds ids.
 pub(crate) const CONSOLE: &str = "Administration > Apps > API > Client App IDs";
@@ -34,6 +43,9 @@ pub enum Rejection {
     /// The guard did not let it in.
     #[error(transparent)]
     Guard(#[from] Intruder),
+    /// The guard granted no local token.
+    #[error(transparent)]
+    Grant(Intruder),
     /// The policy did not permit it.
     #[error(transparent)]
     Policy(#[from] Refusal),
@@ -46,11 +58,13 @@ pub enum Rejection {
 }
 
 /// What a refusal may tell about the place where it happened.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Scene<'a> {
     /// The listener's name.
     pub listener: &'a str,
-    /// The listener's scopes, separated by spaces.
+    /// The caller's name, once it is known; `None` also where callers are not told apart.
+    pub caller: Option<&'a str>,
+    /// The scopes of the caller or else of the listener, separated by spaces.
     pub scopes: &'a str,
     /// The instance's host.
     pub instance: &'a str,
@@ -82,7 +96,7 @@ fn row(status: StatusCode, code: &'static str, blame: Blame, error: &'static str
 impl Rejection {
     fn row(&self, scene: &Scene<'_>) -> Row {
         match self {
-            Self::Guard(intruder) => guard_row(intruder, scene),
+            Self::Guard(intruder) | Self::Grant(intruder) => guard_row(intruder, scene),
             Self::Policy(refusal) => policy_row(refusal, scene),
             Self::Token(no_token) => token_row(no_token, scene),
             Self::Upstream(fault) => upstream_row(fault, scene),
@@ -93,18 +107,77 @@ impl Rejection {
     fn field(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::Policy(Refusal::MethodNotAllowed { allowed }) => Some((ALLOW, HeaderValue::try_from(allowed).ok()?)),
-            Self::Token(NoToken::Failed { retry_after, .. }) => {
-                Some((RETRY_AFTER, HeaderValue::from(retry_after.as_secs_f64().ceil().max(1.0) as u64)))
-            }
+            Self::Token(NoToken::Failed { retry_after, .. }) => Some((RETRY_AFTER, whole_seconds(*retry_after))),
             Self::Token(NoToken::Timeout) => Some((RETRY_AFTER, HeaderValue::from(1))),
-            Self::Guard(_) | Self::Policy(_) | Self::Upstream(_) => None,
+            Self::Guard(intruder) | Self::Grant(intruder) => guard_field(intruder),
+            Self::Policy(_) | Self::Upstream(_) => None,
         }
     }
 }
 
+fn whole_seconds(wait: Duration) -> HeaderValue {
+    HeaderValue::from(wait.as_secs_f64().ceil().max(1.0) as u64)
+}
+
+fn guard_field(intruder: &Intruder) -> Option<(HeaderName, HeaderValue)> {
+    match intruder {
+        Intruder::NoKey | Intruder::WrongKey => Some((WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE))),
+        Intruder::Throttled(wait) => Some((RETRY_AFTER, whole_seconds(*wait))),
+        Intruder::NotPost => Some((ALLOW, HeaderValue::from_static("POST"))),
+        Intruder::LargeHead | Intruder::NoHost | Intruder::ManyHosts | Intruder::Fragment => None,
+        Intruder::ForeignHost(_) | Intruder::ForeignPage(_) | Intruder::Relayed(_) => None,
+        Intruder::OtherGrant | Intruder::SignIn => None,
+    }
+}
+
+/// Who may not come in, and who must say who he is.
+fn key_row(intruder: &Intruder, scene: &Scene<'_>) -> Option<Row> {
+    let listener = scene.listener;
+    let refused = |status, code, detail| Some(row(status, code, Blame::Caller, "http_request_denied", detail));
+    match intruder {
+        Intruder::NoKey => refused(
+            StatusCode::UNAUTHORIZED,
+            "key-missing",
+            format!("The listener {listener} has callers: send a caller's key as \"Authorization: Bearer KEY\" or \"X-Api-Key: KEY\", or fetch a token with the caller's name and key as client id and secret. \"ninjaone-proxy key new NAME\" makes a key."),
+        ),
+        Intruder::WrongKey => refused(
+            StatusCode::UNAUTHORIZED,
+            "key-wrong",
+            format!("The key or token is not that of a caller of the listener {listener}. A token ends after an hour, and with the proxy: fetch another. A lost key is replaced by \"ninjaone-proxy key new NAME\"."),
+        ),
+        Intruder::Throttled(_) => refused(
+            StatusCode::TOO_MANY_REQUESTS,
+            "key-throttled",
+            format!("Too many wrong keys came to the listener {listener}. Right ones are not held up."),
+        ),
+        Intruder::OtherGrant => refused(
+            StatusCode::BAD_REQUEST,
+            "grant-unsupported",
+            "This proxy's token endpoint knows the grant types client_credentials and refresh_token only.".to_owned(),
+        ),
+        Intruder::SignIn => refused(
+            StatusCode::FORBIDDEN,
+            "sign-in-unsupported",
+            "Nobody signs in here: the proxy has its own access to NinjaOne. Set the tool to client credentials (any id and secret, or those of a caller), or leave its sign-in out.".to_owned(),
+        ),
+        Intruder::NotPost => refused(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "A token is asked for by POST (RFC 6749 section 3.2).".to_owned(),
+        ),
+        Intruder::LargeHead | Intruder::NoHost | Intruder::ManyHosts | Intruder::Fragment => None,
+        Intruder::ForeignHost(_) | Intruder::ForeignPage(_) | Intruder::Relayed(_) => None,
+    }
+}
+
 fn guard_row(intruder: &Intruder, scene: &Scene<'_>) -> Row {
+    let listener = scene.listener;
     let bad =
         |code, detail: &str| row(StatusCode::BAD_REQUEST, code, Blame::Caller, "http_request_error", detail.to_owned());
+    let denied = |code, detail| row(StatusCode::FORBIDDEN, code, Blame::Caller, "http_request_denied", detail);
+    if let Some(row) = key_row(intruder, scene) {
+        return row;
+    }
     match intruder {
         Intruder::NoHost => bad("host-missing", "An HTTP/1.1 request must have a Host field (RFC 9112 section 3.2)."),
         Intruder::ManyHosts => bad("host-repeated", "A request must have one Host field (RFC 9112 section 3.2)."),
@@ -119,10 +192,23 @@ fn guard_row(intruder: &Intruder, scene: &Scene<'_>) -> Row {
             Blame::Caller,
             "http_request_denied",
             format!(
-                "This proxy answers requests for localhost, 127.0.0.1 and [::1] only, not for {host:?}. If callers shall use that name, add it to names in [listeners.{}].",
-                scene.listener
+                "This proxy answers requests for localhost, 127.0.0.1 and [::1] only, not for {host:?}. If callers shall use that name, add it to names in [listeners.{listener}]."
             ),
         ),
+        Intruder::ForeignPage(mark) => denied(
+            "page-not-allowed",
+            format!(
+                "A web page of another origin made the browser send this request ({mark}). If that page is yours, add its origin to allowed-origins in [listeners.{listener}]."
+            ),
+        ),
+        Intruder::Relayed(name) => denied(
+            "relayed",
+            format!(
+                "The request was passed on by another proxy (it has {name}), and nobody can tell for whom. Call this port directly, or give the listener callers with keys: [listeners.{listener}.callers.NAME]."
+            ),
+        ),
+        Intruder::NoKey | Intruder::WrongKey | Intruder::Throttled(_) => denied("key-missing", String::new()),
+        Intruder::OtherGrant | Intruder::SignIn | Intruder::NotPost => denied("sign-in-unsupported", String::new()),
     }
 }
 
@@ -142,6 +228,10 @@ fn head_row(status: StatusCode) -> Row {
 
 fn policy_row(refusal: &Refusal, scene: &Scene<'_>) -> Row {
     let listener = scene.listener;
+    let (who, table) = match scene.caller {
+        Some(name) => (format!("the caller {name}"), format!("listeners.{listener}.callers.{name}")),
+        None => (format!("the listener {listener}"), format!("listeners.{listener}")),
+    };
     let operation = scene.operation.map_or_else(|| format!("{} {}", scene.method, scene.path), |name| name.to_string());
     let denied = |code, detail| row(StatusCode::FORBIDDEN, code, Blame::Caller, "http_request_denied", detail);
     match refusal {
@@ -156,26 +246,26 @@ fn policy_row(refusal: &Refusal, scene: &Scene<'_>) -> Row {
             "http_request_denied",
             format!("NinjaOne's API has no {} on this path; it has {allowed}.", scene.method),
         ),
-        Refusal::NeedsScope { scope, .. } => denied(
+        Refusal::NeedsScope { scope, open, .. } => denied(
             "scope-missing",
             format!(
-                "{operation} needs the scope {scope}, and the listener {listener} has only: {}. To allow it, add {:?} to scopes in [listeners.{listener}] and grant it to the API client app in NinjaOne ({CONSOLE}).",
-                scene.scopes,
+                "{operation} needs the scope {scope}, and {who} has only: {open}. To allow it, add {:?} to scopes in [{table}] and grant it to the API client app in NinjaOne ({CONSOLE}).",
                 scope.as_str()
             ),
         ),
         Refusal::OutsideGroups { group, .. } => denied(
             "group-not-open",
             format!(
-                "{operation} is in the group {group}, which the listener {listener} does not open. To allow it, add {group:?} to groups, or {operation:?} to allow, in [listeners.{listener}]."
+                "{operation} is in the group {group}, which is not open to {who}. To allow it, add {group:?} to groups, or {operation:?} to allow, in [{table}]."
             ),
         ),
         Refusal::Denied { rule, .. } => denied(
             "rule-denied",
             format!(
-                "{operation} is closed by the rule {rule:?} in deny of [listeners.{listener}]. deny wins over everything; to allow the operation, remove or narrow that rule."
+                "{operation} is closed by the rule {rule:?} in deny of [{table}]. deny wins over everything; to allow the operation, remove or narrow that rule."
             ),
         ),
+        Refusal::Ceiling(refusal) => policy_row(refusal, &Scene { caller: None, ..*scene }),
     }
 }
 
@@ -324,6 +414,11 @@ struct Problem<'a> {
     operation: Option<String>,
     result_code: &'a str,
     error_message: &'a str,
+    /// RFC 6749 section 5.2, where a token was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "error_description")]
+    error_description: Option<&'a str>,
 }
 
 /// What the audit record takes down of a refusal.
@@ -337,11 +432,16 @@ pub struct Outcome {
 /// Our own answer to a request that gets none of NinjaOne's.
 pub fn refuse(rejection: &Rejection, scene: &Scene<'_>) -> (Response<Reply>, Outcome) {
     let row = rejection.row(scene);
-    let body = problem(&row, Some(scene));
+    let oauth = match rejection {
+        Rejection::Grant(intruder) => Some(oauth_error(intruder)),
+        Rejection::Guard(_) | Rejection::Policy(_) | Rejection::Token(_) | Rejection::Upstream(_) => None,
+    };
+    let body = problem(&row, Some(scene), oauth);
     let mut response = Response::new(Reply::Own(Full::from(body)));
     *response.status_mut() = row.status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    let kind = if oauth.is_some() { "application/json" } else { "application/problem+json" };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     insert(headers, PROXY_STATUS, HeaderValue::try_from(proxy_status(&row)).ok());
     insert(headers, REQUEST_ID, HeaderValue::try_from(scene.request_id).ok());
@@ -351,7 +451,19 @@ pub fn refuse(rejection: &Rejection, scene: &Scene<'_>) -> (Response<Reply>, Out
     (response, Outcome { code: row.code, blame: row.blame })
 }
 
-fn problem(row: &Row, scene: Option<&Scene<'_>>) -> Vec<u8> {
+/// What OAuth clients understand of a refused token request.
+fn oauth_error(intruder: &Intruder) -> &'static str {
+    match intruder {
+        Intruder::NoKey | Intruder::WrongKey => "invalid_client",
+        Intruder::Throttled(_) => "temporarily_unavailable",
+        Intruder::OtherGrant => "unsupported_grant_type",
+        Intruder::LargeHead | Intruder::NoHost | Intruder::ManyHosts | Intruder::Fragment => "invalid_request",
+        Intruder::ForeignHost(_) | Intruder::ForeignPage(_) | Intruder::Relayed(_) => "invalid_request",
+        Intruder::SignIn | Intruder::NotPost => "invalid_request",
+    }
+}
+
+fn problem(row: &Row, scene: Option<&Scene<'_>>, oauth: Option<&str>) -> Vec<u8> {
     let problem = Problem {
         r#type: format!("urn:ninjaone-proxy:problem:{}", row.code),
         title: row.status.canonical_reason().unwrap_or("Error"),
@@ -362,6 +474,8 @@ fn problem(row: &Row, scene: Option<&Scene<'_>>) -> Vec<u8> {
         operation: scene.and_then(|scene| scene.operation).map(|name| name.to_string()),
         result_code: row.code,
         error_message: &row.detail,
+        error: oauth,
+        error_description: oauth.map(|_| row.detail.as_str()),
     };
     let mut body = serde_json::to_vec(&problem).unwrap_or_default();
     body.push(b'\n');
@@ -375,7 +489,7 @@ fn proxy_status(row: &Row) -> String {
 /// The whole answer, octet for octet, to a head that the parser refuses.
 pub fn refuse_head(status: StatusCode) -> Vec<u8> {
     let row = head_row(status);
-    let body = problem(&row, None);
+    let body = problem(&row, None, None);
     let head = format!(
         "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\nproxy-status: {}\r\n\
          connection: close\r\ncontent-length: {}\r\n\r\n",
@@ -397,6 +511,39 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>)
     if let Some(value) = value {
         headers.insert(name, value);
     }
+}
+
+/// The answer to a token request: a local token, good for `lifetime` (RFC 6749 section 5.1).
+pub fn granted(token: &str, lifetime: Duration, scope: &str) -> Response<Reply> {
+    let grant = serde_json::json!({
+        "access_token": token, "token_type": "Bearer", "expires_in": lifetime.as_secs(), "scope": scope,
+    });
+    let mut response = Response::new(Reply::Own(Full::from(format!("{grant}\n"))));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The answer to a listed page that asks in advance: the methods there are, and the fields that it wants to send.
+pub fn preflight(asked: &HeaderMap) -> Response<Reply> {
+    let mut response = Response::new(Reply::Own(Full::default()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE"));
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    insert(headers, ACCESS_CONTROL_ALLOW_HEADERS, asked.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned());
+    if asked.contains_key(REQUEST_LOCAL_NETWORK) {
+        headers.insert(ALLOW_LOCAL_NETWORK, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// Lets a listed page read an answer (Fetch standard, section 3.2). Credentials of the browser's are not allowed.
+pub fn share(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
+    headers.append(VARY, HeaderValue::from_static("Origin"));
 }
 
 /// NinjaOne's answer, cleaned, marked as relayed, with a `Location` at the instance turned to the caller's `origin`.

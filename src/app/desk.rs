@@ -2,15 +2,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use tokio::sync::Semaphore;
 
 use crate::admin::{self, Health, TokenState};
-use crate::guard::Guard;
+use crate::guard::issuer::Issuer;
+use crate::guard::roster::Roster;
+use crate::guard::{Guard, Intruder, Orders};
 use crate::listener::{self, Limits};
 use crate::metrics::{Metrics, TokenReading};
 use crate::policy::InstanceId;
@@ -54,6 +58,13 @@ impl Desk {
     }
 }
 
+fn refuse(intruder: &Intruder) -> Response<Full<Bytes>> {
+    let mut refused = Response::new(Full::from(format!("{intruder}: call localhost, and no web page may\n")));
+    let foreign_name = matches!(intruder, Intruder::ForeignHost(_));
+    *refused.status_mut() = if foreign_name { StatusCode::MISDIRECTED_REQUEST } else { StatusCode::FORBIDDEN };
+    refused
+}
+
 /// Serves the admin listener on a bound socket, until the process ends: it must be able to tell that it drains.
 pub(super) fn serve(socket: std::net::TcpListener, desk: Desk) -> io::Result<SocketAddr> {
     let address = socket.local_addr()?;
@@ -65,17 +76,24 @@ pub(super) fn serve(socket: std::net::TcpListener, desk: Desk) -> io::Result<Soc
         connections: Arc::new(Semaphore::new(64)),
         refuse: response::refuse_head,
     };
-    let guard = Arc::new(Guard::new(&[], address.port(), limits.head_size));
+    let orders = Orders {
+        names: Vec::new(),
+        port: Some(address.port()),
+        tls: false,
+        origins: Vec::new(),
+        roster: Roster::new(Vec::new()),
+        issuer: Arc::new(Issuer::new().map_err(io::Error::other)?),
+        head_size: limits.head_size,
+    };
+    let guard = Rc::new(Guard::new(orders));
     let desk = Arc::new(desk);
     tokio::task::spawn_local(async move {
         let handle = move |peer, request: http::Request<hyper::body::Incoming>| {
-            let (desk, guard) = (Arc::clone(&desk), Arc::clone(&guard));
+            let (desk, guard) = (Arc::clone(&desk), Rc::clone(&guard));
             async move {
                 let (head, _) = request.into_parts();
-                if guard.admit(peer, &head).is_err() {
-                    let mut foreign = Response::new(Full::from("this name is not ours: use localhost\n"));
-                    *foreign.status_mut() = StatusCode::MISDIRECTED_REQUEST;
-                    return foreign;
+                if let Err(intruder) = guard.pass(peer, &head) {
+                    return refuse(&intruder);
                 }
                 admin::answer(&head.method, head.uri.path(), &desk.health().await)
             }

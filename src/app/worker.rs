@@ -11,12 +11,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use crate::config::Listener;
 use crate::config::file::Timeouts;
-use crate::guard::Guard;
+use crate::guard::issuer::Issuer;
+use crate::guard::roster::Roster;
+use crate::guard::{Guard, Orders};
 use crate::listener::{self, Limits};
 use crate::metrics::Metrics;
-use crate::policy::InstanceId;
 use crate::policy::catalog::Catalog;
-use crate::proxy::{Intake, Proxy};
+use crate::policy::{InstanceId, Policy};
+use crate::proxy::{Entrance, Intake, Proxy};
 use crate::shutdown::Shutdown;
 use crate::token::{Source, Tokens};
 use crate::upstream::Upstream;
@@ -30,6 +32,7 @@ const SWEEP: Duration = Duration::from_secs(15);
 pub(super) struct Post {
     pub(super) listener: Arc<Listener>,
     pub(super) port: u16,
+    pub(super) issuer: Arc<Issuer>,
     pub(super) limits: Limits,
 }
 
@@ -134,14 +137,27 @@ async fn sweep(upstreams: Vec<Rc<Upstream>>) {
 }
 
 fn proxy(number: u32, post: &Post, plan: &Plan, upstreams: &[Rc<Upstream>]) -> io::Result<Proxy> {
-    let policy = Arc::clone(&post.listener.policy);
+    let Listener { name, names, origins, policy, callers, .. } = &*post.listener;
     let InstanceId(instance) = policy.instance();
     let upstream = upstreams.get(usize::from(instance)).ok_or(io::ErrorKind::NotFound)?;
-    let meter = plan.metrics.meter(&post.listener.name, operation_names(policy.catalog()));
+    let entrance = |policy: &Arc<Policy>| Entrance::new(Arc::clone(policy), Source::new(Arc::clone(&plan.tokens)));
+    let entrances = match callers.as_slice() {
+        [] => vec![entrance(policy)],
+        callers => callers.iter().map(|caller| entrance(&caller.policy)).collect(),
+    };
+    let guard = Guard::new(Orders {
+        names: names.clone(),
+        port: Some(post.port),
+        tls: false,
+        origins: origins.clone(),
+        roster: Roster::new(callers.iter().map(|caller| caller.entry.clone()).collect()),
+        issuer: Arc::clone(&post.issuer),
+        head_size: post.limits.head_size,
+    });
+    let caller_names = callers.iter().map(|caller| caller.entry.name.clone()).collect();
+    let meter = plan.metrics.meter(name, caller_names, operation_names(policy.catalog()));
     let intake = Intake { wait: plan.timeouts.client.0, limit: plan.body_limit };
-    let guard = Guard::new(&post.listener.names, post.port, post.limits.head_size);
-    let source = Source::new(Arc::clone(&plan.tokens));
-    Ok(Proxy::new(guard, policy, source, Rc::clone(upstream), meter, intake, plan.run | (number & 0xff)))
+    Ok(Proxy::new(guard, entrances, Rc::clone(upstream), meter, intake, plan.run | (number & 0xff)))
 }
 
 fn operation_names(catalog: &Catalog) -> Vec<String> {

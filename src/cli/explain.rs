@@ -1,27 +1,44 @@
-//! `explain`: what would happen to a request, and why.
+//! `explain`: what would happen to a request, at which gate, and why.
 
 use std::fmt::Write;
 
 use anyhow::Context;
-use http::{Method, Uri};
+use http::header::{HOST, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Uri};
 use serde_json::json;
 
-use super::Policies;
+use super::Subject;
+use crate::guard::issuer::{Door, Issuer};
+use crate::guard::roster::{CallerId, Roster};
+use crate::guard::{Guard, Intruder, Orders};
 use crate::policy::catalog::Operation;
 use crate::policy::path::Target;
-use crate::policy::{Policy, Refusal, Verdict};
+use crate::policy::{Policy, Verdict};
 use crate::response::{Rejection, Scene, foretell};
 
-/// The answer of every listener, for people or as JSON. Fails for what is no method or no target at all.
-pub(super) fn explain(policies: &Policies, method: &str, path: &str, json: bool) -> anyhow::Result<String> {
-    let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes())
-        .with_context(|| format!("{method:?} is no request method: write GET, POST, PUT, PATCH or DELETE"))?;
-    let target: Uri = path
-        .parse()
-        .ok()
-        .filter(|uri: &Uri| uri.authority().is_none() || uri.scheme().is_some())
-        .with_context(|| format!("{path:?} is no request target: write a path such as /v2/device/7/disks"))?;
-    let told: Vec<Told> = policies.iter().map(|(listener, policy)| tell(listener, policy, &method, &target)).collect();
+/// The largest head that is explained; the limit of a running proxy is checked by it alone.
+const HEAD_SIZE: usize = 1 << 20;
+
+/// The answer for every subject, for people or as JSON. Fails for what is no method, no target or no field at all.
+pub(super) fn explain(
+    subjects: &[Subject<'_>],
+    method: &str,
+    path: &str,
+    fields: &[String],
+    json: bool,
+) -> anyhow::Result<String> {
+    let head = head(method, path, fields)?;
+    let mut told = Vec::new();
+    for subject in subjects {
+        let guard = guard(subject).context("the system gives no randomness")?;
+        // A key says whose request it is: the other callers are not asked.
+        let presented = guard.foretell_caller(&head.headers);
+        if presented.as_ref().is_ok_and(|CallerId(id)| subject.caller() != guard.roster().name(CallerId(*id))) {
+            continue;
+        }
+        told.push(tell(subject, &guard, &head, presented));
+    }
     if json {
         let told: Vec<_> = told.iter().map(Told::json).collect();
         return Ok(format!("{}\n", serde_json::Value::from(told)));
@@ -29,39 +46,97 @@ pub(super) fn explain(policies: &Policies, method: &str, path: &str, json: bool)
     Ok(told.iter().map(Told::text).collect::<Vec<_>>().join("\n"))
 }
 
+/// The head of the request; without a `Host` of its own, it is for localhost.
+fn head(method: &str, path: &str, fields: &[String]) -> anyhow::Result<Parts> {
+    let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes())
+        .with_context(|| format!("{method:?} is no request method: write GET, POST, PUT, PATCH or DELETE"))?;
+    let target: Uri = path
+        .parse()
+        .ok()
+        .filter(|uri: &Uri| uri.authority().is_none() || uri.scheme().is_some())
+        .with_context(|| format!("{path:?} is no request target: write a path such as /v2/device/7/disks"))?;
+    let mut request = Request::new(());
+    (*request.method_mut(), *request.uri_mut()) = (method, target);
+    for field in fields {
+        let read = || {
+            let (name, value) = field.split_once(':')?;
+            Some((HeaderName::try_from(name.trim()).ok()?, HeaderValue::try_from(value.trim()).ok()?))
+        };
+        let (name, value) = read().with_context(|| format!("{field:?} is no header field: write \"Name: value\""))?;
+        request.headers_mut().append(name, value);
+    }
+    if !request.headers().contains_key(HOST) {
+        request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
+    }
+    Ok(request.into_parts().0)
+}
+
+fn guard(subject: &Subject<'_>) -> Result<Guard, getrandom::Error> {
+    let listener = subject.listener;
+    Ok(Guard::new(Orders {
+        names: listener.names.clone(),
+        port: Some(listener.address.port()),
+        tls: false,
+        origins: listener.origins.clone(),
+        roster: Roster::new(listener.callers.iter().map(|caller| caller.entry.clone()).collect()),
+        issuer: std::sync::Arc::new(Issuer::new()?),
+        head_size: HEAD_SIZE,
+    }))
+}
+
 struct Told<'a> {
-    listener: &'a str,
+    subject: &'a Subject<'a>,
     request: String,
     operation: Option<&'a Operation>,
+    /// Where the request stops; `None` if it goes on to NinjaOne.
+    gate: Option<&'static str>,
     open: bool,
     reason: String,
 }
 
-fn tell<'a>(listener: &'a str, policy: &'a Policy, method: &Method, uri: &Uri) -> Told<'a> {
-    let judged = policy.foretell(method, uri);
+fn tell<'a>(subject: &'a Subject<'a>, guard: &Guard, head: &Parts, presented: Result<CallerId, Intruder>) -> Told<'a> {
+    let target = Target::canonical(&head.uri).map(|target| target.into_path_and_query().to_string());
+    let request = format!("{} {}", head.method, target.unwrap_or_else(|_| head.uri.to_string()));
+    let told =
+        |gate, open, operation, reason| Told { subject, request: request.clone(), operation, gate, open, reason };
+    let stopped =
+        |gate, intruder| told(Some(gate), false, None, why_refused(subject, head, &Rejection::Guard(intruder)));
+    match guard.foretell(head) {
+        Err(intruder) => return stopped("perimeter", intruder),
+        Ok(true) => return told(Some("perimeter"), true, None, "a listed page asks in advance: answered here".into()),
+        Ok(false) => {}
+    }
+    if Door::at(&head.uri).is_some() {
+        let reason = "the local token endpoint answers it: nothing of it goes to NinjaOne";
+        return told(Some("token endpoint"), true, None, reason.to_owned());
+    }
+    // Without a key in the request it is explained as if the subject had proved who it is.
+    if let Err(intruder @ Intruder::WrongKey) = presented
+        && subject.caller.is_some()
+    {
+        return stopped("caller", intruder);
+    }
+    let policy = subject.policy();
+    let judged = policy.foretell(&head.method, &head.uri);
     let id = match &judged {
         Ok(passage) => passage.operation,
         Err(refusal) => refusal.operation(),
     };
     let operation = id.and_then(|id| policy.catalog().get(id));
-    let (open, reason) = match &judged {
-        Ok(passage) => (true, why_open(policy, passage.verdict, operation)),
-        Err(refusal) => (false, why_refused(listener, policy, method, uri, refusal)),
-    };
-    let request = match &judged {
-        Ok(passage) => format!("{method} {}", passage.target),
-        Err(_) => {
-            let target = Target::canonical(uri).map(|target| target.into_path_and_query().to_string());
-            format!("{method} {}", target.unwrap_or_else(|_| uri.to_string()))
+    match judged {
+        Ok(passage) => told(None, true, operation, why_open(policy, passage.verdict, operation)),
+        Err(refusal) => {
+            let reason = why_refused(subject, head, &Rejection::Policy(refusal));
+            told(Some("policy"), false, operation, reason)
         }
-    };
-    Told { listener, request, operation, open, reason }
+    }
 }
 
 fn why_open(policy: &Policy, verdict: Verdict, operation: Option<&Operation>) -> String {
     let rule = match verdict {
         Verdict::Allowed(index) => policy.allow().get(index),
-        Verdict::InScope | Verdict::AboveCeiling | Verdict::OutsideGroups | Verdict::Denied(_) => None,
+        Verdict::InScope | Verdict::AboveCeiling | Verdict::OutsideGroups => None,
+        Verdict::Denied(_) | Verdict::AboveListener => None,
     };
     match (rule, operation) {
         (Some(rule), Some(_)) => format!("the rule {:?} of allow opens it", rule.to_string()),
@@ -73,24 +148,34 @@ fn why_open(policy: &Policy, verdict: Verdict, operation: Option<&Operation>) ->
     }
 }
 
-fn why_refused(listener: &str, policy: &Policy, method: &Method, uri: &Uri, refusal: &Refusal) -> String {
+fn why_refused(subject: &Subject<'_>, head: &Parts, rejection: &Rejection) -> String {
+    let policy = subject.policy();
     let scopes = policy.scopes().to_string();
+    let operation = match rejection {
+        Rejection::Policy(refusal) => refusal.operation(),
+        Rejection::Guard(_) | Rejection::Grant(_) | Rejection::Token(_) | Rejection::Upstream(_) => None,
+    };
     let scene = Scene {
-        listener,
+        listener: &subject.listener.name,
+        caller: subject.caller(),
         scopes: &scopes,
         instance: "",
-        method: method.as_str(),
-        path: uri.path(),
+        method: head.method.as_str(),
+        path: head.uri.path(),
         request_id: "",
-        operation: refusal.operation().and_then(|id| policy.catalog().name(id)),
+        operation: operation.and_then(|id| policy.catalog().name(id)),
     };
-    let (status, code, detail) = foretell(&Rejection::Policy(refusal.clone()), &scene);
+    let (status, code, detail) = foretell(rejection, &scene);
     format!("{} {code}: {detail}", status.as_u16())
 }
 
 impl Told<'_> {
     fn text(&self) -> String {
-        let mut text = format!("listener   {}\nrequest    {}\n", self.listener, self.request);
+        let mut text = format!("listener   {}\n", self.subject.listener.name);
+        if let Some(caller) = self.subject.caller() {
+            text += &format!("caller     {caller}\n");
+        }
+        text += &format!("request    {}\n", self.request);
         // Writing to a string cannot fail.
         let _ = match self.operation {
             Some(Operation { method, template, scope, group, risk, user_context, .. }) => writeln!(
@@ -104,6 +189,9 @@ impl Told<'_> {
             ),
             None => writeln!(text, "operation  none of the catalogue"),
         };
+        if let Some(gate) = self.gate {
+            text += &format!("gate       {gate}\n");
+        }
         let _ =
             writeln!(text, "decision   {}\nreason     {}", if self.open { "allowed" } else { "refused" }, self.reason);
         text
@@ -111,13 +199,15 @@ impl Told<'_> {
 
     fn json(&self) -> serde_json::Value {
         json!({
-            "listener": self.listener,
+            "listener": self.subject.listener.name,
+            "caller": self.subject.caller(),
             "request": self.request,
             "operation": self.operation.map(|operation| json!({
                 "method": operation.method.as_str(), "path": operation.template, "scope": operation.scope.as_str(),
                 "group": operation.group, "risk": operation.risk.as_str(), "idempotent": operation.idempotent,
                 "userContext": operation.user_context,
             })),
+            "gate": self.gate,
             "allowed": self.open,
             "reason": self.reason,
         })

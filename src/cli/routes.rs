@@ -4,24 +4,25 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::Policies;
+use super::Subject;
 use crate::policy::catalog::{Operation, OperationId};
 use crate::policy::{Policy, Verdict};
 
 /// A table for people, or JSON; with the closed operations too if `all`.
-pub(super) fn routes(policies: &Policies, all: bool, json: bool) -> String {
-    let rows = policies.iter().flat_map(|(listener, policy)| {
+pub(super) fn routes(subjects: &[Subject<'_>], all: bool, json: bool) -> String {
+    let rows = subjects.iter().flat_map(|subject| {
+        let policy = subject.policy();
         policy
             .catalog()
             .iter()
             .filter(move |(id, _)| all || policy.may_open(*id))
-            .map(move |(id, operation)| (listener, operation, decision(policy, id, operation)))
+            .map(move |(id, operation)| (subject, operation, decision(policy, id, operation)))
     });
     if json {
         let rows: Vec<_> = rows
-            .map(|(listener, operation, (open, why))| {
+            .map(|(subject, operation, (open, why))| {
                 json!({
-                    "listener": listener, "method": operation.method.as_str(), "path": operation.template,
+                    "listener": subject.listener.name, "caller": subject.caller(), "method": operation.method.as_str(), "path": operation.template,
                     "scope": operation.scope.as_str(), "group": operation.group, "risk": operation.risk.as_str(),
                     "idempotent": operation.idempotent, "userContext": operation.user_context, "open": open, "why": why,
                 })
@@ -30,18 +31,20 @@ pub(super) fn routes(policies: &Policies, all: bool, json: bool) -> String {
         return format!("{}\n", serde_json::Value::from(rows));
     }
     let mut table = String::new();
-    for (listener, operation, (_, why)) in rows {
+    for (subject, operation, (_, why)) in rows {
+        let name = subject.name();
         let Operation { method, template, scope, group, risk, .. } = operation;
         // Writing to a string cannot fail.
         let _ = writeln!(
             table,
-            "{listener:<8} {method:<6} {template:<74} {scope:<10} {group:<24} {risk:<8} {why}",
+            "{name:<8} {method:<6} {template:<74} {scope:<10} {group:<24} {risk:<8} {why}",
             method = method.as_str()
         );
     }
-    for (listener, policy) in policies {
+    for subject in subjects {
+        let (name, policy) = (subject.name(), subject.policy());
         for rule in policy.allow().iter().filter(|rule| policy.is_uncatalogued(rule)) {
-            let _ = writeln!(table, "{listener:<8} allow  {rule} (not in the catalogue)");
+            let _ = writeln!(table, "{name:<8} allow  {rule} (not in the catalogue)");
         }
     }
     table
@@ -61,6 +64,7 @@ fn decision(policy: &Policy, id: OperationId, operation: &Operation) -> (Option<
         Verdict::AboveCeiling => format!("closed: needs scope {}", operation.scope),
         Verdict::OutsideGroups => format!("closed: group {} is not listed", operation.group),
         Verdict::Denied(index) => format!("closed by deny {:?}", rule(policy.deny(), index)),
+        Verdict::AboveListener => "closed by the listener".to_owned(),
     };
     (Some(verdict.is_open()), why)
 }

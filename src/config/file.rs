@@ -70,6 +70,38 @@ pub struct ListenerFile {
     pub allow: Vec<Spanned<String>>,
     /// What is closed in any case.
     pub deny: Vec<Spanned<String>>,
+    /// The web pages of other origins that may use it.
+    pub allowed_origins: Vec<Spanned<String>>,
+    /// Whether callers may send their keys in clear text over a network.
+    pub cleartext: bool,
+    /// Who may call, by name; none: everybody who reaches it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub callers: BTreeMap<String, Spanned<CallerFile>>,
+}
+
+/// A caller of a listener: how it proves who it is, and what it may do of what the listener opens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct CallerFile {
+    /// The hash of its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Spanned<String>>,
+    /// The SHA-256 fingerprint of its client certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Spanned<String>>,
+    /// Its user ids, on a Unix socket.
+    pub uids: Vec<u32>,
+    /// Its group ids, on a Unix socket.
+    pub gids: Vec<u32>,
+    /// Its ceiling; none: the listener's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Spanned<Vec<Spanned<String>>>>,
+    /// The groups that are open; empty: every group of the scopes.
+    pub groups: Vec<Spanned<String>>,
+    /// Single operations on top.
+    pub allow: Vec<Spanned<String>>,
+    /// What is closed in any case.
+    pub deny: Vec<Spanned<String>>,
 }
 
 /// Waiting times.
@@ -189,6 +221,9 @@ impl Default for ListenerFile {
             groups: Vec::new(),
             allow: Vec::new(),
             deny: Vec::new(),
+            allowed_origins: Vec::new(),
+            cleartext: false,
+            callers: BTreeMap::new(),
         }
     }
 }

@@ -8,7 +8,7 @@ const PLAN: [(&str, &[&str]); 24] = [
     ("main", &["*"]),
     ("cli", &["*"]),
     ("app", &["*"]),
-    ("config", &["policy", "secret", "tls", "token"]),
+    ("config", &["guard", "policy", "secret", "tls", "token"]),
     ("doctor", &["config", "policy", "response", "sandbox", "secret", "telemetry", "tls", "token"]),
     ("listener", &["secret", "shutdown"]),
     ("tls", &["secret"]),

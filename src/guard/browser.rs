@@ -1,0 +1,178 @@
+//! What a browser says of where a request comes from: the page that made it, if a page did.
+//!
+//! A page that the user visits can make the browser send requests to a local port, some without asking. Browsers mark
+//! them by `Origin` and `Sec-Fetch-Site`, which pages cannot change. Tools that are no browsers send neither.
+
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use http::{Method, Uri};
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The pages that may use a listener: its own, and those that its configuration names.
+#[derive(Debug)]
+pub(super) struct Pages {
+    /// Serialized origins of the listener itself, lower case.
+    own: Vec<String>,
+    listed: Vec<Origin>,
+}
+
+/// A web origin (RFC 6454) of `allowed-origins`: scheme, host and port, serialized as browsers do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin(String);
+
+/// Why a text is no origin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "it is no origin: write scheme, host and port as the browser does, such as \"https://grafana.example:3000\", without a path"
+)]
+pub struct BadOrigin;
+
+/// What the browser's marks say of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// No page made it, or one of our own.
+    None,
+    /// A listed page made it.
+    Listed(HeaderValue),
+    /// Another page made it.
+    Foreign(String),
+}
+
+impl Origin {
+    /// Reads an origin. The default port of its scheme is left out, as browsers do.
+    pub fn parse(text: &str) -> Result<Self, BadOrigin> {
+        let uri: Uri = text.parse().map_err(|_| BadOrigin)?;
+        let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(BadOrigin);
+        };
+        let whole = format!("{scheme}://{authority}");
+        if !text.eq_ignore_ascii_case(&whole) || authority.as_str().contains('@') || authority.host().is_empty() {
+            return Err(BadOrigin);
+        }
+        let default = if scheme == "http" { ":80" } else { ":443" };
+        let text = text.to_ascii_lowercase();
+        Ok(Self(text.strip_suffix(default).unwrap_or(&text).to_owned()))
+    }
+}
+
+impl Pages {
+    /// The listener's own pages are those of its `authorities` (host, with or without port) by `scheme`.
+    pub(super) fn new(scheme: &str, authorities: &[String], listed: Vec<Origin>) -> Self {
+        let own = authorities.iter().map(|authority| format!("{scheme}://{authority}")).collect();
+        Self { own, listed }
+    }
+
+    /// The origin that a request comes from, if it is a listed one.
+    pub(super) fn listed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        if self.listed.is_empty() {
+            return None;
+        }
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let origin = origins.next().filter(|_| origins.next().is_none())?;
+        self.is_listed(origin).then(|| origin.clone())
+    }
+
+    fn is_listed(&self, origin: &HeaderValue) -> bool {
+        self.listed.iter().any(|listed| listed.0.as_bytes() == origin.as_bytes())
+    }
+
+    /// Reads all marks; a foreign one counts whatever else there is.
+    pub(super) fn mark(&self, headers: &HeaderMap) -> Mark {
+        if let Some(origin) = self.listed(headers) {
+            return Mark::Listed(origin);
+        }
+        let own = |origin: &&HeaderValue| self.own.iter().any(|own| own.as_bytes() == origin.as_bytes());
+        if let Some(foreign) = headers.get_all(ORIGIN).iter().find(|origin| !own(origin)) {
+            return Mark::Foreign(format!("Origin: {}", String::from_utf8_lossy(foreign.as_bytes())));
+        }
+        let harmless = |site: &&HeaderValue| matches!(site.as_bytes(), b"none" | b"same-origin");
+        match headers.get_all(SEC_FETCH_SITE).iter().find(|site| !harmless(site)) {
+            Some(site) => Mark::Foreign(format!("Sec-Fetch-Site: {}", String::from_utf8_lossy(site.as_bytes()))),
+            None => Mark::None,
+        }
+    }
+}
+
+/// Whether a request asks in advance whether another would be allowed (Fetch standard, section 3.2.2).
+pub(super) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pages(listed: &[&str]) -> Pages {
+        let listed = listed.iter().map(|text| Origin::parse(text).expect("an origin")).collect();
+        Pages::new("http", &["localhost".to_owned(), "localhost:8080".to_owned()], listed)
+    }
+
+    fn mark(listed: &[&str], lines: &[(&'static str, &'static str)]) -> Mark {
+        let headers = lines
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .fold(HeaderMap::new(), |mut headers, (name, value)| {
+                headers.append(name, value);
+                headers
+            });
+        pages(listed).mark(&headers)
+    }
+
+    #[test]
+    fn browser_marks_of_no_page_or_our_own_are_harmless() {
+        for lines in [
+            &[][..],
+            &[("origin", "http://localhost:8080")],
+            &[("sec-fetch-site", "none")],
+            &[("sec-fetch-site", "same-origin"), ("origin", "http://localhost")],
+        ] {
+            assert_eq!(mark(&[], lines), Mark::None, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn browser_marks_of_any_other_page_are_foreign() {
+        for lines in [
+            &[("origin", "null")][..],
+            &[("origin", "")],
+            &[("origin", "https://localhost:8080")],
+            &[("origin", "http://localhost:8081")],
+            &[("origin", "http://localhost:8080.evil.example")],
+            &[("origin", "http://localhost:8080"), ("origin", "https://evil.example")],
+            &[("origin", "http://localhost:8080, https://evil.example")],
+            &[("origin", "http://LOCALHOST:8080/")],
+            &[("sec-fetch-site", "cross-site")],
+            &[("sec-fetch-site", "same-site")],
+            &[("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")],
+            &[("sec-fetch-site", "later-invention")],
+            &[("origin", "http://localhost"), ("sec-fetch-site", "same-site")],
+        ] {
+            assert!(matches!(mark(&[], lines), Mark::Foreign(_)), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn browser_marks_of_a_listed_page_are_compared_literally() {
+        let listed = ["https://Grafana.example:443", "http://127.0.0.1:3000"];
+        let cross = ("sec-fetch-site", "cross-site");
+        for origin in ["https://grafana.example", "http://127.0.0.1:3000"] {
+            assert_eq!(mark(&listed, &[("origin", origin), cross]), Mark::Listed(HeaderValue::from_static(origin)));
+        }
+        for origin in ["http://grafana.example", "https://grafana.example:444", "https://grafana.example.evil", "null"]
+        {
+            assert!(matches!(mark(&listed, &[("origin", origin)]), Mark::Foreign(_)), "{origin}");
+        }
+        assert!(matches!(mark(&listed, &[cross]), Mark::Foreign(_)), "without an origin nobody is listed");
+        let twice = [("origin", "https://grafana.example"), ("origin", "https://grafana.example")];
+        assert!(matches!(mark(&listed, &twice), Mark::Foreign(_)));
+    }
+
+    #[test]
+    fn browser_origins_are_scheme_host_and_port() {
+        for bad in
+            ["", "*", "null", "grafana.example", "ftp://x", "https://x/", "https://x/y", "https://u@x", "https://"]
+        {
+            assert_eq!(Origin::parse(bad), Err(BadOrigin), "{bad}");
+        }
+    }
+}

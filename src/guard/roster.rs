@@ -1,0 +1,331 @@
+//! The callers of a listener, and how each proves who it is: by a key, by its user on this machine, by a certificate.
+
+use std::cell::Cell;
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use subtle::ConstantTimeEq;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// What every key begins with, so that one is recognized where it must not be.
+const KEY_MARK: &str = "npk_";
+/// The random octets of a key.
+const KEY_OCTETS: usize = 32;
+/// How many wrong keys are answered at once, and the time after which one more is.
+const WRONG_KEYS: (u32, Duration) = (20, Duration::from_secs(1));
+
+/// A place in the roster of a listener; the only one of a listener without callers is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallerId(pub u16);
+
+/// The SHA-256 of a key: what the configuration holds. It cannot be turned back, a key has 256 random bits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct KeyHash([u8; SHA256_OUTPUT_LEN]);
+
+/// A key that was just made.
+pub struct NewKey(Zeroizing<String>);
+
+/// Why a text is no hash of a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "it is no hash of a key: \"ninjaone-proxy key new NAME\" makes a key and the line for this file, which begins with sha256:"
+)]
+pub struct BadKeyHash;
+
+/// A caller as configured: each of the proofs is enough.
+#[derive(Debug, Clone, Default)]
+pub struct Entry {
+    /// The caller's name.
+    pub name: String,
+    /// Of its key.
+    pub key: Option<KeyHash>,
+    /// User ids, on a Unix socket.
+    pub uids: Vec<u32>,
+    /// Group ids, on a Unix socket.
+    pub gids: Vec<u32>,
+    /// SHA-256 fingerprint of its client certificate.
+    pub certificate: Option<KeyHash>,
+}
+
+/// All callers of a listener.
+#[derive(Debug)]
+pub struct Roster {
+    entries: Vec<Entry>,
+    throttle: Throttle,
+}
+
+/// What a request presents as proof.
+#[derive(Debug)]
+pub(super) enum Presented {
+    /// Nothing.
+    Nothing,
+    /// One key or local token.
+    Key(Zeroizing<Vec<u8>>),
+    /// Something that cannot be read, or several things.
+    Unreadable,
+}
+
+impl KeyHash {
+    /// The hash of a key, or of a certificate in DER.
+    pub fn of(octets: &[u8]) -> Self {
+        let mut hash = [0; SHA256_OUTPUT_LEN];
+        hash.copy_from_slice(digest(&SHA256, octets).as_ref());
+        Self(hash)
+    }
+
+    /// Reads `sha256:` and 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Result<Self, BadKeyHash> {
+        let digits = text.strip_prefix("sha256:").filter(|digits| digits.len() == 2 * SHA256_OUTPUT_LEN);
+        let digits = digits.ok_or(BadKeyHash)?.as_bytes();
+        let mut hash = [0; SHA256_OUTPUT_LEN];
+        for (octet, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| BadKeyHash)?;
+            if pair.starts_with('+') {
+                return Err(BadKeyHash);
+            }
+            *octet = u8::from_str_radix(pair, 16).map_err(|_| BadKeyHash)?;
+        }
+        Ok(Self(hash))
+    }
+}
+
+impl fmt::Display for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl NewKey {
+    /// Makes a key. Fails if the system gives no randomness.
+    pub fn make() -> Result<Self, getrandom::Error> {
+        let mut octets = Zeroizing::new([0; KEY_OCTETS]);
+        getrandom::fill(octets.as_mut_slice())?;
+        let mut key = Zeroizing::new(String::with_capacity(64));
+        key.push_str(KEY_MARK);
+        URL_SAFE_NO_PAD.encode_string(octets.as_slice(), &mut key);
+        Ok(Self(key))
+    }
+
+    /// The key itself: for the one line that shows it to the person who asked for it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What the configuration needs to know of it.
+    pub fn hash(&self) -> KeyHash {
+        KeyHash::of(self.0.as_bytes())
+    }
+}
+
+impl Roster {
+    /// The callers in the order of their ids.
+    pub fn new(entries: Vec<Entry>) -> Self {
+        Self { entries, throttle: Throttle(Cell::new(None)) }
+    }
+
+    /// Whether callers need not prove anything, because there are none to be told apart.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The name of a caller.
+    pub fn name(&self, CallerId(id): CallerId) -> Option<&str> {
+        self.entries.get(usize::from(id)).map(|entry| entry.name.as_str())
+    }
+
+    /// The caller with this name.
+    pub fn named(&self, name: &str) -> Option<CallerId> {
+        self.find(|entry| entry.name == name)
+    }
+
+    /// Whose key this is. All hashes are compared, each in constant time.
+    pub(super) fn of_key(&self, key: &[u8]) -> Option<CallerId> {
+        let hash = KeyHash::of(key);
+        let same = |entry: &Entry| entry.key.is_some_and(|own| own.0.ct_eq(&hash.0).into());
+        self.entries
+            .iter()
+            .zip(0..)
+            .fold(None, |found, (entry, id)| if same(entry) { Some(CallerId(id)) } else { found })
+    }
+
+    /// Who runs as this user on this machine.
+    pub(super) fn of_user(&self, uid: u32, gid: u32) -> Option<CallerId> {
+        self.find(|entry| entry.uids.contains(&uid)).or_else(|| self.find(|entry| entry.gids.contains(&gid)))
+    }
+
+    /// Whose certificate has this fingerprint.
+    pub(super) fn of_certificate(&self, fingerprint: KeyHash) -> Option<CallerId> {
+        self.find(|entry| entry.certificate == Some(fingerprint))
+    }
+
+    fn find(&self, is: impl Fn(&Entry) -> bool) -> Option<CallerId> {
+        self.entries.iter().zip(0..).find(|(entry, _)| is(entry)).map(|(_, id)| CallerId(id))
+    }
+
+    /// Whether one more wrong key is answered as such; otherwise how long to wait.
+    pub(super) fn tolerates(&self, now: Instant) -> Result<(), Duration> {
+        self.throttle.take(now)
+    }
+}
+
+/// Wrong keys are answered for a while, and then a few at a time: whoever tries many is told to wait, others are not
+/// touched, and nothing is kept of any of them.
+#[derive(Debug)]
+struct Throttle(Cell<Option<Instant>>);
+
+impl Throttle {
+    fn take(&self, now: Instant) -> Result<(), Duration> {
+        let (burst, period) = WRONG_KEYS;
+        let from = self.0.get().unwrap_or(now).max(now);
+        let wait = (from + period).saturating_duration_since(now + period * burst);
+        if wait.is_zero() {
+            self.0.set(Some(from + period));
+            return Ok(());
+        }
+        Err(wait)
+    }
+}
+
+impl Presented {
+    /// What is presented by `X-Api-Key`, or else by `Authorization`.
+    pub(super) fn read(headers: &HeaderMap) -> Self {
+        match (only(headers, &X_API_KEY), only(headers, &AUTHORIZATION)) {
+            (Only::One(key), _) => Self::Key(Zeroizing::new(key.as_bytes().trim_ascii().to_vec())),
+            (Only::None, Only::One(value)) => Self::of_authorization(value.as_bytes()),
+            (Only::None, Only::None) => Self::Nothing,
+            (Only::Many, _) | (Only::None, Only::Many) => Self::Unreadable,
+        }
+    }
+
+    fn of_authorization(value: &[u8]) -> Self {
+        let Some(space) = value.iter().position(|&octet| octet == b' ') else { return Self::Unreadable };
+        let (scheme, rest) = value.split_at(space);
+        let rest = rest.trim_ascii();
+        if scheme.eq_ignore_ascii_case(b"Bearer") {
+            return Self::Key(Zeroizing::new(rest.to_vec()));
+        }
+        match scheme.eq_ignore_ascii_case(b"Basic").then(|| password(rest)).flatten() {
+            Some(password) => Self::Key(password),
+            None => Self::Unreadable,
+        }
+    }
+}
+
+/// The password of HTTP Basic; any user name goes with it.
+fn password(encoded: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let pair = Zeroizing::new(STANDARD.decode(encoded).ok()?);
+    let colon = pair.iter().position(|&octet| octet == b':')?;
+    pair.get(colon + 1..).map(|password| Zeroizing::new(password.to_vec()))
+}
+
+enum Only<'a> {
+    None,
+    One(&'a HeaderValue),
+    Many,
+}
+
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Only<'a> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Only::None,
+        (Some(value), None) => Only::One(value),
+        (Some(_), Some(_)) => Only::Many,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roster() -> Roster {
+        let key = |text: &str| Some(KeyHash::of(text.as_bytes()));
+        Roster::new(vec![
+            Entry { name: "reports".into(), key: key("one"), uids: vec![1000], ..Entry::default() },
+            Entry { name: "desk".into(), key: key("two"), gids: vec![7], certificate: key("der"), ..Entry::default() },
+        ])
+    }
+
+    #[test]
+    fn roster_knows_callers_by_key_user_group_and_certificate() {
+        let roster = roster();
+        assert_eq!((roster.of_key(b"one"), roster.of_key(b"two")), (Some(CallerId(0)), Some(CallerId(1))));
+        for wrong in ["", "on", "onee", "One", "sha256:"] {
+            assert_eq!(roster.of_key(wrong.as_bytes()), None, "{wrong}");
+        }
+        assert_eq!((roster.of_user(1000, 1000), roster.of_user(0, 7)), (Some(CallerId(0)), Some(CallerId(1))));
+        assert_eq!((roster.of_user(0, 0), roster.of_user(7, 1000)), (None, None));
+        assert_eq!(roster.of_certificate(KeyHash::of(b"der")), Some(CallerId(1)));
+        assert_eq!(roster.of_certificate(KeyHash::of(b"two")), None, "a key's hash is no fingerprint");
+    }
+
+    #[test]
+    fn roster_key_hash_is_read_as_it_is_printed() {
+        let hash = KeyHash::of(b"one");
+        assert_eq!(KeyHash::parse(&hash.to_string()), Ok(hash));
+        let short = hash.to_string().replace("sha256:", "sha256:0");
+        for bad in
+            ["", "one", "sha256:", "sha256:12", &hash.to_string()[7..], &short, &format!("sha256:{}", "+1".repeat(32))]
+        {
+            assert_eq!(KeyHash::parse(bad), Err(BadKeyHash), "{bad}");
+        }
+    }
+
+    #[test]
+    fn roster_new_keys_differ_and_fit_their_hash() {
+        let (one, other) = (NewKey::make().expect("a key"), NewKey::make().expect("a key"));
+        assert!(one.expose().starts_with(KEY_MARK) && one.expose().len() == 4 + 43 && one.expose() != other.expose());
+        assert_eq!(one.hash(), KeyHash::of(one.expose().as_bytes()));
+    }
+
+    fn presented(lines: &[(HeaderName, &str)]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name, HeaderValue::from_str(value).expect("a value"));
+        }
+        match Presented::read(&headers) {
+            Presented::Key(key) => Some(String::from_utf8(key.to_vec()).expect("text")),
+            Presented::Nothing => Some("nothing".to_owned()),
+            Presented::Unreadable => None,
+        }
+    }
+
+    #[test]
+    fn roster_reads_a_key_from_bearer_basic_or_x_api_key() {
+        let basic = format!("basic {}", STANDARD.encode("anybody:a:b"));
+        let said = |name: HeaderName, value: &str| presented(&[(name, value)]);
+        assert_eq!(said(AUTHORIZATION, "Bearer one").as_deref(), Some("one"));
+        assert_eq!(said(AUTHORIZATION, "bearer   one ").as_deref(), Some("one"));
+        assert_eq!(said(AUTHORIZATION, &basic).as_deref(), Some("a:b"));
+        assert_eq!(said(X_API_KEY, "one").as_deref(), Some("one"));
+        assert_eq!(presented(&[(X_API_KEY, "one"), (AUTHORIZATION, "Bearer two")]).as_deref(), Some("one"));
+        assert_eq!(presented(&[]).as_deref(), Some("nothing"));
+        for bad in ["one", "Digest x", "Basic !!", "Basic ", &format!("Basic {}", STANDARD.encode("no colon"))] {
+            assert_eq!(said(AUTHORIZATION, bad), None, "{bad}");
+        }
+        assert_eq!(presented(&[(AUTHORIZATION, "Bearer one"), (AUTHORIZATION, "Bearer one")]), None);
+        assert_eq!(presented(&[(X_API_KEY, "one"), (X_API_KEY, "two")]), None);
+    }
+
+    #[test]
+    fn roster_tolerates_wrong_keys_for_a_while_and_then_one_a_second() {
+        let (roster, start) = (roster(), Instant::now());
+        let tolerated = |now| (0..100).filter(|_| roster.tolerates(now).is_ok()).count();
+        assert_eq!(tolerated(start), 20);
+        assert!(roster.tolerates(start).is_err_and(|wait| wait <= Duration::from_secs(1) && !wait.is_zero()));
+        assert_eq!(tolerated(start + Duration::from_secs(3)), 3);
+        assert_eq!(tolerated(start + Duration::from_secs(3600)), 20);
+    }
+}
