@@ -1,6 +1,7 @@
 //! The composition: bind, start a worker for each core, say where we listen, run until shutdown.
 
 mod desk;
+mod doors;
 mod worker;
 
 use std::io;
@@ -10,15 +11,12 @@ use std::thread;
 
 use http::uri::Authority;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 
 use crate::clock::Moment;
 use crate::config::file::{File, Timeouts};
 use crate::config::{EndpointError, Instance, Listener, Origin, Settings, Site};
-use crate::guard::issuer::Issuer;
-use crate::listener::{self, Limits};
+use crate::listener::{BindError, Bound, Hold, Place};
 use crate::metrics::Metrics;
-use crate::response;
 use crate::sandbox::{Options, Sandbox, SandboxError};
 use crate::secret::Secret;
 use crate::secret::source::Source;
@@ -29,7 +27,8 @@ use crate::token::endpoint::Endpoint;
 use crate::token::{Key, Tokens};
 use crate::upstream::connect::{BadHost, Connector};
 use desk::Desk;
-use worker::{Plan, Post, Workers};
+use doors::Doors;
+use worker::{Plan, Workers};
 
 /// Why the proxy does not start.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +39,9 @@ pub enum StartError {
         /// Which listener.
         what: String,
         /// Its address.
-        address: SocketAddr,
-        /// What the system says.
-        source: io::Error,
+        address: Place,
+        /// Why.
+        source: BindError,
         /// What to do next.
         hint: &'static str,
     },
@@ -69,13 +68,15 @@ pub enum StartError {
 /// A running proxy.
 pub struct App {
     /// Where the listeners listen, by name.
-    pub addresses: Addresses,
+    pub addresses: Vec<(String, Bound)>,
     /// Where the admin listener listens.
     pub admin: Option<SocketAddr>,
     /// Where the sandboxes listen, by the name of the instance.
     pub sandboxes: Addresses,
     trigger: Trigger,
     workers: Workers,
+    /// To the end of the drain.
+    _holds: Vec<Hold>,
 }
 
 impl App {
@@ -85,8 +86,8 @@ impl App {
         let count = thread::available_parallelism().map_or(1, usize::from);
         let Settings { instances, listeners } = settings;
         let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(Arc::new).collect();
-        let (sockets, addresses) = bind_all(&listeners, file, count)?;
-        let admin_socket = bind_admin(file)?;
+        let Doors { sockets, addresses, holds } = doors::bind_all(&listeners, file, count)?;
+        let admin_door = doors::bind_admin(file)?;
         let (trigger, shutdown) = shutdown::channel();
         let (instances, sandboxes) = start_sandboxes(instances).await?;
         let endpoints = endpoints(&instances, &file.timeouts)?;
@@ -104,9 +105,12 @@ impl App {
         keys.iter().for_each(|key| tokens.keep(*key));
         let names = instances.into_iter().map(|(instance, _)| instance.name).collect();
         let desk = Desk { tokens, keys, names, metrics, shutdown: shutdown.clone() };
-        let admin = admin_socket.map(|socket| desk::serve(socket, desk)).transpose()?;
+        let admin = match admin_door {
+            Some((socket, address)) => desk::serve(socket, address, desk).map(|()| Some(address))?,
+            None => None,
+        };
         let workers = worker::start(sockets, &plan, &shutdown)?;
-        Ok(Self { addresses, admin, sandboxes, trigger, workers })
+        Ok(Self { addresses, admin, sandboxes, trigger, workers, _holds: holds })
     }
 
     /// Ends when a worker has ended without being told to: a part of the callers is not served any more.
@@ -123,56 +127,6 @@ impl App {
 
 /// Bound addresses by name.
 pub type Addresses = Vec<(String, SocketAddr)>;
-
-/// Each listener once for each of `count` workers, and where it is.
-fn bind_all(
-    listeners: &[Arc<Listener>],
-    file: &File,
-    count: usize,
-) -> Result<(Vec<worker::Sockets>, Addresses), StartError> {
-    let mut sockets: Vec<_> = (0..count).map(|_| Vec::new()).collect();
-    let mut addresses = Vec::new();
-    for listener in listeners {
-        let what = format!("listener {}", listener.name);
-        let bound = listener::bind(listener.address, count).map_err(|e| bind_error(what, listener.address, e))?;
-        let address = bound.first().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?.local_addr()?;
-        let issuer = Arc::new(Issuer::new().map_err(io::Error::other)?);
-        let post = Post { listener: Arc::clone(listener), port: address.port(), issuer, limits: limits(file) };
-        for (worker, socket) in sockets.iter_mut().zip(bound) {
-            worker.push((socket, post.clone()));
-        }
-        addresses.push((listener.name.clone(), address));
-    }
-    Ok((sockets, addresses))
-}
-
-fn bind_admin(file: &File) -> Result<Option<std::net::TcpListener>, StartError> {
-    let Some(address) = file.admin.address.0 else { return Ok(None) };
-    let bound = listener::bind(address, 1).map_err(|error| bind_error("admin listener".to_owned(), address, error))?;
-    Ok(bound.into_iter().next())
-}
-
-fn bind_error(what: String, address: SocketAddr, source: io::Error) -> StartError {
-    let hint = if source.kind() == io::ErrorKind::AddrInUse {
-        " (another process has the port: end it, or change the address; port 0 takes any free one)"
-    } else if source.kind() == io::ErrorKind::PermissionDenied {
-        " (ports below 1024 need a privilege: choose a higher one)"
-    } else {
-        ""
-    };
-    StartError::Bind { what, address, source, hint }
-}
-
-fn limits(file: &File) -> Limits {
-    Limits {
-        head_time: file.timeouts.client.0,
-        head_size: usize::try_from(file.limits.head.get_ref().0).unwrap_or(usize::MAX),
-        header_count: usize::from(file.limits.headers.get()),
-        drain: file.timeouts.drain.0,
-        connections: Arc::new(Semaphore::new(file.limits.connections.get() as usize)),
-        refuse: response::refuse_head,
-    }
-}
 
 /// The grants that the listeners need, each once.
 fn keys(listeners: &[Arc<Listener>]) -> Vec<Key> {

@@ -1,7 +1,6 @@
 //! One record for each request, written when its answer has ended, also when the caller left before.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -11,6 +10,7 @@ use http::{Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
+use crate::listener::Peer;
 use crate::metrics::Meter;
 
 /// Whose fault a refusal is.
@@ -50,7 +50,7 @@ impl fmt::Display for RequestId {
 pub struct Record {
     meter: Rc<Meter>,
     id: RequestId,
-    peer: SocketAddr,
+    peer: Peer,
     method: Method,
     begun: Instant,
     caller: Option<usize>,
@@ -64,7 +64,7 @@ pub struct Record {
 
 impl Record {
     /// Begins the record of a request.
-    pub fn begin(meter: &Rc<Meter>, id: RequestId, peer: SocketAddr, method: Method) -> Self {
+    pub fn begin(meter: &Rc<Meter>, id: RequestId, peer: Peer, method: Method) -> Self {
         meter.begin();
         Self {
             meter: Rc::clone(meter),

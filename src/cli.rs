@@ -300,7 +300,7 @@ async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
         failure(code)(error.into())
     })?;
     for ((name, address), scopes) in app.addresses.iter().zip(&summary) {
-        tracing::info!(listener = %name, address = %format_args!("http://{address}"), scopes, "listening");
+        tracing::info!(listener = %name, %address, scopes, "listening");
     }
     if let Some(address) = app.admin {
         tracing::info!(address = %format_args!("http://{address}"), "admin listening");

@@ -14,6 +14,7 @@ use toml::Spanned;
 
 use crate::guard::browser;
 use crate::guard::roster::{Entry, KeyHash};
+use crate::listener::{self, Place, SocketFile};
 use crate::policy::catalog::{Catalog, Scope, ScopeSet};
 use crate::policy::rule::Rule;
 use crate::policy::{InstanceId, Policy, PolicyError};
@@ -24,7 +25,7 @@ use crate::token::credentials::{Credentials, CredentialsError};
 use crate::token::endpoint::{ClientAuth, Endpoint};
 use file::{CallerFile, File, InstanceFile, ListenerFile};
 use mistake::Mistake;
-use value::{ClientId, ClientSecret, Host, Reference};
+use value::{Address, ClientId, ClientSecret, Host, Reference};
 
 /// The name that stands for the built-in defaults in messages.
 const BUILT_IN: &str = "built-in defaults";
@@ -32,6 +33,9 @@ const BUILT_IN: &str = "built-in defaults";
 /// The range of `limits.head`; hyper takes no less.
 const MIN_HEAD: u64 = 8 << 10;
 const MAX_HEAD: u64 = 1 << 20;
+
+/// The default of a listener's `mode`: the user of the process alone may connect.
+const SOCKET_MODE: u32 = 0o600;
 
 /// A configuration file that was read, and where it came from.
 #[derive(Debug)]
@@ -96,7 +100,7 @@ pub struct Listener {
     /// Its name in the configuration.
     pub name: String,
     /// Where it listens.
-    pub address: std::net::SocketAddr,
+    pub place: Place,
     /// Further names that callers may use.
     pub names: Vec<String>,
     /// The pages of other origins that may use it.
@@ -220,9 +224,10 @@ impl Config {
 
     fn check_addresses(&self) -> Result<(), Mistake> {
         let mut taken = BTreeMap::new();
-        for (name, file) in self.file.listeners.iter().filter(|(_, file)| file.address.0.port() != 0) {
-            if let Some(other) = taken.insert(file.address.0, name) {
-                let message = format!("listeners {other} and {name} have the same address {}", file.address.0);
+        let any_port = |address: &Address| matches!(address, Address::Tcp(address) if address.port() == 0);
+        for (name, file) in self.file.listeners.iter().filter(|(_, file)| !any_port(&file.address)) {
+            if let Some(other) = taken.insert(file.address.to_string(), name) {
+                let message = format!("listeners {other} and {name} have the same address {}", file.address);
                 return Err(Mistake::of_file(&self.path, message));
             }
         }
@@ -310,8 +315,8 @@ impl Config {
         let origins = file.allowed_origins.iter().map(origin).collect::<Result<_, _>>()?;
         let callers = file.callers.iter().map(|(name, caller)| self.caller(name, caller, file, &policy));
         let callers = callers.collect::<Result<_, _>>()?;
-        let (name, address, names) = (name.to_owned(), file.address.0, file.names.clone());
-        Ok(Listener { name, address, names, origins, policy, callers })
+        let (name, place, names) = (name.to_owned(), self.place(file)?, file.names.clone());
+        Ok(Listener { name, place, names, origins, policy, callers })
     }
 
     fn policy(&self, rules: &RulesFile<'_>, instance: InstanceId, catalog: &Arc<Catalog>) -> Result<Policy, Mistake> {
@@ -347,6 +352,37 @@ impl Config {
         let within = policy.within(Arc::clone(ceiling));
         let policy = within.map_err(|error| self.mistake(rules.scopes, error.to_string()))?;
         Ok(Caller { entry, policy: Arc::new(policy) })
+    }
+
+    fn place(&self, file: &ListenerFile) -> Result<Place, Mistake> {
+        if !matches!(file.address, Address::Unix(_)) {
+            self.without_file("mode", file.mode.as_ref())?;
+            self.without_file("group", file.group.as_ref())?;
+        }
+        match &file.address {
+            Address::Tcp(address) => Ok(Place::Tcp(*address)),
+            Address::Unix(path) => {
+                let mode = file.mode.as_ref().map_or(SOCKET_MODE, |mode| mode.get_ref().0);
+                let group = file.group.as_ref().map(|name| self.group(name)).transpose()?;
+                Ok(Place::Unix(SocketFile { path: self.beside(path), mode, group }))
+            }
+        }
+    }
+
+    fn without_file<T>(&self, key: &str, value: Option<&Spanned<T>>) -> Result<(), Mistake> {
+        let message = || format!("{key} belongs to a Unix socket: leave it out, or write address = \"unix:PATH\"");
+        value.map_or(Ok(()), |value| Err(self.mistake(value, message())))
+    }
+
+    fn group(&self, name: &Spanned<String>) -> Result<u32, Mistake> {
+        let text = name.get_ref();
+        match listener::group(text) {
+            Ok(Some(number)) => Ok(number),
+            Ok(None) => {
+                Err(self.mistake(name, format!("this system has no group {text:?}: make it, or write its number")))
+            }
+            Err(error) => Err(self.mistake(name, format!("the group {text:?} cannot be looked up: {error}"))),
+        }
     }
 
     fn scopes(&self, names: &Spanned<Vec<Spanned<String>>>) -> Result<ScopeSet, Mistake> {

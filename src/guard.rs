@@ -221,8 +221,8 @@ impl Guard {
     }
 
     /// The caller whose user or certificate is at the other end.
-    fn of_peer(&self, _peer: &Peer) -> Option<CallerId> {
-        None
+    fn of_peer(&self, peer: &Peer) -> Option<CallerId> {
+        peer.user().and_then(|user| self.roster.of_user(user.uid, user.gid))
     }
 
     fn wrong_key(&self) -> Intruder {

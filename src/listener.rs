@@ -1,11 +1,16 @@
 //! Listeners: sockets, limits, timers and drain around a closure; nothing here knows what is served.
 
+mod accept;
+mod peer;
+mod place;
+mod tcp;
+#[cfg(unix)]
+mod unix;
 mod wire;
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,12 +25,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::net::UnixListener;
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use crate::shutdown::Shutdown;
+use accept::{Accept, accept};
+pub use peer::{Peer, User};
+pub use place::{BindError, Bound, Hold, Opened, Place, Socket, SocketFile, group};
 use wire::{Serving, Track, Wire};
 
 /// Connections that the kernel holds until they are accepted.
@@ -35,30 +44,6 @@ const FIRST_ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_ACCEPT_BACKOFF: Duration = Duration::from_secs(5);
 /// The least that hyper takes as the limit of a head.
 const MIN_HEAD: usize = 8192;
-
-/// The far end of an accepted connection: the proof that a request came through a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer {
-    address: SocketAddr,
-    fragment: bool,
-}
-
-impl Peer {
-    /// The address of the far end.
-    pub fn address(self) -> SocketAddr {
-        self.address
-    }
-
-    /// Whether a request line on the connection had a fragment, which hyper does not show.
-    pub fn sent_fragment(self) -> bool {
-        self.fragment
-    }
-
-    #[cfg(test)]
-    pub(crate) fn loopback() -> Self {
-        Self { address: SocketAddr::from(([127, 0, 0, 1], 0)), fragment: false }
-    }
-}
 
 /// What a connection may cost.
 #[derive(Debug, Clone)]
@@ -77,67 +62,31 @@ pub struct Limits {
     pub refuse: fn(StatusCode) -> Vec<u8>,
 }
 
-/// Binds `address` once for each of `count` workers.
-///
-/// On Linux each worker gets a queue of its own (`SO_REUSEPORT`), elsewhere they share one. A first bind without
-/// sharing finds out whether somebody else, another proxy included, has the port.
-pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
-    if address.port() != 0 {
-        drop(open(address, false)?);
-    }
-    let first = open(address, true)?;
-    let bound = first.local_addr()?;
-    let mut listeners = vec![first];
-    while listeners.len() < count {
-        listeners.push(sibling(&listeners, bound)?);
-    }
-    for listener in &listeners {
-        Socket::from(listener.try_clone()?).listen(BACKLOG)?;
-    }
-    Ok(listeners)
-}
-
-#[cfg(target_os = "linux")]
-fn sibling(_: &[std::net::TcpListener], bound: SocketAddr) -> io::Result<std::net::TcpListener> {
-    open(bound, true)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn sibling(siblings: &[std::net::TcpListener], _: SocketAddr) -> io::Result<std::net::TcpListener> {
-    siblings.first().ok_or(io::ErrorKind::NotFound)?.try_clone()
-}
-
-/// A bound socket that does not listen yet.
-fn open(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // On Windows SO_REUSEADDR would let another process take the port over.
-    #[cfg(not(windows))]
-    socket.set_reuse_address(true)?;
-    #[cfg(target_os = "linux")]
-    socket.set_reuse_port(shared)?;
-    #[cfg(not(target_os = "linux"))]
-    let _ = shared;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket.into())
-}
-
 /// Serves HTTP/1.1 and 1.0 on a bound socket until `shutdown`, then for at most the drain time.
 ///
 /// Runs on a current-thread runtime; `handle` is called once for each request, in order on each connection.
-pub async fn serve<H, F, B>(
-    listener: std::net::TcpListener,
-    limits: &Limits,
-    shutdown: Shutdown,
-    handle: H,
-) -> io::Result<()>
+pub async fn serve<H, F, B>(socket: Socket, limits: &Limits, shutdown: Shutdown, handle: H) -> io::Result<()>
 where
     H: Fn(Peer, Request<Incoming>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let listener = TcpListener::from_std(listener)?;
+    match socket {
+        Socket::Tcp(listener) => attend(TcpListener::from_std(listener)?, limits, shutdown, handle).await,
+        #[cfg(unix)]
+        Socket::Unix(listener) => attend(UnixListener::from_std(listener)?, limits, shutdown, handle).await,
+    }
+}
+
+async fn attend<A, H, F, B>(listener: A, limits: &Limits, shutdown: Shutdown, handle: H) -> io::Result<()>
+where
+    A: Accept,
+    H: Fn(Peer, Request<Incoming>) -> F + 'static,
+    F: Future<Output = Response<B>> + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let http = http(limits);
     let handle = Rc::new(handle);
     let graceful = GracefulShutdown::new();
@@ -157,7 +106,7 @@ where
                 let handle = Rc::clone(&handle);
                 let service = service_fn(move |request| {
                     let serving = track.serve();
-                    let answer = handle(Peer { fragment: track.had_fragment(), ..peer }, request);
+                    let answer = handle(peer.clone().with_fragment(track.had_fragment()), request);
                     async move { Ok::<_, Infallible>(answer.await.map(|body| Tracked { body, _serving: serving })) }
                 });
                 let connection = graceful.watch(http.serve_connection(TokioIo::new(wire), service));
@@ -216,27 +165,5 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// A connection, and a slot for it. One connection beyond the limit waits here, further ones in the kernel: a slot
-/// taken before the connection would be kept from the other workers.
-async fn accept(
-    listener: &TcpListener,
-    connections: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, Peer, Option<OwnedSemaphorePermit>)> {
-    let (stream, address) = listener.accept().await?;
-    // Fails only for a caller who has left already.
-    let _ = stream.set_nodelay(true);
-    // An error says that the semaphore is closed, which nobody does.
-    let slot = Arc::clone(connections).acquire_owned().await.ok();
-    Ok((stream, Peer { address: unmapped(address), fragment: false }, slot))
-}
-
-/// The IPv4 address behind an IPv4-mapped IPv6 one.
-fn unmapped(address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V6(ip) => SocketAddr::new(ip.to_canonical(), address.port()),
-        IpAddr::V4(_) => address,
     }
 }

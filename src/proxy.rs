@@ -89,7 +89,7 @@ impl Proxy {
         let (mut head, body) = request.into_parts();
         let id = RequestId(self.worker, self.count.get());
         self.count.set(id.1.wrapping_add(1));
-        let mut record = Record::begin(&self.meter, id, peer.address(), head.method.clone());
+        let mut record = Record::begin(&self.meter, id, peer.clone(), head.method.clone());
         let reader = self.guard.reader(&head.headers);
         let mut response = match self.relay(peer, &mut head, body, &mut record).await {
             Ok(response) => {

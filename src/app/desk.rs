@@ -15,7 +15,7 @@ use crate::admin::{self, Health, TokenState};
 use crate::guard::issuer::Issuer;
 use crate::guard::roster::Roster;
 use crate::guard::{Guard, Intruder, Orders};
-use crate::listener::{self, Limits};
+use crate::listener::{self, Limits, Socket};
 use crate::metrics::{Metrics, TokenReading};
 use crate::policy::InstanceId;
 use crate::response;
@@ -66,8 +66,7 @@ fn refuse(intruder: &Intruder) -> Response<Full<Bytes>> {
 }
 
 /// Serves the admin listener on a bound socket, until the process ends: it must be able to tell that it drains.
-pub(super) fn serve(socket: std::net::TcpListener, desk: Desk) -> io::Result<SocketAddr> {
-    let address = socket.local_addr()?;
+pub(super) fn serve(socket: Socket, address: SocketAddr, desk: Desk) -> io::Result<()> {
     let limits = Limits {
         head_time: Duration::from_secs(10),
         head_size: 16 * 1024,
@@ -103,5 +102,5 @@ pub(super) fn serve(socket: std::net::TcpListener, desk: Desk) -> io::Result<Soc
             tracing::error!(%error, "admin listener ended");
         }
     });
-    Ok(address)
+    Ok(())
 }

@@ -14,7 +14,7 @@ use crate::config::file::Timeouts;
 use crate::guard::issuer::Issuer;
 use crate::guard::roster::Roster;
 use crate::guard::{Guard, Orders};
-use crate::listener::{self, Limits};
+use crate::listener::{self, Limits, Socket};
 use crate::metrics::Metrics;
 use crate::policy::catalog::Catalog;
 use crate::policy::{InstanceId, Policy};
@@ -48,7 +48,7 @@ pub(super) struct Plan {
 }
 
 /// The sockets of one worker.
-pub(super) type Sockets = Vec<(std::net::TcpListener, Post)>;
+pub(super) type Sockets = Vec<(Socket, Post)>;
 
 /// All workers.
 pub(super) struct Workers {

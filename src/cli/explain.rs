@@ -75,7 +75,7 @@ fn guard(subject: &Subject<'_>) -> Result<Guard, getrandom::Error> {
     let listener = subject.listener;
     Ok(Guard::new(Orders {
         names: listener.names.clone(),
-        port: Some(listener.address.port()),
+        port: listener.place.port(),
         tls: false,
         origins: listener.origins.clone(),
         roster: Roster::new(listener.callers.iter().map(|caller| caller.entry.clone()).collect()),

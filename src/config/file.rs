@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::value::{Address, AdminAddress, ClientId, ClientSecret, Host, Period, Reference, Size};
+use super::value::{Address, AdminAddress, ClientId, ClientSecret, Host, Mode, Period, Reference, Size};
 use crate::policy::catalog::Scope;
 use crate::token::endpoint::ClientAuth;
 
@@ -57,6 +57,12 @@ pub struct InstanceFile {
 pub struct ListenerFile {
     /// Where it listens.
     pub address: Address,
+    /// The permissions of a Unix socket; 0600 without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Spanned<Mode>>,
+    /// The group of a Unix socket, by name or number; without it the system gives one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<Spanned<String>>,
     /// The instance's name; optional while there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<Spanned<String>>,
@@ -214,7 +220,9 @@ impl Default for InstanceFile {
 impl Default for ListenerFile {
     fn default() -> Self {
         Self {
-            address: Address(([127, 0, 0, 1], 8080).into()),
+            address: Address::Tcp(([127, 0, 0, 1], 8080).into()),
+            mode: None,
+            group: None,
             instance: None,
             names: Vec::new(),
             scopes: unplaced(vec![unplaced(Scope::Monitoring.as_str().to_owned())]),

@@ -28,9 +28,18 @@ pub enum Host {
     Http(Authority),
 }
 
-/// A loopback socket address, or none.
+/// Where a listener listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A loopback socket address.
+    Tcp(SocketAddr),
+    /// `unix:PATH`; a relative path is meant relative to the file.
+    Unix(PathBuf),
+}
+
+/// Permissions of a file, such as `"0660"`; at most `"0777"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Address(pub SocketAddr);
+pub struct Mode(pub u32);
 
 /// The admin listener's address; `"none"` for no such listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,10 +145,37 @@ fn is_loopback(authority: &Authority) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text
-        .parse()
-        .map_err(|_| format!("{text:?} is no address: write IP:PORT, such as \"127.0.0.1:8080\" or \"[::1]:8080\""))?;
+fn parse_address(text: &str) -> Result<Address, String> {
+    match text.split_once(':') {
+        Some(("unix", path)) => parse_socket_path(path).map(Address::Unix),
+        Some(_) | None => parse_tcp_address(text).map(Address::Tcp),
+    }
+}
+
+fn parse_socket_path(path: &str) -> Result<PathBuf, String> {
+    if cfg!(not(unix)) {
+        return Err("Unix sockets do not work on this system: write IP:PORT, such as \"127.0.0.1:8080\"".to_owned());
+    }
+    if path.is_empty() || path.ends_with('/') || path.starts_with(['@', '\0']) {
+        return Err(format!(
+            "{path:?} is no path of a socket: write unix:PATH, such as \"unix:/run/ninjaone-proxy/ninja.sock\" (abstract sockets have no permissions, so that everybody could connect)"
+        ));
+    }
+    Ok(PathBuf::from(path))
+}
+
+fn parse_mode(text: &str) -> Option<Mode> {
+    let octal = (3..=4).contains(&text.len()) && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| octal)?;
+    (mode <= 0o777).then_some(Mode(mode))
+}
+
+fn parse_tcp_address(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| {
+        format!(
+            "{text:?} is no address: write IP:PORT, such as \"127.0.0.1:8080\" or \"[::1]:8080\", or unix:PATH for a listener"
+        )
+    })?;
     if address.ip().is_loopback() {
         return Ok(address);
     }
@@ -185,16 +221,22 @@ impl<'de> Deserialize<'de> for Host {
 
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        parsed(deserializer, |text| parse_address(text).map(Self))
+        parsed(deserializer, parse_address)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bad = |text: &str| format!("{text:?} is no mode: write octal digits, such as \"0660\", at most \"0777\"");
+        parsed(deserializer, |text| parse_mode(text).ok_or_else(|| bad(text)))
     }
 }
 
 impl<'de> Deserialize<'de> for AdminAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        parsed(
-            deserializer,
-            |text| if text == "none" { Ok(Self(None)) } else { parse_address(text).map(|a| Self(Some(a))) },
-        )
+        parsed(deserializer, |text| {
+            if text == "none" { Ok(Self(None)) } else { parse_tcp_address(text).map(|a| Self(Some(a))) }
+        })
     }
 }
 
@@ -284,6 +326,15 @@ impl fmt::Display for Host {
     }
 }
 
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 impl Serialize for Period {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -304,7 +355,13 @@ impl Serialize for Host {
 
 impl Serialize for Address {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Mode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:04o}", self.0))
     }
 }
 
@@ -332,6 +389,24 @@ mod tests {
         assert_eq!(parse_size("unlimited"), Some(u64::MAX));
         for bad in ["", "64", "64kb", "0B", "99999999999GiB"] {
             assert_eq!(parse_size(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn mode_is_three_or_four_octal_digits() {
+        assert_eq!((parse_mode("0660"), parse_mode("600")), (Some(Mode(0o660)), Some(Mode(0o600))));
+        for bad in ["", "66", "0680", "1777", "07777", "+660", "rw"] {
+            assert_eq!(parse_mode(bad), None, "{bad}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn address_is_a_loopback_port_or_a_socket_file() {
+        assert_eq!(parse_address("[::1]:80"), Ok(Address::Tcp("[::1]:80".parse().expect("an address"))));
+        assert_eq!(parse_address("unix:/run/x/y.sock"), Ok(Address::Unix("/run/x/y.sock".into())));
+        for bad in ["", "unix", "unix:", "unix:/run/", "unix:@x", "127.0.0.1", "10.0.0.1:80", "tcp:127.0.0.1:80"] {
+            assert!(parse_address(bad).is_err(), "{bad}");
         }
     }
 

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 /// How long, and how much, a closed connection is still read so that the caller can read the answer.
@@ -65,8 +64,8 @@ impl Drop for Serving {
 }
 
 /// The connection between hyper and the socket.
-pub(super) struct Wire {
-    stream: TcpStream,
+pub(super) struct Wire<S> {
+    stream: S,
     track: Rc<Track>,
     /// The answer to a head that hyper refuses.
     refuse: fn(StatusCode) -> Vec<u8>,
@@ -83,8 +82,8 @@ struct Linger {
     left: usize,
 }
 
-impl Wire {
-    pub(super) fn new(stream: TcpStream, track: Rc<Track>, refuse: fn(StatusCode) -> Vec<u8>) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    pub(super) fn new(stream: S, track: Rc<Track>, refuse: fn(StatusCode) -> Vec<u8>) -> Self {
         Self { stream, track, refuse, pending: Vec::new(), in_request_line: true, linger: None }
     }
 
@@ -143,7 +142,7 @@ fn refused_status(octets: &[u8]) -> Option<StatusCode> {
     StatusCode::from_bytes(code).ok().filter(|status| whole && status.is_client_error())
 }
 
-impl AsyncRead for Wire {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
@@ -156,7 +155,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         if self.replace(octets) {
             return Poll::Ready(Ok(octets.len()));

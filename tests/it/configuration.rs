@@ -25,6 +25,7 @@ fn the_reference_configuration_is_the_built_in_defaults() {
     let defaults: toml::Table = toml::to_string(&File::default()).expect("TOML").parse().expect("TOML");
     assert_eq!(reference, defaults);
     assert!(text.contains("# ca-file = ") && text.contains("# instance = "));
+    assert!(text.contains("# mode = ") && text.contains("# group = "));
 }
 
 #[test]
@@ -35,7 +36,7 @@ fn an_empty_file_means_the_defaults() {
 }
 
 /// A text, what is said of it, and a hint.
-const MISTAKES: [(&str, &str, &str); 28] = [
+const MISTAKES: [(&str, &str, &str); 34] = [
     (
         "[listeners.local]\nadress = \"127.0.0.1:1\"",
         ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
@@ -135,6 +136,28 @@ const MISTAKES: [(&str, &str, &str); 28] = [
     ),
     ("[listeners.a]\n[listeners.b]", ": listeners a and b have the same address 127.0.0.1:8080", ""),
     ("[log]\nformat = \"xml\"", ":2:10: log.format: unknown value \"xml\": valid are text, json", ""),
+    (
+        "[listeners.a]\naddress = \"unix:s\"\n[listeners.b]\naddress = \"unix:s\"",
+        ": listeners a and b have the same address unix:s",
+        "",
+    ),
+    ("[listeners.local]\naddress = \"unix:\"", ":2:11: listeners.local.address: \"\" is no path of a socket", ""),
+    (
+        "[listeners.local]\nmode = \"0660\"",
+        ":2:8: listeners.local.mode: mode belongs to a Unix socket: leave it out",
+        "address = \"unix:PATH\"",
+    ),
+    ("[listeners.local]\ngroup = \"x\"", ":2:9: listeners.local.group: group belongs to a Unix socket", ""),
+    (
+        "[listeners.local]\naddress = \"unix:s\"\nmode = \"rw\"",
+        ":3:8: listeners.local.mode: \"rw\" is no mode: write octal digits",
+        "",
+    ),
+    (
+        "[listeners.local]\naddress = \"unix:s\"\ngroup = \"no-such-group\"",
+        ":3:9: listeners.local.group: this system has no group \"no-such-group\": make it, or write its number",
+        "",
+    ),
     ("[admin\n", ":1:7: ", ""),
 ];
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ninjaone_proxy::app::App;
 use ninjaone_proxy::config::Config;
+use ninjaone_proxy::listener::Bound;
 use ninjaone_proxy::sandbox::{Counts, Options, Sandbox};
 use tempfile::TempDir;
 
@@ -69,7 +70,8 @@ impl Proxy {
         });
         let (listeners, admin, sandbox) = hear.recv_timeout(PATIENCE).expect("a proxy that starts");
         let admin = admin.expect("an admin listener");
-        let listeners: HashMap<_, _> = listeners.into_iter().collect();
+        let tcp = |(name, bound): (String, Bound)| Some((name, bound.tcp()?));
+        let listeners: HashMap<_, _> = listeners.into_iter().filter_map(tcp).collect();
         let address = listeners["local"];
         Self { address, listeners, admin, sandbox, stop: Some(stop), thread: Some(thread), folder }
     }
@@ -79,6 +81,12 @@ impl Proxy {
         let next = self.folder.path().join("next");
         std::fs::write(&next, secret).expect("a file");
         std::fs::rename(next, self.folder.path().join("secret")).expect("a replaced file");
+    }
+
+    /// The folder of its configuration.
+    #[cfg(unix)]
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Begins the shutdown; the returned handle ends when it has ended.

@@ -15,6 +15,8 @@ mod command_line;
 mod configuration;
 mod credentials;
 mod doctor;
+#[cfg(unix)]
+mod doors;
 mod grants;
 mod harness;
 mod headers;

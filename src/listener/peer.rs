@@ -1,0 +1,118 @@
+//! The far end of an accepted connection, as the system tells it.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// The far end of an accepted connection: the proof that a request came through a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    far: Far,
+    fragment: bool,
+}
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Far {
+    Tcp(SocketAddr),
+    Unix(User),
+}
+
+/// The process at the far end of a Unix socket, as it was when it connected; the kernel vouches for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    /// Its effective user id.
+    pub uid: u32,
+    /// Its effective group id.
+    pub gid: u32,
+    /// Its process id, where the system tells it. It may have ended, and the number may be another's by now.
+    pub pid: Option<i32>,
+}
+
+impl Peer {
+    /// An IPv4-mapped IPv6 address becomes the IPv4 address.
+    pub(super) fn tcp(address: SocketAddr) -> Self {
+        let address = match address.ip() {
+            IpAddr::V6(ip) => SocketAddr::new(ip.to_canonical(), address.port()),
+            IpAddr::V4(_) => address,
+        };
+        Self { far: Far::Tcp(address), fragment: false }
+    }
+
+    #[cfg(unix)]
+    pub(super) fn unix(user: User) -> Self {
+        Self { far: Far::Unix(user), fragment: false }
+    }
+
+    pub(super) fn with_fragment(self, fragment: bool) -> Self {
+        Self { fragment, ..self }
+    }
+
+    /// The address of the far end; `None` behind a Unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self.far {
+            Far::Tcp(address) => Some(address),
+            Far::Unix(_) => None,
+        }
+    }
+
+    /// The user at the far end of a Unix socket; `None` behind any other.
+    pub fn user(&self) -> Option<User> {
+        match self.far {
+            Far::Tcp(_) => None,
+            Far::Unix(user) => Some(user),
+        }
+    }
+
+    /// Whether a request line on the connection had a fragment, which hyper does not show.
+    pub fn sent_fragment(&self) -> bool {
+        self.fragment
+    }
+
+    #[cfg(test)]
+    pub(crate) fn loopback() -> Self {
+        Self::tcp(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// A process with these ids behind a Unix socket.
+    #[cfg(test)]
+    pub(crate) fn of_user(uid: u32, gid: u32) -> Self {
+        Self { far: Far::Unix(User { uid, gid, pid: Some(4242) }), fragment: false }
+    }
+}
+
+/// `127.0.0.1:44612`, or `uid=1000 gid=1000 pid=4242`.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.far {
+            Far::Tcp(address) => address.fmt(f),
+            Far::Unix(user) => user.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { uid, gid, pid } = self;
+        write!(f, "uid={uid} gid={gid}")?;
+        pid.map_or(Ok(()), |pid| write!(f, " pid={pid}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peer_is_an_address_or_a_user() {
+        let (near, user) = (Peer::loopback(), Peer::of_user(1000, 100));
+        assert_eq!((near.to_string().as_str(), near.user()), ("127.0.0.1:0", None));
+        assert_eq!(user.to_string(), "uid=1000 gid=100 pid=4242");
+        assert_eq!((user.address(), user.user().map(|user| (user.uid, user.gid))), (None, Some((1000, 100))));
+    }
+
+    #[test]
+    fn peer_behind_a_dual_stack_socket_has_its_ipv4_address() {
+        let mapped = "[::ffff:10.0.0.1]:7".parse().expect("an address");
+        assert_eq!(Peer::tcp(mapped).to_string(), "10.0.0.1:7");
+    }
+}

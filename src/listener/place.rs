@@ -1,0 +1,176 @@
+//! Where a listener listens, and what is bound there.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::tcp;
+#[cfg(unix)]
+use super::unix;
+
+/// Where a listener listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A TCP address; port 0 takes any free one.
+    Tcp(SocketAddr),
+    /// A socket file; on Unix only.
+    Unix(SocketFile),
+}
+
+/// A Unix socket's file, and who may connect to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketFile {
+    /// At most 107 octets on Linux, 103 elsewhere.
+    pub path: PathBuf,
+    /// Its permissions, at most 0o777: who may write may connect.
+    pub mode: u32,
+    /// The number of its group; `None` for that of the process or the folder.
+    pub group: Option<u32>,
+}
+
+/// Why nothing can be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// A process accepts connections there.
+    #[error("another process answers there: end it, or change the address")]
+    Live,
+    /// The path is taken by something else.
+    #[error("there is a file that is no socket: remove it, or change the address")]
+    NoSocket,
+    /// The socket cannot be given to its group.
+    #[error("the socket cannot be given to the group {group}: the user of this process must be a member of it")]
+    Group {
+        /// Its number.
+        group: u32,
+        /// What the system says.
+        #[source]
+        cause: io::Error,
+    },
+    /// There are no such sockets here.
+    #[error("this system has no Unix sockets that work here: use an address such as \"127.0.0.1:8080\"")]
+    NotHere,
+    /// What the system says.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// A bound socket that accepts connections.
+#[derive(Debug)]
+pub enum Socket {
+    /// On a TCP port.
+    Tcp(std::net::TcpListener),
+    /// On a socket file.
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// Where a socket was bound, as callers find it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bound {
+    /// The address with its real port.
+    Tcp(SocketAddr),
+    /// The path of the socket.
+    Unix(PathBuf),
+}
+
+/// What is bound at a place.
+#[derive(Debug)]
+pub struct Opened {
+    /// One for each worker.
+    pub sockets: Vec<Socket>,
+    /// Where that is.
+    pub bound: Bound,
+    /// Keeps the place until it is dropped.
+    pub hold: Hold,
+}
+
+/// What must be kept as long as a listener listens; dropping it removes a socket file.
+#[derive(Debug, Default)]
+pub struct Hold {
+    #[cfg(unix)]
+    _lease: Option<unix::Lease>,
+}
+
+impl Place {
+    /// The configured port, for what can be said before it is bound.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp(address) => Some(address.port()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Binds it once for each of `count` workers.
+    pub fn open(&self, count: usize) -> Result<Opened, BindError> {
+        match self {
+            Self::Tcp(address) => {
+                let listeners = tcp::bind(*address, count)?;
+                let first = listeners.first().ok_or(io::Error::from(io::ErrorKind::NotFound))?;
+                let bound = Bound::Tcp(first.local_addr()?);
+                Ok(Opened { sockets: listeners.into_iter().map(Socket::Tcp).collect(), bound, hold: Hold::default() })
+            }
+            Self::Unix(file) => open_file(file, count),
+        }
+    }
+}
+
+/// All workers accept from the one queue.
+#[cfg(unix)]
+fn open_file(file: &SocketFile, count: usize) -> Result<Opened, BindError> {
+    let (listener, lease) = unix::bind(file)?;
+    let sockets = (0..count).map(|_| listener.try_clone().map(Socket::Unix)).collect::<Result<_, _>>()?;
+    Ok(Opened { sockets, bound: Bound::Unix(file.path.clone()), hold: Hold { _lease: Some(lease) } })
+}
+
+#[cfg(not(unix))]
+fn open_file(_: &SocketFile, _: usize) -> Result<Opened, BindError> {
+    Err(BindError::NotHere)
+}
+
+/// The number of a group given by name or number; `None` if this system knows no group of that name.
+#[cfg(unix)]
+pub fn group(name: &str) -> io::Result<Option<u32>> {
+    unix::group(name)
+}
+
+/// Groups have numbers on Unix only.
+#[cfg(not(unix))]
+pub fn group(_: &str) -> io::Result<Option<u32>> {
+    Ok(None)
+}
+
+impl Bound {
+    /// The address of a TCP socket.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The port that callers may name in `Host`; behind a socket file that of the scheme, 80.
+    pub fn port(&self) -> u16 {
+        self.tcp().map_or(80, |address| address.port())
+    }
+}
+
+/// As in the configuration.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(file) => write!(f, "unix:{}", file.path.display()),
+        }
+    }
+}
+
+/// For callers: `http://127.0.0.1:8080`, `unix:/run/ninjaone-proxy/ninja.sock`.
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "http://{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
