@@ -5,6 +5,7 @@ pub mod mistake;
 pub mod value;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -225,9 +226,9 @@ impl Config {
     fn check_addresses(&self) -> Result<(), Mistake> {
         let mut taken = BTreeMap::new();
         let any_port = |address: &Address| matches!(address, Address::Tcp(address) if address.port() == 0);
-        for (name, file) in self.file.listeners.iter().filter(|(_, file)| !any_port(&file.address)) {
-            if let Some(other) = taken.insert(file.address.to_string(), name) {
-                let message = format!("listeners {other} and {name} have the same address {}", file.address);
+        for (name, file) in self.file.listeners.iter().filter(|(_, file)| !any_port(file.address.get_ref())) {
+            if let Some(other) = taken.insert(file.address.get_ref().to_string(), name) {
+                let message = format!("listeners {other} and {name} have the same address {}", file.address.get_ref());
                 return Err(Mistake::of_file(&self.path, message));
             }
         }
@@ -355,18 +356,38 @@ impl Config {
     }
 
     fn place(&self, file: &ListenerFile) -> Result<Place, Mistake> {
-        if !matches!(file.address, Address::Unix(_)) {
+        if !matches!(file.address.get_ref(), Address::Unix(_)) {
             self.without_file("mode", file.mode.as_ref())?;
             self.without_file("group", file.group.as_ref())?;
         }
-        match &file.address {
-            Address::Tcp(address) => Ok(Place::Tcp(*address)),
+        match file.address.get_ref() {
+            Address::Tcp(address) => {
+                self.check_exposure(address.ip(), file)?;
+                Ok(Place::Tcp(*address))
+            }
+            Address::Fd(socket) => Ok(Place::Inherited(socket.clone())),
             Address::Unix(path) => {
                 let mode = file.mode.as_ref().map_or(SOCKET_MODE, |mode| mode.get_ref().0);
                 let group = file.group.as_ref().map(|name| self.group(name)).transpose()?;
                 Ok(Place::Unix(SocketFile { path: self.beside(path), mode, group }))
             }
         }
+    }
+
+    /// Whoever reaches a port uses the proxy's credentials.
+    fn check_exposure(&self, ip: IpAddr, file: &ListenerFile) -> Result<(), Mistake> {
+        let message = if ip.is_loopback() || (!file.callers.is_empty() && file.cleartext) {
+            return Ok(());
+        } else if file.callers.is_empty() {
+            format!(
+                "{ip} is not a loopback address, and whoever reaches this port would use the proxy's credentials: use 127.0.0.1 or [::1], or say who may call (\"ninjaone-proxy key new NAME\")"
+            )
+        } else {
+            format!(
+                "{ip} is not a loopback address, and callers would send their keys in clear text: use 127.0.0.1 or [::1], or set cleartext = true if nobody else can listen on that network (containers of one host)"
+            )
+        };
+        Err(self.mistake(&file.address, message))
     }
 
     fn without_file<T>(&self, key: &str, value: Option<&Spanned<T>>) -> Result<(), Mistake> {

@@ -1,6 +1,8 @@
 //! Listeners: sockets, limits, timers and drain around a closure; nothing here knows what is served.
 
 mod accept;
+#[cfg(unix)]
+mod inherited;
 mod peer;
 mod place;
 mod tcp;
@@ -34,7 +36,7 @@ use tokio::time::{sleep, timeout};
 use crate::shutdown::Shutdown;
 use accept::{Accept, accept};
 pub use peer::{Peer, User};
-pub use place::{BindError, Bound, Hold, Opened, Place, Socket, SocketFile, group};
+pub use place::{BindError, Bound, Hold, Inheritance, Opened, Place, Socket, SocketFile, group};
 use wire::{Serving, Track, Wire};
 
 /// Connections that the kernel holds until they are accepted.

@@ -11,7 +11,7 @@ use super::worker::{Post, Sockets};
 use crate::config::Listener;
 use crate::config::file::File;
 use crate::guard::issuer::Issuer;
-use crate::listener::{BindError, Bound, Hold, Limits, Place, Socket};
+use crate::listener::{BindError, Bound, Hold, Inheritance, Limits, Place, Socket};
 use crate::response;
 
 /// What the listeners are bound to.
@@ -27,9 +27,11 @@ pub(super) struct Doors {
 pub(super) fn bind_all(listeners: &[Arc<Listener>], file: &File, count: usize) -> Result<Doors, StartError> {
     let mut doors =
         Doors { sockets: (0..count).map(|_| Vec::new()).collect(), addresses: Vec::new(), holds: Vec::new() };
+    let mut inheritance = Inheritance::default();
     for listener in listeners {
         let what = format!("listener {}", listener.name);
-        let opened = listener.place.open(count).map_err(|error| bind_error(what, &listener.place, error))?;
+        let opened =
+            listener.place.open(count, &mut inheritance).map_err(|error| bind_error(what, &listener.place, error))?;
         let issuer = Arc::new(Issuer::new().map_err(io::Error::other)?);
         let (listener_of, port) = (Arc::clone(listener), opened.bound.port());
         let post = Post { listener: listener_of, port, issuer, limits: limits(file) };
@@ -45,14 +47,24 @@ pub(super) fn bind_all(listeners: &[Arc<Listener>], file: &File, count: usize) -
 pub(super) fn bind_admin(file: &File) -> Result<Option<(Socket, SocketAddr)>, StartError> {
     let Some(address) = file.admin.address.0 else { return Ok(None) };
     let place = Place::Tcp(address);
-    let opened = place.open(1).map_err(|error| bind_error("admin listener".to_owned(), &place, error))?;
+    let opened = place
+        .open(1, &mut Inheritance::default())
+        .map_err(|error| bind_error("admin listener".to_owned(), &place, error))?;
     Ok(opened.sockets.into_iter().next().zip(opened.bound.tcp()))
 }
 
 fn bind_error(what: String, place: &Place, source: BindError) -> StartError {
     let kind = match &source {
         BindError::System(error) => Some(error.kind()),
-        BindError::Live | BindError::NoSocket | BindError::Group { .. } | BindError::NotHere => None,
+        BindError::Live
+        | BindError::NoSocket
+        | BindError::Group { .. }
+        | BindError::NonePassed
+        | BindError::NotPassed(_)
+        | BindError::Taken
+        | BindError::NotListening
+        | BindError::Exposed(_)
+        | BindError::NotHere => None,
     };
     let hint = match (place, kind) {
         (Place::Tcp(_), Some(io::ErrorKind::AddrInUse)) => {
@@ -70,7 +82,7 @@ fn bind_error(what: String, place: &Place, source: BindError) -> StartError {
         (Place::Unix(_), Some(io::ErrorKind::InvalidInput)) => {
             " (the path is too long for a socket: systems take about 100 octets)"
         }
-        (Place::Tcp(_) | Place::Unix(_), _) => "",
+        (Place::Tcp(_) | Place::Unix(_) | Place::Inherited(_), _) => "",
     };
     StartError::Bind { what, address: place.clone(), source, hint }
 }

@@ -56,7 +56,7 @@ pub struct InstanceFile {
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct ListenerFile {
     /// Where it listens.
-    pub address: Address,
+    pub address: Spanned<Address>,
     /// The permissions of a Unix socket; 0600 without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Spanned<Mode>>,
@@ -220,7 +220,7 @@ impl Default for InstanceFile {
 impl Default for ListenerFile {
     fn default() -> Self {
         Self {
-            address: Address::Tcp(([127, 0, 0, 1], 8080).into()),
+            address: unplaced(Address::Tcp(([127, 0, 0, 1], 8080).into())),
             mode: None,
             group: None,
             instance: None,

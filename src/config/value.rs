@@ -35,6 +35,8 @@ pub enum Address {
     Tcp(SocketAddr),
     /// `unix:PATH`; a relative path is meant relative to the file.
     Unix(PathBuf),
+    /// `fd:N` or `fd:NAME`: a socket that the process is started with.
+    Fd(String),
 }
 
 /// Permissions of a file, such as `"0660"`; at most `"0777"`.
@@ -148,6 +150,7 @@ fn is_loopback(authority: &Authority) -> bool {
 fn parse_address(text: &str) -> Result<Address, String> {
     match text.split_once(':') {
         Some(("unix", path)) => parse_socket_path(path).map(Address::Unix),
+        Some(("fd", socket)) => parse_fd(socket).map(Address::Fd),
         Some(_) | None => parse_tcp_address(text).map(Address::Tcp),
     }
 }
@@ -164,6 +167,23 @@ fn parse_socket_path(path: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(path))
 }
 
+/// Names are those that systemd takes for FileDescriptorName=.
+fn parse_fd(socket: &str) -> Result<String, String> {
+    if cfg!(not(unix)) {
+        return Err("sockets are passed on Unix only: write IP:PORT, such as \"127.0.0.1:8080\"".to_owned());
+    }
+    let number = socket.bytes().all(|octet| octet.is_ascii_digit());
+    let good = match socket.parse::<u16>() {
+        Ok(number) => number >= 3,
+        Err(_) => {
+            !number && socket.len() < 256 && socket.bytes().all(|octet| octet.is_ascii_graphic() && octet != b':')
+        }
+    };
+    good.then(|| socket.to_owned()).ok_or_else(|| {
+        format!("{socket:?} is no passed socket: write fd:NUMBER from 3 on, such as \"fd:3\", or fd:NAME with the FileDescriptorName= of its systemd unit")
+    })
+}
+
 fn parse_mode(text: &str) -> Option<Mode> {
     let octal = (3..=4).contains(&text.len()) && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
     let mode = u32::from_str_radix(text, 8).ok().filter(|_| octal)?;
@@ -171,20 +191,22 @@ fn parse_mode(text: &str) -> Option<Mode> {
 }
 
 fn parse_tcp_address(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| {
+    text.parse().map_err(|_| {
         format!(
-            "{text:?} is no address: write IP:PORT, such as \"127.0.0.1:8080\" or \"[::1]:8080\", or unix:PATH for a listener"
+            "{text:?} is no address: write IP:PORT, such as \"127.0.0.1:8080\" or \"[::1]:8080\", or for a listener unix:PATH or fd:NAME"
         )
-    })?;
+    })
+}
+
+/// The admin listener tells no secret, but it asks nobody who he is.
+fn parse_loopback(text: &str) -> Result<SocketAddr, String> {
+    let address = parse_tcp_address(text)?;
     if address.ip().is_loopback() {
         return Ok(address);
     }
-    Err(format!(
-        "{text:?} is not a loopback address: whoever reaches this port uses the proxy's credentials, and callers cannot be told apart yet. Use 127.0.0.1 or [::1]"
-    ))
+    Err(format!("{text:?} is not a loopback address: whoever reaches this port can read it. Use 127.0.0.1 or [::1]"))
 }
 
-/// Reads a string and parses it; the parser's error becomes the message.
 fn parsed<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     parse: impl FnOnce(&str) -> Result<T, String>,
@@ -234,9 +256,12 @@ impl<'de> Deserialize<'de> for Mode {
 
 impl<'de> Deserialize<'de> for AdminAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        parsed(deserializer, |text| {
-            if text == "none" { Ok(Self(None)) } else { parse_tcp_address(text).map(|a| Self(Some(a))) }
-        })
+        parsed(
+            deserializer,
+            |text| {
+                if text == "none" { Ok(Self(None)) } else { parse_loopback(text).map(|a| Self(Some(a))) }
+            },
+        )
     }
 }
 
@@ -331,6 +356,7 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Fd(socket) => write!(f, "fd:{socket}"),
         }
     }
 }
@@ -402,9 +428,14 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn address_is_a_loopback_port_or_a_socket_file() {
+    fn address_is_a_loopback_port_a_socket_file_or_a_passed_socket() {
         assert_eq!(parse_address("[::1]:80"), Ok(Address::Tcp("[::1]:80".parse().expect("an address"))));
         assert_eq!(parse_address("unix:/run/x/y.sock"), Ok(Address::Unix("/run/x/y.sock".into())));
+        assert_eq!(parse_address("fd:3"), Ok(Address::Fd("3".to_owned())));
+        assert_eq!(parse_address("fd:ninja.socket"), Ok(Address::Fd("ninja.socket".to_owned())));
+        for bad in ["fd:", "fd:2", "fd:99999", "fd:a:b", "fd:a b", "fd"] {
+            assert!(parse_address(bad).is_err(), "{bad}");
+        }
         for bad in ["", "unix", "unix:", "unix:/run/", "unix:@x", "127.0.0.1", "10.0.0.1:80", "tcp:127.0.0.1:80"] {
             assert!(parse_address(bad).is_err(), "{bad}");
         }

@@ -5,6 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+#[cfg(unix)]
+use super::inherited::Passed;
 use super::tcp;
 #[cfg(unix)]
 use super::unix;
@@ -16,6 +18,8 @@ pub enum Place {
     Tcp(SocketAddr),
     /// A socket file; on Unix only.
     Unix(SocketFile),
+    /// A socket that the process was started with: its number, from 3, or its name; on Unix only.
+    Inherited(String),
 }
 
 /// A Unix socket's file, and who may connect to it.
@@ -47,8 +51,29 @@ pub enum BindError {
         #[source]
         cause: io::Error,
     },
+    /// Nobody passed a socket.
+    #[error(
+        "no socket was passed to this process (LISTEN_FDS): start it by its systemd socket unit, or change the address"
+    )]
+    NonePassed,
+    /// Others were passed.
+    #[error(
+        "no such socket was passed to this process: there are {0}; change the address, or Sockets= and FileDescriptorName= of the units"
+    )]
+    NotPassed(String),
+    /// Another listener has it.
+    #[error("another listener has this socket: pass one for each listener")]
+    Taken,
+    /// It is no TCP or Unix socket, or not one that listens.
+    #[error("it is no listening TCP or Unix stream socket: write ListenStream= in its unit, and no Accept=yes")]
+    NotListening,
+    /// It listens beyond this machine.
+    #[error(
+        "{0} is not a loopback address: whoever reaches it uses the proxy's credentials; write ListenStream=127.0.0.1:PORT or a path"
+    )]
+    Exposed(SocketAddr),
     /// There are no such sockets here.
-    #[error("this system has no Unix sockets that work here: use an address such as \"127.0.0.1:8080\"")]
+    #[error("sockets of this kind do not work on this system: use an address such as \"127.0.0.1:8080\"")]
     NotHere,
     /// What the system says.
     #[error(transparent)]
@@ -92,17 +117,25 @@ pub struct Hold {
     _lease: Option<unix::Lease>,
 }
 
+/// The sockets that the process was started with, looked at when the first is wanted.
+#[derive(Default)]
+pub struct Inheritance {
+    #[cfg(unix)]
+    passed: Option<Passed>,
+}
+
 impl Place {
     /// The configured port, for what can be said before it is bound.
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::Tcp(address) => Some(address.port()),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Inherited(_) => None,
         }
     }
 
-    /// Binds it once for each of `count` workers.
-    pub fn open(&self, count: usize) -> Result<Opened, BindError> {
+    /// Binds it once for each of `count` workers. There shall be one `inheritance` in a process: looking at it takes
+    /// it out of the environment.
+    pub fn open(&self, count: usize, inheritance: &mut Inheritance) -> Result<Opened, BindError> {
         match self {
             Self::Tcp(address) => {
                 let listeners = tcp::bind(*address, count)?;
@@ -111,7 +144,23 @@ impl Place {
                 Ok(Opened { sockets: listeners.into_iter().map(Socket::Tcp).collect(), bound, hold: Hold::default() })
             }
             Self::Unix(file) => open_file(file, count),
+            Self::Inherited(wanted) => inheritance.open(wanted, count),
         }
+    }
+}
+
+impl Inheritance {
+    /// All workers accept from the one queue.
+    #[cfg(unix)]
+    fn open(&mut self, wanted: &str, count: usize) -> Result<Opened, BindError> {
+        let (socket, bound) = self.passed.get_or_insert_with(Passed::from_env).take(wanted)?;
+        let sockets = (0..count).map(|_| socket.share()).collect::<Result<_, _>>()?;
+        Ok(Opened { sockets, bound, hold: Hold::default() })
+    }
+
+    #[cfg(not(unix))]
+    fn open(&mut self, _: &str, _: usize) -> Result<Opened, BindError> {
+        Err(BindError::NotHere)
     }
 }
 
@@ -161,6 +210,7 @@ impl fmt::Display for Place {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(file) => write!(f, "unix:{}", file.path.display()),
+            Self::Inherited(socket) => write!(f, "fd:{socket}"),
         }
     }
 }

@@ -36,7 +36,7 @@ fn an_empty_file_means_the_defaults() {
 }
 
 /// A text, what is said of it, and a hint.
-const MISTAKES: [(&str, &str, &str); 34] = [
+const MISTAKES: [(&str, &str, &str); 35] = [
     (
         "[listeners.local]\nadress = \"127.0.0.1:1\"",
         ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
@@ -158,6 +158,7 @@ const MISTAKES: [(&str, &str, &str); 34] = [
         ":3:9: listeners.local.group: this system has no group \"no-such-group\": make it, or write its number",
         "",
     ),
+    ("[listeners.local]\naddress = \"fd:1\"", ":2:11: listeners.local.address: \"1\" is no passed socket", "fd:NAME"),
     ("[admin\n", ":1:7: ", ""),
 ];
 

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::harness::{PATIENCE, Proxy, Reply, eventually, run_binary};
+use crate::harness::{PATIENCE, Proxy, Reply, eventually, request, run_binary};
 
 /// Whose process this is.
 fn own_uid() -> u32 {
@@ -176,4 +176,68 @@ fn a_unix_socket_that_cannot_be_made_says_why() {
         assert!(errors.contains(said), "{errors}");
     }
     assert_eq!(std::fs::read(folder.path().join("file")).expect("a file"), b"precious");
+}
+
+const PASSED: &str = "[listeners.local]\naddress = \"fd:NAME\"\n[admin]\naddress = \"none\"\n";
+/// Passes standard input as the first socket.
+const PASS: &str = "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=ninja exec \"$0\" 3<&0";
+
+#[test]
+fn a_passed_tcp_socket_is_served_by_number_or_name() {
+    for name in ["3", "ninja"] {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = socket.local_addr().expect("an address");
+        let input = Stdio::from(std::os::fd::OwnedFd::from(socket));
+        let running = Running::start(&PASSED.replace("NAME", name), PASS, input);
+        assert!(running.log().contains(&format!("address=http://{address}")), "{}", running.log());
+        for _ in 0..4 {
+            assert_eq!(request(address, "GET", "/v2/groups", "", b"").status, 200, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_passed_unix_socket_is_served_and_stays_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("passed.sock");
+    let socket = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+    let input = Stdio::from(std::os::fd::OwnedFd::from(socket));
+    let mut running = Running::start(&PASSED.replace("NAME", "ninja"), PASS, input);
+    assert_eq!(get_file(&path, "/v2/groups", "localhost").status, 200);
+    let peer = format!("peer=uid={} gid=", own_uid());
+    eventually("the line is written", || running.log().contains(&peer));
+    let killed = Command::new("kill").args(["-TERM", &running.child.id().to_string()]).status().expect("kill runs");
+    assert!(killed.success() && running.child.wait().expect("an end").success());
+    assert!(path.exists(), "it belongs to who passed it");
+}
+
+#[test]
+fn a_socket_that_was_not_passed_or_does_not_listen_is_a_start_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = |name: &str, shell: &str, input: Stdio| {
+        std::fs::write(folder.path().join("config.toml"), PASSED.replace("NAME", name)).expect("a file");
+        let mut command = Command::new("sh");
+        command.args(["-c", shell, env!("CARGO_BIN_EXE_ninjaone-proxy")]).current_dir(folder.path()).stdin(input);
+        let output = command.output().expect("the binary runs");
+        assert_eq!(output.status.code(), Some(71), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let listening = || {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        Stdio::from(std::os::fd::OwnedFd::from(socket))
+    };
+    let said = start("3", "exec \"$0\"", Stdio::null());
+    assert!(said.contains("listener local cannot listen on fd:3: no socket was passed to this process"), "{said}");
+    for name in ["4", "other"] {
+        let said = start(name, PASS, listening());
+        assert!(said.contains("no such socket was passed to this process: there are 3 (ninja); change"), "{said}");
+    }
+    let said = start("3", PASS, Stdio::null());
+    assert!(said.contains("it is no listening TCP or Unix stream socket"), "{said}");
+    let (socket, _other) = UnixStream::pair().expect("sockets");
+    let said = start("3", PASS, Stdio::from(std::os::fd::OwnedFd::from(socket)));
+    assert!(said.contains("it is no listening TCP or Unix stream socket"), "{said}");
+    let open = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
+    let said = start("3", PASS, Stdio::from(std::os::fd::OwnedFd::from(open)));
+    assert!(said.contains("is not a loopback address"), "{said}");
 }

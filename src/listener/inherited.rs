@@ -1,0 +1,108 @@
+//! Sockets that the process was started with: systemd's socket activation (`LISTEN_FDS`, sd_listen_fds(3)).
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+use listenfd::ListenFd;
+use socket2::SockRef;
+
+use super::place::{BindError, Bound, Socket};
+
+/// The number of the first socket that is passed.
+const FIRST: usize = 3;
+
+/// The sockets that were passed; each can be taken once.
+pub(super) struct Passed {
+    sockets: ListenFd,
+    /// As given by `FileDescriptorName=`; may be fewer than sockets.
+    names: Vec<String>,
+}
+
+impl Passed {
+    /// Takes note of what was passed, and takes that out of the environment.
+    pub(super) fn from_env() -> Self {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        Self { sockets: ListenFd::from_env(), names: names.split(':').map(str::to_owned).collect() }
+    }
+
+    /// The socket with this number, from 3, or name; it must listen.
+    pub(super) fn take(&mut self, wanted: &str) -> Result<(Socket, Bound), BindError> {
+        let index = self.index(wanted)?;
+        let taken = match self.sockets.take_tcp_listener(index) {
+            Ok(listener) => listener.map(of_tcp).transpose()?,
+            Err(_) => self.sockets.take_unix_listener(index).map_err(|_| BindError::NotListening)?.map(of_unix),
+        };
+        let (socket, bound) = taken.ok_or(BindError::Taken)?;
+        socket.ready()?;
+        Ok((socket, bound))
+    }
+
+    fn index(&self, wanted: &str) -> Result<usize, BindError> {
+        if self.sockets.len() == 0 {
+            return Err(BindError::NonePassed);
+        }
+        let index = match wanted.parse::<usize>() {
+            Ok(number) => number.checked_sub(FIRST).filter(|index| *index < self.sockets.len()),
+            Err(_) => self.names.iter().take(self.sockets.len()).position(|name| name == wanted),
+        };
+        index.ok_or_else(|| BindError::NotPassed(self.list()))
+    }
+
+    /// `3 (ninja), 4`
+    fn list(&self) -> String {
+        let names = self.names.iter().map(Some).chain(std::iter::repeat(None));
+        let entry = |(number, name): (usize, Option<&String>)| match name {
+            Some(name) if !name.is_empty() => format!("{number} ({name})"),
+            Some(_) | None => number.to_string(),
+        };
+        (FIRST..FIRST + self.sockets.len()).zip(names).map(entry).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn of_tcp(listener: TcpListener) -> Result<(Socket, Bound), BindError> {
+    let address: SocketAddr = listener.local_addr()?;
+    if !address.ip().to_canonical().is_loopback() {
+        return Err(BindError::Exposed(address));
+    }
+    Ok((Socket::Tcp(listener), Bound::Tcp(address)))
+}
+
+fn of_unix(listener: UnixListener) -> (Socket, Bound) {
+    let path = listener.local_addr().ok().and_then(|address| address.as_pathname().map(PathBuf::from));
+    (Socket::Unix(listener), Bound::Unix(path.unwrap_or_else(|| "(no path)".into())))
+}
+
+impl Socket {
+    /// Sees to it that it listens and does not block.
+    fn ready(&self) -> Result<(), BindError> {
+        let socket = match self {
+            Self::Tcp(listener) => SockRef::from(listener),
+            Self::Unix(listener) => SockRef::from(listener),
+        };
+        if !listens(&socket)? {
+            return Err(BindError::NotListening);
+        }
+        Ok(socket.set_nonblocking(true)?)
+    }
+
+    /// Another handle of the same queue.
+    pub(super) fn share(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
+            Self::Unix(listener) => listener.try_clone().map(Self::Unix),
+        }
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn listens(socket: &SockRef<'_>) -> io::Result<bool> {
+    socket.is_listener()
+}
+
+/// Other systems do not tell; accepting fails there.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn listens(_: &SockRef<'_>) -> io::Result<bool> {
+    Ok(true)
+}
