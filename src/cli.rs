@@ -345,6 +345,12 @@ fn check(config: &Config) -> Result<(), Failure> {
     for exposure in settings.instances.iter().flat_map(exposures) {
         text += &format!("warning: {exposure}\n");
     }
+    for listener in settings.listeners.iter().filter(|listener| listener.place.is_exposed()) {
+        text += &format!(
+            "warning: listeners.{} takes keys in clear text from the network: whoever listens there has them\n",
+            listener.name
+        );
+    }
     for subject in settings.listeners.iter().flat_map(subjects_of) {
         text += &warnings(&subject.name(), subject.policy());
     }

@@ -125,6 +125,14 @@ pub struct Inheritance {
 }
 
 impl Place {
+    /// Whether other machines may reach it.
+    pub fn is_exposed(&self) -> bool {
+        match self {
+            Self::Tcp(address) => !address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) | Self::Inherited(_) => false,
+        }
+    }
+
     /// The configured port, for what can be said before it is bound.
     pub fn port(&self) -> Option<u16> {
         match self {

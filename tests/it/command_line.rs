@@ -132,6 +132,47 @@ fn operations_that_want_a_user_are_told_of_whatever_opens_them() {
 }
 
 #[test]
+fn a_new_key_is_shown_once_with_the_lines_that_make_it_good() {
+    let (code, said, _) = run("", &["key", "new", "reports"]);
+    assert_eq!(code, 0);
+    let key = said.lines().find_map(|line| line.strip_prefix("#   ")).expect("a key");
+    assert!(key.starts_with("npk_") && key.len() == 47, "{key}");
+    let hash = ninjaone_proxy::guard::roster::KeyHash::of(key.as_bytes()).to_string();
+    assert!(said.ends_with(&format!("[listeners.local.callers.reports]\nkey = \"{hash}\"\n")), "{said}");
+    // Its output is a configuration, in which the key opens what its hash stands for.
+    let told = |header: &str| run(&said, &["explain", "GET", "/v2/devices", "--header", header]).1;
+    let open = told(&format!("X-Api-Key: {key}"));
+    assert!(open.contains("caller     reports") && open.contains("decision   allowed"), "{open}");
+    let closed = told("X-Api-Key: wrong");
+    assert!(closed.contains("gate       caller") && closed.contains("401 key-wrong"), "{closed}");
+    assert_eq!(run("", &["key", "new", "a b"]).0, 71);
+}
+
+#[test]
+fn explain_tells_at_which_gate_a_request_would_stop() {
+    let text = "[listeners.local]\nallowed-origins = [\"https://grafana.example\"]\nscopes = [\"monitoring\", \"management\"]\n\
+                [listeners.local.callers.reports]\nuids = [1000]\nscopes = [\"monitoring\"]\n\
+                [listeners.local.callers.desk]\nuids = [1001]\ngroups = [\"tickets\"]";
+    let explain = |path: &str, more: &[&str]| run(text, &[&["explain", "GET", path], more].concat()).1;
+    for (header, gate, reason) in [
+        ("Host: evil.example", "perimeter", "421 host-not-ours"),
+        ("Origin: https://evil.example", "perimeter", "403 page-not-allowed"),
+        ("Sec-Fetch-Site: cross-site", "perimeter", "403 page-not-allowed"),
+    ] {
+        let said = explain("/v2/devices", &["--header", header, "--caller", "reports"]);
+        assert!(said.contains(&format!("gate       {gate}")) && said.contains(reason), "{said}");
+    }
+    let said = explain("/v2/devices", &["--header", "Origin: https://grafana.example", "--caller", "reports"]);
+    assert!(said.contains("decision   allowed"), "{said}");
+    let said = explain("/v2/devices", &[]);
+    assert!(said.contains("caller     reports") && said.contains("caller     desk"), "{said}");
+    assert!(said.contains("403 group-not-open: GET /v2/devices is in the group"), "{said}");
+    assert!(explain("/oauth/token", &["--caller", "desk"]).contains("gate       token endpoint"));
+    assert_eq!(run(text, &["explain", "GET", "/v2/devices", "--caller", "none"]).0, 64);
+    assert_eq!(run(text, &["explain", "GET", "/v2/devices", "--header", "nonsense"]).0, 64);
+}
+
+#[test]
 fn routes_lists_the_open_operations_or_all() {
     let (code, said, _) = run("", &["routes"]);
     assert_eq!((code, said.lines().count()), (0, 152));

@@ -36,7 +36,7 @@ fn an_empty_file_means_the_defaults() {
 }
 
 /// A text, what is said of it, and a hint.
-const MISTAKES: [(&str, &str, &str); 35] = [
+const MISTAKES: [(&str, &str, &str); 40] = [
     (
         "[listeners.local]\nadress = \"127.0.0.1:1\"",
         ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
@@ -61,7 +61,32 @@ const MISTAKES: [(&str, &str, &str); 35] = [
     ),
     (
         "[listeners.local]\naddress = \"0.0.0.0:8080\"",
-        ":2:11: listeners.local.address: \"0.0.0.0:8080\" is not a loopback address",
+        ":2:11: listeners.local.address: 0.0.0.0 is not a loopback address",
+        "",
+    ),
+    (
+        "[listeners.local]\naddress = \"10.0.0.1:8080\"\n[listeners.local.callers.a]\nkey = \"sha256:0000000000000000000000000000000000000000000000000000000000000000\"",
+        ":2:11: listeners.local.address: 10.0.0.1 is not a loopback address, and callers would send their keys in clear text",
+        "cleartext = true",
+    ),
+    (
+        "[listeners.local]\nallowed-origins = [\"https://x/\"]",
+        ":2:20: listeners.local.allowed-origins: \"https://x/\": it is no origin: write scheme, host and port",
+        "",
+    ),
+    (
+        "[listeners.local.callers.a]\nscopes = [\"monitoring\"]",
+        ": the caller a has nothing to prove who it is: give it key, uids, gids or certificate",
+        "ninjaone-proxy key new a",
+    ),
+    (
+        "[listeners.local.callers.a]\nkey = \"hunter2\"",
+        ":2:7: listeners.local.callers.a.key: it is no hash of a key",
+        "key new NAME",
+    ),
+    (
+        "[listeners.local.callers.a]\nuids = [1]\nscopes = [\"management\"]",
+        ":3:10: listeners.local.callers.a.scopes: the scope management is not one of the listener's",
         "",
     ),
     (

@@ -15,9 +15,12 @@ mod command_line;
 mod configuration;
 mod credentials;
 mod doctor;
+#[path = "../oracle/doorkeeper.rs"]
+mod doorkeeper;
 #[cfg(unix)]
 mod doors;
 mod grants;
+mod guard;
 mod harness;
 mod headers;
 mod listener;

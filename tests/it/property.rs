@@ -10,6 +10,7 @@ use ninjaone_proxy::policy::{InstanceId, Policy};
 use proptest::prelude::*;
 
 use crate::answers::read_every_way;
+use crate::doorkeeper::{agree, guard};
 use crate::readings::{obviously_allowed, readings};
 
 fn reader() -> Policy {
@@ -54,6 +55,34 @@ fn answers() -> impl Strategy<Value = String> {
     let member = (key, value).prop_map(|(key, value)| format!("\"{key}\":{value}"));
     (prop::collection::vec(member, 0..6), "(|,|\\}|x| )")
         .prop_map(|(members, end)| format!("{{{}}}{end}", members.join(",")))
+}
+
+/// Names of hosts, nearly ours.
+fn hosts() -> impl Strategy<Value = String> {
+    let name = prop_oneof![
+        6 => prop::sample::select(vec![
+            "localhost", "LocalHost", "127.0.0.1", "[::1]", "proxy.internal", "0.0.0.0", "127.1", "::1", "[::]", "evil.example",
+            "localhost.evil.example", "evil-localhost", "localhost.", "127.0.0.1.nip.io", "[::ffff:127.0.0.1]", "user@localhost",
+        ]).prop_map(str::to_owned),
+        1 => "[ -~]{0,12}",
+    ];
+    let port = prop_oneof![4 => Just(":8080"), 4 => Just(""), 1 => Just(":80"), 1 => Just(":8081"), 1 => Just(":"), 1 => Just(":08080"), 1 => Just(",localhost")];
+    (name, port).prop_map(|(name, port)| format!("{name}{port}"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_guard_lets_in_whom_a_literal_comparison_lets_in(
+        host in hosts(),
+        origin in prop::option::of((prop::sample::select(vec!["http://", "https://", "", "HTTP://"]), hosts())),
+        listed in prop::sample::select(vec![None, Some("https://grafana.example"), Some("null"), Some("https://grafana.example:443")]),
+    ) {
+        thread_local!(static GUARD: ninjaone_proxy::guard::Guard = guard());
+        let origin = listed.map(str::to_owned).or(origin.map(|(scheme, host)| format!("{scheme}{host}")));
+        GUARD.with(|guard| agree(guard, host.as_bytes(), origin.as_deref().map(str::as_bytes)));
+    }
 }
 
 proptest! {

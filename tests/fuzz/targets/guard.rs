@@ -1,0 +1,14 @@
+//! Whatever Host and Origin say: the guard lets in who is plainly ours, and nobody else.
+#![no_main]
+
+#[path = "../../oracle/doorkeeper.rs"]
+mod doorkeeper;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    thread_local!(static GUARD: ninjaone_proxy::guard::Guard = doorkeeper::guard());
+    let mut parts = data.splitn(2, |&octet| octet == b'\n');
+    let (host, origin) = (parts.next().unwrap_or_default(), parts.next());
+    GUARD.with(|guard| doorkeeper::agree(guard, host, origin));
+});

@@ -1,0 +1,65 @@
+//! Who may come in, compared letter by letter: the measure of the real guard.
+
+use std::sync::Arc;
+
+use http::header::{HOST, ORIGIN};
+use http::{HeaderValue, Request};
+use ninjaone_proxy::guard::browser::Origin;
+use ninjaone_proxy::guard::issuer::Issuer;
+use ninjaone_proxy::guard::roster::Roster;
+use ninjaone_proxy::guard::{Guard, Intruder, Orders};
+
+/// A guard of port 8080 that also answers to `proxy.internal`, and lets one page in.
+pub(crate) fn guard() -> Guard {
+    Guard::new(Orders {
+        names: vec!["proxy.internal".to_owned()],
+        port: Some(8080),
+        tls: false,
+        origins: vec![Origin::parse("https://grafana.example").expect("an origin")],
+        roster: Roster::new(Vec::new()),
+        issuer: Arc::new(Issuer::new().expect("a key")),
+        head_size: 1 << 20,
+    })
+}
+
+/// The only hosts that are ours, in lower case.
+const HOSTS: [&str; 8] = [
+    "localhost",
+    "localhost:8080",
+    "127.0.0.1",
+    "127.0.0.1:8080",
+    "[::1]",
+    "[::1]:8080",
+    "proxy.internal",
+    "proxy.internal:8080",
+];
+
+/// Asks the guard about a request with this `Host`, and perhaps an `Origin`; fails where its answer is not the plain
+/// one. Values that no header can hold are not asked about.
+pub(crate) fn agree(guard: &Guard, host: &[u8], origin: Option<&[u8]>) {
+    let Ok(host_value) = HeaderValue::from_bytes(host) else { return };
+    let mut request = Request::new(());
+    request.headers_mut().insert(HOST, host_value);
+    if let Some(origin) = origin {
+        let Ok(value) = HeaderValue::from_bytes(origin) else { return };
+        request.headers_mut().insert(ORIGIN, value);
+    }
+    let ours = HOSTS.iter().any(|own| own.as_bytes() == host.to_ascii_lowercase());
+    let page = origin.is_none_or(|origin| {
+        origin == b"https://grafana.example" || HOSTS.iter().any(|own| origin == format!("http://{own}").as_bytes())
+    });
+    let answer = guard.foretell(&request.into_parts().0);
+    let plain = match &answer {
+        Ok(false) => ours && page,
+        Ok(true) => false,
+        Err(Intruder::ForeignHost(_)) => !ours,
+        Err(Intruder::ForeignPage(_)) => ours && !page,
+        Err(_) => false,
+    };
+    assert!(
+        plain,
+        "Host {:?} Origin {:?}: {answer:?}",
+        String::from_utf8_lossy(host),
+        origin.map(String::from_utf8_lossy)
+    );
+}
