@@ -22,6 +22,7 @@ use crate::secret::Secret;
 use crate::secret::source::Source;
 use crate::shutdown::{self, Trigger};
 use crate::tls::TlsError;
+use crate::tls::server::ServerError;
 use crate::token::credentials::Credentials;
 use crate::token::endpoint::Endpoint;
 use crate::token::{Key, Tokens};
@@ -45,6 +46,9 @@ pub enum StartError {
         /// What to do next.
         hint: &'static str,
     },
+    /// A listener's certificate or key cannot be used.
+    #[error("listener {0}")]
+    Identity(String, #[source] ServerError),
     /// There is no TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),

@@ -289,18 +289,22 @@ fn log_filter(config: &Config) -> Result<Targets, Failure> {
 
 async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
     let mut signals = Signals::catch().map_err(|error| failure(OS)(error.into()))?;
-    let summary: Vec<String> = settings.listeners.iter().map(|listener| listener.policy.scopes().to_string()).collect();
-    let exposures: Vec<String> = settings.instances.iter().flat_map(exposures).collect();
+    let summary: Vec<(bool, String)> = settings
+        .listeners
+        .iter()
+        .map(|listener| (listener.tls.is_some(), listener.policy.scopes().to_string()))
+        .collect();
+    let exposures = all_exposures(&settings);
     let mut app = App::start(settings, &config.file).await.map_err(|error| {
         let code = match error {
             StartError::Bind { .. } | StartError::System(_) => OS,
-            StartError::Host(..) | StartError::Endpoint(_, EndpointError::Url(_)) => CONFIG,
+            StartError::Host(..) | StartError::Identity(..) | StartError::Endpoint(_, EndpointError::Url(_)) => CONFIG,
             StartError::Tls(_) | StartError::Sandbox(_) | StartError::Endpoint(..) | StartError::Metrics(_) => SOFTWARE,
         };
         failure(code)(error.into())
     })?;
-    for ((name, address), scopes) in app.addresses.iter().zip(&summary) {
-        tracing::info!(listener = %name, %address, scopes, "listening");
+    for ((name, bound), (tls, scopes)) in app.addresses.iter().zip(&summary) {
+        tracing::info!(listener = %name, address = %bound.url(*tls), scopes, "listening");
     }
     if let Some(address) = app.admin {
         tracing::info!(address = %format_args!("http://{address}"), "admin listening");
@@ -342,10 +346,11 @@ fn check(config: &Config) -> Result<(), Failure> {
             }
         };
     }
-    for exposure in settings.instances.iter().flat_map(exposures) {
+    for exposure in all_exposures(&settings) {
         text += &format!("warning: {exposure}\n");
     }
-    for listener in settings.listeners.iter().filter(|listener| listener.place.is_exposed()) {
+    let clear = |listener: &&Listener| listener.place.is_exposed() && listener.tls.is_none();
+    for listener in settings.listeners.iter().filter(clear) {
         text += &format!(
             "warning: listeners.{} takes keys in clear text from the network: whoever listens there has them\n",
             listener.name
@@ -355,6 +360,12 @@ fn check(config: &Config) -> Result<(), Failure> {
         text += &warnings(&subject.name(), subject.policy());
     }
     print(&text)
+}
+
+/// Who else may read or write what shall be secret.
+fn all_exposures(settings: &Settings) -> Vec<String> {
+    let keys = settings.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.exposure());
+    settings.instances.iter().flat_map(exposures).chain(keys).collect()
 }
 
 /// Who else may read or write the credentials of an instance.

@@ -21,10 +21,11 @@ use crate::policy::rule::Rule;
 use crate::policy::{InstanceId, Policy, PolicyError};
 use crate::secret::Secret;
 use crate::secret::source::{Source, SourceError};
+use crate::tls::server::{ClientAuth as Demand, Files};
 use crate::tls::{TlsError, Trust};
 use crate::token::credentials::{Credentials, CredentialsError};
 use crate::token::endpoint::{ClientAuth, Endpoint};
-use file::{CallerFile, File, InstanceFile, ListenerFile};
+use file::{CallerFile, File, InstanceFile, ListenerFile, TlsFile};
 use mistake::Mistake;
 use value::{Address, ClientId, ClientSecret, Host, Reference};
 
@@ -102,6 +103,8 @@ pub struct Listener {
     pub name: String,
     /// Where it listens.
     pub place: Place,
+    /// The files of its TLS; `None` for clear text.
+    pub tls: Option<Files>,
     /// Further names that callers may use.
     pub names: Vec<String>,
     /// The pages of other origins that may use it.
@@ -192,6 +195,7 @@ impl Config {
     /// Checks what the keys say together, reads the credentials, and compiles the policies.
     pub fn settings(&self) -> Result<Settings, Mistake> {
         let listeners = self.listeners()?;
+        self.check_certificates(&listeners)?;
         let instances = self.file.instances.iter().map(|(name, file)| self.instance(name, file));
         Ok(Settings { instances: instances.collect::<Result<_, _>>()?, listeners })
     }
@@ -317,7 +321,8 @@ impl Config {
         let callers = file.callers.iter().map(|(name, caller)| self.caller(name, caller, file, &policy));
         let callers = callers.collect::<Result<_, _>>()?;
         let (name, place, names) = (name.to_owned(), self.place(file)?, file.names.clone());
-        Ok(Listener { name, place, names, origins, policy, callers })
+        let tls = file.tls.as_ref().map(|tls| self.tls_files(tls)).transpose()?;
+        Ok(Listener { name, place, tls, names, origins, policy, callers })
     }
 
     fn policy(&self, rules: &RulesFile<'_>, instance: InstanceId, catalog: &Arc<Catalog>) -> Result<Policy, Mistake> {
@@ -355,6 +360,31 @@ impl Config {
         Ok(Caller { entry, policy: Arc::new(policy) })
     }
 
+    fn tls_files(&self, file: &TlsFile) -> Result<Files, Mistake> {
+        let clients = match (&file.client_ca, &file.client_auth) {
+            (Some(path), demand) => {
+                Some((self.beside(path), demand.as_ref().map_or(Demand::Required, |demand| *demand.get_ref())))
+            }
+            (None, Some(demand)) => {
+                let message = "client-auth needs client-ca, the file of the certificates that vouch for callers";
+                return Err(self.mistake(demand, message));
+            }
+            (None, None) => None,
+        };
+        Ok(Files { certificate: self.beside(file.certificate.get_ref()), key: self.beside(&file.key), clients })
+    }
+
+    /// Whether certificates and keys can be used. Reads them.
+    fn check_certificates(&self, listeners: &[Listener]) -> Result<(), Mistake> {
+        for Listener { name, tls, .. } in listeners {
+            let file = self.file.listeners.get(name).and_then(|file| file.tls.as_ref());
+            if let (Some(files), Some(file)) = (tls, file) {
+                files.load().map_err(|error| self.mistake(&file.certificate, error.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
     fn place(&self, file: &ListenerFile) -> Result<Place, Mistake> {
         if !matches!(file.address.get_ref(), Address::Unix(_)) {
             self.without_file("mode", file.mode.as_ref())?;
@@ -376,7 +406,7 @@ impl Config {
 
     /// Whoever reaches a port uses the proxy's credentials.
     fn check_exposure(&self, ip: IpAddr, file: &ListenerFile) -> Result<(), Mistake> {
-        let message = if ip.is_loopback() || (!file.callers.is_empty() && file.cleartext) {
+        let message = if ip.is_loopback() || (!file.callers.is_empty() && (file.tls.is_some() || file.cleartext)) {
             return Ok(());
         } else if file.callers.is_empty() {
             format!(
@@ -384,7 +414,7 @@ impl Config {
             )
         } else {
             format!(
-                "{ip} is not a loopback address, and callers would send their keys in clear text: use 127.0.0.1 or [::1], or set cleartext = true if nobody else can listen on that network (containers of one host)"
+                "{ip} is not a loopback address, and callers would send their keys in clear text: give the listener a certificate ([listeners.NAME.tls]), or set cleartext = true if nobody else can listen on that network (containers of one host)"
             )
         };
         Err(self.mistake(&file.address, message))

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::listener::Peer;
 use browser::{Mark, Origin, Pages};
 use issuer::{Issuer, TokenRequest};
-use roster::{CallerId, Presented, Roster};
+use roster::{CallerId, KeyHash, Presented, Roster};
 
 /// The names under which anybody on this machine may call.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -29,6 +29,8 @@ const RELAYED: [HeaderName; 3] = [HeaderName::from_static("x-forwarded-for"), FO
 /// The gate of one listener.
 #[derive(Debug)]
 pub struct Guard {
+    /// The scheme of targets in absolute form.
+    scheme: &'static str,
     /// Every accepted value of `Host`, lower case.
     authorities: Vec<String>,
     pages: Pages,
@@ -143,8 +145,9 @@ impl Guard {
         let with_port = |name: String| port.map(|port| format!("{name}:{port}")).into_iter().chain([name]);
         let authorities: Vec<String> =
             LOCAL_NAMES.into_iter().chain(own).map(str::to_ascii_lowercase).flat_map(with_port).collect();
-        let pages = Pages::new(if tls { "https" } else { "http" }, &authorities, origins);
-        Self { authorities, pages, roster, issuer, head_size }
+        let scheme = if tls { "https" } else { "http" };
+        let pages = Pages::new(scheme, &authorities, origins);
+        Self { scheme, authorities, pages, roster, issuer, head_size }
     }
 
     /// The callers.
@@ -222,7 +225,11 @@ impl Guard {
 
     /// The caller whose user or certificate is at the other end.
     fn of_peer(&self, peer: &Peer) -> Option<CallerId> {
-        peer.user().and_then(|user| self.roster.of_user(user.uid, user.gid))
+        let of_user = peer.user().and_then(|user| self.roster.of_user(user.uid, user.gid));
+        of_user.or_else(|| {
+            let fingerprint = format!("sha256:{}", peer.certificate()?.fingerprint());
+            self.roster.of_certificate(KeyHash::parse(&fingerprint).ok()?)
+        })
     }
 
     fn wrong_key(&self) -> Intruder {
@@ -264,7 +271,8 @@ impl Guard {
     fn check_absolute(&self, uri: &Uri) -> Result<(), Intruder> {
         let Some(authority) = uri.authority() else { return Ok(()) };
         match uri.scheme_str() {
-            Some("http") | None => self.check(authority.as_str().as_bytes()),
+            None => self.check(authority.as_str().as_bytes()),
+            Some(scheme) if scheme == self.scheme => self.check(authority.as_str().as_bytes()),
             Some(_) => Err(Intruder::ForeignHost(uri.to_string())),
         }
     }
@@ -303,6 +311,10 @@ mod tests {
 
     /// A guard with these callers, whose keys are their names and `-key`.
     fn guard(callers: &[&str]) -> Guard {
+        guard_over(false, callers)
+    }
+
+    fn guard_over(tls: bool, callers: &[&str]) -> Guard {
         let entry = |name: &&str| Entry {
             name: (*name).to_owned(),
             key: Some(KeyHash::of(format!("{name}-key").as_bytes())),
@@ -311,7 +323,7 @@ mod tests {
         Guard::new(Orders {
             names: vec!["Proxy.internal".to_owned()],
             port: Some(8080),
-            tls: false,
+            tls,
             origins: vec![Origin::parse("https://grafana.example").expect("an origin")],
             roster: Roster::new(callers.iter().map(entry).collect()),
             issuer: Arc::new(Issuer::new().expect("a key")),
@@ -458,6 +470,19 @@ mod tests {
             assert!(admit(target, Version::HTTP_11, &["localhost"]).is_err(), "{target}");
         }
         assert!(admit("http://localhost/v2/devices", Version::HTTP_11, &["evil.example"]).is_err());
+    }
+
+    #[test]
+    fn guard_takes_the_authority_of_http_2_over_tls_in_the_place_of_host() {
+        let admit = |target: &str| {
+            let request = Request::builder().uri(target).version(Version::HTTP_2).body(()).expect("a request");
+            guard_over(true, &[]).pass(Peer::loopback().secured(), &request.into_parts().0).map(|_| ())
+        };
+        assert_eq!(admit("https://localhost:8080/v2/devices"), Ok(()));
+        assert_eq!(admit("/v2/devices"), Err(Intruder::NoHost));
+        for target in ["https://evil.example/", "http://localhost:8080/", "https://localhost:8081/"] {
+            assert!(matches!(admit(target), Err(Intruder::ForeignHost(_))), "{target}");
+        }
     }
 
     #[test]

@@ -112,6 +112,7 @@ impl Proxy {
         body: Incoming,
         record: &mut Record,
     ) -> Result<Response<Reply>, Rejection> {
+        let scheme = peer.scheme();
         let visitor = self.guard.pass(peer, head)?;
         if visitor.is_preflight() {
             return Ok(response::preflight(&head.headers));
@@ -125,12 +126,12 @@ impl Proxy {
         record.is_of(usize::from(place));
         let permit = entrance.policy.judge(caller, &head.method, &head.uri)?;
         record.is_for(permit.operation().map(|id| id.index()));
-        let origin = head.headers.get(HOST).cloned();
+        let origin = origin(scheme, head);
         let upload = Upload::new(body, self.intake.wait, self.intake.limit).map_err(Fault::Upload)?;
         let outbound = Outbound::new(permit.method(), std::mem::take(&mut head.headers), upload);
         let answer = self.ask(&entrance.source, &permit, outbound, record).await?;
         let instance = self.upstream.authority();
-        Ok(response::relay(answer, &self.relayed, |location| local(location, instance, origin.as_ref())))
+        Ok(response::relay(answer, &self.relayed, |location| headers::localize(location, instance, &origin)))
     }
 
     /// The local token endpoint, for clients that insist on one. Nothing of it goes to NinjaOne.
@@ -203,11 +204,9 @@ impl Proxy {
     }
 }
 
-/// A `Location` at the instance, as the caller can follow it.
-fn local(location: &HeaderValue, instance: &Authority, host: Option<&HeaderValue>) -> Option<HeaderValue> {
-    let origin = match host {
-        Some(host) => format!("http://{}", host.to_str().ok()?),
-        None => String::new(),
-    };
-    headers::localize(location, instance, &origin)
+/// Where the caller finds us, by its own words; empty if it gave none.
+fn origin(scheme: &str, head: &Parts) -> String {
+    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| head.uri.authority().map(Authority::as_str));
+    host.map_or_else(String::new, |host| format!("{scheme}://{host}"))
 }

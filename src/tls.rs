@@ -1,4 +1,7 @@
-//! TLS towards NinjaOne: one crypto provider, chosen here, and the roots that are trusted.
+//! TLS: one crypto provider, chosen here; towards NinjaOne, the roots that are trusted.
+
+pub mod certificate;
+pub mod server;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

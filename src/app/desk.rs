@@ -98,7 +98,7 @@ pub(super) fn serve(socket: Socket, address: SocketAddr, desk: Desk) -> io::Resu
             }
         };
         let (_keep, never) = crate::shutdown::channel();
-        if let Err(error) = listener::serve(socket, &limits, never, handle).await {
+        if let Err(error) = listener::serve(socket, None, &limits, never, handle).await {
             tracing::error!(%error, "admin listener ended");
         }
     });

@@ -13,6 +13,7 @@ use crate::config::file::File;
 use crate::guard::issuer::Issuer;
 use crate::listener::{BindError, Bound, Hold, Inheritance, Limits, Place, Socket};
 use crate::response;
+use crate::tls::server::{Files, Identity};
 
 /// What the listeners are bound to.
 pub(super) struct Doors {
@@ -33,8 +34,9 @@ pub(super) fn bind_all(listeners: &[Arc<Listener>], file: &File, count: usize) -
         let opened =
             listener.place.open(count, &mut inheritance).map_err(|error| bind_error(what, &listener.place, error))?;
         let issuer = Arc::new(Issuer::new().map_err(io::Error::other)?);
-        let (listener_of, port) = (Arc::clone(listener), opened.bound.port());
-        let post = Post { listener: listener_of, port, issuer, limits: limits(file) };
+        let (listener_of, port) = (Arc::clone(listener), opened.bound.port(listener.tls.is_some()));
+        let tls = listener.tls.as_ref().map(|files| identity(&listener.name, files)).transpose()?;
+        let post = Post { listener: listener_of, port, tls, issuer, limits: limits(file) };
         for (worker, socket) in doors.sockets.iter_mut().zip(opened.sockets) {
             worker.push((socket, post.clone()));
         }
@@ -42,6 +44,13 @@ pub(super) fn bind_all(listeners: &[Arc<Listener>], file: &File, count: usize) -
         doors.holds.push(opened.hold);
     }
     Ok(doors)
+}
+
+/// Follows the files to the end of the process.
+fn identity(listener: &str, files: &Files) -> Result<Identity, StartError> {
+    let (identity, follow) = files.clone().serve().map_err(|error| StartError::Identity(listener.to_owned(), error))?;
+    tokio::task::spawn_local(follow);
+    Ok(identity)
 }
 
 pub(super) fn bind_admin(file: &File) -> Result<Option<(Socket, SocketAddr)>, StartError> {

@@ -20,6 +20,7 @@ use crate::policy::catalog::Catalog;
 use crate::policy::{InstanceId, Policy};
 use crate::proxy::{Entrance, Intake, Proxy};
 use crate::shutdown::Shutdown;
+use crate::tls::server::Identity;
 use crate::token::{Source, Tokens};
 use crate::upstream::Upstream;
 use crate::upstream::connect::Connector;
@@ -32,6 +33,7 @@ const SWEEP: Duration = Duration::from_secs(15);
 pub(super) struct Post {
     pub(super) listener: Arc<Listener>,
     pub(super) port: u16,
+    pub(super) tls: Option<Identity>,
     pub(super) issuer: Arc<Issuer>,
     pub(super) limits: Limits,
 }
@@ -119,7 +121,7 @@ fn work(number: u32, sockets: Sockets, plan: &Arc<Plan>, shutdown: &Shutdown) ->
                     let proxy = Rc::clone(&proxy);
                     async move { proxy.serve(peer, request).await }
                 };
-                listener::serve(socket, &post.limits, shutdown, handle).await
+                listener::serve(socket, post.tls, &post.limits, shutdown, handle).await
             }));
         }
         for listener in serving {
@@ -148,7 +150,7 @@ fn proxy(number: u32, post: &Post, plan: &Plan, upstreams: &[Rc<Upstream>]) -> i
     let guard = Guard::new(Orders {
         names: names.clone(),
         port: Some(post.port),
-        tls: false,
+        tls: post.tls.is_some(),
         origins: origins.clone(),
         roster: Roster::new(callers.iter().map(|caller| caller.entry.clone()).collect()),
         issuer: Arc::clone(&post.issuer),

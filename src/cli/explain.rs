@@ -76,7 +76,7 @@ fn guard(subject: &Subject<'_>) -> Result<Guard, getrandom::Error> {
     Ok(Guard::new(Orders {
         names: listener.names.clone(),
         port: listener.place.port(),
-        tls: false,
+        tls: listener.tls.is_some(),
         origins: listener.origins.clone(),
         roster: Roster::new(listener.callers.iter().map(|caller| caller.entry.clone()).collect()),
         issuer: std::sync::Arc::new(Issuer::new()?),

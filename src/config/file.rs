@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::value::{Address, AdminAddress, ClientId, ClientSecret, Host, Mode, Period, Reference, Size};
 use crate::policy::catalog::Scope;
+use crate::tls::server::ClientAuth as Demand;
 use crate::token::endpoint::ClientAuth;
 
 /// The whole file.
@@ -63,6 +64,9 @@ pub struct ListenerFile {
     /// The group of a Unix socket, by name or number; without it the system gives one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<Spanned<String>>,
+    /// TLS; clear text without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFile>,
     /// The instance's name; optional while there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<Spanned<String>>,
@@ -108,6 +112,22 @@ pub struct CallerFile {
     pub allow: Vec<Spanned<String>>,
     /// What is closed in any case.
     pub deny: Vec<Spanned<String>>,
+}
+
+/// TLS on a listener.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TlsFile {
+    /// PEM file of its certificate and those that lead to a root.
+    pub certificate: Spanned<PathBuf>,
+    /// PEM file of the certificate's private key.
+    pub key: PathBuf,
+    /// PEM file of who vouches for callers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
+    /// Whether callers must show a certificate; `required` without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_auth: Option<Spanned<Demand>>,
 }
 
 /// Waiting times.
@@ -223,6 +243,7 @@ impl Default for ListenerFile {
             address: unplaced(Address::Tcp(([127, 0, 0, 1], 8080).into())),
             mode: None,
             group: None,
+            tls: None,
             instance: None,
             names: Vec::new(),
             scopes: unplaced(vec![unplaced(Scope::Monitoring.as_str().to_owned())]),

@@ -2,12 +2,17 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::tls::certificate::Certificate;
 
 /// The far end of an accepted connection: the proof that a request came through a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     far: Far,
     fragment: bool,
+    tls: bool,
+    certificate: Option<Arc<Certificate>>,
 }
 
 /// Where a connection comes from.
@@ -35,12 +40,21 @@ impl Peer {
             IpAddr::V6(ip) => SocketAddr::new(ip.to_canonical(), address.port()),
             IpAddr::V4(_) => address,
         };
-        Self { far: Far::Tcp(address), fragment: false }
+        Self::at(Far::Tcp(address))
     }
 
     #[cfg(unix)]
     pub(super) fn unix(user: User) -> Self {
-        Self { far: Far::Unix(user), fragment: false }
+        Self::at(Far::Unix(user))
+    }
+
+    fn at(far: Far) -> Self {
+        Self { far, fragment: false, tls: false, certificate: None }
+    }
+
+    /// The certificate is the one that the handshake verified.
+    pub(super) fn over_tls(self, certificate: Option<Arc<Certificate>>) -> Self {
+        Self { tls: true, certificate, ..self }
     }
 
     pub(super) fn with_fragment(self, fragment: bool) -> Self {
@@ -63,6 +77,17 @@ impl Peer {
         }
     }
 
+    /// The certificate that the caller showed; `None` without TLS, or if it showed none. It is valid, and issued by the
+    /// listener's client-ca.
+    pub fn certificate(&self) -> Option<&Arc<Certificate>> {
+        self.certificate.as_ref()
+    }
+
+    /// The scheme that targets on this connection have: `https` over TLS, else `http`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+
     /// Whether a request line on the connection had a fragment, which hyper does not show.
     pub fn sent_fragment(&self) -> bool {
         self.fragment
@@ -73,10 +98,16 @@ impl Peer {
         Self::tcp(SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 
+    /// The same over TLS, without a certificate.
+    #[cfg(test)]
+    pub(crate) fn secured(self) -> Self {
+        self.over_tls(None)
+    }
+
     /// A process with these ids behind a Unix socket.
     #[cfg(test)]
     pub(crate) fn of_user(uid: u32, gid: u32) -> Self {
-        Self { far: Far::Unix(User { uid, gid, pid: Some(4242) }), fragment: false }
+        Self::at(Far::Unix(User { uid, gid, pid: Some(4242) }))
     }
 }
 

@@ -206,9 +206,17 @@ impl Bound {
         }
     }
 
-    /// The port that callers may name in `Host`; behind a socket file that of the scheme, 80.
-    pub fn port(&self) -> u16 {
-        self.tcp().map_or(80, |address| address.port())
+    /// The port that callers may name in `Host`; behind a socket file that of the scheme.
+    pub fn port(&self, tls: bool) -> u16 {
+        self.tcp().map_or(if tls { 443 } else { 80 }, |address| address.port())
+    }
+
+    /// For callers: `http://127.0.0.1:8080`, `https://127.0.0.1:8443`, `unix:/run/ninjaone-proxy/ninja.sock`.
+    pub fn url(&self, tls: bool) -> String {
+        match self {
+            Self::Tcp(address) => format!("{}://{address}", if tls { "https" } else { "http" }),
+            Self::Unix(path) => format!("unix:{}", path.display()),
+        }
     }
 }
 
@@ -219,16 +227,6 @@ impl fmt::Display for Place {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(file) => write!(f, "unix:{}", file.path.display()),
             Self::Inherited(socket) => write!(f, "fd:{socket}"),
-        }
-    }
-}
-
-/// For callers: `http://127.0.0.1:8080`, `unix:/run/ninjaone-proxy/ninja.sock`.
-impl fmt::Display for Bound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => write!(f, "http://{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }

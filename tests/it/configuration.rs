@@ -25,7 +25,9 @@ fn the_reference_configuration_is_the_built_in_defaults() {
     let defaults: toml::Table = toml::to_string(&File::default()).expect("TOML").parse().expect("TOML");
     assert_eq!(reference, defaults);
     assert!(text.contains("# ca-file = ") && text.contains("# instance = "));
-    assert!(text.contains("# mode = ") && text.contains("# group = "));
+    for key in ["mode", "group", "certificate", "key", "client-ca", "client-auth"] {
+        assert!(text.contains(&format!("\n# {key} = ")), "{key}");
+    }
 }
 
 #[test]
@@ -36,7 +38,7 @@ fn an_empty_file_means_the_defaults() {
 }
 
 /// A text, what is said of it, and a hint.
-const MISTAKES: [(&str, &str, &str); 40] = [
+const MISTAKES: [(&str, &str, &str); 43] = [
     (
         "[listeners.local]\nadress = \"127.0.0.1:1\"",
         ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
@@ -184,6 +186,17 @@ const MISTAKES: [(&str, &str, &str); 40] = [
         "",
     ),
     ("[listeners.local]\naddress = \"fd:1\"", ":2:11: listeners.local.address: \"1\" is no passed socket", "fd:NAME"),
+    (
+        "[listeners.local.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"",
+        ":2:15: listeners.local.tls.certificate: the file \"/nowhere/c.pem\" cannot be read as PEM",
+        "",
+    ),
+    (
+        "[listeners.local.tls]\ncertificate = \"c\"\nkey = \"k\"\nclient-auth = \"required\"",
+        ":4:15: listeners.local.tls.client-auth: client-auth needs client-ca",
+        "",
+    ),
+    ("[listeners.local.tls]\ncertificate = \"c\"", "listeners.local.tls: missing field `key`", ""),
     ("[admin\n", ":1:7: ", ""),
 ];
 

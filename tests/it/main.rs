@@ -19,6 +19,7 @@ mod doctor;
 mod doorkeeper;
 #[cfg(unix)]
 mod doors;
+mod encrypted;
 mod grants;
 mod guard;
 mod harness;

@@ -10,7 +10,7 @@ const PLAN: [(&str, &[&str]); 24] = [
     ("app", &["*"]),
     ("config", &["guard", "listener", "policy", "secret", "tls", "token"]),
     ("doctor", &["config", "policy", "response", "sandbox", "secret", "telemetry", "tls", "token"]),
-    ("listener", &["secret", "shutdown"]),
+    ("listener", &["secret", "shutdown", "tls"]),
     ("tls", &["secret"]),
     ("shutdown", &[]),
     (

@@ -1,0 +1,86 @@
+//! A caller's certificate, once the handshake has verified it.
+
+use std::fmt;
+
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Who a caller is by TLS; made of a certificate that a trusted CA issued and that is valid now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    fingerprint: String,
+    name: Option<String>,
+}
+
+impl Certificate {
+    /// `der` must have been verified.
+    pub(crate) fn verified(der: &[u8]) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, der);
+        let fingerprint = digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
+        let parsed = X509Certificate::from_der(der).ok();
+        Self { fingerprint, name: parsed.and_then(|(_, certificate)| name(&certificate)) }
+    }
+
+    /// SHA-256 of the whole certificate: 64 lower-case hexadecimal digits.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// The subject's common name, else the first DNS name or e-mail address among its alternative names.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+fn name(certificate: &X509Certificate<'_>) -> Option<String> {
+    let common = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    if let Some(common) = common.filter(|name| !name.is_empty()) {
+        return Some(common.to_owned());
+    }
+    let alternatives = certificate.subject_alternative_name().ok()??;
+    alternatives.value.general_names.iter().find_map(|name| match name {
+        GeneralName::DNSName(name) | GeneralName::RFC822Name(name) => Some((*name).to_owned()),
+        GeneralName::OtherName(..)
+        | GeneralName::X400Address(_)
+        | GeneralName::DirectoryName(_)
+        | GeneralName::EDIPartyName(_)
+        | GeneralName::URI(_)
+        | GeneralName::IPAddress(_)
+        | GeneralName::RegisteredID(_)
+        | GeneralName::Invalid(..) => None,
+    })
+}
+
+/// For the log.
+impl fmt::Display for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} sha256={}", self.name.as_deref().unwrap_or_default(), self.fingerprint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+    use super::*;
+
+    fn certificate(common: Option<&str>, alternatives: &[&str]) -> Certificate {
+        let names: Vec<String> = alternatives.iter().map(|&name| name.to_owned()).collect();
+        let mut parameters = CertificateParams::new(names).expect("parameters");
+        parameters.distinguished_name = DistinguishedName::new();
+        if let Some(common) = common {
+            parameters.distinguished_name.push(DnType::CommonName, common);
+        }
+        let made = parameters.self_signed(&KeyPair::generate().expect("a key")).expect("a certificate");
+        Certificate::verified(made.der())
+    }
+
+    #[test]
+    fn certificate_has_a_name_and_a_fingerprint() {
+        assert_eq!(certificate(Some("backup"), &["a.example"]).name(), Some("backup"));
+        assert_eq!(certificate(None, &["127.0.0.1", "a.example"]).name(), Some("a.example"));
+        assert_eq!(certificate(None, &[]).name(), None);
+        let fingerprint = certificate(None, &[]).fingerprint;
+        assert!(fingerprint.len() == 64 && fingerprint.bytes().all(|digit| digit.is_ascii_hexdigit()));
+    }
+}

@@ -1,0 +1,166 @@
+//! The server's side of TLS: a listener's certificate and key, whom it asks for certificates, and their renewal.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::{TlsError, add_ca_file, provider};
+use crate::secret::source::{Source, Stamp};
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Whether callers must show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientAuth {
+    /// Without one there is no connection.
+    Required,
+    /// One that is shown must be good.
+    Optional,
+}
+
+/// The PEM files of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// Its certificate first, then those between it and a root.
+    pub certificate: PathBuf,
+    /// The private key of the first.
+    pub key: PathBuf,
+    /// Who vouches for callers, if they are asked.
+    pub clients: Option<(PathBuf, ClientAuth)>,
+}
+
+/// Why a listener has no TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The certificate or the CA of callers.
+    #[error(transparent)]
+    Certificates(#[from] TlsError),
+    /// There is no key.
+    #[error(
+        "the file {path:?} cannot be read as a PEM private key (a block such as -----BEGIN PRIVATE KEY-----, not encrypted): {cause}"
+    )]
+    Key {
+        /// The configured path.
+        path: PathBuf,
+        /// What the reader says.
+        cause: rustls::pki_types::pem::Error,
+    },
+    /// They do not belong together, or are of a kind that is not known.
+    #[error("the certificate of {certificate:?} cannot be used with the key beside it in the configuration: {cause}")]
+    Pair {
+        /// The configured path.
+        certificate: PathBuf,
+        /// What rustls says.
+        cause: rustls::Error,
+    },
+    /// No certificate of a caller can be judged.
+    #[error("callers' certificates cannot be judged by the file {path:?}: {cause}")]
+    Clients {
+        /// The configured path.
+        path: PathBuf,
+        /// What rustls says.
+        cause: VerifierBuilderError,
+    },
+}
+
+/// What handshakes use from now on; it changes when the files do.
+#[derive(Debug, Clone)]
+pub struct Identity(watch::Receiver<Arc<ServerConfig>>);
+
+impl Identity {
+    /// For the next handshake.
+    pub fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0.borrow())
+    }
+}
+
+impl Files {
+    /// Reads the files. Blocks.
+    pub fn load(&self) -> Result<Arc<ServerConfig>, ServerError> {
+        let chain = chain(&self.certificate)?;
+        let key = PrivateKeyDer::from_pem_file(&self.key);
+        let key = key.map_err(|cause| ServerError::Key { path: self.key.clone(), cause })?;
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Provider)?;
+        let builder = match &self.clients {
+            None => builder.with_no_client_auth(),
+            Some((path, demand)) => builder.with_client_cert_verifier(judge(path, *demand)?),
+        };
+        let certificate = self.certificate.clone();
+        let mut config =
+            builder.with_single_cert(chain, key).map_err(|cause| ServerError::Pair { certificate, cause })?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        if self.clients.is_some() {
+            // A resumed session would not look at the caller's certificate again.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
+        Ok(Arc::new(config))
+    }
+
+    /// Reads the files, and returns what follows their changes; it must be spawned, and never ends.
+    pub fn serve(self) -> Result<(Identity, impl Future<Output = ()>), ServerError> {
+        let seen = self.stamps();
+        let (sender, receiver) = watch::channel(self.load()?);
+        Ok((Identity(receiver), self.follow(seen, sender)))
+    }
+
+    /// A file that cannot be used leaves the old configuration in place, and is told once.
+    async fn follow(self, mut seen: [Option<Stamp>; 3], sender: watch::Sender<Arc<ServerConfig>>) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let stamps = self.stamps();
+            if stamps == seen {
+                continue;
+            }
+            seen = stamps;
+            let certificate = self.certificate.display();
+            match self.load() {
+                Ok(config) => {
+                    sender.send_replace(config);
+                    tracing::info!(%certificate, "certificate of a listener renewed");
+                }
+                Err(error) => tracing::warn!(%error, "the old certificate of a listener stays in use"),
+            }
+        }
+    }
+
+    fn stamps(&self) -> [Option<Stamp>; 3] {
+        let clients = self.clients.as_ref().map(|(path, _)| path);
+        [Some(&self.certificate), Some(&self.key), clients]
+            .map(|path| path.and_then(|path| Source::File(path.clone()).stamp()))
+    }
+
+    /// A warning if users of this machine may read or write the key who need not.
+    pub fn exposure(&self) -> Option<String> {
+        Source::File(self.key.clone()).exposure()
+    }
+}
+
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unreadable = |cause| TlsError::CaFile { path: path.to_owned(), cause };
+    let read = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
+    let chain = read.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+    if chain.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(chain) }
+}
+
+fn judge(path: &Path, demand: ClientAuth) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, ServerError> {
+    let mut roots = RootCertStore::empty();
+    add_ca_file(&mut roots, path)?;
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    let builder = match demand {
+        ClientAuth::Required => builder,
+        ClientAuth::Optional => builder.allow_unauthenticated(),
+    };
+    builder.build().map_err(|cause| ServerError::Clients { path: path.to_owned(), cause })
+}
