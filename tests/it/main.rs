@@ -11,6 +11,7 @@
 mod answers;
 mod bearer;
 mod bodies;
+mod browser;
 mod command_line;
 mod configuration;
 mod credentials;

@@ -1,0 +1,236 @@
+//! A real browser, and the web pages that its user may come across: none gets a request through to NinjaOne, but the
+//! dashboard that is named in `allowed-origins` does.
+
+mod site;
+mod tap;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use site::Site;
+use tap::{Exchange, Tap};
+
+use crate::harness::{Proxy, request};
+
+/// How long the pages of one browser may take.
+const BOUND: Duration = Duration::from_secs(60);
+/// Chromium's own guards of local ports. The proxy must do without: others have none, and users can turn them off.
+const WITHOUT: &str = "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests,\
+                       PrivateNetworkAccessSendPreflights,HttpsUpgrades";
+/// The attempts that go to the names of the proxy that only `Host` tells apart.
+const SHORT: [&str; 8] =
+    ["fetch-opaque", "fetch-cors", "fetch-header", "fetch-text", "form-json", "frame", "beacon", "web-socket"];
+
+/// A browser without a window, which ends with the test.
+struct Browser {
+    child: Child,
+    home: tempfile::TempDir,
+}
+
+impl Browser {
+    /// The first that this machine has.
+    fn program() -> Option<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let names = ["chromium", "chromium-browser", "google-chrome"];
+        let found = std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name)));
+        let found = found.into_iter().find(|file| file.is_file());
+        if found.is_none() {
+            eprintln!(
+                "NOT RUN: neither {} is in PATH. The rules for browsers are tested without one as well; this test \
+                 only shows that a real one obeys the same rules.",
+                names.join(" nor ")
+            );
+        }
+        found
+    }
+
+    /// Opens a page. All connections to the port of `proxy` are made to `tap`, under whatever name, so that the
+    /// browser's origins, and `Host`, are those of the proxy itself.
+    fn open(program: &Path, proxy: SocketAddr, tap: SocketAddr, page: &str) -> Self {
+        let home = tempfile::tempdir().expect("a folder");
+        let child = Command::new(program)
+            .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
+            .args(["--no-proxy-server", "--disable-background-networking", "--disable-component-update"])
+            .args(["--disable-sync", "--disable-popup-blocking", WITHOUT])
+            .arg(format!("--user-data-dir={}", home.path().display()))
+            .arg(format!("--host-resolver-rules=MAP *:{} {tap}, MAP * 127.0.0.1", proxy.port()))
+            .arg(page)
+            .env("HOME", home.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the browser runs");
+        Self { child, home }
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // Its helpers end a moment later, and write until then.
+        let gone = || std::fs::remove_dir_all(self.home.path()).is_ok();
+        let _ = (0..50).any(|_| {
+            gone() || {
+                thread::sleep(Duration::from_millis(20));
+                false
+            }
+        });
+    }
+}
+
+/// Waits as long as a browser may take; the test's own assertions say what is missing.
+fn wait(mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() && begun.elapsed() < BOUND {
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Lets a browser open these pages, each in a tab, until all have reported that they are done.
+fn visit(program: &Path, proxy: &Proxy, tap: &Tap, site: &Site, pages: &[String]) {
+    let _browser = Browser::open(program, proxy.address, tap.address, &site.tabs(pages));
+    let done = || site.reports().keys().filter(|name| name.ends_with(".done")).count() == pages.len();
+    wait(|| done() && tap.exchanges().iter().all(|exchange| exchange.status() != 0));
+}
+
+/// The attempts under `label` that were reported: each of them, once.
+fn attempts(site: &Site, label: &str) -> Vec<(String, String)> {
+    let reports = site.reports();
+    let of_label =
+        reports.into_iter().filter_map(|(name, outcome)| Some((name.strip_prefix(label)?.to_owned(), outcome)));
+    let (done, attempts): (Vec<_>, Vec<_>) = of_label.partition(|(name, _)| name == ".done");
+    assert_eq!(done.first().map(|(_, count)| count.as_str()), Some(attempts.len().to_string().as_str()), "{label}");
+    attempts.into_iter().map(|(name, outcome)| (format!("{label}{name}"), outcome)).collect()
+}
+
+fn refusals(proxy: &Proxy) -> u64 {
+    let metrics = String::from_utf8(request(proxy.admin, "GET", "/metrics", "", b"").body).expect("text");
+    let lines = metrics.lines().filter(|line| line.starts_with("ninjaone_proxy_refusals_total{"));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+fn told(exchange: &Exchange) -> String {
+    format!("{}\n{}", exchange.asked, exchange.answered)
+}
+
+#[test]
+fn browser_gets_no_request_of_any_web_page_through() {
+    let Some(program) = Browser::program() else { return };
+    let (proxy, site) = (Proxy::sandboxed("scopes = [\"monitoring\", \"management\"]"), Site::start());
+    let tap = Tap::start(proxy.address);
+    let port = proxy.address.port();
+    let (attacker, rebound) = (site.origin("attacker.example"), format!("http://rebind.example:{port}"));
+    let foreign = format!("{attacker}/attacks");
+    let target = |name: &str| format!("http://{name}:{port}");
+    let pages = [
+        site.attacks("foreign", &foreign, &target("127.0.0.1"), &[]),
+        site.attacks("neighbour", &format!("{}/attacks", site.origin("127.0.0.1")), &target("127.0.0.1"), &[]),
+        site.attacks("null", &format!("{attacker}/null"), &target("127.0.0.1"), &[]),
+        site.attacks("rebound", &format!("{rebound}/attacks"), &rebound, &[]),
+        site.attacks("unbound", &foreign, &rebound, &SHORT),
+        site.attacks("localhost", &foreign, &target("localhost"), &SHORT),
+        site.attacks("sub", &foreign, &target("sub.localhost"), &SHORT),
+        site.attacks("dot", &foreign, &target("localhost."), &SHORT),
+        site.attacks("six", &foreign, &target("[::1]"), &SHORT),
+        site.attacks("zero", &foreign, &target("0.0.0.0"), &SHORT),
+    ];
+    visit(&program, &proxy, &tap, &site, &pages);
+
+    let exchanges = tap.exchanges();
+    let arrived =
+        |attempt: &str| exchanges.iter().filter(move |one| one.attempt() == Some(attempt)).collect::<Vec<_>>();
+    let mut count = 0;
+    for label in ["foreign", "neighbour", "null", "rebound", "unbound", "localhost", "sub", "dot", "six", "zero"] {
+        for (attempt, outcome) in attempts(&site, label) {
+            let arrived = arrived(&attempt);
+            assert!(!arrived.is_empty(), "{attempt} did not arrive at the proxy: {outcome}");
+            for exchange in arrived {
+                assert!(matches!(exchange.status(), 403 | 421), "{attempt} was not refused: {}", told(exchange));
+            }
+            // A page under a rebound name may read, as its own, that the name is none of the proxy's.
+            let refused = label == "rebound" && outcome.contains("\"code\":\"host-not-ours\"");
+            let empty = label == "rebound" && outcome == "read: 421 ";
+            assert!(refused || empty || !outcome.starts_with("read:"), "{attempt} read an answer: {outcome}");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 4 * 36 + 6 * SHORT.len());
+    for exchange in &exchanges {
+        assert!((400..500).contains(&exchange.status()), "{}", told(exchange));
+        assert!(!exchange.answered.contains("\naccess-control-"), "{}", told(exchange));
+    }
+    assert!(refusals(&proxy) >= count as u64, "{} of {count}", refusals(&proxy));
+    assert_eq!((proxy.count("api_requests"), proxy.count("writes")), (0, 0));
+
+    // The same without a browser, so that the numbers above mean something.
+    assert_eq!(proxy.get("/v2/organizations?attempt=fetch-opaque").status, 200);
+    assert_eq!(proxy.send("POST", "/v2/organizations?attempt=form-json", "", b"{\"name\":\"Planted\"}").status, 200);
+    assert_eq!((proxy.count("api_requests"), proxy.count("writes")), (2, 1));
+}
+
+#[test]
+fn browser_shows_what_its_user_typed_and_nothing_under_another_name() {
+    let Some(program) = Browser::program() else { return };
+    let proxy = Proxy::sandboxed("");
+    let tap = Tap::start(proxy.address);
+    for (name, status) in [("127.0.0.1", 200), ("rebind.example", 421)] {
+        let page = format!("http://{name}:{}/v2/organizations?attempt={name}", proxy.address.port());
+        let _browser = Browser::open(&program, proxy.address, tap.address, &page);
+        let typed = || tap.exchanges().into_iter().find(|one| one.attempt() == Some(name) && one.status() != 0);
+        wait(|| typed().is_some());
+        assert_eq!(typed().map(|exchange| exchange.status()), Some(status), "{name}");
+    }
+    assert_eq!(proxy.count("api_requests"), 1);
+}
+
+#[test]
+fn browser_lets_the_allowed_dashboard_read_and_no_other_page() {
+    let Some(program) = Browser::program() else { return };
+    let site = Site::start();
+    let dashboard = site.origin("dashboard.example");
+    let listener = format!("scopes = [\"monitoring\", \"management\"]\nallowed-origins = [\"{dashboard}\"]");
+    let proxy = Proxy::sandboxed(&listener);
+    let tap = Tap::start(proxy.address);
+    let target = format!("http://127.0.0.1:{}", proxy.address.port());
+    let attacker = site.origin("attacker.example");
+    let readers = ["fetch-cors", "fetch-header", "fetch-json", "xhr", "xhr-header"];
+    let pages = [
+        site.attacks("dashboard", &format!("{dashboard}/attacks"), &target, &readers),
+        site.attacks("socket", &format!("{dashboard}/attacks"), &target, &["web-socket"]),
+        site.attacks("foreign", &format!("{attacker}/attacks"), &target, &[]),
+        site.attacks("null", &format!("{attacker}/null"), &target, &[]),
+    ];
+    visit(&program, &proxy, &tap, &site, &pages);
+
+    let exchanges = tap.exchanges();
+    let read = attempts(&site, "dashboard");
+    assert_eq!(read.len(), readers.len());
+    for (attempt, outcome) in read {
+        assert!(outcome.starts_with("read: 20"), "{attempt}: {outcome}");
+    }
+    let origin = format!("\naccess-control-allow-origin: {dashboard}\r\n");
+    let of_dashboard = |one: &Exchange| one.attempt().is_some_and(|attempt| attempt.starts_with("dashboard."));
+    for exchange in &exchanges {
+        let allowed = exchange.answered.contains(&origin) && exchange.answered.contains("\nvary: ");
+        if of_dashboard(exchange) {
+            assert!(allowed, "{}", told(exchange));
+            assert_eq!(exchange.status() == 204, exchange.is_preflight(), "{}", told(exchange));
+            assert_eq!(exchange.answered.contains("\naccess-control-max-age: "), exchange.is_preflight());
+        } else {
+            assert_ne!(exchange.status(), 101, "{}", told(exchange));
+            assert!((400..500).contains(&exchange.status()), "{}", told(exchange));
+        }
+    }
+    let preflights = exchanges.iter().filter(|one| of_dashboard(one) && one.is_preflight()).count();
+    assert_eq!(preflights, 3, "for X-Api-Key, Authorization and JSON");
+    for (attempt, outcome) in attempts(&site, "foreign").into_iter().chain(attempts(&site, "null")) {
+        assert!(!outcome.starts_with("read:"), "{attempt} read an answer: {outcome}");
+    }
+    assert!(attempts(&site, "socket").iter().all(|(_, outcome)| outcome == "failed"));
+    assert_eq!(proxy.count("api_requests"), readers.len() as u64);
+}
