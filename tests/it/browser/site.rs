@@ -13,7 +13,7 @@ pub(super) const ATTACKS: &str = include_str!("attacks.html");
 
 /// One server under every name that ends in `.example`.
 pub(super) struct Site {
-    port: u16,
+    pub(super) address: SocketAddr,
     reports: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
@@ -47,12 +47,12 @@ impl Site {
             };
             let _ = stream.write_all(answer.as_bytes());
         });
-        Self { port: address.port(), reports }
+        Self { address, reports }
     }
 
     /// This site under a name of its own.
     pub(super) fn origin(&self, name: &str) -> String {
-        format!("http://{name}:{}", self.port)
+        format!("http://{name}:{}", self.address.port())
     }
 
     /// The address of the page at `place`, its attempts marked with `label` and sent to `target`.
