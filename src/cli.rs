@@ -21,6 +21,7 @@ use crate::policy::catalog::Risk;
 use crate::secret::source::Source;
 use crate::shutdown::Signals;
 use crate::telemetry;
+use crate::tls::server::Basis;
 
 /// Wrong arguments (sysexits EX_USAGE).
 const USAGE: u8 = 64;
@@ -115,6 +116,9 @@ struct Which {
     #[arg(long)]
     json: bool,
 }
+
+/// How callers come to trust the local CA.
+const TRUST: &str = "callers must trust the local CA: curl --cacert CERTIFICATE; or, for all programs, copy it to /usr/local/share/ca-certificates/ninjaone-proxy.crt and run update-ca-certificates (Debian), certutil -addstore Root CERTIFICATE (Windows), security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain CERTIFICATE (macOS)";
 
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
@@ -295,6 +299,7 @@ async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
         .map(|listener| (listener.tls.is_some(), listener.policy.scopes().to_string()))
         .collect();
     let exposures = all_exposures(&settings);
+    let local_ca = local_ca(&settings);
     let mut app = App::start(settings, &config.file).await.map_err(|error| {
         let code = match error {
             StartError::Bind { .. } | StartError::System(_) => OS,
@@ -305,6 +310,9 @@ async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
     })?;
     for ((name, bound), (tls, scopes)) in app.addresses.iter().zip(&summary) {
         tracing::info!(listener = %name, address = %bound.url(*tls), scopes, "listening");
+    }
+    if let Some(path) = local_ca {
+        tracing::info!(certificate = %path.display(), "{TRUST}");
     }
     if let Some(address) = app.admin {
         tracing::info!(address = %format_args!("http://{address}"), "admin listening");
@@ -360,6 +368,14 @@ fn check(config: &Config) -> Result<(), Failure> {
         text += &warnings(&subject.name(), subject.policy());
     }
     print(&text)
+}
+
+/// What callers of a listener must trust whose certificate is of the local CA.
+fn local_ca(settings: &Settings) -> Option<std::path::PathBuf> {
+    settings.listeners.iter().find_map(|listener| match &listener.tls {
+        Some(Basis::LocalCa(home)) => Some(home.certificate()),
+        Some(Basis::Files(_)) | None => None,
+    })
 }
 
 /// Who else may read or write what shall be secret.

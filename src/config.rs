@@ -21,11 +21,12 @@ use crate::policy::rule::Rule;
 use crate::policy::{InstanceId, Policy, PolicyError};
 use crate::secret::Secret;
 use crate::secret::source::{Source, SourceError};
-use crate::tls::server::{ClientAuth as Demand, Files};
+use crate::tls::local::{self, Home};
+use crate::tls::server::{Basis, ClientAuth as Demand, Files};
 use crate::tls::{TlsError, Trust};
 use crate::token::credentials::{Credentials, CredentialsError};
 use crate::token::endpoint::{ClientAuth, Endpoint};
-use file::{CallerFile, File, InstanceFile, ListenerFile, TlsFile};
+use file::{CallerFile, File, InstanceFile, ListenerFile, TlsChoice, TlsFile};
 use mistake::Mistake;
 use value::{Address, ClientId, ClientSecret, Host, Reference};
 
@@ -103,8 +104,8 @@ pub struct Listener {
     pub name: String,
     /// Where it listens.
     pub place: Place,
-    /// The files of its TLS; `None` for clear text.
-    pub tls: Option<Files>,
+    /// What its TLS is made of; `None` for clear text.
+    pub tls: Option<Basis>,
     /// Further names that callers may use.
     pub names: Vec<String>,
     /// The pages of other origins that may use it.
@@ -321,7 +322,7 @@ impl Config {
         let callers = file.callers.iter().map(|(name, caller)| self.caller(name, caller, file, &policy));
         let callers = callers.collect::<Result<_, _>>()?;
         let (name, place, names) = (name.to_owned(), self.place(file)?, file.names.clone());
-        let tls = file.tls.as_ref().map(|tls| self.tls_files(tls)).transpose()?;
+        let tls = file.tls.as_ref().map(|tls| self.basis(tls, &file.names)).transpose()?;
         Ok(Listener { name, place, tls, names, origins, policy, callers })
     }
 
@@ -360,6 +361,22 @@ impl Config {
         Ok(Caller { entry, policy: Arc::new(policy) })
     }
 
+    fn basis(&self, tls: &Spanned<TlsChoice>, names: &[String]) -> Result<Basis, Mistake> {
+        match tls.get_ref() {
+            TlsChoice::Files(files) => self.tls_files(files).map(Basis::Files),
+            TlsChoice::LocalCa(_) => {
+                if let Some(name) = names.iter().find(|name| !local::NAMES.contains(&name.as_str())) {
+                    let message = format!(
+                        "the local CA vouches for {} only, not for {name:?}: leave the name out, or give certificate and key",
+                        local::NAMES.join(", ")
+                    );
+                    return Err(self.mistake(tls, message));
+                }
+                Home::find().map(Basis::LocalCa).map_err(|error| self.mistake(tls, error.to_string()))
+            }
+        }
+    }
+
     fn tls_files(&self, file: &TlsFile) -> Result<Files, Mistake> {
         let clients = match (&file.client_ca, &file.client_auth) {
             (Some(path), demand) => {
@@ -378,8 +395,11 @@ impl Config {
     fn check_certificates(&self, listeners: &[Listener]) -> Result<(), Mistake> {
         for Listener { name, tls, .. } in listeners {
             let file = self.file.listeners.get(name).and_then(|file| file.tls.as_ref());
-            if let (Some(files), Some(file)) = (tls, file) {
-                files.load().map_err(|error| self.mistake(&file.certificate, error.to_string()))?;
+            if let (Some(basis), Some(place)) = (tls, file) {
+                basis.check().map_err(|error| match place.get_ref() {
+                    TlsChoice::Files(file) => self.mistake(&file.certificate, error.to_string()),
+                    TlsChoice::LocalCa(_) => self.mistake(place, error.to_string()),
+                })?;
             }
         }
         Ok(())

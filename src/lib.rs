@@ -47,8 +47,8 @@
 //!
 //! # Threads
 //!
-//! Each core has a worker with a current-thread runtime, its own sockets (`SO_REUSEPORT`), its own upstream
-//! connections and its own copy of the bearer, so that a request takes no lock. Token flights, the admin listener and
+//! Each core has a worker with a current-thread runtime, its own sockets (`SO_REUSEPORT`; one queue for all
+//! where a socket is a file or was passed), its own upstream connections and its own copy of the bearer, so that a request takes no lock. Token flights, the admin listener and
 //! the sandbox run on the main thread.
 
 pub mod admin;

@@ -1,6 +1,7 @@
 //! TLS: one crypto provider, chosen here; towards NinjaOne, the roots that are trusted.
 
 pub mod certificate;
+pub mod local;
 pub mod server;
 
 use std::fmt;

@@ -13,7 +13,7 @@ use crate::config::file::File;
 use crate::guard::issuer::Issuer;
 use crate::listener::{BindError, Bound, Hold, Inheritance, Limits, Place, Socket};
 use crate::response;
-use crate::tls::server::{Files, Identity};
+use crate::tls::server::{Basis, Identity};
 
 /// What the listeners are bound to.
 pub(super) struct Doors {
@@ -35,7 +35,7 @@ pub(super) fn bind_all(listeners: &[Arc<Listener>], file: &File, count: usize) -
             listener.place.open(count, &mut inheritance).map_err(|error| bind_error(what, &listener.place, error))?;
         let issuer = Arc::new(Issuer::new().map_err(io::Error::other)?);
         let (listener_of, port) = (Arc::clone(listener), opened.bound.port(listener.tls.is_some()));
-        let tls = listener.tls.as_ref().map(|files| identity(&listener.name, files)).transpose()?;
+        let tls = listener.tls.as_ref().map(|basis| identity(&listener.name, basis)).transpose()?;
         let post = Post { listener: listener_of, port, tls, issuer, limits: limits(file) };
         for (worker, socket) in doors.sockets.iter_mut().zip(opened.sockets) {
             worker.push((socket, post.clone()));
@@ -46,9 +46,9 @@ pub(super) fn bind_all(listeners: &[Arc<Listener>], file: &File, count: usize) -
     Ok(doors)
 }
 
-/// Follows the files to the end of the process.
-fn identity(listener: &str, files: &Files) -> Result<Identity, StartError> {
-    let (identity, follow) = files.clone().serve().map_err(|error| StartError::Identity(listener.to_owned(), error))?;
+/// Follows its certificate to the end of the process.
+fn identity(listener: &str, basis: &Basis) -> Result<Identity, StartError> {
+    let (identity, follow) = basis.clone().serve().map_err(|error| StartError::Identity(listener.to_owned(), error))?;
     tokio::task::spawn_local(follow);
     Ok(identity)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::value::{Address, AdminAddress, ClientId, ClientSecret, Host, Mode, Period, Reference, Size};
+use super::value::{Address, AdminAddress, ClientId, ClientSecret, Host, LocalCa, Mode, Period, Reference, Size};
 use crate::policy::catalog::Scope;
 use crate::tls::server::ClientAuth as Demand;
 use crate::token::endpoint::ClientAuth;
@@ -66,7 +66,7 @@ pub struct ListenerFile {
     pub group: Option<Spanned<String>>,
     /// TLS; clear text without it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<TlsFile>,
+    pub tls: Option<Spanned<TlsChoice>>,
     /// The instance's name; optional while there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<Spanned<String>>,
@@ -112,6 +112,16 @@ pub struct CallerFile {
     pub allow: Vec<Spanned<String>>,
     /// What is closed in any case.
     pub deny: Vec<Spanned<String>>,
+}
+
+/// Where a listener's certificate comes from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum TlsChoice {
+    /// `"local-ca"`.
+    LocalCa(LocalCa),
+    /// Files.
+    Files(TlsFile),
 }
 
 /// TLS on a listener.

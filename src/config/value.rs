@@ -9,6 +9,8 @@ use http::uri::Authority;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::file::{TlsChoice, TlsFile};
+
 /// A length of time, such as `"500ms"`, `"30s"`, `"2m"`, `"1h"`; from 1 ms to 24 h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period(pub Duration);
@@ -75,6 +77,42 @@ pub enum ClientId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct ClientSecret(pub Reference);
+
+/// The word `"local-ca"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum LocalCa {
+    /// The only one.
+    #[serde(rename = "local-ca")]
+    Word,
+}
+
+/// The word, or a table.
+struct TlsVisitor;
+
+impl<'de> Visitor<'de> for TlsVisitor {
+    type Value = TlsChoice;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"local-ca\" or a table with certificate and key")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<TlsChoice, E> {
+        let bad = || {
+            E::custom(format!("{text:?} is no kind of TLS: write \"local-ca\", or a table with certificate and key"))
+        };
+        (text == "local-ca").then_some(TlsChoice::LocalCa(LocalCa::Word)).ok_or_else(bad)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TlsChoice, A::Error> {
+        TlsFile::deserialize(de::value::MapAccessDeserializer::new(map)).map(TlsChoice::Files)
+    }
+}
+
+impl<'de> Deserialize<'de> for TlsChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TlsVisitor)
+    }
+}
 
 fn parse_period(text: &str) -> Option<Duration> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit())?;

@@ -1,21 +1,25 @@
 //! The server's side of TLS: a listener's certificate and key, whom it asks for certificates, and their renewal.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::local::{Home, Leaf, LocalError, RENEWAL};
 use super::{TlsError, add_ca_file, provider};
 use crate::secret::source::{Source, Stamp};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(5);
+/// How often the age of the local CA's certificate is looked at.
+const LOOK_LOCAL: Duration = Duration::from_secs(3600);
 
 /// Whether callers must show a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +29,15 @@ pub enum ClientAuth {
     Required,
     /// One that is shown must be good.
     Optional,
+}
+
+/// Where a listener's certificate and key come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Basis {
+    /// Files that others write.
+    Files(Files),
+    /// A CA of this machine's own.
+    LocalCa(Home),
 }
 
 /// The PEM files of a listener.
@@ -62,6 +75,9 @@ pub enum ServerError {
         /// What rustls says.
         cause: rustls::Error,
     },
+    /// The local CA does not serve.
+    #[error(transparent)]
+    Local(#[from] LocalError),
     /// No certificate of a caller can be judged.
     #[error("callers' certificates cannot be judged by the file {path:?}: {cause}")]
     Clients {
@@ -83,15 +99,87 @@ impl Identity {
     }
 }
 
+/// Follows a certificate's changes, for ever.
+pub type Renewal = Pin<Box<dyn Future<Output = ()>>>;
+
+impl Basis {
+    /// Whether it can be used. Reads files, and makes none.
+    pub fn check(&self) -> Result<(), ServerError> {
+        match self {
+            Self::Files(files) => files.load().map(drop),
+            Self::LocalCa(_) => Ok(()),
+        }
+    }
+
+    /// Gets certificate and key, and returns what follows their changes; it must be spawned, and never ends.
+    pub fn serve(self) -> Result<(Identity, Renewal), ServerError> {
+        match self {
+            Self::Files(files) => {
+                let seen = files.stamps();
+                let (sender, receiver) = watch::channel(files.load()?);
+                Ok((Identity(receiver), Box::pin(files.follow(seen, sender))))
+            }
+            Self::LocalCa(home) => {
+                home.prepare()?;
+                let (sender, receiver) = watch::channel(issue(&home)?);
+                Ok((Identity(receiver), Box::pin(renew(home, sender))))
+            }
+        }
+    }
+
+    /// A warning if users of this machine may read or write the key who need not.
+    pub fn exposure(&self) -> Option<String> {
+        match self {
+            Self::Files(files) => Source::File(files.key.clone()).exposure(),
+            Self::LocalCa(home) => Source::File(home.key()).exposure(),
+        }
+    }
+}
+
+/// A certificate of the local CA, and its key.
+fn issue(home: &Home) -> Result<Arc<ServerConfig>, ServerError> {
+    let Leaf { certificate, key } = home.issue()?;
+    let (chain, key) = (vec![CertificateDer::from(certificate)], PrivatePkcs8KeyDer::from(key).into());
+    let builder = builder()?.with_no_client_auth();
+    let pair = |cause| ServerError::Pair { certificate: home.certificate(), cause };
+    Ok(offering(builder.with_single_cert(chain, key).map_err(pair)?))
+}
+
+/// Issues a certificate anew long before it ends; by the wall clock, for a machine that sleeps too.
+async fn renew(home: Home, sender: watch::Sender<Arc<ServerConfig>>) {
+    let mut made = SystemTime::now();
+    loop {
+        tokio::time::sleep(LOOK_LOCAL).await;
+        if made.elapsed().is_ok_and(|age| age < RENEWAL) {
+            continue;
+        }
+        match issue(&home) {
+            Ok(config) => {
+                made = SystemTime::now();
+                sender.send_replace(config);
+                tracing::info!("certificate of the local CA renewed");
+            }
+            Err(error) => tracing::warn!(%error, "the old certificate of the local CA stays in use"),
+        }
+    }
+}
+
+fn builder() -> Result<ConfigBuilder<ServerConfig, WantsVerifier>, TlsError> {
+    ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(TlsError::Provider)
+}
+
+fn offering(mut config: ServerConfig) -> Arc<ServerConfig> {
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
 impl Files {
     /// Reads the files. Blocks.
-    pub fn load(&self) -> Result<Arc<ServerConfig>, ServerError> {
+    fn load(&self) -> Result<Arc<ServerConfig>, ServerError> {
         let chain = chain(&self.certificate)?;
         let key = PrivateKeyDer::from_pem_file(&self.key);
         let key = key.map_err(|cause| ServerError::Key { path: self.key.clone(), cause })?;
-        let builder = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(TlsError::Provider)?;
+        let builder = builder()?;
         let builder = match &self.clients {
             None => builder.with_no_client_auth(),
             Some((path, demand)) => builder.with_client_cert_verifier(judge(path, *demand)?),
@@ -99,20 +187,12 @@ impl Files {
         let certificate = self.certificate.clone();
         let mut config =
             builder.with_single_cert(chain, key).map_err(|cause| ServerError::Pair { certificate, cause })?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         if self.clients.is_some() {
             // A resumed session would not look at the caller's certificate again.
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        Ok(Arc::new(config))
-    }
-
-    /// Reads the files, and returns what follows their changes; it must be spawned, and never ends.
-    pub fn serve(self) -> Result<(Identity, impl Future<Output = ()>), ServerError> {
-        let seen = self.stamps();
-        let (sender, receiver) = watch::channel(self.load()?);
-        Ok((Identity(receiver), self.follow(seen, sender)))
+        Ok(offering(config))
     }
 
     /// A file that cannot be used leaves the old configuration in place, and is told once.
@@ -139,11 +219,6 @@ impl Files {
         let clients = self.clients.as_ref().map(|(path, _)| path);
         [Some(&self.certificate), Some(&self.key), clients]
             .map(|path| path.and_then(|path| Source::File(path.clone()).stamp()))
-    }
-
-    /// A warning if users of this machine may read or write the key who need not.
-    pub fn exposure(&self) -> Option<String> {
-        Source::File(self.key.clone()).exposure()
     }
 }
 

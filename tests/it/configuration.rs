@@ -38,7 +38,7 @@ fn an_empty_file_means_the_defaults() {
 }
 
 /// A text, what is said of it, and a hint.
-const MISTAKES: [(&str, &str, &str); 43] = [
+const MISTAKES: [(&str, &str, &str); 45] = [
     (
         "[listeners.local]\nadress = \"127.0.0.1:1\"",
         ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
@@ -197,6 +197,12 @@ const MISTAKES: [(&str, &str, &str); 43] = [
         "",
     ),
     ("[listeners.local.tls]\ncertificate = \"c\"", "listeners.local.tls: missing field `key`", ""),
+    (
+        "[listeners.local]\nnames = [\"ninja.internal\"]\ntls = \"local-ca\"",
+        ":3:7: listeners.local.tls: the local CA vouches for localhost, 127.0.0.1, ::1 only, not for \"ninja.internal\"",
+        "",
+    ),
+    ("[listeners.local]\ntls = \"ca\"", ":2:7: listeners.local.tls: \"ca\" is no kind of TLS: write \"local-ca\"", ""),
     ("[admin\n", ":1:7: ", ""),
 ];
 

@@ -84,13 +84,13 @@ fn a_unix_socket_is_removed_at_the_end_of_the_drain() {
 }
 
 /// The binary with this configuration, its standard error in the file `log`.
-struct Running {
+pub(crate) struct Running {
     child: Child,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Running {
-    fn start(config: &str, shell: &str, input: Stdio) -> Self {
+    pub(crate) fn start(config: &str, shell: &str, input: Stdio) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("config.toml"), config).expect("a file");
         let log = std::fs::File::create(folder.path().join("log")).expect("a file");
@@ -106,7 +106,7 @@ impl Running {
         running
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).expect("a log")
     }
 

@@ -9,10 +9,13 @@ use std::time::{Duration, Instant, SystemTime};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
+#[cfg(unix)]
+use crate::doors::Running;
 use crate::harness::{Proxy, Reply, Scripted, Then, connect, eventually};
 
 type Stream = StreamOwned<ClientConnection, TcpStream>;
@@ -280,4 +283,32 @@ fn a_caller_is_known_by_its_certificate() {
     let proxy = authority.proxy(&more, "");
     assert_eq!(get(&mut tls(proxy.address, authority.client(Some((known, known_key)))), "/v2/groups"), 200);
     assert_eq!(get(&mut tls(proxy.address, authority.client(Some((other, other_key)))), "/v2/groups"), 401);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_local_ca_is_made_once_and_vouches_for_this_machine() {
+    let config = "[listeners.local]\naddress = \"127.0.0.1:0\"\ntls = \"local-ca\"\n[admin]\naddress = \"none\"\n";
+    let state = tempfile::tempdir().expect("a folder");
+    let shell = format!("STATE_DIRECTORY={}/made exec \"$0\"", state.path().display());
+    let ca_file = state.path().join("made/ca.pem");
+    let start = || {
+        let running = Running::start(config, &shell, std::process::Stdio::null());
+        let log = running.log();
+        assert!(log.contains(&format!("certificate={}", ca_file.display())) && log.contains("curl --cacert"), "{log}");
+        let (_, rest) = log.split_once("address=https://").expect("an address");
+        let address: SocketAddr = rest.split(' ').next().and_then(|text| text.parse().ok()).expect("an address");
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&ca_file).expect("a certificate")).expect("a root");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let client = Arc::new(client.expect("versions").with_root_certificates(roots).with_no_client_auth());
+        for name in ["localhost", "127.0.0.1", "::1"] {
+            let name = ServerName::try_from(name).expect("a name");
+            let session = ClientConnection::new(Arc::clone(&client), name).expect("a session");
+            assert_eq!(get(&mut StreamOwned::new(session, connect(address)), "/v2/groups"), 200);
+        }
+        std::fs::read(&ca_file).expect("a file")
+    };
+    assert_eq!(start(), start(), "the second start finds it");
 }
