@@ -466,7 +466,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn address_is_a_loopback_port_a_socket_file_or_a_passed_socket() {
+    fn address_is_a_port_a_socket_file_or_a_passed_socket() {
         assert_eq!(parse_address("[::1]:80"), Ok(Address::Tcp("[::1]:80".parse().expect("an address"))));
         assert_eq!(parse_address("unix:/run/x/y.sock"), Ok(Address::Unix("/run/x/y.sock".into())));
         assert_eq!(parse_address("fd:3"), Ok(Address::Fd("3".to_owned())));
@@ -474,7 +474,7 @@ mod tests {
         for bad in ["fd:", "fd:2", "fd:99999", "fd:a:b", "fd:a b", "fd"] {
             assert!(parse_address(bad).is_err(), "{bad}");
         }
-        for bad in ["", "unix", "unix:", "unix:/run/", "unix:@x", "127.0.0.1", "10.0.0.1:80", "tcp:127.0.0.1:80"] {
+        for bad in ["", "unix", "unix:", "unix:/run/", "unix:@x", "127.0.0.1", "tcp:127.0.0.1:80"] {
             assert!(parse_address(bad).is_err(), "{bad}");
         }
     }
