@@ -141,12 +141,11 @@ impl Guard {
     /// A name that has a port of its own is taken as it is.
     pub fn new(orders: Orders) -> Self {
         let Orders { names, port, tls, origins, roster, issuer, head_size } = orders;
-        let own = names.iter().map(String::as_str);
+        let names = || LOCAL_NAMES.into_iter().chain(names.iter().map(String::as_str));
         let with_port = |name: String| port.map(|port| format!("{name}:{port}")).into_iter().chain([name]);
-        let authorities: Vec<String> =
-            LOCAL_NAMES.into_iter().chain(own).map(str::to_ascii_lowercase).flat_map(with_port).collect();
+        let authorities: Vec<String> = names().map(str::to_ascii_lowercase).flat_map(with_port).collect();
         let scheme = if tls { "https" } else { "http" };
-        let pages = Pages::new(scheme, &authorities, origins);
+        let pages = Pages::new(scheme, names(), port, origins);
         Self { scheme, authorities, pages, roster, issuer, head_size }
     }
 

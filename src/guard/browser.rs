@@ -56,9 +56,20 @@ impl Origin {
 }
 
 impl Pages {
-    /// The listener's own pages are those of its `authorities` (host, with or without port) by `scheme`.
-    pub(super) fn new(scheme: &str, authorities: &[String], listed: Vec<Origin>) -> Self {
-        let own = authorities.iter().map(|authority| format!("{scheme}://{authority}")).collect();
+    /// The listener's own pages are those of its `names` by `scheme` and `port`. The same name with another port, also
+    /// the one that is left out, is another server's.
+    pub(super) fn new<'a>(
+        scheme: &str,
+        names: impl Iterator<Item = &'a str>,
+        port: Option<u16>,
+        listed: Vec<Origin>,
+    ) -> Self {
+        let default = if scheme == "https" { 443 } else { 80 };
+        let suffix = match port {
+            Some(port) if port != default => format!(":{port}"),
+            Some(_) | None => String::new(),
+        };
+        let own = names.map(|name| format!("{scheme}://{}{suffix}", name.to_ascii_lowercase())).collect();
         Self { own, listed }
     }
 
@@ -104,7 +115,7 @@ mod tests {
 
     fn pages(listed: &[&str]) -> Pages {
         let listed = listed.iter().map(|text| Origin::parse(text).expect("an origin")).collect();
-        Pages::new("http", &["localhost".to_owned(), "localhost:8080".to_owned()], listed)
+        Pages::new("http", ["localhost", "Proxy.example"].into_iter(), Some(8080), listed)
     }
 
     fn mark(listed: &[&str], lines: &[(&'static str, &'static str)]) -> Mark {
@@ -124,7 +135,7 @@ mod tests {
             &[][..],
             &[("origin", "http://localhost:8080")],
             &[("sec-fetch-site", "none")],
-            &[("sec-fetch-site", "same-origin"), ("origin", "http://localhost")],
+            &[("sec-fetch-site", "same-origin"), ("origin", "http://proxy.example:8080")],
         ] {
             assert_eq!(mark(&[], lines), Mark::None, "{lines:?}");
         }
@@ -137,6 +148,8 @@ mod tests {
             &[("origin", "")],
             &[("origin", "https://localhost:8080")],
             &[("origin", "http://localhost:8081")],
+            &[("origin", "http://localhost")],
+            &[("origin", "http://proxy.example")],
             &[("origin", "http://localhost:8080.evil.example")],
             &[("origin", "http://localhost:8080"), ("origin", "https://evil.example")],
             &[("origin", "http://localhost:8080, https://evil.example")],
@@ -145,7 +158,7 @@ mod tests {
             &[("sec-fetch-site", "same-site")],
             &[("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")],
             &[("sec-fetch-site", "later-invention")],
-            &[("origin", "http://localhost"), ("sec-fetch-site", "same-site")],
+            &[("origin", "http://localhost:8080"), ("sec-fetch-site", "same-site")],
         ] {
             assert!(matches!(mark(&[], lines), Mark::Foreign(_)), "{lines:?}");
         }
@@ -165,6 +178,14 @@ mod tests {
         assert!(matches!(mark(&listed, &[cross]), Mark::Foreign(_)), "without an origin nobody is listed");
         let twice = [("origin", "https://grafana.example"), ("origin", "https://grafana.example")];
         assert!(matches!(mark(&listed, &twice), Mark::Foreign(_)));
+    }
+
+    #[test]
+    fn browser_own_pages_leave_the_schemes_port_out() {
+        let own = |scheme, port| Pages::new(scheme, ["localhost"].into_iter(), port, Vec::new()).own;
+        assert_eq!(own("http", Some(80)), ["http://localhost"]);
+        assert_eq!(own("https", Some(443)), ["https://localhost"]);
+        assert_eq!(own("https", Some(80)), ["https://localhost:80"]);
     }
 
     #[test]
