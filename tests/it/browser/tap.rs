@@ -8,6 +8,9 @@ use std::thread;
 use super::site::{ATTACKS, page, serve};
 use crate::harness::{connect, read_head};
 
+/// The methods that the attack page uses, as request lines begin.
+const METHODS: [&str; 5] = ["GET /", "HEAD /", "POST /", "DELETE /", "OPTIONS /"];
+
 /// All that went over the wire.
 pub(super) struct Tap {
     pub(super) address: SocketAddr,
@@ -64,9 +67,13 @@ impl Wire {
         let (asked, answered) = (text(&self.asked), text(&self.answered).to_lowercase());
         let mut requests: Vec<String> = Vec::new();
         for line in asked.lines() {
-            if line.ends_with(" HTTP/1.1") {
+            // A body before it need not end with the line.
+            let begin = METHODS.iter().filter_map(|method| line.find(method)).min();
+            let begin = begin.filter(|_| line.ends_with(" HTTP/1.1"));
+            if begin.is_some() {
                 requests.push(String::new());
             }
+            let line = line.get(begin.unwrap_or(0)..).unwrap_or_default();
             if let Some(request) = requests.last_mut() {
                 request.push_str(line);
                 request.push('\n');
