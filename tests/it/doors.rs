@@ -63,6 +63,20 @@ fn a_unix_socket_checks_the_host_and_the_head_like_a_port() {
 }
 
 #[test]
+fn a_unix_sockets_users_are_callers_and_others_are_refused() {
+    let (_proxy, path) = with_file(&format!(
+        "[listeners.door.callers.own]\nuids = [{}]\nscopes = [\"monitoring\"]\n[listeners.door.callers.other]\nuids = [4711]",
+        own_uid()
+    ));
+    assert_eq!(get_file(&path, "/v2/organizations", "localhost").status, 200);
+    let denied = ask_file(&path, b"POST /v2/organizations HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert_eq!(denied.code(), "scope-missing");
+    let (_proxy, path) = with_file("[listeners.door.callers.other]\nuids = [4711]");
+    let refused = get_file(&path, "/v2/organizations", "localhost");
+    assert_eq!((refused.status, refused.code().as_str()), (401, "key-missing"));
+}
+
+#[test]
 fn a_unix_socket_has_the_mode_and_group_it_was_given() {
     let (_proxy, path) = with_file("");
     assert_eq!(std::fs::metadata(&path).expect("a file").mode() & 0o7777, 0o600, "the default");
