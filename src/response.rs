@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, CACHE_CONTROL,
-    CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
@@ -558,9 +559,21 @@ pub fn relay(
     if let Some(location) = head.headers.get(LOCATION).and_then(localize) {
         head.headers.insert(LOCATION, location);
     }
+    if !is_json(&head.headers) {
+        head.headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
+        head.headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
     // The caller's connection has a version of its own.
     head.version = http::Version::HTTP_11;
     Response::from_parts(head, Reply::Relayed(body))
+}
+
+/// Anything else may be a page that somebody stored in NinjaOne: in a browser it would be a page of this proxy's, whose
+/// scripts may call it.
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let kind = kind.split(|&octet| octet == b';').next().unwrap_or_default();
+    headers.get_all(CONTENT_TYPE).iter().count() == 1 && kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
 /// `Proxy-Status` that says what can be done about NinjaOne's 401 or 403.

@@ -103,3 +103,20 @@ fn a_throttled_answer_passes_with_its_retry_after() {
     assert_eq!((reply.status, reply.header("retry-after"), reply.body.as_slice()), (429, "17", &b"<html>"[..]));
     assert_eq!(server.api_requests(), 1, "it is not retried");
 }
+
+#[test]
+fn what_is_no_json_is_no_page_for_browsers() {
+    for (kind, json) in [
+        ("Content-Type: application/json; charset=utf-8", true),
+        ("Content-Type: text/html", false),
+        ("Content-Type: image/svg+xml\r\nContent-Security-Policy: default-src *", false),
+        ("Content-Type: application/json\r\nContent-Type: text/html", false),
+        ("X-Kind: none", false),
+    ] {
+        let (server, _) = keeping(format!("HTTP/1.1 200 OK\r\n{kind}\r\nContent-Length: 2\r\n\r\n[]"));
+        let reply = Proxy::start(&server.instance(), "", "").get("/v2/groups");
+        let policy = if json { "" } else { "sandbox; default-src 'none'" };
+        assert_eq!(reply.header("content-security-policy"), policy, "{kind}");
+        assert_eq!(reply.header("x-content-type-options"), if json { "" } else { "nosniff" }, "{kind}");
+    }
+}
