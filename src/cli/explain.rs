@@ -97,25 +97,6 @@ struct Told<'a> {
 fn tell<'a>(subject: &'a Subject<'a>, guard: &Guard, head: &Parts, presented: Result<CallerId, Intruder>) -> Told<'a> {
     let target = Target::canonical(&head.uri).map(|target| target.into_path_and_query().to_string());
     let request = format!("{} {}", head.method, target.unwrap_or_else(|_| head.uri.to_string()));
-    let told =
-        |gate, open, operation, reason| Told { subject, request: request.clone(), operation, gate, open, reason };
-    let stopped =
-        |gate, intruder| told(Some(gate), false, None, why_refused(subject, head, &Rejection::Guard(intruder)));
-    match guard.foretell(head) {
-        Err(intruder) => return stopped("perimeter", intruder),
-        Ok(true) => return told(Some("perimeter"), true, None, "a listed page asks in advance: answered here".into()),
-        Ok(false) => {}
-    }
-    if Door::at(&head.uri).is_some() {
-        let reason = "the local token endpoint answers it: nothing of it goes to NinjaOne";
-        return told(Some("token endpoint"), true, None, reason.to_owned());
-    }
-    // Without a key in the request it is explained as if the subject had proved who it is.
-    if let Err(intruder @ Intruder::WrongKey) = presented
-        && subject.caller.is_some()
-    {
-        return stopped("caller", intruder);
-    }
     let policy = subject.policy();
     let judged = policy.foretell(&head.method, &head.uri);
     let id = match &judged {
@@ -123,11 +104,28 @@ fn tell<'a>(subject: &'a Subject<'a>, guard: &Guard, head: &Parts, presented: Re
         Err(refusal) => refusal.operation(),
     };
     let operation = id.and_then(|id| policy.catalog().get(id));
+    let told = |gate, open, reason| Told { subject, request: request.clone(), operation, gate, open, reason };
+    let stopped = |gate, intruder| told(Some(gate), false, why_refused(subject, head, &Rejection::Guard(intruder)));
+    match guard.foretell(head) {
+        Err(intruder) => return stopped("perimeter", intruder),
+        Ok(true) => return told(Some("perimeter"), true, "a listed page asks in advance: answered here".into()),
+        Ok(false) => {}
+    }
+    if Door::at(&head.uri).is_some() {
+        let reason = "the local token endpoint answers it: nothing of it goes to NinjaOne";
+        return told(Some("token endpoint"), true, reason.to_owned());
+    }
+    // Without a key in the request it is explained as if the subject had proved who it is.
+    if let Err(intruder @ Intruder::WrongKey) = presented
+        && subject.caller.is_some()
+    {
+        return stopped("caller", intruder);
+    }
     match judged {
-        Ok(passage) => told(None, true, operation, why_open(policy, passage.verdict, operation)),
+        Ok(passage) => told(None, true, why_open(policy, passage.verdict, operation)),
         Err(refusal) => {
             let reason = why_refused(subject, head, &Rejection::Policy(refusal));
-            told(Some("policy"), false, operation, reason)
+            told(Some("policy"), false, reason)
         }
     }
 }
