@@ -311,12 +311,10 @@ async fn read(mut response: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, Tok
 }
 
 fn grant(body: &[u8]) -> Result<Answer, TokenError> {
-    // serde would read the fields from an array too.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(TokenError::Unusable("it is not the JSON of a grant"));
-    }
-    let grant: GrantBody =
-        serde_json::from_slice(body).map_err(|_| TokenError::Unusable("it is not the JSON of a grant"))?;
+    // serde would read the fields from an array too, and look into no member that it does not know.
+    let text = std::str::from_utf8(body).ok().filter(|text| text.trim_start().starts_with('{'));
+    let grant = text.and_then(|text| serde_json::from_str(text).ok());
+    let grant: GrantBody = grant.ok_or(TokenError::Unusable("it is not the JSON of a grant"))?;
     let token = Zeroizing::new(grant.access_token);
     if !grant.token_type.eq_ignore_ascii_case("bearer") {
         return Err(TokenError::Unusable("its token_type is not Bearer"));
@@ -405,6 +403,8 @@ mod tests {
         ] {
             assert!(matches!(grant(body.as_bytes()), Err(TokenError::Unusable(_))), "{body}");
         }
+        let no_text = b"{\"access_token\":\"a\",\"token_type\":\"bearer\",\"scope\":\"\xff\"}";
+        assert!(matches!(grant(no_text), Err(TokenError::Unusable(_))));
     }
 
     #[test]

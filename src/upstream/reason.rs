@@ -39,12 +39,18 @@ impl Reason {
             Self::InsufficientPrivileges
         } else if holds(b"user_context_required") {
             Self::UserContextRequired
-        } else if serde_json::from_slice(body).is_ok_and(|Told { error }| error == "not_authenticated") {
+        } else if told(body).is_some_and(|error| error == "not_authenticated") {
             Self::NotAuthenticated
         } else {
             Self::Unknown
         }
     }
+}
+
+/// The error that a whole body names. serde would look into no member that it does not know.
+fn told(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    serde_json::from_str(text).ok().map(|Told { error }| error)
 }
 
 /// NinjaOne's OAuth errors.

@@ -7,20 +7,26 @@ use serde_json::Value;
 
 /// Reads a body as every answer that it could be; fails where the readers believe what it does not say.
 pub(crate) fn read_every_way(body: &[u8]) {
+    // None also for what a strict reader alone refuses, such as a number out of range in a member that nobody reads.
     let plain: Option<Value> = serde_json::from_slice(body).ok();
     assert!(Answer::read(http::StatusCode::BAD_REQUEST, None, body).is_err(), "only 200 grants");
     if let Ok(Answer { authorization, lifetime }) = Answer::read(http::StatusCode::OK, None, body) {
-        let plain = plain.as_ref().expect("JSON");
         let token = authorization.to_str().expect("ASCII").strip_prefix("Bearer ").expect("the scheme");
         assert!(!token.is_empty() && token.bytes().all(|octet| octet.is_ascii_graphic()), "{token:?}");
-        assert_eq!(plain["access_token"], token);
-        assert!(plain["token_type"].as_str().expect("a type").eq_ignore_ascii_case("bearer"));
+        assert!(std::str::from_utf8(body).is_ok_and(|text| text.trim_start().starts_with('{')));
+        if let Some(plain) = &plain {
+            assert_eq!(plain["access_token"], token);
+            assert!(plain["token_type"].as_str().expect("a type").eq_ignore_ascii_case("bearer"));
+        }
         assert!((1..=86_400).contains(&lifetime.as_secs()) && authorization.is_sensitive(), "{lifetime:?}");
     }
     let told = Reason::read(&HeaderMap::new(), body);
     let lacks = |word: &str| !body.windows(word.len()).any(|window| window == word.as_bytes());
     match told {
-        Reason::NotAuthenticated => assert_eq!(plain.expect("JSON")["error"], "not_authenticated"),
+        Reason::NotAuthenticated => {
+            assert!(std::str::from_utf8(body).is_ok());
+            assert!(plain.is_none_or(|plain| plain["error"] == "not_authenticated"));
+        }
         Reason::InsufficientPrivileges => assert!(!lacks("insufficient_privileges")),
         Reason::UserContextRequired => assert!(!lacks("user_context_required")),
         Reason::Unknown => {}
