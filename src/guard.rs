@@ -225,10 +225,7 @@ impl Guard {
     /// The caller whose user or certificate is at the other end.
     fn of_peer(&self, peer: &Peer) -> Option<CallerId> {
         let of_user = peer.user().and_then(|user| self.roster.of_user(user.uid, user.gid));
-        of_user.or_else(|| {
-            let fingerprint = format!("sha256:{}", peer.certificate()?.fingerprint());
-            self.roster.of_certificate(KeyHash::parse(&fingerprint).ok()?)
-        })
+        of_user.or_else(|| self.roster.of_certificate(KeyHash::of_fingerprint(peer.certificate()?.fingerprint())))
     }
 
     fn wrong_key(&self) -> Intruder {

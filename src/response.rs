@@ -131,11 +131,40 @@ fn guard_field(intruder: &Intruder) -> Option<(HeaderName, HeaderValue)> {
     }
 }
 
-/// Who may not come in, and who must say who he is.
-fn key_row(intruder: &Intruder, scene: &Scene<'_>) -> Option<Row> {
+fn guard_row(intruder: &Intruder, scene: &Scene<'_>) -> Row {
     let listener = scene.listener;
-    let refused = |status, code, detail| Some(row(status, code, Blame::Caller, "http_request_denied", detail));
+    let bad =
+        |code, detail: &str| row(StatusCode::BAD_REQUEST, code, Blame::Caller, "http_request_error", detail.to_owned());
+    let refused = |status, code, detail| row(status, code, Blame::Caller, "http_request_denied", detail);
     match intruder {
+        Intruder::NoHost => bad("host-missing", "An HTTP/1.1 request must have a Host field (RFC 9112 section 3.2)."),
+        Intruder::ManyHosts => bad("host-repeated", "A request must have one Host field (RFC 9112 section 3.2)."),
+        Intruder::LargeHead => head_row(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+        Intruder::Fragment => bad(
+            "target-malformed",
+            "A request target must not have a fragment (# and what follows, RFC 9112 section 3.2): leave it out, or write %23 in the query.",
+        ),
+        Intruder::ForeignHost(host) => refused(
+            StatusCode::MISDIRECTED_REQUEST,
+            "host-not-ours",
+            format!(
+                "This proxy answers requests for localhost, 127.0.0.1 and [::1] only, not for {host:?}. If callers shall use that name, add it to names in [listeners.{listener}]."
+            ),
+        ),
+        Intruder::ForeignPage(mark) => refused(
+            StatusCode::FORBIDDEN,
+            "page-not-allowed",
+            format!(
+                "A web page of another origin made the browser send this request ({mark}). If that page is yours, add its origin to allowed-origins in [listeners.{listener}]."
+            ),
+        ),
+        Intruder::Relayed(name) => refused(
+            StatusCode::FORBIDDEN,
+            "relayed",
+            format!(
+                "The request was passed on by another proxy (it has {name}), and nobody can tell for whom. Call this port directly, or give the listener callers with keys: [listeners.{listener}.callers.NAME]."
+            ),
+        ),
         Intruder::NoKey => refused(
             StatusCode::UNAUTHORIZED,
             "key-missing",
@@ -166,50 +195,6 @@ fn key_row(intruder: &Intruder, scene: &Scene<'_>) -> Option<Row> {
             "method-not-allowed",
             "A token is asked for by POST (RFC 6749 section 3.2).".to_owned(),
         ),
-        Intruder::LargeHead | Intruder::NoHost | Intruder::ManyHosts | Intruder::Fragment => None,
-        Intruder::ForeignHost(_) | Intruder::ForeignPage(_) | Intruder::Relayed(_) => None,
-    }
-}
-
-fn guard_row(intruder: &Intruder, scene: &Scene<'_>) -> Row {
-    let listener = scene.listener;
-    let bad =
-        |code, detail: &str| row(StatusCode::BAD_REQUEST, code, Blame::Caller, "http_request_error", detail.to_owned());
-    let denied = |code, detail| row(StatusCode::FORBIDDEN, code, Blame::Caller, "http_request_denied", detail);
-    if let Some(row) = key_row(intruder, scene) {
-        return row;
-    }
-    match intruder {
-        Intruder::NoHost => bad("host-missing", "An HTTP/1.1 request must have a Host field (RFC 9112 section 3.2)."),
-        Intruder::ManyHosts => bad("host-repeated", "A request must have one Host field (RFC 9112 section 3.2)."),
-        Intruder::LargeHead => head_row(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
-        Intruder::Fragment => bad(
-            "target-malformed",
-            "A request target must not have a fragment (# and what follows, RFC 9112 section 3.2): leave it out, or write %23 in the query.",
-        ),
-        Intruder::ForeignHost(host) => row(
-            StatusCode::MISDIRECTED_REQUEST,
-            "host-not-ours",
-            Blame::Caller,
-            "http_request_denied",
-            format!(
-                "This proxy answers requests for localhost, 127.0.0.1 and [::1] only, not for {host:?}. If callers shall use that name, add it to names in [listeners.{listener}]."
-            ),
-        ),
-        Intruder::ForeignPage(mark) => denied(
-            "page-not-allowed",
-            format!(
-                "A web page of another origin made the browser send this request ({mark}). If that page is yours, add its origin to allowed-origins in [listeners.{listener}]."
-            ),
-        ),
-        Intruder::Relayed(name) => denied(
-            "relayed",
-            format!(
-                "The request was passed on by another proxy (it has {name}), and nobody can tell for whom. Call this port directly, or give the listener callers with keys: [listeners.{listener}.callers.NAME]."
-            ),
-        ),
-        Intruder::NoKey | Intruder::WrongKey | Intruder::Throttled(_) => denied("key-missing", String::new()),
-        Intruder::OtherGrant | Intruder::SignIn | Intruder::NotPost => denied("sign-in-unsupported", String::new()),
     }
 }
 

@@ -79,6 +79,11 @@ impl KeyHash {
         Self(hash)
     }
 
+    /// The hash that was made elsewhere: a certificate's fingerprint.
+    pub fn of_fingerprint(fingerprint: [u8; SHA256_OUTPUT_LEN]) -> Self {
+        Self(fingerprint)
+    }
+
     /// Reads `sha256:` and 64 hexadecimal digits.
     pub fn parse(text: &str) -> Result<Self, BadKeyHash> {
         let digits = text.strip_prefix("sha256:").filter(|digits| digits.len() == 2 * SHA256_OUTPUT_LEN);

@@ -2,28 +2,29 @@
 
 use std::fmt;
 
+use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Who a caller is by TLS; made of a certificate that a trusted CA issued and that is valid now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    fingerprint: String,
+    fingerprint: [u8; SHA256_OUTPUT_LEN],
     name: Option<String>,
 }
 
 impl Certificate {
     /// `der` must have been verified.
     pub(crate) fn verified(der: &[u8]) -> Self {
-        let digest = ring::digest::digest(&ring::digest::SHA256, der);
-        let fingerprint = digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
+        let mut fingerprint = [0; SHA256_OUTPUT_LEN];
+        fingerprint.copy_from_slice(digest(&SHA256, der).as_ref());
         let parsed = X509Certificate::from_der(der).ok();
         Self { fingerprint, name: parsed.and_then(|(_, certificate)| name(&certificate)) }
     }
 
-    /// SHA-256 of the whole certificate: 64 lower-case hexadecimal digits.
-    pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
+    /// SHA-256 of the whole certificate.
+    pub fn fingerprint(&self) -> [u8; SHA256_OUTPUT_LEN] {
+        self.fingerprint
     }
 
     /// The subject's common name, else the first DNS name or e-mail address among its alternative names.
@@ -54,7 +55,8 @@ fn name(certificate: &X509Certificate<'_>) -> Option<String> {
 /// For the log.
 impl fmt::Display for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} sha256={}", self.name.as_deref().unwrap_or_default(), self.fingerprint)
+        write!(f, "{:?} sha256=", self.name.as_deref().unwrap_or_default())?;
+        self.fingerprint.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
     }
 }
 
@@ -80,7 +82,8 @@ mod tests {
         assert_eq!(certificate(Some("backup"), &["a.example"]).name(), Some("backup"));
         assert_eq!(certificate(None, &["127.0.0.1", "a.example"]).name(), Some("a.example"));
         assert_eq!(certificate(None, &[]).name(), None);
-        let fingerprint = certificate(None, &[]).fingerprint;
+        let shown = certificate(None, &[]).to_string();
+        let (_, fingerprint) = shown.split_once("sha256=").expect("a fingerprint");
         assert!(fingerprint.len() == 64 && fingerprint.bytes().all(|digit| digit.is_ascii_hexdigit()));
     }
 }
