@@ -17,11 +17,13 @@ use crate::app::{App, StartError};
 use crate::config::file::LogFormat;
 use crate::config::{Caller, Config, EndpointError, Instance, Listener, Origin, Settings};
 use crate::policy::Policy;
-use crate::policy::catalog::Risk;
+use crate::policy::catalog::{OperationName, Risk};
+use crate::policy::review::review;
 use crate::secret::source::Source;
 use crate::shutdown::Signals;
 use crate::telemetry;
 use crate::tls::server::Basis;
+use routes::{Format, Selection};
 
 /// Wrong arguments (sysexits EX_USAGE).
 const USAGE: u8 = 64;
@@ -70,11 +72,16 @@ enum Command {
     },
     /// List the operations that a listener allows
     Routes {
-        /// Also those that it does not allow, with the reason
-        #[arg(long)]
-        all: bool,
+        #[command(flatten)]
+        selection: Selection,
         #[command(flatten)]
         which: Which,
+    },
+    /// List the groups of operations: how many, which scopes they need, what they open
+    Groups {
+        /// How to print [default: table on a terminal, tsv in a pipe]
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<Format>,
     },
     /// Make keys for callers
     Key {
@@ -167,9 +174,13 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
         }
         // Done above: it also judges a configuration that cannot be read.
         Some(Command::Doctor { .. }) => Ok(()),
-        Some(Command::Routes { all, which }) => {
+        Some(Command::Routes { selection, which }) => {
             let listeners = listeners(&config, which)?;
-            print(&routes::routes(&subjects(&listeners, which)?, *all, which.json))
+            print(&routes::routes(&subjects(&listeners, which)?, selection, which.json))
+        }
+        Some(Command::Groups { format }) => {
+            let catalog = config.catalog().map_err(|error| failure(CONFIG)(error.into()))?;
+            print(&routes::groups(&catalog, *format))
         }
         Some(Command::Key { command: KeyCommand::New { name, listener } }) => {
             print(&key::new(name, listener).map_err(failure(OS))?)
@@ -403,22 +414,22 @@ fn warnings(listener: &str, policy: &Policy) -> String {
         count(Risk::Medium),
         count(Risk::Low)
     );
-    for operation in open.iter().filter(|operation| operation.risk == Risk::Critical) {
-        text += &format!(
-            "warning: listeners.{listener} opens {} {} ({}, critical)\n",
-            operation.method, operation.template, operation.group
-        );
+    let mut warn = |what: String| text += &format!("warning: listeners.{listener}{what}\n");
+    if policy.observes() {
+        warn(" only observes its rules: it lets pass all that its scopes permit, guarded groups too".to_owned());
     }
-    for rule in policy.allow().iter().filter(|rule| rule.is_open_ended() || policy.is_uncatalogued(rule)) {
-        text += &format!(
-            "warning: listeners.{listener} opens operations that the catalogue does not know by the rule \"{rule}\" of allow\n"
-        );
+    review(policy).iter().for_each(|finding| warn(format!(": {finding}")));
+    for operation in open.iter().filter(|operation| operation.risk == Risk::Critical) {
+        warn(format!(" opens {} ({}, critical)", OperationName(operation), operation.group));
+    }
+    if policy.may_open_secure_values() {
+        warn(" opens the values of secure fields (secure-values, critical)".to_owned());
     }
     for operation in open.iter().filter(|operation| operation.user_context) {
-        text += &format!(
-            "warning: listeners.{listener} opens {} {}, which NinjaOne may refuse with user_context_required: client credentials have no user\n",
-            operation.method, operation.template
-        );
+        warn(format!(
+            " opens {}, which NinjaOne may refuse with user_context_required: client credentials have no user",
+            OperationName(operation)
+        ));
     }
     text
 }

@@ -17,8 +17,9 @@ use crate::guard::browser;
 use crate::guard::roster::{Entry, KeyHash};
 use crate::listener::{self, Place, SocketFile};
 use crate::policy::catalog::{Catalog, Scope, ScopeSet};
+use crate::policy::group::{self, Group};
 use crate::policy::rule::Rule;
-use crate::policy::{InstanceId, Policy, PolicyError};
+use crate::policy::{Groups, InstanceId, Policy, PolicyError, Rules};
 use crate::secret::Secret;
 use crate::secret::source::{Source, SourceError};
 use crate::tls::local::{self, Home};
@@ -28,7 +29,7 @@ use crate::token::credentials::{Credentials, CredentialsError};
 use crate::token::endpoint::{ClientAuth, Endpoint};
 use file::{CallerFile, File, InstanceFile, ListenerFile, TlsChoice, TlsFile};
 use mistake::Mistake;
-use value::{Address, ClientId, ClientSecret, Host, Reference};
+use value::{Address, ClientId, ClientSecret, Host, Mode, Permissions, Reference};
 
 /// The name that stands for the built-in defaults in messages.
 const BUILT_IN: &str = "built-in defaults";
@@ -37,7 +38,7 @@ const BUILT_IN: &str = "built-in defaults";
 const MIN_HEAD: u64 = 8 << 10;
 const MAX_HEAD: u64 = 1 << 20;
 
-/// The default of a listener's `mode`: the user of the process alone may connect.
+/// The default of a listener's `permissions`: the user of the process alone may connect.
 const SOCKET_MODE: u32 = 0o600;
 
 /// A configuration file that was read, and where it came from.
@@ -213,7 +214,8 @@ impl Config {
         self.file.listeners.iter().map(|(name, file)| self.listener(name, file, &catalog)).collect()
     }
 
-    fn catalog(&self) -> Result<Arc<Catalog>, Mistake> {
+    /// The operations that are known.
+    pub(crate) fn catalog(&self) -> Result<Arc<Catalog>, Mistake> {
         Catalog::built_in().map(Arc::new).map_err(|error| Mistake::of_file(&self.path, error.to_string()))
     }
 
@@ -313,7 +315,8 @@ impl Config {
     fn listener(&self, name: &str, file: &ListenerFile, catalog: &Arc<Catalog>) -> Result<Listener, Mistake> {
         let instance = self.instance_of(name, file)?;
         let rules = RulesFile { scopes: &file.scopes, groups: &file.groups, allow: &file.allow, deny: &file.deny };
-        let policy = Arc::new(self.policy(&rules, instance, catalog)?);
+        let observes = file.mode.as_ref().is_some_and(|mode| *mode.get_ref() == Mode::Observe);
+        let policy = Arc::new(self.policy(&rules, instance, catalog)?.observing(observes));
         let origin = |text: &Spanned<String>| {
             browser::Origin::parse(text.get_ref())
                 .map_err(|error| self.mistake(text, format!("{:?}: {error}", text.get_ref())))
@@ -328,10 +331,28 @@ impl Config {
 
     fn policy(&self, rules: &RulesFile<'_>, instance: InstanceId, catalog: &Arc<Catalog>) -> Result<Policy, Mistake> {
         let scopes = self.scopes(rules.scopes)?;
-        let groups = rules.groups.iter().map(|group| group.get_ref().clone()).collect();
-        let (allow, deny) = (self.rules(rules.allow)?, self.rules(rules.deny)?);
-        Policy::new(Arc::clone(catalog), instance, scopes, groups, allow, deny)
-            .map_err(|error| self.policy_mistake(rules, catalog, &error))
+        let (groups, allow, deny) = (self.groups(rules.groups)?, self.rules(rules.allow)?, self.rules(rules.deny)?);
+        Policy::new(Arc::clone(catalog), instance, Rules { scopes, groups, allow, deny })
+            .map_err(|error| self.policy_mistake(rules, &error))
+    }
+
+    fn groups(&self, names: &[Spanned<String>]) -> Result<Groups, Mistake> {
+        let find = |name: &Spanned<String>| {
+            let text = name.get_ref();
+            let unknown = || {
+                let valid = Group::names();
+                format!("unknown group {text:?}: valid groups are {}{}", valid.join(", "), nearest(text, valid))
+            };
+            Group::find(text).ok_or_else(|| self.mistake(name, unknown()))
+        };
+        match names {
+            [] => Ok(Groups::Ordinary),
+            [one] if one.get_ref() == group::NONE => Ok(Groups::Only(Vec::new())),
+            [..] => match names.iter().find(|name| *name.get_ref() == group::NONE) {
+                Some(none) => Err(self.mistake(none, "\"none\" stands alone: it means that no group is open")),
+                None => names.iter().map(find).collect::<Result<_, _>>().map(Groups::Only),
+            },
+        }
     }
 
     fn caller(
@@ -407,7 +428,9 @@ impl Config {
 
     fn place(&self, file: &ListenerFile) -> Result<Place, Mistake> {
         if !matches!(file.address.get_ref(), Address::Unix(_)) {
-            self.without_file("mode", file.mode.as_ref())?;
+            let socket = |mode: &&Spanned<Mode>| matches!(mode.get_ref(), Mode::Permissions(_));
+            self.without_file("mode", file.mode.as_ref().filter(socket))?;
+            self.without_file("permissions", file.permissions.as_ref())?;
             self.without_file("group", file.group.as_ref())?;
         }
         match file.address.get_ref() {
@@ -417,10 +440,22 @@ impl Config {
             }
             Address::Fd(socket) => Ok(Place::Inherited(socket.clone())),
             Address::Unix(path) => {
-                let mode = file.mode.as_ref().map_or(SOCKET_MODE, |mode| mode.get_ref().0);
+                let mode = self.permissions(file)?;
                 let group = file.group.as_ref().map(|name| self.group(name)).transpose()?;
                 Ok(Place::Unix(SocketFile { path: self.beside(path), mode, group }))
             }
+        }
+    }
+
+    /// Those of a Unix socket, from one of two places.
+    fn permissions(&self, file: &ListenerFile) -> Result<u32, Mistake> {
+        match (file.mode.as_ref().map(Spanned::get_ref), &file.permissions) {
+            (Some(Mode::Permissions(_)), Some(permissions)) => {
+                Err(self.mistake(permissions, "mode says the permissions already: leave one of the two out"))
+            }
+            (Some(Mode::Permissions(Permissions(mode))), None) => Ok(*mode),
+            (_, Some(permissions)) => Ok(permissions.get_ref().0),
+            (Some(Mode::Enforce | Mode::Observe) | None, None) => Ok(SOCKET_MODE),
         }
     }
 
@@ -473,7 +508,10 @@ impl Config {
 
     fn rules(&self, texts: &[Spanned<String>]) -> Result<Vec<Rule>, Mistake> {
         let rule = |text: &Spanned<String>| {
-            Rule::parse(text.get_ref()).map_err(|error| self.mistake(text, format!("{:?}: {error}", text.get_ref())))
+            Rule::parse(text.get_ref()).map_err(|error| {
+                let hint = error.unknown_group().map_or_else(String::new, |name| nearest(name, Group::names()));
+                self.mistake(text, format!("{:?}: {error}{hint}", text.get_ref()))
+            })
         };
         texts.iter().map(rule).collect()
     }
@@ -503,20 +541,23 @@ impl Config {
         u16::try_from(position).map(InstanceId).map_err(too_many)
     }
 
-    fn policy_mistake(&self, file: &RulesFile<'_>, catalog: &Catalog, error: &PolicyError) -> Mistake {
-        let (place, hint) = match error {
-            PolicyError::UnknownGroup { name, .. } => {
-                (file.groups.iter().find(|group| group.get_ref() == name), nearest(name, catalog.groups()))
-            }
-            PolicyError::AboveListener(_) => (None, String::new()),
-            PolicyError::AboveCeiling { rule, .. } => {
-                (file.allow.iter().find(|allow| allow.get_ref() == rule), String::new())
-            }
+    fn policy_mistake(&self, file: &RulesFile<'_>, error: &PolicyError) -> Mistake {
+        let place = match error {
+            PolicyError::AboveCeiling { rule, .. } => file.allow.iter().find(|allow| allow.get_ref() == rule),
+            PolicyError::AboveListener(_) | PolicyError::TooManyRules => None,
         };
-        let message = format!("{error}{hint}");
+        let hint = match error {
+            PolicyError::AboveCeiling { scope, .. } => {
+                format!(
+                    ": add {:?} to scopes (and to the API client app in NinjaOne), or take the rule out",
+                    scope.as_str()
+                )
+            }
+            PolicyError::AboveListener(_) | PolicyError::TooManyRules => String::new(),
+        };
         match place {
-            Some(place) => self.mistake(place, message),
-            None => Mistake::of_file(&self.path, message),
+            Some(place) => self.mistake(place, format!("{error}{hint}")),
+            None => Mistake::of_file(&self.path, error.to_string()),
         }
     }
 

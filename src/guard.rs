@@ -81,6 +81,12 @@ impl Visitor {
 }
 
 impl Caller {
+    /// Whoever reaches a listener without callers.
+    #[cfg(test)]
+    pub(crate) fn anybody() -> Self {
+        Self { peer: Peer::loopback(), id: CallerId(0) }
+    }
+
     /// Where the request came from.
     pub fn peer(&self) -> &Peer {
         &self.peer

@@ -20,9 +20,11 @@ use crate::audit::Blame;
 use crate::body::Cut;
 use crate::guard::Intruder;
 use crate::headers;
-use crate::policy::Refusal;
 use crate::policy::catalog::OperationName;
+use crate::policy::group::SECURE_VALUES;
 use crate::policy::path::Malformed;
+use crate::policy::query::SECURE;
+use crate::policy::{Barrier, Closed, Refusal};
 use crate::token::NoToken;
 use crate::token::endpoint::TokenError;
 use crate::upstream::connect::ConnectError;
@@ -107,7 +109,9 @@ impl Rejection {
     /// The field that this status must or may have beside the problem.
     fn field(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
-            Self::Policy(Refusal::MethodNotAllowed { allowed }) => Some((ALLOW, HeaderValue::try_from(allowed).ok()?)),
+            Self::Policy(Refusal::MethodNotAllowed { allowed }) => {
+                Some((ALLOW, HeaderValue::try_from(allowed.to_string()).ok()?))
+            }
             Self::Token(NoToken::Failed { retry_after, .. }) => Some((RETRY_AFTER, whole_seconds(*retry_after))),
             Self::Token(NoToken::Timeout) => Some((RETRY_AFTER, HeaderValue::from(1))),
             Self::Guard(intruder) | Self::Grant(intruder) => guard_field(intruder),
@@ -213,13 +217,6 @@ fn head_row(status: StatusCode) -> Row {
 }
 
 fn policy_row(refusal: &Refusal, scene: &Scene<'_>) -> Row {
-    let listener = scene.listener;
-    let (who, table) = match scene.caller {
-        Some(name) => (format!("the caller {name}"), format!("listeners.{listener}.callers.{name}")),
-        None => (format!("the listener {listener}"), format!("listeners.{listener}")),
-    };
-    let operation = scene.operation.map_or_else(|| format!("{} {}", scene.method, scene.path), |name| name.to_string());
-    let denied = |code, detail| row(StatusCode::FORBIDDEN, code, Blame::Caller, "http_request_denied", detail);
     match refusal {
         Refusal::Malformed(malformed) => malformed_row(malformed),
         Refusal::UnknownOperation => {
@@ -232,27 +229,48 @@ fn policy_row(refusal: &Refusal, scene: &Scene<'_>) -> Row {
             "http_request_denied",
             format!("NinjaOne's API has no {} on this path; it has {allowed}.", scene.method),
         ),
-        Refusal::NeedsScope { scope, open, .. } => denied(
+        Refusal::Closed(closed) => closed_row(closed, scene),
+    }
+}
+
+fn closed_row(closed: &Closed, scene: &Scene<'_>) -> Row {
+    let listener = scene.listener;
+    let (who, table) = match scene.caller.filter(|_| !closed.by_listener) {
+        Some(name) => (format!("the caller {name}"), format!("listeners.{listener}.callers.{name}")),
+        None => (format!("the listener {listener}"), format!("listeners.{listener}")),
+    };
+    let operation = scene.operation.map_or_else(|| format!("{} {}", scene.method, scene.path), |name| name.to_string());
+    let (code, detail) = match &closed.barrier {
+        Barrier::Scope { missing, open } => (
             "scope-missing",
             format!(
-                "{operation} needs the scope {scope}, and {who} has only: {open}. To allow it, add {:?} to scopes in [{table}] and grant it to the API client app in NinjaOne ({CONSOLE}).",
-                scope.as_str()
+                "{operation} needs the scope {missing}, and {who} has only: {open}. To allow it, add {:?} to scopes in [{table}] and grant it to the API client app in NinjaOne ({CONSOLE}).",
+                missing.as_str()
             ),
         ),
-        Refusal::OutsideGroups { group, .. } => denied(
-            "group-not-open",
-            format!(
-                "{operation} is in the group {group}, which is not open to {who}. To allow it, add {group:?} to groups, or {operation:?} to allow, in [{table}]."
-            ),
-        ),
-        Refusal::Denied { rule, .. } => denied(
+        Barrier::Group(group) => {
+            let guarded = if group.guarded { " (it stays closed unless it is named)" } else { "" };
+            (
+                "group-not-open",
+                format!(
+                    "{operation} is in the group {group}, which is not open to {who}{guarded}. To allow it, add {operation:?} or \"group:{group}\" to allow in [{table}]."
+                ),
+            )
+        }
+        Barrier::Rule(rule) => (
             "rule-denied",
             format!(
                 "{operation} is closed by the rule {rule:?} in deny of [{table}]. deny wins over everything; to allow the operation, remove or narrow that rule."
             ),
         ),
-        Refusal::Ceiling(refusal) => policy_row(refusal, &Scene { caller: None, ..*scene }),
-    }
+        Barrier::SecureValues => (
+            "secure-values-not-open",
+            format!(
+                "The request asks for the values of secure fields ({SECURE}), which are not open to {who}. Leave the parameter out; or to allow it, add \"group:{SECURE_VALUES}\" to allow in [{table}]."
+            ),
+        ),
+    };
+    row(StatusCode::FORBIDDEN, code, Blame::Caller, "http_request_denied", detail)
 }
 
 fn malformed_row(malformed: &Malformed) -> Row {

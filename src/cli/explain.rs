@@ -1,7 +1,5 @@
 //! `explain`: what would happen to a request, at which gate, and why.
 
-use std::fmt::Write;
-
 use anyhow::Context;
 use http::header::{HOST, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -12,9 +10,11 @@ use super::Subject;
 use crate::guard::issuer::{Door, Issuer};
 use crate::guard::roster::{CallerId, Roster};
 use crate::guard::{Guard, Intruder, Orders};
-use crate::policy::catalog::Operation;
+use crate::policy::catalog::{Operation, OperationName};
 use crate::policy::path::Target;
-use crate::policy::{Policy, Verdict};
+use crate::policy::rule::Effect;
+use crate::policy::trial::{self, Change, Considered, Outcome};
+use crate::policy::{Policy, Refusal, Verdict};
 use crate::response::{Rejection, Scene, foretell};
 
 /// The largest head that is explained; the limit of a running proxy is checked by it alone.
@@ -92,19 +92,33 @@ struct Told<'a> {
     gate: Option<&'static str>,
     open: bool,
     reason: String,
+    /// What became of each rule; empty if no rule was asked.
+    considered: Vec<Considered<'a>>,
+    /// What would turn the decision.
+    changes: Vec<Change>,
 }
 
 fn tell<'a>(subject: &'a Subject<'a>, guard: &Guard, head: &Parts, presented: Result<CallerId, Intruder>) -> Told<'a> {
-    let target = Target::canonical(&head.uri).map(|target| target.into_path_and_query().to_string());
-    let request = format!("{} {}", head.method, target.unwrap_or_else(|_| head.uri.to_string()));
     let policy = subject.policy();
-    let judged = policy.foretell(&head.method, &head.uri);
+    let target = Target::canonical(&head.uri).map_err(Refusal::from);
+    let judged = target.clone().and_then(|target| policy.decide(&head.method, &target));
     let id = match &judged {
-        Ok(passage) => passage.operation,
+        Ok(decision) => decision.operation,
         Err(refusal) => refusal.operation(),
     };
     let operation = id.and_then(|id| policy.catalog().get(id));
-    let told = |gate, open, reason| Told { subject, request: request.clone(), operation, gate, open, reason };
+    let path = target.as_ref().map_or_else(|_| head.uri.to_string(), ToString::to_string);
+    let request = format!("{} {path}", head.method);
+    let told = |gate, open, reason| Told {
+        subject,
+        request: request.clone(),
+        operation,
+        gate,
+        open,
+        reason,
+        considered: Vec::new(),
+        changes: Vec::new(),
+    };
     let stopped = |gate, intruder| told(Some(gate), false, why_refused(subject, head, &Rejection::Guard(intruder)));
     match guard.foretell(head) {
         Err(intruder) => return stopped("perimeter", intruder),
@@ -121,18 +135,26 @@ fn tell<'a>(subject: &'a Subject<'a>, guard: &Guard, head: &Parts, presented: Re
     {
         return stopped("caller", intruder);
     }
-    match judged {
-        Ok(passage) => told(None, true, why_open(policy, passage.verdict, operation)),
+    let told = match judged {
+        Ok(decision) => told(None, true, why_open(policy, decision.verdict, operation)),
         Err(refusal) => {
+            let overruled = policy.would_overrule(&refusal);
             let reason = why_refused(subject, head, &Rejection::Policy(refusal));
-            told(Some("policy"), false, reason)
+            if overruled {
+                told(None, true, format!("the listener only observes its rules, which say: {reason}"))
+            } else {
+                told(Some("policy"), false, reason)
+            }
         }
-    }
+    };
+    let Ok(target) = target else { return told };
+    let considered = trial::considered(policy, &head.method, &target).unwrap_or_default();
+    Told { considered, changes: trial::turn(policy, &head.method, &target), ..told }
 }
 
 fn why_open(policy: &Policy, verdict: Verdict, operation: Option<&Operation>) -> String {
     let rule = match verdict {
-        Verdict::Allowed(index) => policy.allow().get(index),
+        Verdict::Allowed(id) => policy.rules().allow.get(id.index()),
         Verdict::InScope | Verdict::AboveCeiling | Verdict::OutsideGroups => None,
         Verdict::Denied(_) | Verdict::AboveListener => None,
     };
@@ -169,45 +191,80 @@ fn why_refused(subject: &Subject<'_>, head: &Parts, rejection: &Rejection) -> St
 
 impl Told<'_> {
     fn text(&self) -> String {
-        let mut text = format!("listener   {}\n", self.subject.listener.name);
-        if let Some(caller) = self.subject.caller() {
-            text += &format!("caller     {caller}\n");
+        let mut lines = vec![("listener", self.subject.listener.name.clone())];
+        lines.extend(self.subject.caller().map(|caller| ("caller", caller.to_owned())));
+        lines.push(("request", self.request.clone()));
+        match self.operation {
+            Some(operation) => {
+                lines.push(("operation", OperationName(operation).to_string()));
+                lines.push(("scope", operation.scope.to_string()));
+                lines.push(("group", format!("{} ({})", operation.group, operation.group.description)));
+                lines.push(("risk", operation.risk.to_string()));
+                lines.extend(operation.reason.iter().map(|reason| ("note", format!("not built in: {reason}"))));
+                let no_user =
+                    "NinjaOne may refuse it to client credentials, which have no user (user_context_required)";
+                lines.extend(operation.user_context.then(|| ("note", no_user.to_owned())));
+            }
+            None => lines.push(("operation", "none of the catalogue".to_owned())),
         }
-        text += &format!("request    {}\n", self.request);
-        // Writing to a string cannot fail.
-        let _ = match self.operation {
-            Some(Operation { method, template, scope, group, risk, user_context, .. }) => writeln!(
-                text,
-                "operation  {method} {template}\nscope      {scope}\ngroup      {group}\nrisk       {risk}{}",
-                if *user_context {
-                    "\nnote       NinjaOne may refuse it to client credentials, which have no user (user_context_required)"
-                } else {
-                    ""
-                }
-            ),
-            None => writeln!(text, "operation  none of the catalogue"),
-        };
-        if let Some(gate) = self.gate {
-            text += &format!("gate       {gate}\n");
+        lines.extend(self.considered.iter().map(|considered| ("rule", self.rule(considered))));
+        lines.extend(self.gate.map(|gate| ("gate", gate.to_owned())));
+        lines.push(("decision", if self.open { "allowed" } else { "refused" }.to_owned()));
+        lines.push(("reason", self.reason.clone()));
+        lines.extend(self.changes.iter().map(|change| ("to turn it", self.change(change))));
+        lines.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
+    }
+
+    fn rule(&self, Considered { by_listener, rule, outcome, effect }: &Considered<'_>) -> String {
+        let (list, table) = (list(*effect), self.table(*by_listener || self.subject.caller.is_none()));
+        format!("{:?} in {list} of [{table}] {outcome}", rule.to_string())
+    }
+
+    fn change(&self, change: &Change) -> String {
+        format!("in [{}]: {}", self.table(change.to_listener || self.subject.caller.is_none()), change.edit)
+    }
+
+    fn table(&self, of_listener: bool) -> String {
+        let listener = &self.subject.listener.name;
+        match self.subject.caller().filter(|_| !of_listener) {
+            Some(caller) => format!("listeners.{listener}.callers.{caller}"),
+            None => format!("listeners.{listener}"),
         }
-        let _ =
-            writeln!(text, "decision   {}\nreason     {}", if self.open { "allowed" } else { "refused" }, self.reason);
-        text
     }
 
     fn json(&self) -> serde_json::Value {
+        let rule = |considered: &Considered<'_>| {
+            json!({
+                "table": self.table(considered.by_listener || self.subject.caller.is_none()),
+                "list": list(considered.effect),
+                "rule": considered.rule.to_string(),
+                "matches": considered.outcome == Outcome::Matches,
+                "why": considered.outcome.to_string(),
+            })
+        };
+        let change = |change: &Change| {
+            json!({
+                "table": self.table(change.to_listener || self.subject.caller.is_none()),
+                "edit": change.edit.to_string(),
+            })
+        };
         json!({
             "listener": self.subject.listener.name,
             "caller": self.subject.caller(),
             "request": self.request,
-            "operation": self.operation.map(|operation| json!({
-                "method": operation.method.as_str(), "path": operation.template, "scope": operation.scope.as_str(),
-                "group": operation.group, "risk": operation.risk.as_str(), "idempotent": operation.idempotent,
-                "userContext": operation.user_context,
-            })),
+            "operation": self.operation.map(super::routes::operation),
+            "rules": self.considered.iter().map(rule).collect::<Vec<_>>(),
             "gate": self.gate,
             "allowed": self.open,
             "reason": self.reason,
+            "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
         })
+    }
+}
+
+fn list(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Allow => "allow",
+        Effect::Deny => "deny",
     }
 }

@@ -1,70 +1,300 @@
-//! `routes`: the table of operations and what each listener makes of them.
+//! `routes` and `groups`: the table of operations and what each listener makes of them, and the table of groups.
 
-use std::fmt::Write;
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
 
-use serde_json::json;
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 
 use super::Subject;
-use crate::policy::catalog::{Operation, OperationId};
-use crate::policy::{Policy, Verdict};
+use crate::policy::catalog::{Catalog, Operation, OperationId, Risk, Scope};
+use crate::policy::group::Group;
+use crate::policy::review::{List, Oddity, review};
+use crate::policy::rule::Rule;
+use crate::policy::{Policy, RuleId, Verdict};
 
-/// A table for people, or JSON; with the closed operations too if `all`.
-pub(super) fn routes(subjects: &[Subject<'_>], all: bool, json: bool) -> String {
-    let rows = subjects.iter().flat_map(|subject| {
-        let policy = subject.policy();
-        policy
-            .catalog()
-            .iter()
-            .filter(move |(id, _)| all || policy.may_open(*id))
-            .map(move |(id, operation)| (subject, operation, decision(policy, id, operation)))
-    });
-    if json {
-        let rows: Vec<_> = rows
-            .map(|(subject, operation, (open, why))| {
-                json!({
-                    "listener": subject.listener.name, "caller": subject.caller(), "method": operation.method.as_str(), "path": operation.template,
-                    "scope": operation.scope.as_str(), "group": operation.group, "risk": operation.risk.as_str(),
-                    "idempotent": operation.idempotent, "userContext": operation.user_context, "open": open, "why": why,
-                })
-            })
-            .collect();
-        return format!("{}\n", serde_json::Value::from(rows));
-    }
-    let mut table = String::new();
-    for (subject, operation, (_, why)) in rows {
-        let name = subject.name();
-        let Operation { method, template, scope, group, risk, .. } = operation;
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            table,
-            "{name:<8} {method:<6} {template:<74} {scope:<10} {group:<24} {risk:<8} {why}",
-            method = method.as_str()
-        );
-    }
-    for subject in subjects {
-        let (name, policy) = (subject.name(), subject.policy());
-        for rule in policy.allow().iter().filter(|rule| policy.is_uncatalogued(rule)) {
-            let _ = writeln!(table, "{name:<8} allow  {rule} (not in the catalogue)");
-        }
-    }
-    table
+/// Which operations are shown, and how.
+#[derive(Debug, Args)]
+pub(super) struct Selection {
+    /// Also those that it does not allow, with the reason
+    #[arg(long)]
+    all: bool,
+    /// Only operations of this group; may be repeated
+    #[arg(long = "group", value_name = "NAME", value_parser = parse_group)]
+    groups: Vec<&'static Group>,
+    /// Only operations that need this scope
+    #[arg(long, value_name = "NAME", value_parser = parse_scope)]
+    scope: Option<Scope>,
+    /// Only operations of this risk: low, medium, high, critical; may be repeated
+    #[arg(long = "risk", value_name = "NAME", value_parser = parse_risk)]
+    risks: Vec<Risk>,
+    /// Only operations with this decision, --all included
+    #[arg(long, value_name = "DECISION")]
+    decision: Option<Openness>,
+    /// How to print [default: table on a terminal, tsv in a pipe: listener, caller, method, path, scope, group, risk, decision, reason]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
 }
 
-fn decision(policy: &Policy, id: OperationId, operation: &Operation) -> (Option<bool>, String) {
-    let rule = |rules: &[crate::policy::rule::Rule], index: usize| {
-        rules.get(index).map(ToString::to_string).unwrap_or_default()
+/// How a table is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Columns for people
+    Table,
+    /// Tab-separated values without a header
+    Tsv,
+    /// One JSON array
+    Json,
+}
+
+/// What a listener makes of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Openness {
+    /// Every request passes
+    Open,
+    /// No request passes
+    Closed,
+    /// It depends on values in the path or query
+    Depends,
+}
+
+impl Openness {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Depends => "depends",
+        }
+    }
+}
+
+fn parse_group(name: &str) -> Result<&'static Group, String> {
+    Group::find(name).ok_or_else(|| format!("valid groups are {}", Group::names().join(", ")))
+}
+
+fn parse_scope(name: &str) -> Result<Scope, String> {
+    Scope::parse(name).ok_or_else(|| format!("valid scopes are {}", Scope::ALL.map(Scope::as_str).join(", ")))
+}
+
+fn parse_risk(name: &str) -> Result<Risk, String> {
+    Risk::parse(name).ok_or_else(|| format!("valid risks are {}", Risk::ALL.map(Risk::as_str).join(", ")))
+}
+
+/// An operation for programs.
+pub(super) fn operation(operation: &Operation) -> Value {
+    json!({
+        "method": operation.method.as_str(), "path": operation.template, "scope": operation.scope.as_str(),
+        "group": operation.group.name, "risk": operation.risk.as_str(), "idempotent": operation.idempotent,
+        "userContext": operation.user_context, "document": operation.document, "classified": operation.reason,
+    })
+}
+
+/// The operations of each listener and caller, as selected.
+pub(super) fn routes(subjects: &[Subject<'_>], selection: &Selection, json: bool) -> String {
+    let rows: Vec<Row<'_>> = subjects.iter().flat_map(|subject| rows(subject, selection)).collect();
+    match format(selection.format, json) {
+        Format::Json => format!("{}\n", Value::from(rows.iter().map(Row::json).collect::<Vec<_>>())),
+        Format::Tsv => rows.iter().map(|row| format!("{}\n", row.cells().join("\t"))).collect(),
+        Format::Table => {
+            let mut cells: Vec<[String; 8]> =
+                vec![["LISTENER", "METHOD", "PATH", "SCOPE", "GROUP", "RISK", "DECISION", "REASON"].map(str::to_owned)];
+            cells.extend(rows.iter().map(|row| {
+                let [listener, caller, rest @ ..] = row.cells();
+                let name = if caller.is_empty() { listener } else { format!("{listener}.callers.{caller}") };
+                let [method, path, scope, group, risk, decision, reason] = rest;
+                [name, method, path, scope, group, risk, decision, reason]
+            }));
+            columns(&cells)
+        }
+    }
+}
+
+fn format(wanted: Option<Format>, json: bool) -> Format {
+    match wanted {
+        _ if json => Format::Json,
+        Some(format) => format,
+        None if std::io::stdout().is_terminal() => Format::Table,
+        None => Format::Tsv,
+    }
+}
+
+/// Cells in columns, each as wide as its widest cell; the last is not padded.
+fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or_default()).collect();
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
     };
-    let note = if operation.user_context { " (NinjaOne may want a user: user_context_required)" } else { "" };
+    rows.iter().map(line).collect()
+}
+
+/// What a listener or caller makes of an operation, or of a rule that the catalogue has no operation for.
+struct Row<'a> {
+    subject: &'a Subject<'a>,
+    what: What<'a>,
+    openness: Openness,
+    why: String,
+}
+
+enum What<'a> {
+    Operation(&'a Operation),
+    Rule(&'a Rule),
+}
+
+fn rows<'a>(subject: &'a Subject<'a>, selection: &Selection) -> Vec<Row<'a>> {
+    let policy = subject.policy();
+    let mut rows: Vec<_> = policy
+        .catalog()
+        .iter()
+        .filter(|(_, operation)| selection.shows(operation))
+        .map(|(id, operation)| {
+            let (openness, why) = decision(policy, id, operation);
+            Row { subject, what: What::Operation(operation), openness, why }
+        })
+        .collect();
+    if selection.is_of_all_operations() {
+        rows.extend(uncatalogued(policy).map(|rule| Row {
+            subject,
+            what: What::Rule(rule),
+            openness: Openness::Open,
+            why: "by a rule of allow; not in the catalogue".to_owned(),
+        }));
+    }
+    rows.retain(|row| match selection.decision {
+        Some(wanted) => row.openness == wanted,
+        None => selection.all || row.openness != Openness::Closed,
+    });
+    rows
+}
+
+/// The rules of `allow` that speak of nothing that the catalogue has.
+fn uncatalogued(policy: &Policy) -> impl Iterator<Item = &Rule> {
+    let findings = review(policy).into_iter();
+    let names: BTreeSet<_> = findings
+        .filter(|finding| finding.list == List::Allow && matches!(finding.oddity, Oddity::Uncatalogued(_)))
+        .map(|finding| finding.entry)
+        .collect();
+    policy.rules().allow.iter().filter(move |rule| names.contains(&*rule.text()))
+}
+
+impl Selection {
+    fn shows(&self, operation: &Operation) -> bool {
+        (self.groups.is_empty() || self.groups.contains(&operation.group))
+            && self.scope.is_none_or(|scope| scope == operation.scope)
+            && (self.risks.is_empty() || self.risks.contains(&operation.risk))
+    }
+
+    fn is_of_all_operations(&self) -> bool {
+        self.groups.is_empty() && self.scope.is_none() && self.risks.is_empty()
+    }
+}
+
+impl Row<'_> {
+    fn cells(&self) -> [String; 9] {
+        let (listener, caller) = (self.subject.listener.name.clone(), self.subject.caller().unwrap_or_default());
+        let what = match self.what {
+            What::Operation(Operation { method, template, scope, group, risk, .. }) => {
+                [method.as_str(), template, scope.as_str(), group.name, risk.as_str()].map(str::to_owned)
+            }
+            What::Rule(rule) => {
+                let text = rule.to_string();
+                let (methods, path) = text.split_once(' ').unwrap_or(("*", &text));
+                [methods, path, "", "", ""].map(str::to_owned)
+            }
+        };
+        let [method, path, scope, group, risk] = what;
+        let decision = self.openness.as_str().to_owned();
+        [listener, caller.to_owned(), method, path, scope, group, risk, decision, self.why.clone()]
+    }
+
+    fn json(&self) -> Value {
+        let mut row = match self.what {
+            What::Operation(known) => operation(known),
+            What::Rule(rule) => json!({ "rule": rule.to_string() }),
+        };
+        if let Value::Object(members) = &mut row {
+            let open = match self.openness {
+                Openness::Open => Value::Bool(true),
+                Openness::Closed => Value::Bool(false),
+                Openness::Depends => Value::Null,
+            };
+            let caller = self.subject.caller().map_or(Value::Null, Value::from);
+            members.extend([
+                ("listener".to_owned(), Value::from(self.subject.listener.name.as_str())),
+                ("caller".to_owned(), caller),
+                ("open".to_owned(), open),
+                ("decision".to_owned(), Value::from(self.openness.as_str())),
+                ("why".to_owned(), Value::from(self.why.as_str())),
+            ]);
+        }
+        row
+    }
+}
+
+fn decision(policy: &Policy, id: OperationId, operation: &Operation) -> (Openness, String) {
+    let rule = |rules: &[Rule], id: RuleId| rules.get(id.index()).map(ToString::to_string).unwrap_or_default();
+    let note = if operation.user_context { "; NinjaOne may want a user (user_context_required)" } else { "" };
     let Some(verdict) = policy.verdict(id) else {
-        return (None, format!("depends on values in the path (allow or deny){note}"));
+        return (Openness::Depends, format!("on values in the path or query (allow or deny){note}"));
     };
+    let rules = policy.rules();
     let why = match verdict {
-        Verdict::InScope => format!("open{note}"),
-        Verdict::Allowed(index) => format!("open by allow {:?}{note}", rule(policy.allow(), index)),
-        Verdict::AboveCeiling => format!("closed: needs scope {}", operation.scope),
-        Verdict::OutsideGroups => format!("closed: group {} is not listed", operation.group),
-        Verdict::Denied(index) => format!("closed by deny {:?}", rule(policy.deny(), index)),
-        Verdict::AboveListener => "closed by the listener".to_owned(),
+        Verdict::InScope => format!("scope and group{note}"),
+        Verdict::Allowed(id) => format!("allow {:?}{note}", rule(&rules.allow, id)),
+        Verdict::AboveCeiling => format!("needs the scope {}", operation.scope),
+        Verdict::OutsideGroups if operation.group.guarded => {
+            format!("the group {} stays closed unless it is named", operation.group)
+        }
+        Verdict::OutsideGroups => format!("the group {} is not listed", operation.group),
+        Verdict::Denied(id) => format!("deny {:?}", rule(&rules.deny, id)),
+        Verdict::AboveListener => "the listener closes it".to_owned(),
     };
-    (Some(verdict.is_open()), why)
+    (if verdict.is_open() { Openness::Open } else { Openness::Closed }, why)
+}
+
+/// The groups with what is in them.
+pub(super) fn groups(catalog: &Catalog, wanted: Option<Format>) -> String {
+    let mut groups: Vec<_> = Group::all().map(|group| Summary::of(group, catalog)).collect();
+    groups.sort_unstable_by_key(|summary| summary.group.name);
+    match format(wanted, false) {
+        Format::Json => format!("{}\n", Value::from(groups.iter().map(Summary::json).collect::<Vec<_>>())),
+        Format::Tsv => groups.iter().map(|summary| format!("{}\n", summary.cells().join("\t"))).collect(),
+        Format::Table => {
+            let header = ["GROUP", "OPERATIONS", "SCOPES", "RISK", "BY ITSELF", "WHAT IT OPENS"].map(str::to_owned);
+            columns(&[header].into_iter().chain(groups.iter().map(Summary::cells)).collect::<Vec<_>>())
+        }
+    }
+}
+
+struct Summary {
+    group: &'static Group,
+    count: usize,
+    scopes: BTreeSet<Scope>,
+}
+
+impl Summary {
+    fn of(group: &'static Group, catalog: &Catalog) -> Self {
+        let members = || catalog.operations().iter().filter(|operation| operation.group == group);
+        Self { group, count: members().count(), scopes: members().map(|operation| operation.scope).collect() }
+    }
+
+    fn scopes(&self) -> Vec<&'static str> {
+        self.scopes.iter().map(|scope| scope.as_str()).collect()
+    }
+
+    fn cells(&self) -> [String; 6] {
+        let Self { group, count, .. } = self;
+        let by_itself = if group.guarded { "closed" } else { "open" };
+        [group.name, &count.to_string(), &self.scopes().join(" "), group.risk.as_str(), by_itself, group.description]
+            .map(str::to_owned)
+    }
+
+    fn json(&self) -> Value {
+        let Self { group, count, .. } = self;
+        json!({
+            "group": group.name, "operations": count, "scopes": self.scopes(), "risk": group.risk.as_str(),
+            "guarded": group.guarded, "description": group.description,
+        })
+    }
 }

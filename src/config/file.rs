@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::value::{Address, AdminAddress, ClientId, ClientSecret, Host, LocalCa, Mode, Period, Reference, Size};
+use super::value::{
+    Address, AdminAddress, ClientId, ClientSecret, Host, LocalCa, Mode, Period, Permissions, Reference, Size,
+};
 use crate::policy::catalog::Scope;
 use crate::tls::server::ClientAuth as Demand;
 use crate::token::endpoint::ClientAuth;
@@ -58,9 +60,12 @@ pub struct InstanceFile {
 pub struct ListenerFile {
     /// Where it listens.
     pub address: Spanned<Address>,
-    /// The permissions of a Unix socket; 0600 without it.
+    /// Whether its rules are enforced, as without it, or only observed; or the permissions of a Unix socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Spanned<Mode>>,
+    /// The permissions of a Unix socket; 0600 without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Spanned<Permissions>>,
     /// The group of a Unix socket, by name or number; without it the system gives one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<Spanned<String>>,
@@ -252,6 +257,7 @@ impl Default for ListenerFile {
         Self {
             address: unplaced(Address::Tcp(([127, 0, 0, 1], 8080).into())),
             mode: None,
+            permissions: None,
             group: None,
             tls: None,
             instance: None,

@@ -43,7 +43,18 @@ pub enum Address {
 
 /// Permissions of a file, such as `"0660"`; at most `"0777"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mode(pub u32);
+pub struct Permissions(pub u32);
+
+/// A listener's mode: what becomes of what the rules close; or, for short, the permissions of its Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It is refused.
+    Enforce,
+    /// It is let through, within the scopes, and noted.
+    Observe,
+    /// The same as [`Mode::Enforce`], on a socket with these permissions.
+    Permissions(Permissions),
+}
 
 /// The admin listener's address; `"none"` for no such listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,9 +234,17 @@ fn parse_fd(socket: &str) -> Result<String, String> {
 }
 
 fn parse_mode(text: &str) -> Option<Mode> {
+    match text {
+        "enforce" => Some(Mode::Enforce),
+        "observe" => Some(Mode::Observe),
+        _ => parse_permissions(text).map(Mode::Permissions),
+    }
+}
+
+fn parse_permissions(text: &str) -> Option<Permissions> {
     let octal = (3..=4).contains(&text.len()) && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
     let mode = u32::from_str_radix(text, 8).ok().filter(|_| octal)?;
-    (mode <= 0o777).then_some(Mode(mode))
+    (mode <= 0o777).then_some(Permissions(mode))
 }
 
 fn parse_tcp_address(text: &str) -> Result<SocketAddr, String> {
@@ -287,8 +306,20 @@ impl<'de> Deserialize<'de> for Address {
 
 impl<'de> Deserialize<'de> for Mode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bad = |text: &str| format!("{text:?} is no mode: write octal digits, such as \"0660\", at most \"0777\"");
+        let bad = |text: &str| {
+            format!(
+                "{text:?} is no mode: valid modes are enforce, observe, or the permissions of a Unix socket, octal digits such as \"0660\", at most \"0777\""
+            )
+        };
         parsed(deserializer, |text| parse_mode(text).ok_or_else(|| bad(text)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Permissions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bad =
+            |text: &str| format!("{text:?} are no permissions: write octal digits, such as \"0660\", at most \"0777\"");
+        parsed(deserializer, |text| parse_permissions(text).ok_or_else(|| bad(text)))
     }
 }
 
@@ -425,6 +456,16 @@ impl Serialize for Address {
 
 impl Serialize for Mode {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Enforce => serializer.serialize_str("enforce"),
+            Self::Observe => serializer.serialize_str("observe"),
+            Self::Permissions(permissions) => permissions.serialize(serializer),
+        }
+    }
+}
+
+impl Serialize for Permissions {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{:04o}", self.0))
     }
 }
@@ -457,8 +498,10 @@ mod tests {
     }
 
     #[test]
-    fn mode_is_three_or_four_octal_digits() {
-        assert_eq!((parse_mode("0660"), parse_mode("600")), (Some(Mode(0o660)), Some(Mode(0o600))));
+    fn mode_is_a_word_or_three_or_four_octal_digits() {
+        let permissions = |mode| Some(Mode::Permissions(Permissions(mode)));
+        assert_eq!((parse_mode("0660"), parse_mode("600")), (permissions(0o660), permissions(0o600)));
+        assert_eq!(parse_mode("observe"), Some(Mode::Observe));
         for bad in ["", "66", "0680", "1777", "07777", "+660", "rw"] {
             assert_eq!(parse_mode(bad), None, "{bad}");
         }

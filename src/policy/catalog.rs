@@ -1,10 +1,13 @@
 //! The operation catalogue: what NinjaOne's API offers, as data, compiled into a tree of path segments.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use http::Method;
+use rustc_hash::FxBuildHasher;
 
-use super::path::{Malformed, Segments};
+use super::group::Group;
+use super::path::{MAX_WORD, Malformed, Segments};
 
 /// The built-in operations, one a line; the columns are explained at its top.
 const BUILT_IN: &str = include_str!("catalog.tsv");
@@ -28,7 +31,7 @@ pub struct Operation {
     /// The scope that NinjaOne asks for.
     pub scope: Scope,
     /// The group that an administrator opens or closes as one.
-    pub group: String,
+    pub group: &'static Group,
     /// What harm a wrong call can do.
     pub risk: Risk,
     /// Whether a second, equal request leaves NinjaOne in the same state as one.
@@ -37,6 +40,8 @@ pub struct Operation {
     pub user_context: bool,
     /// The OpenAPI version that declares it.
     pub document: String,
+    /// Why it has its group and risk, if nobody but the proxy gave it these; `None` for a built-in one.
+    pub reason: Option<String>,
 }
 
 /// An operation's method and template, for people.
@@ -185,7 +190,13 @@ pub enum Risk {
 }
 
 impl Risk {
-    const ALL: [Self; 4] = [Self::Low, Self::Medium, Self::High, Self::Critical];
+    /// All risks, from low to critical.
+    pub const ALL: [Self; 4] = [Self::Low, Self::Medium, Self::High, Self::Critical];
+
+    /// The risk of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|risk| risk.as_str() == name)
+    }
 
     /// The risk's name.
     pub fn as_str(self) -> &'static str {
@@ -213,12 +224,54 @@ pub struct CatalogError {
     problem: &'static str,
 }
 
-/// A place in the tree: what may come next, and the operations that end here.
+/// A place in the tree: what may come next, and the operations that end here. However many operations there are, a
+/// step takes one look into a table. Its hash has no secret key: callers choose what is looked up, not what is in it.
 #[derive(Debug, Default)]
 struct Node {
-    literals: Vec<(String, usize)>,
-    parameters: Vec<(ParameterType, usize)>,
-    operations: Vec<OperationId>,
+    literals: HashMap<Box<str>, u32, FxBuildHasher>,
+    parameters: Vec<(ParameterType, u32)>,
+    operations: Vec<(Method, OperationId)>,
+}
+
+/// The operations of one path.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Place<'a>(&'a [(Method, OperationId)]);
+
+impl Place<'_> {
+    /// The operation of a method.
+    pub fn of(&self, method: &Method) -> Option<OperationId> {
+        self.0.iter().find(|(own, _)| own == method).map(|(_, id)| *id)
+    }
+
+    /// Whether no operation has this path.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The methods of the operations, and `HEAD`, which follows `GET`.
+    pub fn methods(&self) -> MethodSet {
+        let has = |method: &Method| self.of(if method == Method::HEAD { &Method::GET } else { method }).is_some();
+        MethodSet(ALLOWED.iter().enumerate().fold(0, |set, (i, method)| set | u8::from(has(method)) << i))
+    }
+}
+
+/// The methods that an operation may have, and `HEAD`.
+const ALLOWED: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
+/// A set of methods, small enough to copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MethodSet(u8);
+
+/// The value of `Allow` (RFC 9110 section 10.2.1).
+impl fmt::Display for MethodSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (_, method) in ALLOWED.iter().enumerate().filter(|(i, _)| self.0 & (1 << i) != 0) {
+            write!(f, "{separator}{method}")?;
+            separator = ", ";
+        }
+        Ok(())
+    }
 }
 
 impl Catalog {
@@ -237,10 +290,6 @@ impl Catalog {
             let error = |problem| CatalogError { line: i + 1, problem };
             let operation = parse_operation(line).map_err(error)?;
             catalog.add(operation).map_err(error)?;
-        }
-        for node in &mut catalog.nodes {
-            node.literals.sort();
-            node.parameters.sort();
         }
         Ok(catalog)
     }
@@ -265,46 +314,35 @@ impl Catalog {
         (0..).map(OperationId).zip(&self.operations)
     }
 
-    /// The names of all groups, sorted.
-    pub fn groups(&self) -> Vec<&str> {
-        let mut groups: Vec<&str> = self.operations.iter().map(|operation| operation.group.as_str()).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        groups
-    }
-
-    /// The operations of a path, one for each method; empty for an unknown path.
+    /// The operations of a path; an empty place for an unknown one.
     ///
     /// A literal wins over a parameter. An encoded literal, number, uid or word is refused: servers differ
     /// in whether they decode before they route.
-    pub fn at(&self, path: &Segments<'_>) -> Result<&[OperationId], Malformed> {
-        Ok(match self.walk(0, path, 0)? {
-            Some(node) => &node.operations,
-            None => &[],
-        })
+    pub fn at(&self, path: &Segments<'_>) -> Result<Place<'_>, Malformed> {
+        Ok(self.walk(0, path, 0)?.map(|node| Place(&node.operations)).unwrap_or_default())
     }
 
     /// The operation of a method and a canonical path, such as `/v2/device/7/disks`.
     pub fn find(&self, method: &Method, path: &str) -> Option<&Operation> {
         let segments = Segments::parse(path).ok()?;
-        let ids = self.at(&segments).ok()?;
-        ids.iter().filter_map(|id| self.get(*id)).find(|operation| operation.method == *method)
+        self.get(self.at(&segments).ok()?.of(method)?)
     }
 
-    fn walk(&self, node: usize, path: &Segments<'_>, depth: usize) -> Result<Option<&Node>, Malformed> {
-        let Some(node) = self.nodes.get(node) else { return Ok(None) };
+    fn walk(&self, node: u32, path: &Segments<'_>, depth: usize) -> Result<Option<&Node>, Malformed> {
+        let Some(node) = self.nodes.get(node as usize) else { return Ok(None) };
         let Some(segment) = path.get(depth) else {
             return Ok((!node.operations.is_empty()).then_some(node));
         };
-        let decoded = segment.decoded();
-        if let Ok(i) = node.literals.binary_search_by(|(literal, _)| literal.as_str().cmp(decoded))
-            && let Some((_, next)) = node.literals.get(i)
+        let mut room = [0; MAX_WORD];
+        let decoded = segment.short(&mut room);
+        if let Some(next) = decoded.and_then(|decoded| node.literals.get(decoded))
             && let Some(found) = self.walk(*next, path, depth + 1)?
         {
             return segment.unencoded().map(|_| Some(found));
         }
         for (kind, next) in &node.parameters {
-            if kind.admits(decoded)
+            // Only a name can be longer than a word.
+            if decoded.map_or(*kind == ParameterType::Name, |decoded| kind.admits(decoded))
                 && let Some(found) = self.walk(*next, path, depth + 1)?
             {
                 if *kind != ParameterType::Name {
@@ -316,42 +354,44 @@ impl Catalog {
         Ok(None)
     }
 
-    fn add(&mut self, operation: Operation) -> Result<(), &'static str> {
+    /// Adds an operation.
+    pub(super) fn add(&mut self, operation: Operation) -> Result<(), &'static str> {
         let mut at = 0;
         for segment in &operation.segments {
-            let next = self.nodes.len();
-            let Some(node) = self.nodes.get_mut(at) else { return Err("broken tree") };
-            let known = match segment {
-                TemplateSegment::Literal(text) => {
-                    node.literals.iter().find(|(literal, _)| literal == text).map(|(_, known)| *known)
-                }
-                TemplateSegment::Parameter(_, kind) => {
-                    node.parameters.iter().find(|(other, _)| other == kind).map(|(_, known)| *known)
-                }
-            };
-            at = known.unwrap_or_else(|| {
-                match segment {
-                    TemplateSegment::Literal(text) => node.literals.push((text.clone(), next)),
-                    TemplateSegment::Parameter(_, kind) => node.parameters.push((kind.clone(), next)),
-                }
-                next
-            });
-            if at == next {
-                self.nodes.push(Node::default());
+            if segment.longest_word() > MAX_WORD {
+                return Err("a fixed word is too long");
             }
+            at = self.step(at, segment).ok_or("too many operations")?;
         }
         let id = OperationId(u32::try_from(self.operations.len()).map_err(|_| "too many operations")?);
-        let Some(node) = self.nodes.get_mut(at) else { return Err("broken tree") };
-        if node
-            .operations
-            .iter()
-            .any(|id| self.operations.get(id.index()).is_some_and(|o| o.method == operation.method))
-        {
+        let Some(node) = self.nodes.get_mut(at as usize) else { return Err("broken tree") };
+        if node.operations.iter().any(|(method, _)| *method == operation.method) {
             return Err("this method and path stand here twice");
         }
-        node.operations.push(id);
+        node.operations.push((operation.method.clone(), id));
         self.operations.push(operation);
         Ok(())
+    }
+
+    /// The node after a segment, made if need be.
+    fn step(&mut self, at: u32, segment: &TemplateSegment) -> Option<u32> {
+        let new = u32::try_from(self.nodes.len()).ok()?;
+        let node = self.nodes.get_mut(at as usize)?;
+        let next = match segment {
+            TemplateSegment::Literal(text) => *node.literals.entry(text.as_str().into()).or_insert(new),
+            TemplateSegment::Parameter(_, kind) => match node.parameters.binary_search_by(|(other, _)| other.cmp(kind))
+            {
+                Ok(known) => node.parameters.get(known)?.1,
+                Err(place) => {
+                    node.parameters.insert(place, (kind.clone(), new));
+                    new
+                }
+            },
+        };
+        if next == new {
+            self.nodes.push(Node::default());
+        }
+        Some(next)
     }
 }
 
@@ -361,9 +401,8 @@ fn parse_operation(line: &str) -> Result<Operation, &'static str> {
     let method = Method::from_bytes(column()?.as_bytes()).map_err(|_| "no method")?;
     let segments = parse_template(column()?)?;
     let scope = Scope::parse(column()?).ok_or("unknown scope")?;
-    let group = column()?.to_owned();
-    let risk_name = column()?;
-    let risk = Risk::ALL.into_iter().find(|risk| risk.as_str() == risk_name).ok_or("unknown risk")?;
+    let group = Group::find(column()?).ok_or("unknown group")?;
+    let risk = Risk::parse(column()?).ok_or("unknown risk")?;
     let idempotent = match column()? {
         "yes" => true,
         "no" => false,
@@ -376,7 +415,7 @@ fn parse_operation(line: &str) -> Result<Operation, &'static str> {
     };
     let document = column()?.to_owned();
     let template = segments.iter().map(|segment| format!("/{segment}")).collect();
-    Ok(Operation { method, template, segments, scope, group, risk, idempotent, user_context, document })
+    Ok(Operation { method, template, segments, scope, group, risk, idempotent, user_context, document, reason: None })
 }
 
 fn parse_template(template: &str) -> Result<Vec<TemplateSegment>, &'static str> {
@@ -396,6 +435,16 @@ fn parse_template(template: &str) -> Result<Vec<TemplateSegment>, &'static str> 
             Ok(TemplateSegment::Parameter(name.to_owned(), kind))
         })
         .collect()
+}
+
+impl TemplateSegment {
+    fn longest_word(&self) -> usize {
+        match self {
+            Self::Literal(text) => text.len(),
+            Self::Parameter(_, ParameterType::OneOf(words)) => words.iter().map(String::len).max().unwrap_or_default(),
+            Self::Parameter(_, ParameterType::Integer | ParameterType::Uid | ParameterType::Name) => 0,
+        }
+    }
 }
 
 impl fmt::Display for TemplateSegment {
@@ -473,7 +522,7 @@ mod tests {
     #[test]
     fn catalog_prefers_a_literal_to_a_parameter() {
         let catalog = Catalog::parse(
-            "GET\t/v2/a/{x:name}\tmonitoring\tg\tlow\tyes\tunknown\tt\nGET\t/v2/a/b\tmanagement\tg\tlow\tyes\tunknown\tt\n",
+            "GET\t/v2/a/{x:name}\tmonitoring\tqueries\tlow\tyes\tunknown\tt\nGET\t/v2/a/b\tmanagement\tqueries\tlow\tyes\tunknown\tt\n",
         )
         .expect("good");
         assert_eq!(catalog.find(&Method::GET, "/v2/a/b").map(|o| o.scope), Some(Scope::Management));
@@ -491,9 +540,11 @@ mod tests {
 
     #[test]
     fn catalog_lines_with_mistakes_are_refused_with_their_number() {
-        for line in
-            ["GET", "GET\t/v2/x\treading\tg\tlow\tyes\tunknown\tt", "GET\t/v2/{x}\tmonitoring\tg\tlow\tyes\tunknown\tt"]
-        {
+        for line in [
+            "GET",
+            "GET\t/v2/x\treading\tqueries\tlow\tyes\tunknown\tt",
+            "GET\t/v2/{x}\tmonitoring\tqueries\tlow\tyes\tunknown\tt",
+        ] {
             let error = Catalog::parse(&format!("# note\n{line}\n")).expect_err("bad line");
             assert!(error.to_string().starts_with("catalogue line 2: "), "{error}");
         }

@@ -5,12 +5,18 @@
 //! operation and are folded: the prefixes `/api/v2` and `/ws/api/v2`, and one doubled leading slash.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use http::Uri;
 use http::uri::PathAndQuery;
 
+use super::query::Query;
+
 /// The longest path in segments; the deepest known operation has 8.
-const MAX_SEGMENTS: usize = 16;
+pub(super) const MAX_SEGMENTS: usize = 16;
+
+/// The longest fixed word, number or uid of the catalogue, in octets.
+pub(super) const MAX_WORD: usize = 128;
 
 /// Why a request target cannot be judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -48,47 +54,57 @@ pub enum Malformed {
 }
 
 /// A request target in canonical form: `/v2/...`, and the query as it came, byte for byte.
-#[derive(Debug, Clone)]
-pub struct Target(PathAndQuery);
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    whole: &'a PathAndQuery,
+    path: &'a str,
+}
 
-impl Target {
+impl<'a> Target<'a> {
     /// Folds the prefix of `uri`'s path and checks the query. What is not below one of the known prefixes
     /// keeps its path; no operation has it.
-    pub fn canonical(uri: &Uri) -> Result<Self, Malformed> {
+    pub fn canonical(uri: &'a Uri) -> Result<Self, Malformed> {
         let whole = uri.path_and_query().ok_or(Malformed::NotAPath)?;
-        let path = whole.path();
-        if !path.starts_with('/') {
+        if !whole.path().starts_with('/') {
             return Err(Malformed::NotAPath);
         }
         if let Some(query) = whole.query()
-            && let Some(character) = query.chars().find(|c| !c.is_ascii_graphic())
+            && !query.bytes().all(|octet| octet.is_ascii_graphic())
         {
-            return Err(Malformed::QueryCharacter(character));
+            let character = query.chars().find(|c| !c.is_ascii_graphic());
+            return Err(Malformed::QueryCharacter(character.unwrap_or_default()));
         }
-        let folded = fold(path);
-        if folded == path {
-            return Ok(Self(whole.clone()));
-        }
-        let spelled = match whole.query() {
-            Some(query) => format!("{folded}?{query}"),
-            None => folded.to_owned(),
-        };
-        PathAndQuery::try_from(spelled).map(Self).map_err(|_| Malformed::NotAPath)
+        Ok(Self { whole, path: fold(whole.path()) })
     }
 
     /// The canonical path.
-    pub fn path(&self) -> &str {
-        self.0.path()
+    pub fn path(&self) -> &'a str {
+        self.path
     }
 
     /// The path's segments, each checked.
-    pub fn segments(&self) -> Result<Segments<'_>, Malformed> {
-        Segments::parse(self.path())
+    pub fn segments(&self) -> Result<Segments<'a>, Malformed> {
+        Segments::parse(self.path)
     }
 
-    /// What is sent.
-    pub fn into_path_and_query(self) -> PathAndQuery {
-        self.0
+    /// The query.
+    pub fn query(&self) -> Query<'a> {
+        Query::new(self.whole.query())
+    }
+
+    /// What is sent. Shares the memory of the target as it came, unless its prefix was folded.
+    pub fn to_path_and_query(self) -> Result<PathAndQuery, Malformed> {
+        if self.path.len() == self.whole.path().len() {
+            return Ok(self.whole.clone());
+        }
+        PathAndQuery::try_from(self.to_string()).map_err(|_| Malformed::NotAPath)
+    }
+}
+
+impl fmt::Display for Target<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.path)?;
+        self.whole.query().map_or(Ok(()), |query| write!(f, "?{query}"))
     }
 }
 
@@ -109,96 +125,184 @@ fn fold(path: &str) -> &str {
     path
 }
 
-/// One segment of a path: as it came, and decoded once.
-#[derive(Debug, Clone, Default)]
+/// One checked segment of a path, as it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment<'a> {
     raw: &'a str,
-    decoded: Cow<'a, str>,
+    encoded: bool,
 }
 
-impl Segment<'_> {
+impl<'a> Segment<'a> {
     /// The segment decoded once; a second decoding gives the same.
-    pub fn decoded(&self) -> &str {
-        &self.decoded
+    pub fn decoded(self) -> Cow<'a, str> {
+        if self.encoded {
+            Cow::Owned(characters(self.raw).map_while(Result::ok).collect())
+        } else {
+            Cow::Borrowed(self.raw)
+        }
+    }
+
+    /// The segment decoded once, written into `room` if need be; `None` if it is longer than a word of the catalogue.
+    pub(super) fn short<'b>(self, room: &'b mut [u8; MAX_WORD]) -> Option<&'b str>
+    where
+        'a: 'b,
+    {
+        if !self.encoded {
+            return Some(self.raw).filter(|raw| raw.len() <= MAX_WORD);
+        }
+        let mut length = 0;
+        for character in characters(self.raw).map_while(Result::ok) {
+            let end = length + character.len_utf8();
+            character.encode_utf8(room.get_mut(length..end)?);
+            length = end;
+        }
+        str::from_utf8(room.get(..length)?).ok()
+    }
+
+    /// Whether the segment, decoded, is this word.
+    pub fn is(self, word: &str) -> bool {
+        if self.encoded { characters(self.raw).eq(word.chars().map(Ok)) } else { self.raw == word }
     }
 
     /// The segment as it came, if it is spelled without encoding.
-    pub fn unencoded(&self) -> Result<&str, Malformed> {
-        if self.raw.contains('%') { Err(Malformed::EncodedSegment) } else { Ok(self.raw) }
+    pub fn unencoded(self) -> Result<&'a str, Malformed> {
+        if self.encoded { Err(Malformed::EncodedSegment) } else { Ok(self.raw) }
     }
 }
 
 /// The checked segments of a path.
 #[derive(Debug)]
 pub struct Segments<'a> {
-    list: [Segment<'a>; MAX_SEGMENTS],
+    list: [&'a str; MAX_SEGMENTS],
     length: usize,
+    /// By depth: whether the segment has a `%`.
+    encoded: u16,
 }
+
+const _: () = assert!(MAX_SEGMENTS <= u16::BITS as usize, "a bit for each segment");
 
 impl<'a> Segments<'a> {
     /// Splits and checks a path that starts with a slash.
     pub fn parse(path: &'a str) -> Result<Self, Malformed> {
         let path = path.strip_prefix('/').ok_or(Malformed::NotAPath)?;
-        let mut segments = Self { list: Default::default(), length: 0 };
+        let mut segments = Self { list: [""; MAX_SEGMENTS], length: 0, encoded: 0 };
         if path.is_empty() {
             return Ok(segments);
         }
         for raw in path.split('/') {
-            let decoded = decode(raw)?;
-            let place = segments.list.get_mut(segments.length).ok_or(Malformed::TooDeep)?;
-            *place = Segment { raw, decoded };
+            let encoded = check(raw)?;
+            *segments.list.get_mut(segments.length).ok_or(Malformed::TooDeep)? = raw;
+            segments.encoded |= u16::from(encoded) << segments.length;
             segments.length += 1;
         }
         Ok(segments)
     }
 
     /// The segment at this depth, from 0.
-    pub fn get(&self, depth: usize) -> Option<&Segment<'a>> {
-        self.as_slice().get(depth)
+    pub fn get(&self, depth: usize) -> Option<Segment<'a>> {
+        let raw = self.list.get(..self.length)?.get(depth)?;
+        Some(Segment { raw, encoded: self.encoded & 1 << depth != 0 })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether the path is the root.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
     }
 
     /// All segments in order.
-    pub fn as_slice(&self) -> &[Segment<'a>] {
-        self.list.get(..self.length).unwrap_or_default()
+    pub fn iter(&self) -> impl Iterator<Item = Segment<'a>> {
+        (0..self.length).filter_map(|depth| self.get(depth))
     }
 }
 
 /// Checks one segment and decodes it once.
 pub(super) fn decode(raw: &str) -> Result<Cow<'_, str>, Malformed> {
+    let encoded = check(raw)?;
+    Ok(Segment { raw, encoded }.decoded())
+}
+
+/// Checks one segment; says whether it has an encoded character.
+fn check(raw: &str) -> Result<bool, Malformed> {
     if raw.is_empty() {
         return Err(Malformed::EmptySegment);
     }
     let mut encoded = false;
-    for character in raw.chars() {
-        match character {
-            '%' => encoded = true,
+    let mut blank = true;
+    for octet in raw.bytes() {
+        match octet {
+            b'%' => encoded = true,
             // pchar of RFC 3986 section 3.3 without ';', which Java servers cut off with what follows.
-            'a'..='z' | 'A'..='Z' | '0'..='9' => {}
-            '-' | '.' | '_' | '~' | '!' | '$' | '&' | '\'' | '(' | ')' | '*' | '+' | ',' | '=' | ':' | '@' => {}
-            other => return Err(Malformed::Character(other)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => blank = false,
+            b'.' => {}
+            b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' => blank = false,
+            _ => return Err(Malformed::Character(raw.chars().find(|c| !is_pchar(*c)).unwrap_or_default())),
         }
     }
-    let decoded = if encoded { Cow::Owned(percent_decode(raw)?) } else { Cow::Borrowed(raw) };
-    if decoded.chars().all(|c| c == '.' || c.is_whitespace()) {
-        return Err(Malformed::DotSegment);
+    if encoded {
+        blank = true;
+        for character in characters(raw) {
+            let character = character?;
+            blank &= character == '.' || character.is_whitespace();
+        }
     }
-    Ok(decoded)
+    if blank { Err(Malformed::DotSegment) } else { Ok(encoded) }
 }
 
-fn percent_decode(raw: &str) -> Result<String, Malformed> {
-    let mut octets = Vec::with_capacity(raw.len());
-    let mut rest = raw.bytes();
-    while let Some(octet) = rest.next() {
-        if octet != b'%' {
-            octets.push(octet);
-            continue;
+fn is_pchar(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "%-._~!$&'()*+,=:@".contains(character)
+}
+
+/// The characters of a segment, decoded once; an error is the last.
+fn characters(raw: &str) -> impl Iterator<Item = Result<char, Malformed>> + '_ {
+    let mut rest = raw;
+    std::iter::from_fn(move || {
+        let next = rest.chars().next()?;
+        if next != '%' {
+            rest = rest.get(next.len_utf8()..)?;
+            return Some(Ok(next));
         }
-        let mut digit = || rest.next().and_then(|d| char::from(d).to_digit(16));
-        let (Some(high), Some(low)) = (digit(), digit()) else { return Err(Malformed::BrokenEncoding) };
-        octets.push(u8::try_from(high * 16 + low).map_err(|_| Malformed::BrokenEncoding)?);
+        let decoded = percent_decode(&mut rest);
+        if decoded.is_err() {
+            rest = "";
+        }
+        Some(decoded)
+    })
+}
+
+/// One character that is encoded at the beginning of `rest`, which then goes on after it.
+fn percent_decode(rest: &mut &str) -> Result<char, Malformed> {
+    let first = octet(rest)?;
+    let length = match first {
+        0x00..=0x7f => 1,
+        0xc2..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xf4 => 4,
+        0x80..=0xc1 | 0xf5..=0xff => return Err(Malformed::NotUtf8),
+    };
+    let mut octets = [first, 0, 0, 0];
+    let whole = octets.get_mut(..length).ok_or(Malformed::NotUtf8)?;
+    for place in whole.iter_mut().skip(1) {
+        if !rest.starts_with('%') {
+            return Err(Malformed::NotUtf8);
+        }
+        *place = octet(rest)?;
     }
-    let text = String::from_utf8(octets).map_err(|_| Malformed::NotUtf8)?;
-    if text.chars().all(means_itself) { Ok(text) } else { Err(Malformed::EncodedCharacter) }
+    let text = str::from_utf8(whole).map_err(|_| Malformed::NotUtf8)?;
+    let character = text.chars().next().ok_or(Malformed::NotUtf8)?;
+    if means_itself(character) { Ok(character) } else { Err(Malformed::EncodedCharacter) }
+}
+
+/// The octet that `%XX` at the beginning of `rest` stands for.
+fn octet(rest: &mut &str) -> Result<u8, Malformed> {
+    let digits = rest.get(1..3).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+    let octet = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).ok_or(Malformed::BrokenEncoding)?;
+    *rest = rest.get(3..).unwrap_or_default();
+    Ok(octet)
 }
 
 /// Whether a decoded character can change nothing: no delimiter, no second encoding, no control, and no
@@ -220,7 +324,7 @@ mod tests {
         let uri: Uri = target.parse().map_err(|_| Malformed::NotAPath)?;
         let target = Target::canonical(&uri)?;
         target.segments()?;
-        Ok(target.into_path_and_query().to_string())
+        Ok(target.to_path_and_query()?.to_string())
     }
 
     #[test]
@@ -290,7 +394,7 @@ mod tests {
     #[test]
     fn path_lets_an_encoded_name_pass() {
         let segments = Segments::parse("/v2/custom-fields/field-name/B%C3%BCro%20(1)").expect("legal");
-        assert_eq!(segments.get(3).map(Segment::decoded), Some("Büro (1)"));
+        assert_eq!(segments.get(3).map(Segment::decoded).as_deref(), Some("Büro (1)"));
     }
 
     #[test]

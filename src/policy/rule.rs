@@ -1,31 +1,75 @@
-//! One rule of `allow` or `deny`: methods and a path template, parsed once and matched segment by segment.
+//! One rule of `allow` or `deny`: methods, and a path template or a group, with conditions on the query; parsed once.
+//!
+//! ```text
+//! rule      = [ methods SP ] "group:" name [ "?" conditions ]
+//!           / methods SP path [ "?" conditions ]
+//! methods   = "*" / method *( "," method )
+//! path      = "/v2" 1*( "/" segment ) [ "/**" ]
+//! segment   = word / "*" / "{" name "}"
+//! condition = name / name "=" value / name "=*" / "!" name        ; joined by "&"
+//! ```
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::Method;
 
 use super::catalog::{Operation, ParameterType, TemplateSegment};
-use super::path::{Segments, decode};
+use super::group::{Group, SECURE_VALUES};
+use super::path::{MAX_SEGMENTS, Segments, decode};
+use super::query::{Query, SECURE};
 
 /// The methods that a rule may name. `HEAD` follows `GET`.
 pub const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
-/// A parsed rule, such as `GET /v2/user/**` or `GET,PATCH /v2/device/{id}/custom-fields`.
+/// A parsed rule, such as `GET /v2/user/**`, `GET,PATCH /v2/device/{id}/custom-fields` or `group:tickets`.
 #[derive(Debug, Clone)]
 pub struct Rule {
-    text: String,
+    text: Arc<str>,
     /// Empty: every method.
     methods: Vec<Method>,
+    reach: Reach,
+    conditions: Vec<Condition>,
+}
+
+/// What a rule speaks of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// The operations of a group.
+    Group(&'static Group),
+    /// Paths, known or not.
+    Path(Template),
+}
+
+/// The paths of a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
     segments: Vec<Piece>,
     /// Ends in `**`: any number of further segments, none included.
     open_ended: bool,
 }
 
-#[derive(Debug, Clone)]
+/// A segment of a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
     Literal(String),
     /// `*` or `{name}`: one segment.
     Any,
+}
+
+/// What a rule wants of the query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// The parameter.
+    name: String,
+    wanted: Wanted,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Wanted {
+    Absent,
+    Present,
+    Value(String),
 }
 
 /// How a rule relates to an operation of the catalogue.
@@ -33,17 +77,28 @@ enum Piece {
 pub enum Fit {
     /// No request for the operation can match.
     Never,
-    /// It depends on the values in the path.
+    /// It depends on the values in the path, or on the query.
     Sometimes,
     /// Every request for the operation matches.
     Always,
+}
+
+/// What a rule does when it matches. It decides how doubtful queries are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// `allow`: matches what is so in every reading.
+    Allow,
+    /// `deny`: matches what is so in any reading.
+    Deny,
 }
 
 /// Why a text is no rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     /// Not two words.
-    #[error("a rule is a method, a space and a path, such as \"GET /v2/user/**\"")]
+    #[error(
+        "a rule is a method, a space and a path, such as \"GET /v2/user/**\", or a group, such as \"group:tickets\" or \"GET group:tickets\""
+    )]
     Form,
     /// An unknown method.
     #[error("unknown method {0:?}: valid methods are GET (HEAD follows it), POST, PUT, PATCH, DELETE, or * for all")]
@@ -56,22 +111,53 @@ pub enum RuleError {
         "bad path segment {0:?}: a segment is a fixed word, {{name}} or * for one segment, or ** at the end for the rest"
     )]
     Segment(String),
+    /// More segments than an accepted path has.
+    #[error("the path has more than {MAX_SEGMENTS} segments, which no accepted request has")]
+    TooDeep,
+    /// A group that there is not.
+    #[error("unknown group {name:?}: valid groups are {}", Group::names().join(", "))]
+    Group {
+        /// What was written.
+        name: String,
+    },
+    /// A condition that is none.
+    #[error(
+        "bad condition {0:?}: after ? stand conditions, joined by &: NAME (it is there), NAME=VALUE, or !NAME (it is not there), percent-encoded"
+    )]
+    Condition(String),
+    /// Conditions that no query can fulfil.
+    #[error("the conditions on {0:?} contradict each other: no request can match")]
+    Contradiction(String),
+}
+
+impl RuleError {
+    /// The name that no group has.
+    pub fn unknown_group(&self) -> Option<&str> {
+        if let Self::Group { name } = self { Some(name) } else { None }
+    }
 }
 
 impl Rule {
     /// Reads a rule.
     pub fn parse(text: &str) -> Result<Self, RuleError> {
         let mut words = text.split_whitespace();
-        let (Some(methods), Some(path), None) = (words.next(), words.next(), words.next()) else {
-            return Err(RuleError::Form);
+        let (methods, target) = match (words.next(), words.next(), words.next()) {
+            (Some(group), None, None) if group.starts_with(GROUP) => ("*", group),
+            (Some(methods), Some(target), None) => (methods, target),
+            _ => return Err(RuleError::Form),
         };
-        let path = path.strip_prefix('/').filter(|path| path.starts_with("v2/")).ok_or(RuleError::Prefix)?;
-        let (path, open_ended) = match path.strip_suffix("/**") {
-            Some(path) => (path, true),
-            None => (path, false),
+        let (target, conditions) = match target.split_once('?') {
+            Some((target, conditions)) => (target, parse_conditions(conditions)?),
+            None => (target, Vec::new()),
         };
-        let segments = path.split('/').map(parse_piece).collect::<Result<_, _>>()?;
-        Ok(Self { text: text.to_owned(), methods: parse_methods(methods)?, segments, open_ended })
+        let reach = match target.strip_prefix(GROUP) {
+            Some(name) => {
+                let unknown = || RuleError::Group { name: name.to_owned() };
+                Reach::Group(Group::find(name).ok_or_else(unknown)?)
+            }
+            None => Reach::Path(Template::parse(target)?),
+        };
+        Ok(Self { text: text.into(), methods: parse_methods(methods)?, reach, conditions })
     }
 
     /// Whether the rule speaks of this method.
@@ -79,32 +165,200 @@ impl Rule {
         self.methods.is_empty() || self.methods.contains(method)
     }
 
-    /// Whether the rule ends in `**`.
-    pub fn is_open_ended(&self) -> bool {
-        self.open_ended
+    /// The rule as it was written.
+    pub fn text(&self) -> Arc<str> {
+        Arc::clone(&self.text)
     }
 
-    /// Whether a request matches; `HEAD` is asked as `GET`.
-    pub fn matches(&self, method: &Method, path: &Segments<'_>) -> bool {
-        let path = path.as_slice();
-        let length_fits = path.len() == self.segments.len() || (self.open_ended && path.len() > self.segments.len());
-        length_fits
-            && self.has_method(method)
-            && self.segments.iter().zip(path).all(|(piece, segment)| match piece {
-                Piece::Literal(text) => text == segment.decoded(),
-                Piece::Any => true,
-            })
+    /// What it speaks of.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// Whether the rule ends in `**`.
+    pub fn is_open_ended(&self) -> bool {
+        matches!(&self.reach, Reach::Path(template) if template.open_ended)
+    }
+
+    /// Whether the rule is about the values of secure fields as such.
+    pub fn is_of_secure_values(&self) -> bool {
+        matches!(&self.reach, Reach::Group(group) if *group == &SECURE_VALUES)
+    }
+
+    /// Whether the rule says that a request may ask for the values of secure fields.
+    pub fn names_secure_values(&self) -> bool {
+        self.conditions
+            .iter()
+            .any(|condition| condition.wanted != Wanted::Absent && condition.name.eq_ignore_ascii_case(SECURE))
+    }
+
+    /// Whether an `allow` rule opens an operation of a guarded group: it says the group, or each fixed word of the path.
+    pub fn names(&self, operation: &Operation) -> bool {
+        match &self.reach {
+            Reach::Group(group) => *group == operation.group,
+            Reach::Path(template) => !template.open_ended && template.spells(&operation.segments),
+        }
+    }
+
+    /// Whether a request matches; `HEAD` is asked as `GET`. `group` is that of its operation, if it is a known one.
+    pub fn matches(
+        &self,
+        effect: Effect,
+        method: &Method,
+        path: &Segments<'_>,
+        query: Query<'_>,
+        group: Option<&'static Group>,
+    ) -> bool {
+        self.has_method(method)
+            && self.reaches(path, query, group)
+            && self.conditions.iter().all(|condition| condition.holds(effect, query))
+    }
+
+    /// Whether a request is for a path or group that the rule speaks of, whatever its method and query.
+    pub fn reaches(&self, path: &Segments<'_>, query: Query<'_>, group: Option<&'static Group>) -> bool {
+        match &self.reach {
+            Reach::Group(own) if *own == &SECURE_VALUES => query.asks_for_secure_values(),
+            Reach::Group(own) => Some(*own) == group,
+            Reach::Path(template) => template.matches(path),
+        }
     }
 
     /// How the rule relates to `operation`.
     pub fn fit(&self, operation: &Operation) -> Fit {
-        let template = &operation.segments;
-        let length_fits =
-            template.len() == self.segments.len() || (self.open_ended && template.len() > self.segments.len());
-        if !length_fits || !self.has_method(&operation.method) {
+        if !self.has_method(&operation.method) {
+            return Fit::Never;
+        }
+        let fit = match &self.reach {
+            Reach::Group(group) if *group == &SECURE_VALUES => Fit::Sometimes,
+            Reach::Group(group) if *group == operation.group => Fit::Always,
+            Reach::Group(_) => Fit::Never,
+            Reach::Path(template) => template.fit(&operation.segments),
+        };
+        if self.conditions.is_empty() { fit } else { fit.min(Fit::Sometimes) }
+    }
+
+    /// The group that it speaks of.
+    pub fn group(&self) -> Option<&'static Group> {
+        match &self.reach {
+            Reach::Group(group) => Some(group),
+            Reach::Path(_) => None,
+        }
+    }
+
+    /// Whether it speaks of the path of `operation`, whatever the methods.
+    pub fn fits_path(&self, operation: &Operation) -> bool {
+        matches!(&self.reach, Reach::Path(template) if template.fit(&operation.segments) != Fit::Never)
+    }
+
+    /// The first word that stands where `operation` has a parameter of another type, if nothing else keeps the rule from
+    /// matching it.
+    pub fn misfit<'a>(&'a self, operation: &'a Operation) -> Option<(&'a str, &'a ParameterType)> {
+        match &self.reach {
+            Reach::Path(template) => template.misfit(&operation.segments),
+            Reach::Group(_) => None,
+        }
+    }
+
+    /// Its path without names of parameters; empty for a group.
+    pub fn path_text(&self) -> String {
+        match &self.reach {
+            Reach::Path(template) => template.segments.iter().map(|piece| format!("/{piece}")).collect(),
+            Reach::Group(_) => String::new(),
+        }
+    }
+
+    /// Whether some request may match this rule and `other`.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let method = METHODS.iter().any(|method| self.has_method(method) && other.has_method(method));
+        let reach = match (&self.reach, &other.reach) {
+            (Reach::Path(own), Reach::Path(path)) => own.overlaps(path),
+            (Reach::Group(_), _) | (_, Reach::Group(_)) => true,
+        };
+        method && reach
+    }
+
+    /// Whether every request that `other` matches is matched by this rule too, as far as the texts tell.
+    pub fn covers(&self, other: &Self) -> bool {
+        let methods = METHODS.iter().filter(|method| other.has_method(method)).all(|method| self.has_method(method));
+        let reach = match (&self.reach, &other.reach) {
+            (Reach::Group(own), Reach::Group(group)) => own == group,
+            (Reach::Path(own), Reach::Path(path)) => own.covers(path),
+            (Reach::Group(_), Reach::Path(_)) | (Reach::Path(_), Reach::Group(_)) => false,
+        };
+        methods && reach && self.conditions.iter().all(|condition| other.conditions.contains(condition))
+    }
+}
+
+/// What a group's name is written after.
+const GROUP: &str = "group:";
+
+impl Template {
+    fn parse(path: &str) -> Result<Self, RuleError> {
+        let path = path.strip_prefix('/').filter(|path| path.starts_with("v2/")).ok_or(RuleError::Prefix)?;
+        let (path, open_ended) = match path.strip_suffix("/**") {
+            Some(path) => (path, true),
+            None => (path, false),
+        };
+        let segments: Vec<_> = path.split('/').map(parse_piece).collect::<Result<_, _>>()?;
+        if segments.len() > MAX_SEGMENTS { Err(RuleError::TooDeep) } else { Ok(Self { segments, open_ended }) }
+    }
+
+    fn fits_length(&self, length: usize) -> bool {
+        length == self.segments.len() || (self.open_ended && length > self.segments.len())
+    }
+
+    fn matches(&self, path: &Segments<'_>) -> bool {
+        self.fits_length(path.len())
+            && self.segments.iter().zip(path.iter()).all(|(piece, segment)| match piece {
+                Piece::Literal(text) => segment.is(text),
+                Piece::Any => true,
+            })
+    }
+
+    fn fit(&self, template: &[TemplateSegment]) -> Fit {
+        if !self.fits_length(template.len()) {
             return Fit::Never;
         }
         self.segments.iter().zip(template).map(|(piece, segment)| piece.fit(segment)).min().unwrap_or(Fit::Never)
+    }
+
+    /// Whether each fixed word of `template` stands here too.
+    fn spells(&self, template: &[TemplateSegment]) -> bool {
+        template.len() == self.segments.len()
+            && self.segments.iter().zip(template).all(|(piece, segment)| match (piece, segment) {
+                (Piece::Literal(text), TemplateSegment::Literal(word)) => text == word,
+                (Piece::Any, TemplateSegment::Literal(_)) => false,
+                (Piece::Literal(_) | Piece::Any, TemplateSegment::Parameter(..)) => true,
+            })
+    }
+
+    fn misfit<'a>(&'a self, template: &'a [TemplateSegment]) -> Option<(&'a str, &'a ParameterType)> {
+        let mut found = None;
+        for (piece, segment) in self.segments.iter().zip(template).filter(|_| self.fits_length(template.len())) {
+            match (piece, segment) {
+                (Piece::Literal(word), TemplateSegment::Parameter(_, kind)) if !kind.admits(word) => {
+                    found = found.or(Some((word.as_str(), kind)));
+                }
+                _ if piece.fit(segment) == Fit::Never => return None,
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        let (short, long) = if self.segments.len() < other.segments.len() { (self, other) } else { (other, self) };
+        let alike = |(own, piece): (&Piece, &Piece)| *own == Piece::Any || *piece == Piece::Any || own == piece;
+        short.fits_length(long.segments.len()) && short.segments.iter().zip(&long.segments).all(alike)
+    }
+
+    fn covers(&self, other: &Self) -> bool {
+        let length = if self.open_ended {
+            other.segments.len() >= self.segments.len()
+        } else {
+            !other.open_ended && other.segments.len() == self.segments.len()
+        };
+        length && self.segments.iter().zip(&other.segments).all(|(own, piece)| *own == Piece::Any || own == piece)
     }
 }
 
@@ -122,6 +376,35 @@ impl Piece {
             (Self::Literal(text), TemplateSegment::Parameter(_, kind)) if kind.admits(text) => Fit::Sometimes,
             (Self::Literal(_), TemplateSegment::Parameter(..)) => Fit::Never,
         }
+    }
+}
+
+impl Condition {
+    fn holds(&self, effect: Effect, query: Query<'_>) -> bool {
+        let name = &*self.name;
+        match (&self.wanted, effect) {
+            (Wanted::Present, Effect::Allow) => query.has(name, None),
+            (Wanted::Present, Effect::Deny) => query.may_have(name, None),
+            (Wanted::Value(value), Effect::Allow) => query.has(name, Some(value)),
+            (Wanted::Value(value), Effect::Deny) => query.may_have(name, Some(value)),
+            (Wanted::Absent, Effect::Allow) => !query.may_have(name, None),
+            (Wanted::Absent, Effect::Deny) => !query.has(name, None),
+        }
+    }
+
+    fn contradicts(&self, other: &Self) -> bool {
+        let both_values = matches!((&self.wanted, &other.wanted), (Wanted::Value(a), Wanted::Value(b)) if a != b);
+        let absent = |condition: &Self| condition.wanted == Wanted::Absent;
+        self.name == other.name && (both_values || absent(self) != absent(other))
+    }
+}
+
+impl fmt::Display for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Literal(text) => text,
+            Self::Any => "{id}",
+        })
     }
 }
 
@@ -156,14 +439,47 @@ fn parse_piece(segment: &str) -> Result<Piece, RuleError> {
     decode(segment).map(|text| Piece::Literal(text.into_owned())).map_err(|_| bad())
 }
 
+fn parse_conditions(text: &str) -> Result<Vec<Condition>, RuleError> {
+    let conditions: Vec<_> = text.split('&').map(parse_condition).collect::<Result<_, _>>()?;
+    for (i, condition) in conditions.iter().enumerate() {
+        if conditions.iter().skip(i + 1).any(|other| condition.contradicts(other)) {
+            return Err(RuleError::Contradiction(condition.name.clone()));
+        }
+    }
+    Ok(conditions)
+}
+
+fn parse_condition(text: &str) -> Result<Condition, RuleError> {
+    let bad = || RuleError::Condition(text.to_owned());
+    let word = |word: &str| {
+        let decoded = decode(word).map_err(|_| bad())?.into_owned();
+        // A + in a query is a space to some servers, and itself to others.
+        if word.contains(['+', '*', '!']) { Err(bad()) } else { Ok(decoded) }
+    };
+    let (name, wanted) = match (text.strip_prefix('!'), text.split_once('=')) {
+        (Some(name), None) => (name, Wanted::Absent),
+        (None, Some((name, "*"))) => (name, Wanted::Present),
+        (None, Some((name, value))) => (name, Wanted::Value(word(value)?)),
+        (None, None) => (text, Wanted::Present),
+        (Some(_), Some(_)) => return Err(bad()),
+    };
+    Ok(Condition { name: word(name)?, wanted })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::catalog::Catalog;
     use super::*;
 
-    fn matches(rule: &str, method: &str, path: &str) -> bool {
+    fn matches_as(effect: Effect, rule: &str, method: &str, target: &str) -> bool {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        Rule::parse(rule).expect("a rule").matches(&method, &Segments::parse(path).expect("a path"))
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let path = Segments::parse(path).expect("a path");
+        Rule::parse(rule).expect("a rule").matches(effect, &method, &path, Query::new(query), None)
+    }
+
+    fn matches(rule: &str, method: &str, path: &str) -> bool {
+        matches_as(Effect::Allow, rule, method, path)
     }
 
     #[test]
@@ -186,16 +502,82 @@ mod tests {
     }
 
     #[test]
+    fn rule_conditions_hold_in_every_reading_to_allow_and_in_any_to_deny() {
+        for (rule, query, allows, denies) in [
+            ("GET /v2/devices?df", "df=a", true, true),
+            ("GET /v2/devices?df=*", "df=a", true, true),
+            ("GET /v2/devices?df", "", false, false),
+            ("GET /v2/devices?df", "DF=a", false, true),
+            ("GET /v2/devices?a=1", "a=1", true, true),
+            ("GET /v2/devices?a=1", "a=1&a=2", false, true),
+            ("GET /v2/devices?a=1", "%2561=1", false, true),
+            ("GET /v2/devices?a=1&b=2", "b=2&a=1", true, true),
+            ("GET /v2/devices?a=1&b=2", "a=1", false, false),
+            ("GET /v2/devices?!a", "b=2", true, true),
+            ("GET /v2/devices?!a", "a=2", false, false),
+            ("GET /v2/devices?!a", "A=2", false, true),
+        ] {
+            let target = format!("/v2/devices?{query}");
+            assert_eq!(matches_as(Effect::Allow, rule, "GET", &target), allows, "allow {rule} {query}");
+            assert_eq!(matches_as(Effect::Deny, rule, "GET", &target), denies, "deny {rule} {query}");
+        }
+    }
+
+    #[test]
     fn rule_fits_an_operation_always_sometimes_or_never() {
         let catalog = Catalog::built_in().expect("good");
         let disks = catalog.find(&Method::GET, "/v2/device/7/disks").expect("known");
         let fit = |rule: &str| Rule::parse(rule).expect("a rule").fit(disks);
         assert_eq!(fit("GET /v2/device/{id}/disks"), Fit::Always);
         assert_eq!(fit("* /v2/**"), Fit::Always);
+        assert_eq!(fit("group:devices-read"), Fit::Always);
+        assert_eq!(fit("GET group:devices-read"), Fit::Always);
+        assert_eq!(fit("GET group:devices-read?df"), Fit::Sometimes);
         assert_eq!(fit("GET /v2/device/7/disks"), Fit::Sometimes);
         assert_eq!(fit("GET /v2/device/7/**"), Fit::Sometimes);
         assert_eq!(fit("GET /v2/device/abc/disks"), Fit::Never);
         assert_eq!(fit("POST /v2/device/{id}/disks"), Fit::Never);
+        assert_eq!(fit("POST group:devices-read"), Fit::Never);
+        assert_eq!(fit("group:queries"), Fit::Never);
+    }
+
+    #[test]
+    fn rule_names_an_operation_by_its_group_or_by_all_its_fixed_words() {
+        let catalog = Catalog::built_in().expect("good");
+        let run = catalog.find(&Method::POST, "/v2/device/7/script/run").expect("known");
+        let names = |rule: &str| Rule::parse(rule).expect("a rule").names(run);
+        for rule in ["group:scripts", "POST /v2/device/{id}/script/run", "* /v2/device/7/script/run"] {
+            assert!(names(rule), "{rule}");
+        }
+        for rule in ["* /v2/**", "POST /v2/device/**", "POST /v2/device/{id}/*/run", "POST /v2/device/{id}/script/**"] {
+            assert!(!names(rule), "{rule}");
+        }
+    }
+
+    #[test]
+    fn rule_covers_another_that_says_less() {
+        let covers = |a: &str, b: &str| Rule::parse(a).expect("a rule").covers(&Rule::parse(b).expect("a rule"));
+        for (wide, narrow) in [
+            ("* /v2/**", "GET /v2/devices"),
+            ("GET /v2/device/*", "GET /v2/device/7"),
+            ("GET,PUT /v2/device/{id}", "GET /v2/device/{device}"),
+            ("* /v2/device/{id}", "GET,POST,PUT,PATCH,DELETE /v2/device/{id}"),
+            ("GET,POST,PUT,PATCH,DELETE /v2/device/{id}", "* /v2/device/{id}"),
+            ("GET /v2/devices", "GET /v2/devices?df"),
+            ("group:tickets", "GET group:tickets"),
+        ] {
+            assert!(covers(wide, narrow), "{wide} over {narrow}");
+        }
+        for (one, other) in [
+            ("GET /v2/devices", "* /v2/devices"),
+            ("GET /v2/device/7", "GET /v2/device/{id}"),
+            ("GET /v2/device/*", "GET /v2/device/**"),
+            ("GET /v2/devices?df", "GET /v2/devices"),
+            ("GET group:tickets", "group:tickets"),
+            ("* /v2/**", "group:tickets"),
+        ] {
+            assert!(!covers(one, other), "{one} over {other}");
+        }
     }
 
     #[test]
@@ -205,6 +587,7 @@ mod tests {
             ("/v2/devices", RuleError::Form),
             ("GET /v2/devices now", RuleError::Form),
             ("get /v2/devices", RuleError::Method("get".to_owned())),
+            ("HEAD /v2/devices", RuleError::Method("HEAD".to_owned())),
             ("GET, /v2/devices", RuleError::Method(String::new())),
             ("GET /api/v2/devices", RuleError::Prefix),
             ("GET /v1/devices", RuleError::Prefix),
@@ -213,6 +596,14 @@ mod tests {
             ("GET /v2/dev*", RuleError::Segment("dev*".to_owned())),
             ("GET /v2/device/{}", RuleError::Segment("{}".to_owned())),
             ("GET /v2/../users", RuleError::Segment("..".to_owned())),
+            ("GET /v2/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16", RuleError::TooDeep),
+            ("group:ticket", RuleError::Group { name: "ticket".to_owned() }),
+            ("group:", RuleError::Group { name: String::new() }),
+            ("GET /v2/devices?", RuleError::Condition(String::new())),
+            ("GET /v2/devices?!a=1", RuleError::Condition("!a=1".to_owned())),
+            ("GET /v2/devices?a=b+c", RuleError::Condition("a=b+c".to_owned())),
+            ("GET /v2/devices?a=1&a=2", RuleError::Contradiction("a".to_owned())),
+            ("GET /v2/devices?a&!a", RuleError::Contradiction("a".to_owned())),
         ] {
             assert_eq!(Rule::parse(text).err(), Some(error), "{text}");
         }

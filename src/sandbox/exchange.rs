@@ -127,7 +127,7 @@ async fn api_answer(
     house: &House,
     scheme: &str,
     parts: &Parts,
-    target: &Target,
+    target: &Target<'_>,
     body: Incoming,
 ) -> Result<Response<Content>, Refusal> {
     let scopes = house.tokens.scopes(token::bearer(&parts.headers)?).ok_or(Refusal::NotAuthenticated)?;
@@ -152,15 +152,12 @@ async fn api_answer(
 
 fn find<'a>(house: &'a House, method: &Method, path: &Segments<'_>) -> Result<&'a Operation, Refusal> {
     let method = if *method == Method::HEAD { &Method::GET } else { method };
-    let ids = house.catalog.at(path).map_err(|_| Refusal::NoSuchPath)?;
-    if ids.is_empty() {
+    let here = house.catalog.at(path).map_err(|_| Refusal::NoSuchPath)?;
+    if here.is_empty() {
         return Err(Refusal::NoSuchPath);
     }
-    let operations = || ids.iter().filter_map(|id| house.catalog.get(*id));
-    operations().find(|operation| operation.method == *method).ok_or_else(|| {
-        let methods: Vec<_> = operations().map(|operation| operation.method.as_str()).collect();
-        Refusal::NoSuchMethod(methods.join(", "))
-    })
+    let operation = here.of(method).and_then(|id| house.catalog.get(id));
+    operation.ok_or_else(|| Refusal::NoSuchMethod(here.methods().to_string()))
 }
 
 /// Reads of tickets are answered although some report that they need a user: the sources disagree.

@@ -24,10 +24,10 @@ pub(super) struct Question<'a> {
 
 /// The parameters of a template with their values in a path.
 pub(super) fn parameters<'a>(operation: &'a Operation, path: &Segments<'_>) -> Vec<(&'a str, String)> {
-    let pairs = operation.segments.iter().zip(path.as_slice());
-    let parameter = |(part, segment): (&'a TemplateSegment, &Segment<'_>)| match part {
+    let pairs = operation.segments.iter().zip(path.iter());
+    let parameter = |(part, segment): (&'a TemplateSegment, Segment<'_>)| match part {
         TemplateSegment::Literal(_) => None,
-        TemplateSegment::Parameter(name, _) => Some((name.as_str(), segment.decoded().to_owned())),
+        TemplateSegment::Parameter(name, _) => Some((name.as_str(), segment.decoded().into_owned())),
     };
     pairs.filter_map(parameter).collect()
 }

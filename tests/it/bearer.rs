@@ -20,7 +20,7 @@ fn a_revoked_token_costs_a_reader_or_a_writer_nothing() {
     for (method, path, body) in [
         ("POST", "/v2/organizations", "{\"name\":\"a\"}"),
         ("PATCH", "/v2/organization/1", "{}"),
-        ("DELETE", "/v2/webhook", ""),
+        ("DELETE", "/v2/tag/1", ""),
     ] {
         let before = ninja.counts();
         ninja.sandbox.revoke_tokens();
@@ -113,11 +113,11 @@ fn a_write_that_may_have_been_processed_or_is_large_gets_its_401() {
             Then::Continue
         });
         let proxy = Proxy::start(&server.instance(), WRITE, "");
-        let reply = proxy.send("DELETE", "/v2/webhook", "", body);
+        let reply = proxy.send("DELETE", "/v2/tag/1", "", body);
         assert_eq!((reply.status, reply.body.as_slice()), (401, said.as_bytes()));
         assert_eq!(server.api_requests(), 1, "{said:?}");
         // The next one has a new token.
-        assert_eq!(proxy.send("DELETE", "/v2/webhook", "", body).status, 401);
+        assert_eq!(proxy.send("DELETE", "/v2/tag/1", "", body).status, 401);
         assert_eq!((server.api_requests(), server.token_requests()), (2, 2), "{said:?}");
     }
 }
@@ -136,7 +136,8 @@ fn a_403_or_a_missing_user_renews_nothing_and_is_explained() {
             asked.answer(&answer(status, body));
             Then::Continue
         });
-        let proxy = Proxy::start(&server.instance(), WRITE, "");
+        let scripts = format!("{WRITE}\nallow = [\"group:scripts\"]");
+        let proxy = Proxy::start(&server.instance(), &scripts, "");
         let reply = proxy.send("POST", "/v2/device/7/script/run", "", b"");
         assert_eq!((reply.status.to_string().as_str(), reply.body.as_slice()), (&status[..3], body.as_bytes()));
         let told = reply.header("proxy-status");

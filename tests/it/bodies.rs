@@ -74,7 +74,7 @@ fn a_truncated_answer_is_never_a_whole_one() {
         Then::Close
     });
     let proxy = Proxy::start(&server.instance(), "", "");
-    for path in ["/v2/devices", "/v2/users"] {
+    for path in ["/v2/devices", "/v2/locations"] {
         let reply = proxy.get(path);
         assert_eq!((reply.status, reply.whole), (200, false), "{path}");
     }
@@ -117,7 +117,7 @@ fn a_caller_that_stops_sending_its_body_gets_408() {
 #[test]
 fn an_instance_that_does_not_answer_costs_504_and_one_that_stops_a_broken_body() {
     let server = Scripted::start(|mut asked| {
-        if asked.head.contains("/v2/users") {
+        if asked.head.contains("/v2/locations") {
             asked.answer("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this");
         }
         sleep(Duration::from_secs(8));
@@ -129,7 +129,7 @@ fn an_instance_that_does_not_answer_costs_504_and_one_that_stops_a_broken_body()
     assert_eq!((late.status, late.code().as_str()), (504, "upstream-timeout"));
     let write = proxy.send("POST", "/v2/organizations", "", b"{}");
     assert_eq!((write.status, write.code().as_str()), (504, "upstream-timeout"));
-    let stopped = proxy.get("/v2/users");
+    let stopped = proxy.get("/v2/locations");
     assert_eq!((stopped.status, stopped.whole), (200, false));
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
 }

@@ -104,7 +104,7 @@ fn doctor_finds_a_healthy_instance_healthy() {
     }
     let warned = visit.line("user context");
     assert_eq!(warned["status"], "warning");
-    assert!(warned["detail"].as_str().is_some_and(|said| said.contains("POST /v2/device/{id}/script/run")));
+    assert!(warned["detail"].as_str().is_some_and(|said| said.contains("POST /v2/ticketing/ticket")));
     assert!(warned["cure"].as_str().is_some_and(|said| said.contains("user_context_required")));
     assert_eq!((ninja.counts().api_requests, ninja.counts().grants), (2, 6), "two visits");
 }

@@ -118,7 +118,8 @@ fn two_callers_of_a_listener_may_do_what_is_theirs() {
         ("GET", "/v2/ticketing/trigger/boards", (200, ""), (403, "rule-denied")),
         ("GET", "/v2/ticketing/ticket/1/log-entry", (200, ""), (200, "")),
         ("POST", "/v2/organizations", (403, "scope-missing"), (403, "group-not-open")),
-        ("PUT", "/v2/webhook", (403, "scope-missing"), (403, "group-not-open")),
+        ("PUT", "/v2/webhook", (403, "group-not-open"), (403, "group-not-open")),
+        ("PUT", "/v2/tag/1", (403, "scope-missing"), (403, "group-not-open")),
         ("GET", "/v2/nope", (404, "operation-unknown"), (404, "operation-unknown")),
     ] {
         for (name, (status, code)) in [("reports", reports), ("desk", desk)] {

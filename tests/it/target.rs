@@ -92,7 +92,7 @@ fn a_refusal_says_what_is_missing_and_what_to_do() {
     let detail = problem["detail"].as_str().expect("a sentence");
     assert!(detail.contains("needs the scope management") && detail.contains("[listeners.local]"), "{detail}");
 
-    let group = proxy.get("/v2/users");
+    let group = proxy.get("/v2/devices");
     assert_eq!((group.status, group.code().as_str()), (403, "group-not-open"));
     let rule = proxy.get("/v2/queries/software");
     assert_eq!((rule.status, rule.code().as_str()), (403, "rule-denied"));
@@ -124,7 +124,7 @@ fn allow_opens_an_operation_that_the_catalogue_lacks() {
 
 #[test]
 fn a_listener_with_management_writes() {
-    let proxy = Proxy::sandboxed(BOTH);
+    let proxy = Proxy::sandboxed(&format!("{BOTH}\nallow = [\"POST /v2/device/{{id}}/script/run\"]"));
     let reply = proxy.send("POST", "/v2/organizations", "Content-Type: application/json\r\n", br#"{"name":"New"}"#);
     assert!(reply.status < 300, "{reply:?}");
     assert_eq!(proxy.count("writes"), 1);

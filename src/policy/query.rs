@@ -1,0 +1,213 @@
+//! The query of a request, as any server may read it: what is surely in it, and what may be.
+//!
+//! Servers differ in how they split, decode and compare the names of parameters, and in which of two equal ones counts.
+//! So a rule that opens something asks what every reading says, and one that closes something what any reading says.
+//! The query itself is sent as it came.
+
+/// The parameter that asks a report for the values of secure custom fields.
+pub const SECURE: &str = "showSecureValues";
+
+/// The text after `?`, without a copy; empty if there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Query<'a>(&'a str);
+
+impl<'a> Query<'a> {
+    /// The query of a request target.
+    pub fn new(text: Option<&'a str>) -> Self {
+        Self(text.unwrap_or_default())
+    }
+
+    /// Whether every reading finds the parameter, and, if a value is given, each time with this value.
+    pub fn has(self, name: &str, value: Option<&str>) -> bool {
+        let mut found = false;
+        for (own, given) in self.pieces().filter(|(own, _)| may_spell(own, name)) {
+            let equal = |value| given.is_some_and(|given| spells(given, value));
+            if !spells(own, name) || !value.is_none_or(equal) {
+                return false;
+            }
+            found = true;
+        }
+        found
+    }
+
+    /// Whether some reading finds the parameter, and, if a value is given, once with this value.
+    pub fn may_have(self, name: &str, value: Option<&str>) -> bool {
+        let mut named = self.pieces().filter(|(own, _)| may_spell(own, name));
+        named.any(|(_, given)| value.is_none_or(|value| may_spell(given.unwrap_or_default(), value)))
+    }
+
+    /// Whether some reading asks for the values of secure fields: anything but `false` may mean yes to a server.
+    pub fn asks_for_secure_values(self) -> bool {
+        let mut named = self.pieces().filter(|(own, _)| may_spell(own, SECURE));
+        named.any(|(_, given)| !given.is_some_and(|given| given.eq_ignore_ascii_case("false")))
+    }
+
+    /// Names and values as written, of both ways to split: at `&`, and at `&` and `;`.
+    fn pieces(self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+        let narrow = self.0.split('&');
+        let wide = self.0.contains(';').then(|| self.0.split(['&', ';']));
+        narrow.chain(wide.into_iter().flatten()).map(|piece| match piece.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (piece, None),
+        })
+    }
+}
+
+/// Whether `raw`, decoded once, is `word`, to a server that takes `+` for a space and to one that does not.
+fn spells(raw: &str, word: &str) -> bool {
+    if raw.contains(['%', '+']) { !raw.contains('+') && Decoded(raw.bytes()).eq(word.bytes()) } else { raw == word }
+}
+
+/// Whether some server takes `raw` for `word`: decoded up to three times, in any case, with blanks or an index around.
+fn may_spell(raw: &str, word: &str) -> bool {
+    // The common case, a plain parameter of another length, is told by its length alone.
+    if raw.len() < word.len() {
+        return false;
+    }
+    let once = Decoded(raw.bytes());
+    resembles(raw.bytes(), word)
+        || (raw.contains('%')
+            && (resembles(once.clone(), word)
+                || resembles(Decoded(once.clone()), word)
+                || resembles(Decoded(Decoded(once)), word)))
+}
+
+fn resembles(octets: impl Iterator<Item = u8> + Clone, word: &str) -> bool {
+    let is_blank = |octet: &u8| *octet <= b' ' || *octet == b'+';
+    let mut own = Folded(octets.skip_while(is_blank));
+    // A case-insensitive word that is not ASCII is compared as it is.
+    if !word.bytes().all(|octet| own.next() == Some(octet.to_ascii_lowercase())) {
+        return false;
+    }
+    match own.next() {
+        // NUL ends a string in C; an index in brackets names an element of a list.
+        None | Some(0 | b'[') => true,
+        Some(next) => is_blank(&next) && own.all(|octet| is_blank(&octet)),
+    }
+}
+
+/// Percent-decoding as lenient as any server's: what is no encoding stays.
+#[derive(Clone)]
+struct Decoded<I>(I);
+
+impl<I: Iterator<Item = u8> + Clone> Iterator for Decoded<I> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        let octet = self.0.next()?;
+        if octet != b'%' {
+            return Some(octet);
+        }
+        let mut ahead = self.0.clone();
+        let mut digit = || ahead.next().and_then(|digit| char::from(digit).to_digit(16));
+        let (Some(high), Some(low)) = (digit(), digit()) else { return Some(octet) };
+        self.0 = ahead;
+        u8::try_from(high * 16 + low).ok()
+    }
+}
+
+/// Lower case as Java's `equalsIgnoreCase` knows it: four letters beyond ASCII are equal to an ASCII one.
+#[derive(Clone)]
+struct Folded<I>(I);
+
+impl<I: Iterator<Item = u8> + Clone> Iterator for Folded<I> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        let octet = self.0.next()?;
+        let mut ahead = self.0.clone();
+        let letter = match octet {
+            0xc4 => ahead.next().filter(|next| matches!(next, 0xb0 | 0xb1)).map(|_| b'i'),
+            0xc5 => ahead.next().filter(|next| *next == 0xbf).map(|_| b's'),
+            0xe2 => (ahead.next() == Some(0x84) && ahead.next() == Some(0xaa)).then_some(b'k'),
+            _ => return Some(octet.to_ascii_lowercase()),
+        };
+        if letter.is_some() {
+            self.0 = ahead;
+        }
+        letter.or(Some(octet))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asks(query: &str) -> bool {
+        Query::new(Some(query)).asks_for_secure_values()
+    }
+
+    #[test]
+    fn query_asks_for_secure_values_under_any_spelling() {
+        for query in [
+            "showSecureValues=true",
+            "showSecureValues=TRUE",
+            "showSecureValues=1",
+            "showSecureValues=on",
+            "showSecureValues=",
+            "showSecureValues",
+            "a=b&showSecureValues=yes&c=d",
+            "showSecureValues=false&showSecureValues=true",
+            "showSecureValues=true&showSecureValues=false",
+            "SHOWSECUREVALUES=true",
+            "showsecurevalues=true",
+            "show%53ecureValues=true",
+            "%73%68%6f%77%53%65%63%75%72%65%56%61%6c%75%65%73=true",
+            "show%2553ecureValues=true",
+            "show%252553ecureValues=true",
+            "showSecureValues=%74rue",
+            "showSecureValues=%66alse",
+            "showSecureValues%20=true",
+            "+showSecureValues=true",
+            "showSecureValues%00=true",
+            "showSecureValues[]=true",
+            "showSecureValues%5B0%5D=true",
+            "a=b;showSecureValues=true",
+            "showSecureValues=false;x=true",
+            "show%C5%BFecureValues=true",
+            "%c5%bfhowSecureValues=true",
+        ] {
+            assert!(asks(query), "{query}");
+        }
+    }
+
+    #[test]
+    fn query_does_not_ask_for_secure_values_by_other_names_or_a_plain_no() {
+        for query in [
+            "",
+            "pageSize=50&after=10",
+            "showSecureValues=false",
+            "showSecureValues=False&a=b",
+            "df=showSecureValues%3Dtrue",
+            "xshowSecureValues=true",
+            "showSecureValue=true",
+            "showSecureValuesX=true",
+            "a=%26showSecureValues%3Dtrue",
+        ] {
+            assert!(!asks(query), "{query}");
+        }
+    }
+
+    #[test]
+    fn query_has_what_every_reading_finds() {
+        let has = |query, name, value| Query::new(Some(query)).has(name, value);
+        assert!(has("a=1", "a", Some("1")));
+        assert!(has("b&a=1&a=1", "a", Some("1")));
+        assert!(has("a=%31", "a", Some("1")));
+        assert!(has("a", "a", None));
+        for query in ["", "b=1", "a=1&a=2", "A=1", "a=1&A=1", "a=1;b=2", "a", "a=1+", "a=%2531", "%61[]=1"] {
+            assert!(!has(query, "a", Some("1")), "{query}");
+        }
+    }
+
+    #[test]
+    fn query_may_have_what_any_reading_finds() {
+        let may = |query, name, value| Query::new(Some(query)).may_have(name, value);
+        for query in ["a=1", "a=2&a=1", "A=1", "b=2;a=1", "%61=1", "%2561=%31", "a=%2531", "a=+1"] {
+            assert!(may(query, "a", Some("1")), "{query}");
+        }
+        for query in ["", "b=1", "a=2", "a", "aa=1", "a=11"] {
+            assert!(!may(query, "a", Some("1")), "{query}");
+        }
+    }
+}

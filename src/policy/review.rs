@@ -1,0 +1,357 @@
+//! The review of a policy: rules and groups that do not do what somebody who wrote them would expect.
+
+use std::fmt;
+
+use super::catalog::{Catalog, Operation, OperationName, ParameterType, Scope};
+use super::group::{Group, SECURE_VALUES};
+use super::rule::{Fit, Rule};
+use super::{Groups, Policy, Row, Rules};
+
+/// How alike two templates must be to be taken for a slip, from 0 to 1.
+const ALIKE: f64 = 0.9;
+
+/// An entry of the configuration, and what is odd about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Where it stands.
+    pub list: List,
+    /// The entry as written.
+    pub entry: String,
+    /// What is odd.
+    pub oddity: Oddity,
+}
+
+/// A list of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum List {
+    /// `groups`.
+    Groups,
+    /// `allow`.
+    Allow,
+    /// `deny`.
+    Deny,
+}
+
+/// What is odd about an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Oddity {
+    /// It stands there twice.
+    Twice,
+    /// No operation of the group has one of the methods.
+    NoSuchMethod(&'static Group),
+    /// The catalogue has no operation in the group.
+    EmptyGroup,
+    /// The group has operations of these scopes only.
+    GroupAboveScopes(Vec<Scope>),
+    /// Rules of `deny` close all of the group.
+    GroupDenied,
+    /// No open operation has secure values.
+    NoReports,
+    /// Another rule of the list matches all that this one matches.
+    Shadowed(String),
+    /// A rule of `deny` closes all that it matches.
+    DeniedBy(String),
+    /// Rules of `deny` close all that it matches.
+    Denied,
+    /// Scopes and groups open it already.
+    AlreadyOpen,
+    /// All that it matches is in guarded groups, and it does not name them.
+    OnlyGuarded(Vec<&'static Group>),
+    /// It leaves operations of guarded groups closed.
+    LeavesGuarded(Vec<&'static Group>),
+    /// Some of what it matches needs another scope.
+    PartlyAboveScopes {
+        /// How many operations.
+        count: usize,
+        /// The scope.
+        scope: Scope,
+    },
+    /// It matches no operation of the catalogue; with what may have been meant.
+    Uncatalogued(Option<Slip>),
+    /// It matches known operations, and whatever else is below its path.
+    OpenEnded,
+}
+
+/// What may have been meant by a rule that matches no known operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Slip {
+    /// The path has operations with other methods.
+    Method(String),
+    /// A word stands where the operation has something else.
+    Value {
+        /// The operation.
+        operation: String,
+        /// The word.
+        word: String,
+        /// What stands there instead.
+        wanted: String,
+    },
+    /// An operation's template is nearly the same.
+    Template(String),
+}
+
+impl Finding {
+    /// Whether it is a plain mistake, not only worth knowing.
+    pub fn is_mistake(&self) -> bool {
+        !matches!(
+            self.oddity,
+            Oddity::OpenEnded
+                | Oddity::Uncatalogued(None)
+                | Oddity::PartlyAboveScopes { .. }
+                | Oddity::LeavesGuarded(_)
+        )
+    }
+}
+
+impl fmt::Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Groups => "groups",
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        })
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { list, entry, oddity } = self;
+        write!(f, "{entry:?} in {list} ")?;
+        match oddity {
+            Oddity::Twice => f.write_str("stands there twice"),
+            Oddity::NoSuchMethod(group) => write!(f, "can never match: no operation of {group} has this method"),
+            Oddity::EmptyGroup => f.write_str("opens nothing: the catalogue has no operation in it"),
+            Oddity::GroupAboveScopes(needed) => {
+                let needed: Vec<_> = needed.iter().map(|scope| scope.as_str()).collect();
+                write!(f, "opens nothing: its operations need the scope {}", needed.join(" or "))
+            }
+            Oddity::GroupDenied => f.write_str("opens nothing: deny closes all of it"),
+            Oddity::NoReports => f.write_str("opens nothing: no operation is open that has values of secure fields"),
+            Oddity::Shadowed(rule) => write!(f, "is shadowed: the rule {rule:?} of {list} matches all that it matches"),
+            Oddity::DeniedBy(rule) => {
+                write!(f, "allows nothing: the rule {rule:?} of deny closes all that it matches")
+            }
+            Oddity::Denied => f.write_str("allows nothing: the rules of deny close all that it matches"),
+            Oddity::AlreadyOpen => f.write_str("adds nothing: scopes and groups open it already"),
+            Oddity::OnlyGuarded(groups) => write!(
+                f,
+                "allows nothing: what it matches is in {}, which stays closed unless it is named: write \"group:NAME\", or each path word by word",
+                names(groups)
+            ),
+            Oddity::LeavesGuarded(groups) => {
+                write!(f, "leaves closed what is in {}, which it does not name", names(groups))
+            }
+            Oddity::PartlyAboveScopes { count, scope } => {
+                write!(f, "does not open all that it matches: {count} of it need the scope {scope}")
+            }
+            Oddity::Uncatalogued(slip) => match slip {
+                None if *list == List::Allow => f.write_str("opens operations that the catalogue does not know"),
+                None => f.write_str("matches no known operation"),
+                Some(slip) => write!(f, "matches no known operation: {slip}"),
+            },
+            Oddity::OpenEnded => f.write_str("opens operations that the catalogue does not know, by its **"),
+        }
+    }
+}
+
+impl fmt::Display for Slip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Method(methods) => write!(f, "this path has {methods}"),
+            Self::Value { operation, word, wanted } => {
+                write!(f, "{operation} has {wanted} where {word:?} stands")
+            }
+            Self::Template(operation) => write!(f, "did you mean {operation:?}?"),
+        }
+    }
+}
+
+fn names(groups: &[&'static Group]) -> String {
+    groups.iter().map(|group| group.name).collect::<Vec<_>>().join(", ")
+}
+
+/// What is odd about the entries of a policy, in the order of the configuration.
+pub fn review(policy: &Policy) -> Vec<Finding> {
+    let review = Review { catalog: policy.catalog(), rules: policy.rules() };
+    let Rules { groups, allow, deny, .. } = review.rules;
+    let mut findings = Vec::new();
+    if let Groups::Only(listed) = groups {
+        for (i, group) in listed.iter().enumerate() {
+            let twice = listed.iter().take(i).any(|other| other == group).then_some(Oddity::Twice);
+            let oddity = twice.or_else(|| review.group(group));
+            findings.extend(oddity.map(|oddity| Finding { list: List::Groups, entry: group.name.to_owned(), oddity }));
+        }
+    }
+    let mut tell = |list, rule: &Rule, oddity| findings.push(Finding { list, entry: rule.to_string(), oddity });
+    for (i, rule) in allow.iter().enumerate() {
+        review.allow(i, rule).into_iter().for_each(|oddity| tell(List::Allow, rule, oddity));
+    }
+    for (i, rule) in deny.iter().enumerate() {
+        review.deny(i, rule).into_iter().for_each(|oddity| tell(List::Deny, rule, oddity));
+    }
+    findings
+}
+
+struct Review<'a> {
+    catalog: &'a Catalog,
+    rules: &'a Rules,
+}
+
+impl<'a> Review<'a> {
+    fn matched(&self, rule: &'a Rule) -> impl Iterator<Item = &'a Operation> + use<'a> {
+        self.catalog.operations().iter().filter(|operation| rule.fit(operation) != Fit::Never)
+    }
+
+    fn members(&self, group: &'static Group) -> impl Iterator<Item = &'a Operation> + use<'a> {
+        self.catalog.operations().iter().filter(move |operation| operation.group == group)
+    }
+
+    fn is_in_scope(&self, operation: &Operation) -> bool {
+        self.rules.scopes.contains(operation.scope)
+    }
+
+    /// Whether every request for an operation is closed by a rule of `deny`.
+    fn is_denied(&self, operation: &Operation) -> bool {
+        self.rules.deny.iter().any(|rule| rule.fit(operation) == Fit::Always)
+    }
+
+    fn group(&self, group: &'static Group) -> Option<Oddity> {
+        if group == &SECURE_VALUES {
+            return (!self.reports_are_open()).then_some(Oddity::NoReports);
+        }
+        let mut members = self.members(group).peekable();
+        if members.peek().is_none() {
+            return Some(Oddity::EmptyGroup);
+        }
+        if !self.members(group).any(|operation| self.is_in_scope(operation)) {
+            let mut needed: Vec<_> = members.map(|operation| operation.scope).collect();
+            needed.sort_unstable();
+            needed.dedup();
+            return Some(Oddity::GroupAboveScopes(needed));
+        }
+        members.all(|operation| self.is_denied(operation)).then_some(Oddity::GroupDenied)
+    }
+
+    /// Whether some operation may be open that has values of secure fields: a report, or custom-field values.
+    fn reports_are_open(&self) -> bool {
+        let has_values = |operation: &&Operation| operation.template.contains("custom-fields");
+        self.catalog.operations().iter().filter(has_values).any(|operation| match self.rules.row(operation) {
+            Row::Always(verdict) => verdict.is_open(),
+            Row::Depends(_) => true,
+        })
+    }
+
+    fn allow(&self, place: usize, rule: &'a Rule) -> Vec<Oddity> {
+        // A rule that names a guarded group is in the shadow of none that does not.
+        let names_more = |other: &Rule| {
+            self.matched(rule)
+                .any(|operation| operation.group.guarded && rule.names(operation) && !other.names(operation))
+        };
+        if let Some(other) = shadowing(&self.rules.allow, place, rule).filter(|other| !names_more(other)) {
+            return vec![Oddity::Shadowed(other.to_string())];
+        }
+        if let Some(rule) = self.rules.deny.iter().find(|deny| deny.covers(rule)) {
+            return vec![Oddity::DeniedBy(rule.to_string())];
+        }
+        if rule.is_of_secure_values() {
+            return if self.reports_are_open() { Vec::new() } else { vec![Oddity::NoReports] };
+        }
+        let matched: Vec<_> = self.matched(rule).collect();
+        if matched.is_empty() {
+            return vec![self.unmatched(rule)];
+        }
+        self.effect(rule, &matched)
+    }
+
+    /// What a rule of `allow` does to the operations that it matches.
+    fn effect(&self, rule: &Rule, matched: &[&Operation]) -> Vec<Oddity> {
+        let opened: Vec<_> =
+            matched.iter().filter(|operation| !operation.group.guarded || rule.names(operation)).collect();
+        let ends_open = rule.is_open_ended();
+        let guarded =
+            guarded_groups(matched.iter().filter(|operation| operation.group.guarded && !rule.names(operation)));
+        let open_before =
+            |operation: &&&Operation| self.is_in_scope(operation) && self.rules.groups.open(operation.group);
+        if !ends_open {
+            if opened.is_empty() {
+                return vec![Oddity::OnlyGuarded(guarded)];
+            }
+            if matched.iter().all(|operation| self.is_denied(operation)) {
+                return vec![Oddity::Denied];
+            }
+            if opened.iter().all(open_before) && !rule.names_secure_values() {
+                return vec![Oddity::AlreadyOpen];
+            }
+        }
+        let above: Vec<_> = opened.iter().filter(|operation| !self.is_in_scope(operation)).collect();
+        let partly =
+            above.first().map(|operation| Oddity::PartlyAboveScopes { count: above.len(), scope: operation.scope });
+        let leaves = (!guarded.is_empty()).then_some(Oddity::LeavesGuarded(guarded));
+        ends_open.then_some(Oddity::OpenEnded).into_iter().chain(partly).chain(leaves).collect()
+    }
+
+    fn deny(&self, place: usize, rule: &'a Rule) -> Option<Oddity> {
+        if let Some(other) = shadowing(&self.rules.deny, place, rule) {
+            return Some(Oddity::Shadowed(other.to_string()));
+        }
+        let narrows_allow = || self.rules.allow.iter().any(|allow| allow.overlaps(rule));
+        if rule.is_of_secure_values() || self.matched(rule).next().is_some() || narrows_allow() {
+            return None;
+        }
+        Some(self.unmatched(rule))
+    }
+
+    fn unmatched(&self, rule: &Rule) -> Oddity {
+        match rule.group() {
+            Some(group) if self.members(group).next().is_none() => Oddity::EmptyGroup,
+            Some(group) => Oddity::NoSuchMethod(group),
+            None => Oddity::Uncatalogued(self.slip(rule)),
+        }
+    }
+
+    fn slip(&self, rule: &Rule) -> Option<Slip> {
+        let operations = self.catalog.operations();
+        let here: Vec<_> = operations.iter().filter(|operation| rule.fits_path(operation)).collect();
+        if !here.is_empty() {
+            let mut methods: Vec<_> = here.iter().map(|operation| operation.method.as_str()).collect();
+            methods.sort_unstable();
+            methods.dedup();
+            return Some(Slip::Method(methods.join(", ")));
+        }
+        let with_method = || operations.iter().filter(|operation| rule.has_method(&operation.method));
+        let misfit = with_method().find_map(|operation| Some((operation, rule.misfit(operation)?)));
+        if let Some((operation, (word, kind))) = misfit {
+            let (operation, wanted) = (OperationName(operation).to_string(), wanted(kind));
+            return Some(Slip::Value { operation, word: word.to_owned(), wanted });
+        }
+        let likeness = |operation: &Operation| strsim::jaro_winkler(&rule.path_text(), &operation.template);
+        let ranked = with_method().map(|operation| (likeness(operation), operation));
+        let (best, operation) = ranked.max_by(|a, b| a.0.total_cmp(&b.0))?;
+        (best > ALIKE && !rule.is_open_ended()).then(|| Slip::Template(OperationName(operation).to_string()))
+    }
+}
+
+/// Another rule of the list that matches all that this one matches.
+fn shadowing<'a>(rules: &'a [Rule], place: usize, rule: &Rule) -> Option<&'a Rule> {
+    let shadows = |(i, other): &(usize, &Rule)| {
+        // Of two rules that say the same, the later one is in the shadow.
+        *i != place && other.covers(rule) && (*i < place || !rule.covers(other))
+    };
+    rules.iter().enumerate().find(shadows).map(|(_, other)| other)
+}
+
+fn guarded_groups<'a>(operations: impl Iterator<Item = &'a &'a Operation>) -> Vec<&'static Group> {
+    let mut groups: Vec<_> = operations.map(|operation| operation.group).collect();
+    groups.sort_unstable_by_key(|group| group.name);
+    groups.dedup();
+    groups
+}
+
+fn wanted(kind: &ParameterType) -> String {
+    match kind {
+        ParameterType::Integer => "a number".to_owned(),
+        ParameterType::Uid => "a UUID".to_owned(),
+        ParameterType::OneOf(words) => format!("one of {}", words.join(", ")),
+        ParameterType::Name => "a name".to_owned(),
+    }
+}
