@@ -2,6 +2,7 @@
 
 mod desk;
 mod doors;
+mod record;
 mod worker;
 
 use std::io;
@@ -27,8 +28,10 @@ use crate::token::credentials::Credentials;
 use crate::token::endpoint::Endpoint;
 use crate::token::{Key, Tokens};
 use crate::upstream::connect::{BadHost, Connector};
+use crate::usage::Ledger;
 use desk::Desk;
 use doors::Doors;
+use record::Recorder;
 use worker::{Plan, Workers};
 
 /// Why the proxy does not start.
@@ -79,6 +82,7 @@ pub struct App {
     pub sandboxes: Addresses,
     trigger: Trigger,
     workers: Workers,
+    ledger: Option<Arc<Ledger>>,
     /// To the end of the drain.
     _holds: Vec<Hold>,
 }
@@ -88,7 +92,7 @@ impl App {
     /// the current thread's local runtime, which must go on until [`App::finish`] has ended.
     pub async fn start(settings: Settings, file: &File) -> Result<Self, StartError> {
         let count = thread::available_parallelism().map_or(1, usize::from);
-        let Settings { instances, listeners } = settings;
+        let Settings { instances, listeners, record } = settings;
         let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(Arc::new).collect();
         let Doors { sockets, addresses, holds } = doors::bind_all(&listeners, file, count)?;
         let admin_door = doors::bind_admin(file)?;
@@ -105,8 +109,10 @@ impl App {
             timeouts: file.timeouts.clone(),
             body_limit: file.limits.body.0,
             run: fastrand::u32(..) & 0xffff_ff00,
+            recorder: record.map(|file| Recorder::new(file, &listeners)),
         });
         keys.iter().for_each(|key| tokens.keep(*key));
+        let ledger = plan.recorder.as_ref().map(Recorder::keep);
         let names = instances.into_iter().map(|(instance, _)| instance.name).collect();
         let desk = Desk { tokens, keys, names, metrics, shutdown: shutdown.clone() };
         let admin = match admin_door {
@@ -114,7 +120,7 @@ impl App {
             None => None,
         };
         let workers = worker::start(sockets, &plan, &shutdown)?;
-        Ok(Self { addresses, admin, sandboxes, trigger, workers, _holds: holds })
+        Ok(Self { addresses, admin, sandboxes, trigger, workers, ledger, _holds: holds })
     }
 
     /// Ends when a worker has ended without being told to: a part of the callers is not served any more.
@@ -125,7 +131,11 @@ impl App {
     /// Drains and ends all workers.
     pub async fn finish(self) -> io::Result<()> {
         self.trigger.shut_down();
-        self.workers.join().await
+        self.workers.join().await?;
+        if let Some(ledger) = self.ledger {
+            record::save(&ledger, false).await;
+        }
+        Ok(())
     }
 }
 

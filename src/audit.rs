@@ -58,6 +58,7 @@ pub struct Record {
     status: Option<StatusCode>,
     refusal: Option<(&'static str, Blame)>,
     replayed: bool,
+    overruled: Option<&'static str>,
     octets: u64,
     complete: bool,
 }
@@ -77,6 +78,7 @@ impl Record {
             status: None,
             refusal: None,
             replayed: false,
+            overruled: None,
             octets: 0,
             complete: false,
         }
@@ -107,6 +109,12 @@ impl Record {
         self.replayed = true;
     }
 
+    /// It passed although the rules say no, for which this is the code of a refusal: they are only observed.
+    pub fn overruled(&mut self, code: &'static str) {
+        self.overruled = Some(code);
+        self.meter.overruled(code);
+    }
+
     /// The answer begins.
     pub fn answered(&mut self, status: StatusCode, refusal: Option<(&'static str, Blame)>) {
         self.status = Some(status);
@@ -131,6 +139,7 @@ impl Drop for Record {
             refusal = refusal.map(|(code, _)| code),
             blame = refusal.map(|(_, blame)| blame),
             replayed = self.replayed.then_some(true),
+            overruled = self.overruled,
             octets = self.octets,
             complete = self.complete,
             ms = elapsed.as_secs_f64() * 1e3,

@@ -3,9 +3,10 @@
 mod doctor;
 mod explain;
 mod key;
+mod learn;
 mod routes;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -23,10 +24,15 @@ use crate::secret::source::Source;
 use crate::shutdown::Signals;
 use crate::telemetry;
 use crate::tls::server::Basis;
+use crate::usage;
 use routes::{Format, Selection};
 
 /// Wrong arguments (sysexits EX_USAGE).
 const USAGE: u8 = 64;
+/// A file that was given cannot be used (EX_DATAERR).
+const DATA: u8 = 65;
+/// Recorded use would not pass.
+const REFUSED: u8 = 1;
 /// A resource of the system is missing: an address cannot be bound (EX_OSERR).
 const OS: u8 = 71;
 /// A mistake in the configuration (EX_CONFIG).
@@ -42,7 +48,7 @@ const SOFTWARE: u8 = 70;
 #[command(
     name = "ninjaone-proxy",
     version,
-    after_help = "Exit codes: 0 drained, 1 doctor found a failure, 64 usage, 70 unexpected failure, 71 cannot bind, 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
+    after_help = "Exit codes: 0 drained, 1 doctor found a failure or check --against a refusal, 64 usage, 65 unusable data, 70 unexpected failure, 71 cannot bind, 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
 )]
 struct Arguments {
     /// Configuration file [default: config.toml in the working directory, else built-in defaults]
@@ -57,7 +63,19 @@ enum Command {
     /// Run the proxy until SIGTERM or SIGINT, then drain
     Run,
     /// Check the configuration and its credentials; print what is in force, and warnings
-    Check,
+    Check {
+        /// Whether the use recorded in this file (see learn) would pass; 1 if some would not
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+    },
+    /// Print the least rules that cover the use recorded through listeners with mode = "observe"
+    Learn {
+        /// The record [default: that of the configuration]
+        #[arg(long, value_name = "FILE")]
+        from: Option<PathBuf>,
+        #[command(flatten)]
+        which: Which,
+    },
     /// Say what would happen to a request, why, and what would change it
     Explain {
         /// Request method, such as GET
@@ -166,7 +184,8 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
     let config = config?;
     match &arguments.command {
         None | Some(Command::Run) => run(&config),
-        Some(Command::Check) => check(&config),
+        Some(Command::Check { against }) => check(&config, against.as_deref()),
+        Some(Command::Learn { from, which }) => learn(&config, from.as_deref(), which),
         Some(Command::Explain { method, path, headers, which }) => {
             let listeners = listeners(&config, which)?;
             let subjects = subjects(&listeners, which)?;
@@ -347,7 +366,24 @@ async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check(config: &Config) -> Result<(), Failure> {
+/// `learn`: what was used by whom is asked for, as rules.
+fn learn(config: &Config, from: Option<&Path>, which: &Which) -> Result<(), Failure> {
+    let file = match from {
+        Some(file) => file.to_owned(),
+        None => config.record().map_err(|error| failure(CONFIG)(error.into()))?,
+    };
+    let mut used = usage::read(&file).map_err(|error| failure(DATA)(error.into()))?;
+    used.retain(|what, _| {
+        which.listener.as_ref().is_none_or(|name| *name == what.listener)
+            && (which.caller.is_none() || which.caller == what.caller)
+    });
+    let listeners = config.listeners().map_err(|error| failure(CONFIG)(error.into()))?;
+    let subjects: Vec<_> = listeners.iter().flat_map(subjects_of).collect();
+    let catalog = config.catalog().map_err(|error| failure(CONFIG)(error.into()))?;
+    print(&learn::learn(&subjects, &catalog, &used, &file, which.json))
+}
+
+fn check(config: &Config, against: Option<&Path>) -> Result<(), Failure> {
     let settings = settings(config)?;
     log_filter(config)?;
     let effective = toml::to_string(&config.file).map_err(|error| failure(SOFTWARE)(error.into()))?;
@@ -378,7 +414,12 @@ fn check(config: &Config) -> Result<(), Failure> {
     for subject in settings.listeners.iter().flat_map(subjects_of) {
         text += &warnings(&subject.name(), subject.policy());
     }
-    print(&text)
+    let Some(file) = against else { return print(&text) };
+    let used = usage::read(file).map_err(|error| failure(DATA)(error.into()))?;
+    let subjects: Vec<_> = settings.listeners.iter().flat_map(subjects_of).collect();
+    let (told, passes) = learn::against(&subjects, &used, file);
+    print(&(text + &told))?;
+    if passes { Ok(()) } else { Err(failure(REFUSED)(anyhow::anyhow!("recorded use would be refused"))) }
 }
 
 /// What callers of a listener must trust whose certificate is of the local CA.

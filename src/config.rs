@@ -57,6 +57,8 @@ pub struct Settings {
     pub instances: Vec<Instance>,
     /// In the order of their names.
     pub listeners: Vec<Listener>,
+    /// Where the operations used are recorded, if a listener only observes its rules.
+    pub record: Option<PathBuf>,
 }
 
 /// A NinjaOne tenant.
@@ -199,7 +201,8 @@ impl Config {
         let listeners = self.listeners()?;
         self.check_certificates(&listeners)?;
         let instances = self.file.instances.iter().map(|(name, file)| self.instance(name, file));
-        Ok(Settings { instances: instances.collect::<Result<_, _>>()?, listeners })
+        let record = listeners.iter().any(|listener| listener.policy.observes()).then(|| self.record()).transpose()?;
+        Ok(Settings { instances: instances.collect::<Result<_, _>>()?, listeners, record })
     }
 
     /// Checks what the keys say together, credentials apart, and compiles the policies.
@@ -563,6 +566,19 @@ impl Config {
 
     fn mistake<T>(&self, place: &Spanned<T>, message: impl Into<String>) -> Mistake {
         Mistake::at(&self.path, &self.text, place.span(), message)
+    }
+
+    /// Where the operations used are recorded.
+    pub fn record(&self) -> Result<PathBuf, Mistake> {
+        match &self.file.learn.file {
+            Some(path) => Ok(self.beside(path)),
+            None => Home::find().map(|home| home.folder().join("used.json")).map_err(|error| {
+                Mistake::of_file(
+                    &self.path,
+                    format!("there is no place for the record of operations used: {error}; set file in [learn]"),
+                )
+            }),
+        }
     }
 
     /// A path in the file is meant relative to the file.

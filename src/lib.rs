@@ -40,6 +40,7 @@
 //! | [`admin`], [`audit`], [`metrics`], [`telemetry`] | health, one record for each request, counters, log |
 //! | [`sandbox`] | an embedded NinjaOne with invented data: the default instance, and what tests talk to |
 //! | [`secret`] | what must not be printed, and where it comes from |
+//! | [`usage`] | which operations callers used, counted and kept in a file |
 //! | [`clock`] | wall clock and monotonic clock, read together |
 //!
 //! [`config`] knows the stages, the stages do not know it, and no stage imports a later one. The test
@@ -73,3 +74,4 @@ pub mod telemetry;
 pub mod tls;
 pub mod token;
 pub mod upstream;
+pub mod usage;

@@ -20,6 +20,7 @@ pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     refusals: IntCounterVec,
+    overruled: IntCounterVec,
     in_flight: IntGaugeVec,
     seconds: HistogramVec,
     token_requests: IntCounterVec,
@@ -59,6 +60,11 @@ impl Metrics {
             "Requests that the proxy answered itself, by code and by whose fault it was.",
             &["listener", "code", "blame"],
         )?;
+        let overruled = counter(
+            "ninjaone_proxy_overruled_total",
+            "Requests that passed a listener that only observes its rules, by the code of the refusal that they had got.",
+            &["listener", "code"],
+        )?;
         let token_requests =
             counter("ninjaone_proxy_token_requests_total", "Requests to token endpoints, by result.", &["result"])?;
         let in_flight =
@@ -76,7 +82,7 @@ impl Metrics {
         );
         let seconds = HistogramVec::new(options.buckets(BUCKETS.to_vec()), &["listener"])?;
         registry.register(Box::new(seconds.clone()))?;
-        Ok(Self { registry, requests, refusals, in_flight, seconds, token_requests, token_expiry })
+        Ok(Self { registry, requests, refusals, overruled, in_flight, seconds, token_requests, token_expiry })
     }
 
     /// The text format of Prometheus, after these readings are taken over.
@@ -126,6 +132,11 @@ pub struct Meter {
 }
 
 impl Meter {
+    /// A request passed that the rules close.
+    pub fn overruled(&self, code: &str) {
+        self.metrics.overruled.with_label_values(&[&self.listener, code]).inc();
+    }
+
     /// The name of the caller at this place; `None` where callers are not told apart.
     pub fn caller(&self, caller: Option<usize>) -> Option<&str> {
         self.callers.get(caller?).map(String::as_str)

@@ -8,6 +8,7 @@
 //! walk down the catalogue's tree and a look into a table, and no memory.
 
 pub mod catalog;
+pub mod cover;
 pub mod group;
 pub mod path;
 pub mod query;
@@ -23,9 +24,10 @@ use http::{Method, Uri};
 
 use crate::guard::Caller;
 use catalog::{Catalog, MethodSet, Operation, OperationId, Scope, ScopeSet};
+use cover::SecureUse;
 use group::{Group, SECURE_VALUES};
 use path::{Malformed, Segments, Target};
-use query::Query;
+use query::{Query, SECURE};
 use rule::{Effect, Fit, METHODS, Reach, Rule};
 
 /// The number of an instance in the configuration, from 0.
@@ -103,7 +105,8 @@ pub struct Permit {
     operation: Option<OperationId>,
     instance: InstanceId,
     scopes: ScopeSet,
-    secure_values: bool,
+    rule: Option<RuleId>,
+    secure_values: SecureUse,
     overruled: Option<Closed>,
 }
 
@@ -138,8 +141,13 @@ impl Permit {
         self.scopes
     }
 
+    /// The rule of `allow` that opened it.
+    pub fn rule(&self) -> Option<RuleId> {
+        self.rule
+    }
+
     /// Whether it asks for the values of secure fields.
-    pub fn asks_for_secure_values(&self) -> bool {
+    pub fn secure_values(&self) -> SecureUse {
         self.secure_values
     }
 
@@ -167,6 +175,14 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// The rule of `allow` that opens the operation.
+    pub fn rule(self) -> Option<RuleId> {
+        match self {
+            Self::Allowed(rule) => Some(rule),
+            Self::InScope | Self::AboveCeiling | Self::OutsideGroups | Self::Denied(_) | Self::AboveListener => None,
+        }
+    }
+
     /// Whether the operation is open.
     pub fn is_open(self) -> bool {
         match self {
@@ -348,14 +364,15 @@ impl Policy {
     /// Judges a request of an admitted caller.
     pub fn judge(&self, caller: Caller, method: &Method, uri: &Uri) -> Result<Permit, Refusal> {
         let target = Target::canonical(uri)?;
-        let (operation, overruled) = match self.decide(method, &target) {
-            Ok(Decision { operation, .. }) => (operation, None),
-            Err(Refusal::Closed(closed)) if self.overrules(&closed) => (closed.operation, Some(closed)),
+        let (operation, verdict, overruled) = match self.decide(method, &target) {
+            Ok(Decision { operation, verdict }) => (operation, Some(verdict), None),
+            Err(Refusal::Closed(closed)) if self.overrules(&closed) => (closed.operation, None, Some(closed)),
             Err(refusal) => return Err(refusal),
         };
-        let (instance, scopes, secure_values) = (self.instance, self.scopes(), target.query().asks_for_secure_values());
+        let rule = verdict.and_then(Verdict::rule);
+        let (instance, scopes, secure_values) = (self.instance, self.scopes(), secure_use(target.query()));
         let (method, target) = (method.clone(), target.to_path_and_query()?);
-        Ok(Permit { caller, method, target, operation, instance, scopes, secure_values, overruled })
+        Ok(Permit { caller, method, target, operation, instance, scopes, rule, secure_values, overruled })
     }
 
     /// What the scopes, groups and rules say of a request; an observing policy lets more pass. Takes no memory.
@@ -531,7 +548,8 @@ impl Rules {
             return Some(Verdict::Denied(rule));
         }
         let names = |rule: &Rule| rule.is_of_secure_values() || rule.names_secure_values();
-        let allows = |rule: &Rule| names(rule) && asked.matches(rule, Effect::Allow);
+        let fits = |rule: &Rule| asked.operation.is_none_or(|(_, operation)| rule.fit(operation) != Fit::Never);
+        let allows = |rule: &Rule| names(rule) && fits(rule) && asked.matches(rule, Effect::Allow);
         let lifted = self.groups.name(&SECURE_VALUES) || self.allow.iter().any(allows);
         lifted.then_some(open)
     }
@@ -582,6 +600,14 @@ fn needed_scopes(rule: &Rule, catalog: &Catalog) -> Vec<Scope> {
         return METHODS.iter().filter(|method| rule.has_method(method)).map(assumed_scope).collect();
     }
     known
+}
+
+fn secure_use(query: Query<'_>) -> SecureUse {
+    match (query.asks_for_secure_values(), query.has(SECURE, None)) {
+        (false, _) => SecureUse::No,
+        (true, true) => SecureUse::Plain,
+        (true, false) => SecureUse::Doubtful,
+    }
 }
 
 /// What an operation that the catalogue lacks is taken to need: `monitoring` to read, `management` to write.
@@ -744,6 +770,13 @@ mod tests {
         assert_eq!(denied, Some(Barrier::Rule("group:secure-values".into())));
         let closed = secure(&["secure-values"], &[], &[], ASKS);
         assert!(matches!(closed, Some(Barrier::Group(group)) if group.name == "queries"), "{closed:?}");
+    }
+
+    #[test]
+    fn policy_takes_no_fixed_word_for_a_value() {
+        let policy = policy(&[Scope::Monitoring], &["alerts"], &["GET /v2/organization/{id}"], &[]).expect("good");
+        assert!(ask(&policy, "GET", "/v2/organization/7").is_ok());
+        assert_eq!(in_closed_group(&policy, "GET", "/v2/organization/documents"), Some("documentation"));
     }
 
     #[test]

@@ -20,11 +20,14 @@ use crate::guard::{Guard, Intruder, Visitor};
 use crate::headers;
 use crate::listener::Peer;
 use crate::metrics::Meter;
+use crate::policy::catalog::OperationId;
+use crate::policy::cover::SecureUse;
 use crate::policy::{Permit, Policy};
 use crate::response::{self, Rejection, Reply, Scene};
 use crate::telemetry::Causes;
 use crate::token::Source;
 use crate::upstream::{Answer, Fault, Outbound, Upstream};
+use crate::usage::{self, Page};
 
 /// The longest token request, in octets.
 const MAX_FORM: usize = 16 * 1024;
@@ -47,15 +50,30 @@ pub struct Proxy {
 pub struct Entrance {
     policy: Arc<Policy>,
     source: Source,
+    /// Where its use is counted, if it is.
+    page: Option<Arc<Page>>,
     /// The scopes, for messages.
     scopes: String,
 }
 
 impl Entrance {
-    /// What `policy` opens, with tokens from `source`.
-    pub fn new(policy: Arc<Policy>, source: Source) -> Self {
+    /// What `policy` opens, with tokens from `source`; its use is counted on `page`.
+    pub fn new(policy: Arc<Policy>, source: Source, page: Option<Arc<Page>>) -> Self {
         let scopes = policy.scopes().to_string();
-        Self { policy, source, scopes }
+        Self { policy, source, page, scopes }
+    }
+
+    /// Counts a request, where that is asked for: only its operation, or the rule that stands for it.
+    fn note(&self, permit: &Permit) {
+        let Some(page) = &self.page else { return };
+        let known = permit.operation().map(OperationId::index);
+        let place = known.or_else(|| Some(self.policy.catalog().operations().len() + permit.rule()?.index()));
+        page.note(usage::Request {
+            place: place.unwrap_or(usize::MAX),
+            overruled: permit.overruled().is_some(),
+            secure_values: permit.secure_values() != SecureUse::No,
+            doubtful: permit.secure_values() == SecureUse::Doubtful,
+        });
     }
 }
 
@@ -125,7 +143,11 @@ impl Proxy {
         let entrance = self.entrances.get(usize::from(place)).ok_or(Intruder::WrongKey)?;
         record.is_of(usize::from(place));
         let permit = entrance.policy.judge(caller, &head.method, &head.uri)?;
-        record.is_for(permit.operation().map(|id| id.index()));
+        record.is_for(permit.operation().map(OperationId::index));
+        entrance.note(&permit);
+        if let Some(closed) = permit.overruled() {
+            record.overruled(response::code(&closed.barrier));
+        }
         let origin = origin(scheme, head);
         let upload = Upload::new(body, self.intake.wait, self.intake.limit).map_err(Fault::Upload)?;
         let outbound = Outbound::new(permit.method(), std::mem::take(&mut head.headers), upload);

@@ -240,37 +240,35 @@ fn closed_row(closed: &Closed, scene: &Scene<'_>) -> Row {
         None => (format!("the listener {listener}"), format!("listeners.{listener}")),
     };
     let operation = scene.operation.map_or_else(|| format!("{} {}", scene.method, scene.path), |name| name.to_string());
-    let (code, detail) = match &closed.barrier {
-        Barrier::Scope { missing, open } => (
-            "scope-missing",
-            format!(
-                "{operation} needs the scope {missing}, and {who} has only: {open}. To allow it, add {:?} to scopes in [{table}] and grant it to the API client app in NinjaOne ({CONSOLE}).",
-                missing.as_str()
-            ),
+    let detail = match &closed.barrier {
+        Barrier::Scope { missing, open } => format!(
+            "{operation} needs the scope {missing}, and {who} has only: {open}. To allow it, add {:?} to scopes in [{table}] and grant it to the API client app in NinjaOne ({CONSOLE}).",
+            missing.as_str()
         ),
         Barrier::Group(group) => {
             let guarded = if group.guarded { " (it stays closed unless it is named)" } else { "" };
-            (
-                "group-not-open",
-                format!(
-                    "{operation} is in the group {group}, which is not open to {who}{guarded}. To allow it, add {operation:?} or \"group:{group}\" to allow in [{table}]."
-                ),
+            format!(
+                "{operation} is in the group {group}, which is not open to {who}{guarded}. To allow it, add {operation:?} or \"group:{group}\" to allow in [{table}]."
             )
         }
-        Barrier::Rule(rule) => (
-            "rule-denied",
-            format!(
-                "{operation} is closed by the rule {rule:?} in deny of [{table}]. deny wins over everything; to allow the operation, remove or narrow that rule."
-            ),
+        Barrier::Rule(rule) => format!(
+            "{operation} is closed by the rule {rule:?} in deny of [{table}]. deny wins over everything; to allow the operation, remove or narrow that rule."
         ),
-        Barrier::SecureValues => (
-            "secure-values-not-open",
-            format!(
-                "The request asks for the values of secure fields ({SECURE}), which are not open to {who}. Leave the parameter out; or to allow it, add \"group:{SECURE_VALUES}\" to allow in [{table}]."
-            ),
+        Barrier::SecureValues => format!(
+            "The request asks for the values of secure fields ({SECURE}), which are not open to {who}. Leave the parameter out; or to allow it, add \"group:{SECURE_VALUES}\" to allow in [{table}]."
         ),
     };
-    row(StatusCode::FORBIDDEN, code, Blame::Caller, "http_request_denied", detail)
+    row(StatusCode::FORBIDDEN, code(&closed.barrier), Blame::Caller, "http_request_denied", detail)
+}
+
+/// The code of a refusal for what is closed.
+pub fn code(barrier: &Barrier) -> &'static str {
+    match barrier {
+        Barrier::Scope { .. } => "scope-missing",
+        Barrier::Group(_) => "group-not-open",
+        Barrier::Rule(_) => "rule-denied",
+        Barrier::SecureValues => "secure-values-not-open",
+    }
 }
 
 fn malformed_row(malformed: &Malformed) -> Row {

@@ -25,6 +25,8 @@ use crate::token::{Source, Tokens};
 use crate::upstream::Upstream;
 use crate::upstream::connect::Connector;
 
+use super::record::Recorder;
+
 /// How often idle upstream connections are looked through.
 const SWEEP: Duration = Duration::from_secs(15);
 
@@ -45,6 +47,7 @@ pub(super) struct Plan {
     pub(super) metrics: Metrics,
     pub(super) timeouts: Timeouts,
     pub(super) body_limit: u64,
+    pub(super) recorder: Option<Recorder>,
     /// Makes request ids of this run differ from those of another.
     pub(super) run: u32,
 }
@@ -142,11 +145,11 @@ fn proxy(number: u32, post: &Post, plan: &Plan, upstreams: &[Rc<Upstream>]) -> i
     let Listener { name, names, origins, policy, callers, .. } = &*post.listener;
     let InstanceId(instance) = policy.instance();
     let upstream = upstreams.get(usize::from(instance)).ok_or(io::ErrorKind::NotFound)?;
-    let entrance = |policy: &Arc<Policy>| Entrance::new(Arc::clone(policy), Source::new(Arc::clone(&plan.tokens)));
-    let entrances = match callers.as_slice() {
-        [] => vec![entrance(policy)],
-        callers => callers.iter().map(|caller| entrance(&caller.policy)).collect(),
+    let entrance = |(place, policy): (usize, &Arc<Policy>)| {
+        let page = plan.recorder.as_ref().and_then(|recorder| recorder.page(name, place));
+        Entrance::new(Arc::clone(policy), Source::new(Arc::clone(&plan.tokens)), page)
     };
+    let entrances = post.listener.policies().into_iter().enumerate().map(entrance).collect();
     let guard = Guard::new(Orders {
         names: names.clone(),
         port: Some(post.port),

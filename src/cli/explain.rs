@@ -211,7 +211,7 @@ impl Told<'_> {
         lines.extend(self.gate.map(|gate| ("gate", gate.to_owned())));
         lines.push(("decision", if self.open { "allowed" } else { "refused" }.to_owned()));
         lines.push(("reason", self.reason.clone()));
-        lines.extend(self.changes.iter().map(|change| ("to turn it", self.change(change))));
+        lines.extend(self.changes.iter().map(|change| ("change", self.change(change))));
         lines.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
     }
 

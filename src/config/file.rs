@@ -31,6 +31,8 @@ pub struct File {
     pub admin: Admin,
     /// The log on standard error.
     pub log: Log,
+    /// The record of operations used.
+    pub learn: Learn,
     /// The process itself.
     pub process: Process,
 }
@@ -193,6 +195,15 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+/// The record of operations used through listeners that only observe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Learn {
+    /// Where it is kept; without it in the folder that the environment gives for state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+}
+
 /// The process itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -233,6 +244,7 @@ impl Default for File {
             limits: LimitsFile::default(),
             admin: Admin::default(),
             log: Log::default(),
+            learn: Learn::default(),
             process: Process::default(),
         }
     }

@@ -44,6 +44,20 @@ pub struct Operation {
     pub reason: Option<String>,
 }
 
+impl Operation {
+    /// A path that the operation has, with invented values.
+    pub fn example(&self) -> String {
+        let value = |segment: &TemplateSegment| match segment {
+            TemplateSegment::Literal(text) => text.clone(),
+            TemplateSegment::Parameter(_, ParameterType::Integer) => "17".to_owned(),
+            TemplateSegment::Parameter(_, ParameterType::Uid) => "3f2c8a9e-0000-4000-8000-00000000abcd".to_owned(),
+            TemplateSegment::Parameter(_, ParameterType::OneOf(words)) => words.first().cloned().unwrap_or_default(),
+            TemplateSegment::Parameter(_, ParameterType::Name) => "someName".to_owned(),
+        };
+        self.segments.iter().map(|segment| format!("/{}", value(segment))).collect()
+    }
+}
+
 /// An operation's method and template, for people.
 #[derive(Debug, Clone, Copy)]
 pub struct OperationName<'a>(pub &'a Operation);
@@ -486,19 +500,7 @@ mod tests {
         let catalog = built_in();
         let mut visited = 0;
         for operation in catalog.operations() {
-            let path: String = operation
-                .segments
-                .iter()
-                .map(|segment| match segment {
-                    TemplateSegment::Literal(text) => format!("/{text}"),
-                    TemplateSegment::Parameter(_, ParameterType::Integer) => "/17".to_owned(),
-                    TemplateSegment::Parameter(_, ParameterType::Uid) => {
-                        "/3f2c8a9e-0000-4000-8000-00000000abcd".to_owned()
-                    }
-                    TemplateSegment::Parameter(_, ParameterType::OneOf(words)) => format!("/{}", words[0]),
-                    TemplateSegment::Parameter(_, ParameterType::Name) => "/someName".to_owned(),
-                })
-                .collect();
+            let path = operation.example();
             let found = catalog.find(&operation.method, &path).map(|o| o.template.as_str());
             assert_eq!(found, Some(operation.template.as_str()), "{path}");
             visited += 1;

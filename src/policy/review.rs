@@ -142,7 +142,7 @@ impl fmt::Display for Finding {
                 write!(f, "leaves closed what is in {}, which it does not name", names(groups))
             }
             Oddity::PartlyAboveScopes { count, scope } => {
-                write!(f, "does not open all that it matches: {count} of it need the scope {scope}")
+                write!(f, "matches operations that stay closed ({count}), as they need the scope {scope}")
             }
             Oddity::Uncatalogued(slip) => match slip {
                 None if *list == List::Allow => f.write_str("opens operations that the catalogue does not know"),
@@ -242,10 +242,11 @@ impl<'a> Review<'a> {
     }
 
     fn allow(&self, place: usize, rule: &'a Rule) -> Vec<Oddity> {
-        // A rule that names a guarded group is in the shadow of none that does not.
+        // What is guarded must be named: a rule that does is in the shadow of none that does not.
         let names_more = |other: &Rule| {
-            self.matched(rule)
-                .any(|operation| operation.group.guarded && rule.names(operation) && !other.names(operation))
+            let guarded = |operation: &Operation| operation.group.guarded && rule.names(operation);
+            self.matched(rule).any(|operation| guarded(operation) && !other.names(operation))
+                || (rule.names_secure_values() && !other.names_secure_values())
         };
         if let Some(other) = shadowing(&self.rules.allow, place, rule).filter(|other| !names_more(other)) {
             return vec![Oddity::Shadowed(other.to_string())];

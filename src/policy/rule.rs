@@ -53,7 +53,9 @@ pub struct Template {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
     Literal(String),
-    /// `*` or `{name}`: one segment.
+    /// `{name}`: a value. Not a fixed word of a known operation: `/v2/organization/{id}` is not `/v2/organization/documents`.
+    Value,
+    /// `*`: one segment.
     Any,
 }
 
@@ -108,7 +110,7 @@ pub enum RuleError {
     Prefix,
     /// `**` before the end, `a*b`, `{}`, or a character that no accepted path has.
     #[error(
-        "bad path segment {0:?}: a segment is a fixed word, {{name}} or * for one segment, or ** at the end for the rest"
+        "bad path segment {0:?}: a segment is a fixed word, {{name}} for a value, * for any one segment, or ** at the end for the rest"
     )]
     Segment(String),
     /// More segments than an accepted path has.
@@ -200,7 +202,8 @@ impl Rule {
         }
     }
 
-    /// Whether a request matches; `HEAD` is asked as `GET`. `group` is that of its operation, if it is a known one.
+    /// Whether a request matches; `HEAD` is asked as `GET`. `group` is that of its operation, if it is a known one, which
+    /// the rule must fit.
     pub fn matches(
         &self,
         effect: Effect,
@@ -311,7 +314,8 @@ impl Template {
         self.fits_length(path.len())
             && self.segments.iter().zip(path.iter()).all(|(piece, segment)| match piece {
                 Piece::Literal(text) => segment.is(text),
-                Piece::Any => true,
+                // Where the request's operation has a fixed word instead, the rule does not fit it.
+                Piece::Value | Piece::Any => true,
             })
     }
 
@@ -327,8 +331,8 @@ impl Template {
         template.len() == self.segments.len()
             && self.segments.iter().zip(template).all(|(piece, segment)| match (piece, segment) {
                 (Piece::Literal(text), TemplateSegment::Literal(word)) => text == word,
-                (Piece::Any, TemplateSegment::Literal(_)) => false,
-                (Piece::Literal(_) | Piece::Any, TemplateSegment::Parameter(..)) => true,
+                (Piece::Value | Piece::Any, TemplateSegment::Literal(_)) => false,
+                (Piece::Literal(_) | Piece::Value | Piece::Any, TemplateSegment::Parameter(..)) => true,
             })
     }
 
@@ -348,7 +352,8 @@ impl Template {
 
     fn overlaps(&self, other: &Self) -> bool {
         let (short, long) = if self.segments.len() < other.segments.len() { (self, other) } else { (other, self) };
-        let alike = |(own, piece): (&Piece, &Piece)| *own == Piece::Any || *piece == Piece::Any || own == piece;
+        let is_open = |piece: &Piece| !matches!(piece, Piece::Literal(_));
+        let alike = |(own, piece): (&Piece, &Piece)| is_open(own) || is_open(piece) || own == piece;
         short.fits_length(long.segments.len()) && short.segments.iter().zip(&long.segments).all(alike)
     }
 
@@ -358,14 +363,23 @@ impl Template {
         } else {
             !other.open_ended && other.segments.len() == self.segments.len()
         };
-        length && self.segments.iter().zip(&other.segments).all(|(own, piece)| *own == Piece::Any || own == piece)
+        // A number is no fixed word, so it is a value wherever it stands.
+        let is_number =
+            |piece: &Piece| matches!(piece, Piece::Literal(text) if text.bytes().all(|b| b.is_ascii_digit()));
+        let piece_covers = |(own, piece): (&Piece, &Piece)| match own {
+            Piece::Any => true,
+            Piece::Value => own == piece || is_number(piece),
+            Piece::Literal(_) => own == piece,
+        };
+        length && self.segments.iter().zip(&other.segments).all(piece_covers)
     }
 }
 
 impl Piece {
     fn fit(&self, segment: &TemplateSegment) -> Fit {
         match (self, segment) {
-            (Self::Any, _) => Fit::Always,
+            (Self::Any, _) | (Self::Value, TemplateSegment::Parameter(..)) => Fit::Always,
+            (Self::Value, TemplateSegment::Literal(_)) => Fit::Never,
             (Self::Literal(text), TemplateSegment::Literal(other)) if text == other => Fit::Always,
             (Self::Literal(_), TemplateSegment::Literal(_)) => Fit::Never,
             (Self::Literal(text), TemplateSegment::Parameter(_, ParameterType::OneOf(words)))
@@ -403,7 +417,7 @@ impl fmt::Display for Piece {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Literal(text) => text,
-            Self::Any => "{id}",
+            Self::Value | Self::Any => "{id}",
         })
     }
 }
@@ -429,8 +443,11 @@ fn parse_methods(text: &str) -> Result<Vec<Method>, RuleError> {
 
 fn parse_piece(segment: &str) -> Result<Piece, RuleError> {
     let named = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-    if segment == "*" || named.is_some_and(|name| !name.is_empty() && !name.contains(['{', '}'])) {
+    if segment == "*" {
         return Ok(Piece::Any);
+    }
+    if named.is_some_and(|name| !name.is_empty() && !name.contains(['{', '}'])) {
+        return Ok(Piece::Value);
     }
     let bad = || RuleError::Segment(segment.to_owned());
     if segment.contains('*') {
@@ -530,6 +547,8 @@ mod tests {
         let fit = |rule: &str| Rule::parse(rule).expect("a rule").fit(disks);
         assert_eq!(fit("GET /v2/device/{id}/disks"), Fit::Always);
         assert_eq!(fit("* /v2/**"), Fit::Always);
+        assert_eq!(fit("GET /v2/device/{id}/{what}"), Fit::Never);
+        assert_eq!(fit("GET /v2/device/*/*"), Fit::Always);
         assert_eq!(fit("group:devices-read"), Fit::Always);
         assert_eq!(fit("GET group:devices-read"), Fit::Always);
         assert_eq!(fit("GET group:devices-read?df"), Fit::Sometimes);
@@ -560,6 +579,8 @@ mod tests {
         for (wide, narrow) in [
             ("* /v2/**", "GET /v2/devices"),
             ("GET /v2/device/*", "GET /v2/device/7"),
+            ("GET /v2/device/{id}", "GET /v2/device/7"),
+            ("GET /v2/organization/*", "GET /v2/organization/{id}"),
             ("GET,PUT /v2/device/{id}", "GET /v2/device/{device}"),
             ("* /v2/device/{id}", "GET,POST,PUT,PATCH,DELETE /v2/device/{id}"),
             ("GET,POST,PUT,PATCH,DELETE /v2/device/{id}", "* /v2/device/{id}"),
@@ -572,6 +593,8 @@ mod tests {
             ("GET /v2/devices", "* /v2/devices"),
             ("GET /v2/device/7", "GET /v2/device/{id}"),
             ("GET /v2/device/*", "GET /v2/device/**"),
+            ("GET /v2/organization/{id}", "GET /v2/organization/documents"),
+            ("GET /v2/organization/{id}", "GET /v2/organization/*"),
             ("GET /v2/devices?df", "GET /v2/devices"),
             ("GET group:tickets", "group:tickets"),
             ("* /v2/**", "group:tickets"),

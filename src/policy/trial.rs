@@ -9,7 +9,7 @@ use super::catalog::{OperationName, Scope};
 use super::group::SECURE_VALUES;
 use super::path::Target;
 use super::query::Query;
-use super::rule::{Effect, Rule};
+use super::rule::{Effect, Fit, Rule};
 use super::{Barrier, Closed, Decision, Policy, PolicyError, Refusal, Rules};
 
 /// A rule, and what it had to do with a request.
@@ -98,7 +98,9 @@ pub fn considered<'a>(
         let group = operation.map(|operation| operation.group);
         if !rule.has_method(method) {
             Outcome::OtherMethod
-        } else if !rule.reaches(&path, target.query(), group) {
+        } else if !rule.reaches(&path, target.query(), group)
+            || operation.is_some_and(|operation| rule.fit(operation) == Fit::Never)
+        {
             Outcome::Elsewhere
         } else if !rule.matches(effect, method, &path, target.query(), group) {
             Outcome::OtherQuery

@@ -72,6 +72,11 @@ impl Home {
             .ok_or(LocalError::NoFolder)
     }
 
+    /// The folder itself, for other state too.
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
     /// The CA's certificate: what callers must trust.
     pub fn certificate(&self) -> PathBuf {
         self.0.join("ca.pem")

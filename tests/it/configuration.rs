@@ -25,7 +25,7 @@ fn the_reference_configuration_is_the_built_in_defaults() {
     let defaults: toml::Table = toml::to_string(&File::default()).expect("TOML").parse().expect("TOML");
     assert_eq!(reference, defaults);
     assert!(text.contains("# ca-file = ") && text.contains("# instance = "));
-    for key in ["mode", "group", "certificate", "key", "client-ca", "client-auth"] {
+    for key in ["mode", "permissions", "file", "group", "certificate", "key", "client-ca", "client-auth"] {
         assert!(text.contains(&format!("\n# {key} = ")), "{key}");
     }
 }
@@ -177,7 +177,7 @@ const MISTAKES: [(&str, &str, &str); 45] = [
     ("[listeners.local]\ngroup = \"x\"", ":2:9: listeners.local.group: group belongs to a Unix socket", ""),
     (
         "[listeners.local]\naddress = \"unix:s\"\nmode = \"rw\"",
-        ":3:8: listeners.local.mode: \"rw\" is no mode: write octal digits",
+        ":3:8: listeners.local.mode: \"rw\" is no mode: valid modes are enforce, observe",
         "",
     ),
     (

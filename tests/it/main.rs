@@ -25,10 +25,12 @@ mod grants;
 mod guard;
 mod harness;
 mod headers;
+mod learn;
 mod listener;
 mod property;
 #[path = "../oracle/readings.rs"]
 mod readings;
+mod review;
 mod rooms;
 mod target;
 mod tls;

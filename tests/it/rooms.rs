@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Room -> the rooms it may import; `*` is every room.
-const PLAN: [(&str, &[&str]); 24] = [
+const PLAN: [(&str, &[&str]); 25] = [
     ("main", &["*"]),
     ("cli", &["*"]),
     ("app", &["*"]),
@@ -27,6 +27,7 @@ const PLAN: [(&str, &[&str]); 24] = [
             "telemetry",
             "token",
             "upstream",
+            "usage",
         ],
     ),
     ("guard", &["listener", "secret"]),
@@ -42,6 +43,7 @@ const PLAN: [(&str, &[&str]); 24] = [
     ("sandbox", &["policy"]),
     ("secret", &[]),
     ("clock", &[]),
+    ("usage", &[]),
     ("body", &[]),
     ("lib", &[]),
 ];

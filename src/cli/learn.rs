@@ -1,0 +1,299 @@
+//! `learn` and `check --against`: the rules that recorded use needs, and whether it would pass the rules there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use http::{Method, Uri};
+use serde_json::{Value, json};
+
+use super::Subject;
+use crate::policy::catalog::{Catalog, OperationId, Risk, ScopeSet};
+use crate::policy::cover::{self, Cover, SecureUse, Wanted};
+use crate::policy::path::Target;
+use crate::policy::query::SECURE;
+use crate::policy::rule::Rule;
+use crate::policy::{Groups, Policy, Refusal, Rules};
+use crate::response;
+use crate::usage::{Count, Use, Used};
+
+/// Who used what.
+type Entrance = (String, Option<String>);
+
+/// The rules that cover what was used, for each listener and caller, as TOML or JSON.
+pub(super) fn learn(subjects: &[Subject<'_>], catalog: &Catalog, used: &Used, file: &Path, json: bool) -> String {
+    let lessons: Vec<_> =
+        by_entrance(used).into_iter().map(|(entrance, used)| Lesson::new(entrance, &used, subjects, catalog)).collect();
+    if json {
+        return format!("{}\n", Value::from(lessons.iter().map(|lesson| lesson.json(catalog)).collect::<Vec<_>>()));
+    }
+    let mut text = format!("# From {}: the least that covers what was used.\n", file.display());
+    if lessons.is_empty() {
+        text += "# Nothing was used there by whom you ask for.\n";
+    }
+    text + &lessons.iter().map(|lesson| lesson.toml(catalog)).collect::<String>()
+}
+
+/// By listener and caller; where a listener has callers, first what all of them used together.
+fn by_entrance(used: &Used) -> BTreeMap<Entrance, BTreeMap<String, Count>> {
+    let mut found: BTreeMap<Entrance, BTreeMap<String, Count>> = BTreeMap::new();
+    for (Use { listener, caller, operation }, count) in used {
+        for caller in BTreeSet::from([None, caller.clone()]) {
+            let page = found.entry((listener.clone(), caller)).or_default();
+            page.entry(operation.clone()).or_default().add(*count);
+        }
+    }
+    found
+}
+
+/// What one listener or caller needs, and what it has.
+struct Lesson {
+    entrance: Entrance,
+    cover: Cover,
+    operations: BTreeSet<OperationId>,
+    requests: u64,
+    unknown: Vec<String>,
+    /// Today's rules and what they open, if the listener or caller is there.
+    today: Option<Today>,
+}
+
+struct Today {
+    rules: Rules,
+    observes: bool,
+    open: BTreeSet<OperationId>,
+}
+
+impl Lesson {
+    fn new(entrance: Entrance, used: &BTreeMap<String, Count>, subjects: &[Subject<'_>], catalog: &Catalog) -> Self {
+        let mut wanted = Wanted::default();
+        let mut unknown = Vec::new();
+        for (operation, count) in used {
+            match (named(catalog, operation), Rule::parse(operation)) {
+                (Some(id), _) => drop(wanted.operations.insert(id, secure_use(count))),
+                (None, Ok(_)) => drop(wanted.rules.insert(operation.clone())),
+                (None, Err(_)) => unknown.push(operation.clone()),
+            }
+        }
+        let (listener, caller) = &entrance;
+        let policy = subjects.iter().find_map(|subject| {
+            let here = subject.listener.name == *listener;
+            let own = caller.is_none() || subject.caller() == caller.as_deref();
+            let policy = if caller.is_none() { &subject.listener.policy } else { subject.policy() };
+            (here && own).then_some(policy)
+        });
+        let today = policy.map(|policy| Today {
+            rules: policy.rules().clone(),
+            observes: policy.observes(),
+            open: catalog.iter().map(|(id, _)| id).filter(|id| policy.may_open(*id)).collect(),
+        });
+        let requests = used.values().map(|count| count.requests).sum();
+        let operations = wanted.operations.keys().copied().collect();
+        Self { cover: cover::cover(catalog, &wanted), entrance, operations, requests, unknown, today }
+    }
+
+    fn table(&self) -> String {
+        match &self.entrance {
+            (listener, Some(caller)) => format!("listeners.{listener}.callers.{caller}"),
+            (listener, None) => format!("listeners.{listener}"),
+        }
+    }
+
+    fn toml(&self, catalog: &Catalog) -> String {
+        let Self { cover, operations, requests, .. } = self;
+        let risks = risks(catalog, operations.iter());
+        let mut text =
+            format!("\n# {} operations, {requests} requests; {risks}\n[{}]\n", operations.len(), self.table());
+        text +=
+            &format!("scopes = {}\ngroups = {}\n", array(scopes(cover.scopes)), array(cover.groups.iter().cloned()));
+        text += "allow = [\n";
+        for (rule, ids) in &cover.allow {
+            text += &format!("    {},{}\n", quoted(rule), marks(catalog, rule, ids));
+        }
+        text += &format!("]\ndeny = {}\n", array(cover.deny.iter().cloned()));
+        for operation in &self.unknown {
+            text += &format!("# {operation} was used, and is neither an operation of this catalogue nor a rule\n");
+        }
+        text + &self.difference(catalog)
+    }
+
+    /// What changes against today, as comments.
+    fn difference(&self, catalog: &Catalog) -> String {
+        let Some(Today { rules, observes, open }) = &self.today else {
+            return format!("# [{}] is not in this configuration.\n", self.table());
+        };
+        let mut lines = vec!["Against today:".to_owned()];
+        if *observes && self.entrance.1.is_none() {
+            lines.extend(["- mode = \"observe\"".to_owned(), "+ mode = \"enforce\"".to_owned()]);
+        }
+        let rule = |rule: &Rule| rule.to_string();
+        let own = self.cover.allow.iter().map(|(rule, _)| rule.clone());
+        for (key, old, new) in [
+            ("scopes", array(scopes(rules.scopes)), array(scopes(self.cover.scopes))),
+            ("groups", array(groups(&rules.groups)), array(self.cover.groups.iter().cloned())),
+            ("allow", array(rules.allow.iter().map(rule)), array(own)),
+            ("deny", array(rules.deny.iter().map(rule)), array(self.cover.deny.iter().cloned())),
+        ] {
+            if old != new {
+                lines.extend([format!("- {key} = {old}"), format!("+ {key} = {new}")]);
+            }
+        }
+        let closed = || open.difference(&self.operations);
+        lines.push(format!(
+            "closes {} of {} open operations: {}",
+            closed().count(),
+            open.len(),
+            risks(catalog, closed())
+        ));
+        let opened = self.operations.difference(open).filter_map(|id| Some((id, catalog.get(*id)?)));
+        for (id, operation) in opened {
+            let name = catalog.name(*id).map(|name| name.to_string()).unwrap_or_default();
+            lines.push(format!("opens {name} ({}, {}), which is closed today", operation.group, operation.risk));
+        }
+        lines.iter().map(|line| format!("# {line}\n")).collect()
+    }
+
+    fn json(&self, catalog: &Catalog) -> Value {
+        let names = |ids: &mut dyn Iterator<Item = &OperationId>| -> Vec<String> {
+            ids.filter_map(|id| catalog.name(*id)).map(|name| name.to_string()).collect()
+        };
+        let allow = self.cover.allow.iter().map(|(rule, ids)| {
+            json!({ "rule": rule, "operations": names(&mut ids.iter()), "risk": highest(catalog, ids).map(Risk::as_str) })
+        });
+        let (closes, opens) = match &self.today {
+            Some(Today { open, .. }) => {
+                (names(&mut open.difference(&self.operations)), names(&mut self.operations.difference(open)))
+            }
+            None => Default::default(),
+        };
+        json!({
+            "listener": self.entrance.0, "caller": self.entrance.1, "requests": self.requests,
+            "scopes": scopes(self.cover.scopes).collect::<Vec<_>>(), "groups": self.cover.groups,
+            "allow": allow.collect::<Vec<_>>(), "deny": self.cover.deny, "closes": closes, "opens": opens,
+            "unknown": self.unknown,
+        })
+    }
+}
+
+fn secure_use(count: &Count) -> SecureUse {
+    match (count.secure_values, count.doubtful) {
+        (0, _) => SecureUse::No,
+        (_, 0) => SecureUse::Plain,
+        (_, _) => SecureUse::Doubtful,
+    }
+}
+
+fn named(catalog: &Catalog, operation: &str) -> Option<OperationId> {
+    let named = |id: &OperationId| catalog.name(*id).is_some_and(|name| name.to_string() == operation);
+    catalog.iter().map(|(id, _)| id).find(named)
+}
+
+fn scopes(scopes: ScopeSet) -> impl Iterator<Item = String> {
+    scopes.iter().map(|scope| scope.as_str().to_owned()).collect::<Vec<_>>().into_iter()
+}
+
+fn groups(groups: &Groups) -> Vec<String> {
+    match groups {
+        Groups::Ordinary => Vec::new(),
+        Groups::Only(listed) if listed.is_empty() => vec![crate::policy::group::NONE.to_owned()],
+        Groups::Only(listed) => listed.iter().map(|group| group.name.to_owned()).collect(),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+fn array(entries: impl IntoIterator<Item = String>) -> String {
+    format!("[{}]", entries.into_iter().map(|entry| quoted(&entry)).collect::<Vec<_>>().join(", "))
+}
+
+fn risks<'a>(catalog: &Catalog, ids: impl Iterator<Item = &'a OperationId>) -> String {
+    let risks: Vec<_> = ids.filter_map(|id| Some(catalog.get(*id)?.risk)).collect();
+    let count = |risk: &Risk| risks.iter().filter(|own| *own == risk).count();
+    Risk::ALL.iter().rev().map(|risk| format!("{} {risk}", count(risk))).collect::<Vec<_>>().join(", ")
+}
+
+fn highest(catalog: &Catalog, ids: &[OperationId]) -> Option<Risk> {
+    ids.iter().filter_map(|id| Some(catalog.get(*id)?.risk)).max()
+}
+
+/// The comment after a rule: what it opens, and how dangerous that is.
+fn marks(catalog: &Catalog, rule: &str, ids: &[OperationId]) -> String {
+    let group = ids.first().and_then(|id| Some(catalog.get(*id)?.group.name));
+    match (group, highest(catalog, ids)) {
+        _ if rule.contains(SECURE) || rule.starts_with("group:secure") => {
+            "  # values of secure fields, CRITICAL".to_owned()
+        }
+        (Some(group), Some(Risk::Critical)) => format!("  # {group}, CRITICAL"),
+        (Some(group), Some(Risk::High)) => format!("  # {group}, HIGH"),
+        (Some(group), Some(risk)) => format!("  # {group}, {risk}"),
+        _ => "  # not in the catalogue".to_owned(),
+    }
+}
+
+/// What recorded use would meet, and whether all of it would pass.
+pub(super) fn against(subjects: &[Subject<'_>], used: &Used, file: &Path) -> (String, bool) {
+    let mut refused = Vec::new();
+    let mut doubtful = Vec::new();
+    for (what, count) in used {
+        let place = match &what.caller {
+            Some(caller) => format!("listeners.{}.callers.{caller}", what.listener),
+            None => format!("listeners.{}", what.listener),
+        };
+        let line = |why: String| format!("{place}: {} ({} requests): {why}", what.operation, count.requests);
+        let of = |subject: &&Subject<'_>| {
+            subject.listener.name == what.listener && subject.caller() == what.caller.as_deref()
+        };
+        match subjects.iter().find(of).map(|subject| outcome(subject.policy(), what, count)) {
+            None => refused.push(line("not in the configuration".to_owned())),
+            Some(Outcome::Refused(why)) => refused.push(line(why)),
+            Some(Outcome::Depends) => doubtful.push(line("depends on values, which are not recorded".to_owned())),
+            Some(Outcome::Passes) => {}
+        }
+    }
+    let passing = used.len() - refused.len() - doubtful.len();
+    let mut text = format!("# recorded use in {}: {passing} of {} would pass\n", file.display(), used.len());
+    text += &doubtful.iter().map(|line| format!("warning: may be refused: {line}\n")).collect::<String>();
+    text += &refused.iter().map(|line| format!("would be refused: {line}\n")).collect::<String>();
+    (text, refused.is_empty())
+}
+
+enum Outcome {
+    Passes,
+    Depends,
+    Refused(String),
+}
+
+fn outcome(policy: &Policy, what: &Use, count: &Count) -> Outcome {
+    let catalog = policy.catalog();
+    let Some((id, operation)) = named(catalog, &what.operation).and_then(|id| Some((id, catalog.get(id)?))) else {
+        return unknown(policy, &what.operation);
+    };
+    let path = operation.example();
+    let plain = match policy.verdict(id) {
+        None => Outcome::Depends,
+        Some(_) => ask(policy, &operation.method, &path),
+    };
+    let spelled = if count.doubtful > 0 { SECURE.to_ascii_lowercase() } else { SECURE.to_owned() };
+    match &plain {
+        Outcome::Passes if count.secure_values > 0 => ask(policy, &operation.method, &format!("{path}?{spelled}=true")),
+        Outcome::Passes | Outcome::Depends | Outcome::Refused(_) => plain,
+    }
+}
+
+/// Something that a rule of `allow` stood for.
+fn unknown(policy: &Policy, rule: &str) -> Outcome {
+    let Ok(rule) = Rule::parse(rule) else { return Outcome::Refused("it is no operation and no rule".to_owned()) };
+    let methods = crate::policy::rule::METHODS;
+    let Some(method) = methods.iter().find(|method| rule.has_method(method)) else { return Outcome::Depends };
+    ask(policy, method, &rule.path_text().replace("{id}", "1"))
+}
+
+fn ask(policy: &Policy, method: &Method, target: &str) -> Outcome {
+    let Ok(uri) = target.parse::<Uri>() else { return Outcome::Depends };
+    let judged = Target::canonical(&uri).map_err(Refusal::from).and_then(|target| policy.decide(method, &target));
+    match judged {
+        Ok(_) => Outcome::Passes,
+        Err(Refusal::Closed(closed)) => Outcome::Refused(format!("{}: {closed}", response::code(&closed.barrier))),
+        Err(refusal) => Outcome::Refused(refusal.to_string()),
+    }
+}
