@@ -1,5 +1,6 @@
 //! The command line: arguments in, an exit code out.
 
+mod catalog;
 mod doctor;
 mod explain;
 mod key;
@@ -25,6 +26,7 @@ use crate::shutdown::Signals;
 use crate::telemetry;
 use crate::tls::server::Basis;
 use crate::usage;
+use catalog::CatalogCommand;
 use routes::{Format, Selection};
 
 /// Wrong arguments (sysexits EX_USAGE).
@@ -100,6 +102,11 @@ enum Command {
         /// How to print [default: table on a terminal, tsv in a pipe]
         #[arg(long, value_name = "FORMAT")]
         format: Option<Format>,
+    },
+    /// Compare the operations that are built in with NinjaOne's documents
+    Catalog {
+        #[command(subcommand)]
+        command: CatalogCommand,
     },
     /// Make keys for callers
     Key {
@@ -201,6 +208,9 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
             let catalog = config.catalog().map_err(|error| failure(CONFIG)(error.into()))?;
             print(&routes::groups(&catalog, *format))
         }
+        Some(Command::Catalog { command: CatalogCommand::Diff { file, json } }) => {
+            print(&catalog::diff(file, *json).map_err(failure(USAGE))?)
+        }
         Some(Command::Key { command: KeyCommand::New { name, listener } }) => {
             print(&key::new(name, listener).map_err(failure(OS))?)
         }
@@ -292,6 +302,9 @@ fn run(config: &Config) -> Result<(), Failure> {
     let settings = settings(config)?;
     let _log = telemetry::start(log_filter(config)?, config.file.log.format == LogFormat::Json)
         .map_err(|error| failure(SOFTWARE)(error.into()))?;
+    if let Some(listener) = settings.listeners.first() {
+        catalog::log(listener.policy.catalog());
+    }
     runtime()?.block_on(serve(config, settings))
 }
 
@@ -400,6 +413,9 @@ fn check(config: &Config, against: Option<&Path>) -> Result<(), Failure> {
                 )
             }
         };
+    }
+    if let (Some(file), Some(listener)) = (&config.file.catalog_file, settings.listeners.first()) {
+        text += &catalog::newer(file.get_ref(), listener.policy.catalog());
     }
     for exposure in all_exposures(&settings) {
         text += &format!("warning: {exposure}\n");

@@ -1,5 +1,6 @@
 //! The configuration: a file as written becomes the settings of the stages, or one clear mistake.
 
+pub(crate) mod document;
 pub mod file;
 pub mod mistake;
 pub mod value;
@@ -219,7 +220,11 @@ impl Config {
 
     /// The operations that are known.
     pub(crate) fn catalog(&self) -> Result<Arc<Catalog>, Mistake> {
-        Catalog::built_in().map(Arc::new).map_err(|error| Mistake::of_file(&self.path, error.to_string()))
+        let built_in = Catalog::built_in().map_err(|error| Mistake::of_file(&self.path, error.to_string()))?;
+        let Some(path) = &self.file.catalog_file else { return Ok(Arc::new(built_in)) };
+        let document = document::read(&self.beside(path.get_ref()));
+        let document = document.map_err(|error| self.mistake(path, error.to_string()))?;
+        Ok(Arc::new(built_in.with(&document)))
     }
 
     fn check_limits(&self) -> Result<(), Mistake> {

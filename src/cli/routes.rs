@@ -119,7 +119,7 @@ fn format(wanted: Option<Format>, json: bool) -> Format {
 }
 
 /// Cells in columns, each as wide as its widest cell; the last is not padded.
-fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or_default()).collect();
     let line = |row: &[String; N]| {

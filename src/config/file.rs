@@ -19,6 +19,9 @@ use crate::token::endpoint::ClientAuth;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct File {
+    /// An OpenAPI document of NinjaOne with operations that are not built in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catalog_file: Option<Spanned<PathBuf>>,
     /// NinjaOne tenants by name.
     pub instances: BTreeMap<String, InstanceFile>,
     /// Local ports by name.
@@ -238,6 +241,7 @@ fn seconds(seconds: u64) -> Period {
 impl Default for File {
     fn default() -> Self {
         Self {
+            catalog_file: None,
             instances: BTreeMap::from([("main".to_owned(), InstanceFile::default())]),
             listeners: BTreeMap::from([("local".to_owned(), ListenerFile::default())]),
             timeouts: Timeouts::default(),

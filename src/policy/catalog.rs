@@ -1,5 +1,11 @@
 //! The operation catalogue: what NinjaOne's API offers, as data, compiled into a tree of path segments.
 
+pub mod classify;
+pub mod diff;
+pub mod openapi;
+mod shadow;
+mod yaml;
+
 use std::collections::HashMap;
 use std::fmt;
 
@@ -8,6 +14,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::group::Group;
 use super::path::{MAX_WORD, Malformed, Segments};
+use openapi::{Cause, Document, Skipped};
 
 /// The built-in operations, one a line; the columns are explained at its top.
 const BUILT_IN: &str = include_str!("catalog.tsv");
@@ -17,6 +24,20 @@ const BUILT_IN: &str = include_str!("catalog.tsv");
 pub struct Catalog {
     operations: Vec<Operation>,
     nodes: Vec<Node>,
+    newer: Option<Newer>,
+}
+
+/// What a newer document brought to a catalogue.
+#[derive(Debug)]
+pub struct Newer {
+    /// The document's version.
+    pub version: String,
+    /// How many operations it declares below `/v2/`, those that are left out too.
+    pub declared: usize,
+    /// How many it declares elsewhere.
+    pub outside: usize,
+    /// What is left out.
+    pub skipped: Vec<Skipped>,
 }
 
 /// One operation: a method on a path template, and what is known about it.
@@ -115,6 +136,18 @@ impl ParameterType {
             }
             Self::OneOf(words) => words.iter().any(|word| word == value),
             Self::Name => !value.is_empty(),
+        }
+    }
+}
+
+/// As in `catalog.tsv`.
+impl fmt::Display for ParameterType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer => f.write_str("integer"),
+            Self::Uid => f.write_str("uid"),
+            Self::Name => f.write_str("name"),
+            Self::OneOf(words) => f.write_str(&words.join("|")),
         }
     }
 }
@@ -296,7 +329,7 @@ impl Catalog {
 
     /// Reads a catalogue in the format of `catalog.tsv`.
     pub fn parse(text: &str) -> Result<Self, CatalogError> {
-        let mut catalog = Self { operations: Vec::new(), nodes: vec![Node::default()] };
+        let mut catalog = Self { operations: Vec::new(), nodes: vec![Node::default()], newer: None };
         for (i, line) in text.lines().enumerate() {
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -308,7 +341,52 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// All operations, sorted as in the data file.
+    /// This catalogue, and what a newer document has beyond it. No request that was known is judged otherwise.
+    pub fn with(self, document: &Document) -> Self {
+        let added = document.added(&self);
+        let (catalog, skipped) = self.extended(added);
+        let skipped: Vec<_> = document.skipped.iter().cloned().chain(skipped).collect();
+        let (version, outside) = (document.version.clone(), document.outside);
+        let newer = Newer { version, declared: document.operations.len() + document.skipped.len(), outside, skipped };
+        Self { newer: Some(newer), ..catalog }
+    }
+
+    /// This catalogue with these operations, and those of them that it cannot have.
+    pub fn extended(mut self, operations: Vec<Operation>) -> (Self, Vec<Skipped>) {
+        let (admissible, mut skipped) = self.admissible(operations);
+        for operation in admissible {
+            let name = OperationName(&operation).to_string();
+            if let Err(problem) = self.add(operation) {
+                skipped.push(Skipped { operation: name, cause: Cause::Catalog(problem) });
+            }
+        }
+        (self, skipped)
+    }
+
+    /// Those of the operations that take no request from one that is here, and the others. The tree prefers a literal
+    /// to a parameter, and a number to a name: without this, a newer operation in an open group could become what a
+    /// request for a closed one is judged as, or hide it.
+    fn admissible(&self, operations: Vec<Operation>) -> (Vec<Operation>, Vec<Skipped>) {
+        let (mut fine, mut skipped) = (Vec::new(), Vec::new());
+        for operation in operations {
+            let robbed = self.operations.iter().find(|own| shadow::takes_from(&operation.segments, &own.segments));
+            match robbed {
+                None => fine.push(operation),
+                Some(own) => skipped.push(Skipped {
+                    operation: OperationName(&operation).to_string(),
+                    cause: Cause::Shadows(OperationName(own).to_string()),
+                }),
+            }
+        }
+        (fine, skipped)
+    }
+
+    /// What a newer document brought, if there was one; its operations have a [`Operation::reason`].
+    pub fn newer(&self) -> Option<&Newer> {
+        self.newer.as_ref()
+    }
+
+    /// All operations, sorted as in the data file; newer ones follow.
     pub fn operations(&self) -> &[Operation] {
         &self.operations
     }

@@ -109,7 +109,7 @@ impl fmt::Display for Target<'_> {
 }
 
 /// The path without a doubled leading slash and without `/api` or `/ws/api` before `/v2`.
-fn fold(path: &str) -> &str {
+pub(super) fn fold(path: &str) -> &str {
     let single = match path.strip_prefix('/') {
         Some(rest) if rest.starts_with('/') && !rest.starts_with("//") => rest,
         _ => path,

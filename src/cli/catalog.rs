@@ -1,0 +1,124 @@
+//! `catalog diff`, and what `check` says of `catalog-file`.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::routes::{columns, operation};
+use crate::config::document;
+use crate::policy::catalog::diff::Difference;
+use crate::policy::catalog::openapi::{Document, Skipped};
+use crate::policy::catalog::{Catalog, Operation, OperationName};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CatalogCommand {
+    /// List what an OpenAPI document of NinjaOne adds, lacks and changes against the operations that are built in
+    Diff {
+        /// The document, in JSON or YAML
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Compares the document in `file` with what is built in.
+pub(super) fn diff(file: &Path, json: bool) -> anyhow::Result<String> {
+    let (document, catalog) = (document::read(file)?, Catalog::built_in()?);
+    let difference = Difference::between(&document, &catalog);
+    Ok(if json { for_programs(&document, &difference) } else { for_people(file, &document, &difference) })
+}
+
+fn for_programs(document: &Document, difference: &Difference<'_>) -> String {
+    let list = |operations: &[&Operation]| operations.iter().map(|known| operation(known)).collect::<Vec<_>>();
+    let changed = difference.changed.iter().map(|(known, changes)| {
+        let mut row = operation(known);
+        if let Value::Object(members) = &mut row {
+            members.insert("changes".to_owned(), Value::from(changes.as_slice()));
+        }
+        row
+    });
+    let skipped = |Skipped { operation, cause }: &Skipped| json!({ "operation": operation, "why": cause.to_string() });
+    let whole = json!({
+        "version": document.version, "operations": document.operations.len() + document.skipped.len(), "outside": document.outside,
+        "added": difference.added.iter().map(operation).collect::<Vec<_>>(), "removed": list(&difference.removed),
+        "later": list(&difference.later), "changed": changed.collect::<Vec<_>>(),
+        "skipped": difference.skipped.iter().map(skipped).collect::<Vec<_>>(),
+    });
+    format!("{whole}\n")
+}
+
+fn for_people(file: &Path, document: &Document, difference: &Difference<'_>) -> String {
+    let Difference { added, removed, later, changed, skipped } = difference;
+    let declared = document.operations.len() + document.skipped.len();
+    let outside = document.outside;
+    let mut text = format!(
+        "{} ({}): {declared} operations below /v2/, {outside} elsewhere; against what is built in {} added, {} removed, {} changed, {} left out\n",
+        file.display(),
+        document.version,
+        added.len(),
+        removed.len(),
+        changed.len(),
+        skipped.len()
+    );
+    let why = |known: &Operation| known.reason.clone().unwrap_or_default();
+    text += &section("added: not built in", added.iter().map(|own| row(own, why(own))));
+    let of = |known: &Operation| format!("declared by {}", known.document);
+    text += &section("removed: built in, and not in this document", removed.iter().map(|own| row(own, of(own))));
+    let note = "known from newer sources";
+    text += &section("later: built in, and newer than 2.0.9-draft", later.iter().map(|own| row(own, note.to_owned())));
+    text += &section("changed", changed.iter().map(|(own, changes)| row(own, changes.join("; "))));
+    if !skipped.is_empty() {
+        text += "\nleft out: in this document, and closed\n";
+    }
+    skipped.iter().for_each(|Skipped { operation, cause }| {
+        let _ = writeln!(text, "{operation}: {cause}");
+    });
+    text
+}
+
+fn row(known: &Operation, last: String) -> [String; 6] {
+    let Operation { method, template, scope, group, risk, .. } = known;
+    let [group, method, template, scope, risk] =
+        [group.name, method.as_str(), template, scope.as_str(), risk.as_str()].map(str::to_owned);
+    [group, method, template, scope, risk, last]
+}
+
+fn section(title: &str, rows: impl Iterator<Item = [String; 6]>) -> String {
+    let header = ["GROUP", "METHOD", "PATH", "SCOPE", "RISK", "WHY"].map(str::to_owned);
+    let rows: Vec<_> = [header].into_iter().chain(rows).collect();
+    if rows.len() == 1 { String::new() } else { format!("\n{title}\n{}", columns(&rows)) }
+}
+
+/// What `check` says of the file: what it brought, and what of it is left out.
+pub(super) fn newer(file: &Path, catalog: &Catalog) -> String {
+    let Some(newer) = catalog.newer() else { return String::new() };
+    let added: Vec<_> = catalog.operations().iter().filter_map(|own| Some((own, own.reason.as_ref()?))).collect();
+    let mut text = format!(
+        "# catalog-file: {} ({}): {} operations, {} not built in{}\n",
+        file.display(),
+        newer.version,
+        newer.declared,
+        added.len(),
+        if newer.outside == 0 { String::new() } else { format!("; {} outside /v2/ are left out", newer.outside) }
+    );
+    for (own, reason) in added {
+        let _ = writeln!(text, "#   {} (group {}, {reason})", OperationName(own), own.group);
+    }
+    newer.skipped.iter().for_each(|skipped| {
+        let _ = writeln!(text, "warning: catalog-file: {skipped}");
+    });
+    text
+}
+
+/// What the log says of the file.
+pub(super) fn log(catalog: &Catalog) {
+    let Some(newer) = catalog.newer() else { return };
+    let added = catalog.operations().iter().filter(|own| own.reason.is_some()).count();
+    tracing::info!(version = newer.version, added, "operations of catalog-file are known");
+    for skipped in &newer.skipped {
+        tracing::warn!(operation = skipped.operation, cause = %skipped.cause, "an operation of catalog-file is left out");
+    }
+}
