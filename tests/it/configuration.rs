@@ -24,6 +24,7 @@ fn the_reference_configuration_is_the_built_in_defaults() {
     // Every key stands in it: those without a default as a comment.
     let defaults: toml::Table = toml::to_string(&File::default()).expect("TOML").parse().expect("TOML");
     assert_eq!(reference, defaults);
+    assert!(text.contains("\n# catalog-file = "));
     assert!(text.contains("# ca-file = ") && text.contains("# instance = "));
     for key in ["mode", "permissions", "file", "group", "certificate", "key", "client-ca", "client-auth"] {
         assert!(text.contains(&format!("\n# {key} = ")), "{key}");

@@ -45,11 +45,20 @@ impl Proxy {
 
     /// The same with another client secret.
     pub(crate) fn with_secret(secret: &str, instance: &str, listener: &str, rest: &str) -> Self {
+        Self::begin("", secret, instance, listener, rest)
+    }
+
+    /// The same with `top`, TOML before the first table.
+    pub(crate) fn with_top(top: &str, instance: &str, listener: &str) -> Self {
+        Self::begin(top, SECRET, instance, listener, "")
+    }
+
+    fn begin(top: &str, secret: &str, instance: &str, listener: &str, rest: &str) -> Self {
         watch::begin();
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("secret"), format!("{secret}\n")).expect("a file");
         let text = format!(
-            "[instances.main]\n{instance}\nclient-id = \"sandbox\"\nclient-secret = {{ file = \"secret\" }}\n\
+            "{top}\n[instances.main]\n{instance}\nclient-id = \"sandbox\"\nclient-secret = {{ file = \"secret\" }}\n\
              [listeners.local]\naddress = \"127.0.0.1:0\"\n{listener}\n[admin]\naddress = \"127.0.0.1:0\"\n{rest}\n"
         );
         let config = Config::parse(&folder.path().join("config.toml"), text).expect("a good configuration");

@@ -27,6 +27,7 @@ mod harness;
 mod headers;
 mod learn;
 mod listener;
+mod newer;
 mod property;
 #[path = "../oracle/readings.rs"]
 mod readings;
