@@ -60,7 +60,9 @@ fn yaml(value: &Value, indent: usize) -> String {
             values.iter().map(|value| format!("\n{pad}- {}", yaml(value, indent + 1))).collect()
         }
         Value::String(text) if text.chars().all(char::is_alphanumeric) => text.clone(),
-        other => other.to_string(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            value.to_string()
+        }
     }
 }
 

@@ -25,7 +25,7 @@ const DANGERS: [(&str, &str); 16] = [
     ("apikey", "unclassified"),
     ("remotecontrol", "unclassified"),
     ("signedurl", "signed-urls"),
-    ("secure", "secure-values"),
+    ("secure", "unclassified"),
 ];
 
 /// Words that have one of the above in them and tell of nothing.
@@ -251,7 +251,7 @@ mod tests {
         ("GET", "/v2/tag/api-keys", "", "", None, "monitoring unclassified critical", "\"apikey\""),
         ("GET", "/v2/tag/RemoteControl", "", "", None, "monitoring unclassified critical", "\"remotecontrol\""),
         ("GET", "/v2/tag/{id}/signed-urls", "", "", None, "monitoring signed-urls medium", "\"signedurl\""),
-        ("GET", "/v2/tag/{id}/secure", "", "", None, "monitoring secure-values critical", "\"secure\""),
+        ("GET", "/v2/tag/{id}/secure", "", "", None, "monitoring unclassified critical", "\"secure\""),
         ("GET", "/v2/script/{id}/signed-urls", "", "", None, "monitoring scripts low", "\"script\""),
         // Words that only look like danger.
         ("GET", "/v2/noderole/{id}", "Node Roles", "", None, "monitoring node-roles", "path below /v2/noderole"),
