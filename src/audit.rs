@@ -51,7 +51,7 @@ pub struct Record {
     meter: Rc<Meter>,
     id: RequestId,
     peer: Peer,
-    method: Method,
+    method: Option<Method>,
     begun: Instant,
     caller: Option<usize>,
     operation: Option<usize>,
@@ -64,8 +64,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// Begins the record of a request.
-    pub fn begin(meter: &Rc<Meter>, id: RequestId, peer: Peer, method: Method) -> Self {
+    /// Begins the record of a request; without a method of one whose head could not be read.
+    pub fn begin(meter: &Rc<Meter>, id: RequestId, peer: Peer, method: Option<Method>) -> Self {
         meter.begin();
         Self {
             meter: Rc::clone(meter),
@@ -120,6 +120,12 @@ impl Record {
         self.status = Some(status);
         self.refusal = refusal;
     }
+
+    /// The answer went out whole, with a body of so many octets.
+    pub fn ended(&mut self, octets: usize) {
+        self.octets = octets as u64;
+        self.complete = true;
+    }
 }
 
 impl Drop for Record {
@@ -133,7 +139,7 @@ impl Drop for Record {
             listener = self.meter.listener(),
             peer = %self.peer,
             caller = self.meter.caller(self.caller),
-            method = %self.method,
+            method = self.method.as_ref().map(tracing::field::display),
             operation = self.meter.operation(self.operation),
             status = self.status.map(|status| status.as_u16()),
             refusal = refusal.map(|(code, _)| code),

@@ -11,12 +11,13 @@ pub mod roster;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
+use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, VIA};
 use http::request::Parts;
 use http::{Uri, Version};
 use tokio::time::Instant;
 
 use crate::listener::Peer;
+use crate::listener::head::Fault;
 use browser::{Mark, Origin, Pages};
 use issuer::{Issuer, TokenRequest};
 use roster::{CallerId, KeyHash, Presented, Roster};
@@ -110,9 +111,18 @@ pub enum Intruder {
     /// More than one `Host`.
     #[error("the request has more than one Host")]
     ManyHosts,
+    /// `Host`, or the authority of an absolute-form target, is no name or address with a port.
+    #[error("the request is for {0:?}, which no server can be called")]
+    BadHost(String),
     /// A `#` in the request line.
     #[error("the request target has a fragment")]
     Fragment,
+    /// A line of the head that ends in a line feed alone.
+    #[error("a line of the request's head does not end in CR LF")]
+    LineFeed,
+    /// Its end could be read in more than one way.
+    #[error("the end of the request is ambiguous")]
+    Framing,
     /// `Host`, or the authority of an absolute-form target, is not a name of this listener.
     #[error("the request is for {0:?}, which is not a name of this listener")]
     ForeignHost(String),
@@ -167,8 +177,11 @@ impl Guard {
 
     /// Lets a request through the perimeter, or says why not.
     pub fn pass(&self, peer: Peer, head: &Parts) -> Result<Visitor, Intruder> {
-        if peer.sent_fragment() {
-            return Err(Intruder::Fragment);
+        match peer.fault() {
+            Some(Fault::Fragment) => return Err(Intruder::Fragment),
+            Some(Fault::LineFeed) => return Err(Intruder::LineFeed),
+            Some(Fault::Framing | Fault::Unseen) => return Err(Intruder::Framing),
+            None => {}
         }
         let preflight = self.foretell(head)?;
         Ok(Visitor { peer, preflight })
@@ -179,6 +192,7 @@ impl Guard {
         if head_size(head) > self.head_size {
             return Err(Intruder::LargeHead);
         }
+        check_codings(&head.headers)?;
         self.check_hosts(head)?;
         let asks = browser::is_preflight(&head.method, &head.headers);
         match self.pages.mark(&head.headers) {
@@ -263,8 +277,9 @@ impl Guard {
         match (hosts.next(), hosts.next()) {
             (Some(_), Some(_)) => return Err(Intruder::ManyHosts),
             (Some(host), None) => self.check(host.as_bytes())?,
-            // HTTP/1.0 knows no Host, and no browser speaks it.
-            (None, _) if head.version == Version::HTTP_10 || head.uri.authority().is_some() => {}
+            // HTTP/1.0 knows no Host, and no browser speaks it; HTTP/2 has the authority in its place.
+            (None, _) if head.version == Version::HTTP_10 => {}
+            (None, _) if head.version == Version::HTTP_2 && head.uri.authority().is_some() => {}
             (None, _) => return Err(Intruder::NoHost),
         }
         self.check_absolute(&head.uri)
@@ -283,8 +298,49 @@ impl Guard {
         if self.authorities.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(host)) {
             return Ok(());
         }
-        Err(Intruder::ForeignHost(String::from_utf8_lossy(host).into_owned()))
+        let name = String::from_utf8_lossy(host).into_owned();
+        Err(if is_authority(host) { Intruder::ForeignHost(name) } else { Intruder::BadHost(name) })
     }
+}
+
+impl Intruder {
+    /// Whether the message itself is wrong, so that nothing more is read where it came from.
+    pub fn is_malformed(&self) -> bool {
+        match self {
+            Self::LargeHead | Self::NoHost | Self::ManyHosts | Self::BadHost(_) => true,
+            Self::Fragment | Self::LineFeed | Self::Framing => true,
+            Self::ForeignHost(_) | Self::ForeignPage(_) | Self::Relayed(_) | Self::NoKey | Self::WrongKey => false,
+            Self::Throttled(_) | Self::OtherGrant | Self::NotPost | Self::SignIn => false,
+        }
+    }
+}
+
+/// The parser takes any list that ends in `chunked`; a coding that is not taken off would be, by some reader behind us.
+fn check_codings(headers: &HeaderMap) -> Result<(), Intruder> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), _) => Err(Intruder::Framing),
+    }
+}
+
+/// A name or an address, and perhaps a port (RFC 9110 section 7.2), without what RFC 3986 has beyond that: user
+/// information, percent-encoding and sub-delimiters, at which readers cut differently.
+fn is_authority(host: &[u8]) -> bool {
+    let bracket = host.iter().position(|&octet| octet == b']').map(|at| at + 1);
+    let colon = host.iter().position(|&octet| octet == b':').unwrap_or(host.len());
+    let (name, port) = host.split_at(bracket.unwrap_or(colon));
+    let named = match name {
+        [b'[', address @ .., b']'] => address.iter().all(|&octet| octet.is_ascii_hexdigit() || b":.".contains(&octet)),
+        name => name.iter().all(|&octet| octet.is_ascii_alphanumeric() || b"-._~".contains(&octet)),
+    };
+    let ported = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        [..] => false,
+    };
+    named && ported && !name.is_empty() && name != b"[]"
 }
 
 /// The octets of the request line and the field lines. The parser reads in steps that double, so that it lets
@@ -439,7 +495,6 @@ mod tests {
     #[test]
     fn guard_refuses_every_other_name() {
         for host in [
-            "",
             "evil.example",
             "localhost.evil.example",
             "localhost:8081",
@@ -449,17 +504,45 @@ mod tests {
             "127.1",
             "0.0.0.0:8080",
             "[::1]:80",
-            "::1",
-            "user@localhost",
-            "localhost,evil.example",
+            "[fe80::1]",
         ] {
             assert_eq!(admit("/", Version::HTTP_11, &[host]), Err(Intruder::ForeignHost(host.to_owned())), "{host}");
         }
+        for host in [
+            "",
+            ":8080",
+            "::1",
+            "[]",
+            "[::1",
+            "[::1]x",
+            "user@localhost",
+            "localhost,evil.example",
+            "localhost/",
+            "local host",
+            "localhost:8080:8080",
+            "localhost:http",
+            "%6cocalhost",
+            "loc\u{e4}lhost",
+        ] {
+            assert_eq!(admit("/", Version::HTTP_11, &[host]), Err(Intruder::BadHost(host.to_owned())), "{host}");
+        }
+    }
+
+    #[test]
+    fn guard_takes_no_transfer_coding_but_chunked() {
+        let pass = |lines: &[(&str, &str)]| pass(&guard(&[]), Method::POST, lines).map(|_| ());
+        let coding = |coding| ("transfer-encoding", coding);
+        assert_eq!(pass(&[coding("Chunked")]), Ok(()));
+        for list in ["gzip, chunked", "chunked, chunked", "chunked;x=1", "identity", "", "\"chunked\"", "chunked,"] {
+            assert_eq!(pass(&[coding(list)]), Err(Intruder::Framing), "{list}");
+        }
+        assert_eq!(pass(&[coding("chunked"), coding("chunked")]), Err(Intruder::Framing));
     }
 
     #[test]
     fn guard_wants_exactly_one_host_in_http_1_1() {
         assert_eq!(admit("/", Version::HTTP_11, &[]), Err(Intruder::NoHost));
+        assert_eq!(admit("http://localhost/", Version::HTTP_11, &[]), Err(Intruder::NoHost));
         assert_eq!(admit("/", Version::HTTP_10, &[]), Ok(()));
         assert_eq!(admit("/", Version::HTTP_11, &["localhost", "localhost"]), Err(Intruder::ManyHosts));
     }

@@ -1,7 +1,9 @@
 //! Listeners: sockets, limits, timers and drain around a closure; nothing here knows what is served.
 
 mod accept;
+mod chunks;
 mod conversation;
+pub mod head;
 #[cfg(unix)]
 mod inherited;
 mod peer;
@@ -56,27 +58,28 @@ pub struct Limits {
     pub drain: Duration,
     /// The most connections at a time, shared by all workers of a listener.
     pub connections: Arc<Semaphore>,
-    /// The whole answer to a head that is malformed or too large.
-    pub refuse: fn(StatusCode) -> Vec<u8>,
 }
 
 /// Serves HTTP/1.1 and 1.0, over TLS also HTTP/2, on a bound socket until `shutdown`, then for at most the drain time.
 ///
 /// Runs on a current-thread runtime; `handle` is called once for each request, over HTTP/1 in order on each connection.
-pub async fn serve<H, F, B>(
+/// `refuse` makes the whole answer, octet for octet, to a head that the parser refuses.
+pub async fn serve<H, R, F, B>(
     socket: Socket,
     tls: Option<Identity>,
     limits: &Limits,
     shutdown: Shutdown,
     handle: H,
+    refuse: R,
 ) -> io::Result<()>
 where
     H: Fn(Peer, Request<Incoming>) -> F + 'static,
+    R: Fn(Peer, StatusCode) -> Vec<u8> + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let host = Rc::new(Host::new(tls, limits, shutdown, handle));
+    let host = Rc::new(Host::new(tls, limits, shutdown, handle, refuse));
     match socket {
         Socket::Tcp(listener) => attend(TcpListener::from_std(listener)?, host).await,
         #[cfg(unix)]
@@ -85,10 +88,11 @@ where
     Ok(())
 }
 
-async fn attend<A, H, F, B>(listener: A, host: Rc<Host<H>>)
+async fn attend<A, H, R, F, B>(listener: A, host: Rc<Host<H, R>>)
 where
     A: Accept,
     H: Fn(Peer, Request<Incoming>) -> F + 'static,
+    R: Fn(Peer, StatusCode) -> Vec<u8> + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,

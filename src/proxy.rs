@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::header::{HOST, HeaderValue};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use zeroize::Zeroizing;
 
@@ -105,9 +105,7 @@ impl Proxy {
     /// Answers one request, whatever happens.
     pub async fn serve(&self, peer: Peer, request: Request<Incoming>) -> Response<Recorded<Reply>> {
         let (mut head, body) = request.into_parts();
-        let id = RequestId(self.worker, self.count.get());
-        self.count.set(id.1.wrapping_add(1));
-        let mut record = Record::begin(&self.meter, id, peer.clone(), head.method.clone());
+        let mut record = self.record(peer.clone(), Some(head.method.clone()));
         let reader = self.guard.reader(&head.headers);
         let mut response = match self.relay(peer, &mut head, body, &mut record).await {
             Ok(response) => {
@@ -120,6 +118,21 @@ impl Proxy {
             response::share(response.headers_mut(), origin);
         }
         response.map(|body| Recorded::new(body, record))
+    }
+
+    /// Takes down a request whose head the parser refuses; the whole answer, octet for octet.
+    pub fn refuse_head(&self, peer: Peer, status: StatusCode) -> Vec<u8> {
+        let mut record = self.record(peer, None);
+        let ([head, body], outcome) = response::refuse_head(status, Some(&record.id().to_string()));
+        record.answered(status, Some((outcome.code, outcome.blame)));
+        record.ended(body.len());
+        [head, body].concat()
+    }
+
+    fn record(&self, peer: Peer, method: Option<Method>) -> Record {
+        let id = RequestId(self.worker, self.count.get());
+        self.count.set(id.1.wrapping_add(1));
+        Record::begin(&self.meter, id, peer, method)
     }
 
     /// The life of a request. Takes the headers out of its head.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, CACHE_CONTROL,
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
@@ -129,7 +129,8 @@ fn guard_field(intruder: &Intruder) -> Option<(HeaderName, HeaderValue)> {
         Intruder::NoKey | Intruder::WrongKey => Some((WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE))),
         Intruder::Throttled(wait) => Some((RETRY_AFTER, whole_seconds(*wait))),
         Intruder::NotPost => Some((ALLOW, HeaderValue::from_static("POST"))),
-        Intruder::LargeHead | Intruder::NoHost | Intruder::ManyHosts | Intruder::Fragment => None,
+        Intruder::LargeHead | Intruder::NoHost | Intruder::ManyHosts | Intruder::BadHost(_) => None,
+        Intruder::Fragment | Intruder::LineFeed | Intruder::Framing => None,
         Intruder::ForeignHost(_) | Intruder::ForeignPage(_) | Intruder::Relayed(_) => None,
         Intruder::OtherGrant | Intruder::SignIn => None,
     }
@@ -143,6 +144,18 @@ fn guard_row(intruder: &Intruder, scene: &Scene<'_>) -> Row {
     match intruder {
         Intruder::NoHost => bad("host-missing", "An HTTP/1.1 request must have a Host field (RFC 9112 section 3.2)."),
         Intruder::ManyHosts => bad("host-repeated", "A request must have one Host field (RFC 9112 section 3.2)."),
+        Intruder::BadHost(_) => bad(
+            "host-malformed",
+            "Host, or the authority of the target, must be a name or an address, and perhaps a colon and a port (RFC 9110 section 7.2).",
+        ),
+        Intruder::LineFeed => bad(
+            "request-malformed",
+            "A line of the request's head ends in a line feed alone: lines end in CR LF (RFC 9112 section 2.2).",
+        ),
+        Intruder::Framing => bad(
+            "framing-ambiguous",
+            "Servers could disagree on where the request ends: it must have one Content-Length, or else \"Transfer-Encoding: chunked\" once and no other coding (RFC 9112 section 6.3).",
+        ),
         Intruder::LargeHead => head_row(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
         Intruder::Fragment => bad(
             "target-malformed",
@@ -438,7 +451,8 @@ pub fn refuse(rejection: &Rejection, scene: &Scene<'_>) -> (Response<Reply>, Out
         Rejection::Grant(intruder) => Some(oauth_error(intruder)),
         Rejection::Guard(_) | Rejection::Policy(_) | Rejection::Token(_) | Rejection::Upstream(_) => None,
     };
-    let body = problem(&row, Some(scene), oauth);
+    let operation = scene.operation.map(|name| name.to_string());
+    let body = problem(&row, Some(scene.request_id), operation, oauth);
     let mut response = Response::new(Reply::Own(Full::from(body)));
     *response.status_mut() = row.status;
     let headers = response.headers_mut();
@@ -450,6 +464,10 @@ pub fn refuse(rejection: &Rejection, scene: &Scene<'_>) -> (Response<Reply>, Out
     if let Some((name, value)) = rejection.field() {
         headers.insert(name, value);
     }
+    if matches!(rejection, Rejection::Guard(intruder) if intruder.is_malformed()) {
+        // Over HTTP/2 hyper leaves it out.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     (response, Outcome { code: row.code, blame: row.blame })
 }
 
@@ -459,21 +477,22 @@ fn oauth_error(intruder: &Intruder) -> &'static str {
         Intruder::NoKey | Intruder::WrongKey => "invalid_client",
         Intruder::Throttled(_) => "temporarily_unavailable",
         Intruder::OtherGrant => "unsupported_grant_type",
-        Intruder::LargeHead | Intruder::NoHost | Intruder::ManyHosts | Intruder::Fragment => "invalid_request",
+        Intruder::LargeHead | Intruder::NoHost | Intruder::ManyHosts | Intruder::BadHost(_) => "invalid_request",
+        Intruder::Fragment | Intruder::LineFeed | Intruder::Framing => "invalid_request",
         Intruder::ForeignHost(_) | Intruder::ForeignPage(_) | Intruder::Relayed(_) => "invalid_request",
         Intruder::SignIn | Intruder::NotPost => "invalid_request",
     }
 }
 
-fn problem(row: &Row, scene: Option<&Scene<'_>>, oauth: Option<&str>) -> Vec<u8> {
+fn problem(row: &Row, request_id: Option<&str>, operation: Option<String>, oauth: Option<&str>) -> Vec<u8> {
     let problem = Problem {
         r#type: format!("urn:ninjaone-proxy:problem:{}", row.code),
         title: row.status.canonical_reason().unwrap_or("Error"),
         status: row.status.as_u16(),
         detail: &row.detail,
         code: row.code,
-        request_id: scene.map(|scene| scene.request_id),
-        operation: scene.and_then(|scene| scene.operation).map(|name| name.to_string()),
+        request_id,
+        operation,
         result_code: row.code,
         error_message: &row.detail,
         error: oauth,
@@ -488,19 +507,20 @@ fn proxy_status(row: &Row) -> String {
     format!("ninjaone-proxy; error={}; details=\"{}\"", row.error, row.code)
 }
 
-/// The whole answer, octet for octet, to a head that the parser refuses.
-pub fn refuse_head(status: StatusCode) -> Vec<u8> {
+/// The answer to a head that the parser refuses, octet for octet: its own head and its body.
+pub fn refuse_head(status: StatusCode, request_id: Option<&str>) -> ([Vec<u8>; 2], Outcome) {
     let row = head_row(status);
-    let body = problem(&row, None, None);
+    let body = problem(&row, request_id, None, None);
+    let id = request_id.map_or_else(String::new, |id| format!("x-request-id: {id}\r\n"));
     let head = format!(
-        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\nproxy-status: {}\r\n\
+        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\nproxy-status: {}\r\n{id}\
          connection: close\r\ncontent-length: {}\r\n\r\n",
         status.as_u16(),
         status.canonical_reason().unwrap_or("Error"),
         proxy_status(&row),
         body.len()
     );
-    [head.into_bytes(), body].concat()
+    ([head.into_bytes(), body], Outcome { code: row.code, blame: row.blame })
 }
 
 /// What [`refuse`] would say: status, code and detail.

@@ -60,8 +60,13 @@ impl Desk {
 
 fn refuse(intruder: &Intruder) -> Response<Full<Bytes>> {
     let mut refused = Response::new(Full::from(format!("{intruder}: call localhost, and no web page may\n")));
-    let foreign_name = matches!(intruder, Intruder::ForeignHost(_));
-    *refused.status_mut() = if foreign_name { StatusCode::MISDIRECTED_REQUEST } else { StatusCode::FORBIDDEN };
+    *refused.status_mut() = if matches!(intruder, Intruder::ForeignHost(_)) {
+        StatusCode::MISDIRECTED_REQUEST
+    } else if intruder.is_malformed() {
+        StatusCode::BAD_REQUEST
+    } else {
+        StatusCode::FORBIDDEN
+    };
     refused
 }
 
@@ -73,7 +78,6 @@ pub(super) fn serve(socket: Socket, address: SocketAddr, desk: Desk) -> io::Resu
         header_count: 100,
         drain: Duration::ZERO,
         connections: Arc::new(Semaphore::new(64)),
-        refuse: response::refuse_head,
     };
     let orders = Orders {
         names: Vec::new(),
@@ -98,7 +102,8 @@ pub(super) fn serve(socket: Socket, address: SocketAddr, desk: Desk) -> io::Resu
             }
         };
         let (_keep, never) = crate::shutdown::channel();
-        if let Err(error) = listener::serve(socket, None, &limits, never, handle).await {
+        let refuse = |_, status| response::refuse_head(status, None).0.concat();
+        if let Err(error) = listener::serve(socket, None, &limits, never, handle, refuse).await {
             tracing::error!(%error, "admin listener ended");
         }
     });

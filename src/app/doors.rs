@@ -12,7 +12,6 @@ use crate::config::Listener;
 use crate::config::file::File;
 use crate::guard::issuer::Issuer;
 use crate::listener::{BindError, Bound, Hold, Inheritance, Limits, Place, Socket};
-use crate::response;
 use crate::tls::server::{Basis, Identity};
 
 /// What the listeners are bound to.
@@ -103,6 +102,5 @@ fn limits(file: &File) -> Limits {
         header_count: usize::from(file.limits.headers.get()),
         drain: file.timeouts.drain.0,
         connections: Arc::new(Semaphore::new(file.limits.connections.get() as usize)),
-        refuse: response::refuse_head,
     }
 }

@@ -120,11 +120,13 @@ fn work(number: u32, sockets: Sockets, plan: &Arc<Plan>, shutdown: &Shutdown) ->
             let proxy = Rc::new(proxy(number, &post, plan, &upstreams)?);
             let shutdown = shutdown.clone();
             serving.push(tokio::task::spawn_local(async move {
+                let refusing = Rc::clone(&proxy);
+                let refuse = move |peer, status| refusing.refuse_head(peer, status);
                 let handle = move |peer, request| {
                     let proxy = Rc::clone(&proxy);
                     async move { proxy.serve(peer, request).await }
                 };
-                listener::serve(socket, post.tls, &post.limits, shutdown, handle).await
+                listener::serve(socket, post.tls, &post.limits, shutdown, handle, refuse).await
             }));
         }
         for listener in serving {

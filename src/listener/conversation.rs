@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -38,13 +39,14 @@ const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(20);
 
 /// How all connections of a listener are served.
-pub(super) struct Host<H> {
+pub(super) struct Host<H, R> {
     pub(super) http1: http1::Builder,
     pub(super) http2: http2::Builder<Local>,
     pub(super) tls: Option<Identity>,
     pub(super) limits: Limits,
     pub(super) shutdown: Shutdown,
     pub(super) handle: H,
+    pub(super) refuse: R,
 }
 
 /// Runs what hyper spawns on this worker.
@@ -57,15 +59,16 @@ impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for Local {
     }
 }
 
-impl<H, F, B> Host<H>
+impl<H, R, F, B> Host<H, R>
 where
     H: Fn(Peer, Request<Incoming>) -> F + 'static,
+    R: Fn(Peer, StatusCode) -> Vec<u8> + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    pub(super) fn new(tls: Option<Identity>, limits: &Limits, shutdown: Shutdown, handle: H) -> Self {
-        Self { http1: http1(limits), http2: http2(limits), tls, limits: limits.clone(), shutdown, handle }
+    pub(super) fn new(tls: Option<Identity>, limits: &Limits, shutdown: Shutdown, handle: H, refuse: R) -> Self {
+        Self { http1: http1(limits), http2: http2(limits), tls, limits: limits.clone(), shutdown, handle, refuse }
     }
 
     /// Serves a connection to its end. The drain waits as long as `watcher` is there.
@@ -98,12 +101,20 @@ where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let track = Track::new();
-        let wire = Wire::new(stream, Rc::clone(&track), self.limits.refuse);
+        let (host, far) = (Rc::clone(&self), peer.clone());
+        let wire = Wire::new(stream, Rc::clone(&track), move |status| (host.refuse)(far.clone(), status));
         let host = Rc::clone(&self);
         let service = service_fn(move |request| {
-            let serving = track.serve();
-            let answer = (host.handle)(peer.clone().with_fragment(track.had_fragment()), request);
-            async move { Ok::<_, Infallible>(answer.await.map(|body| Tracked::new(body, serving))) }
+            let (serving, fault) = track.serve();
+            let answer = (host.handle)(peer.clone().with_fault(fault), request);
+            let track = Rc::clone(&track);
+            async move {
+                let mut answer = answer.await;
+                if track.is_over() {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer.map(|body| Tracked::new(body, serving)))
+            }
         });
         if let Err(error) = watcher.watch(self.http1.serve_connection(TokioIo::new(wire), service)).await {
             tracing::debug!(%error, "connection ended");

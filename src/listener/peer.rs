@@ -4,13 +4,14 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::head::Fault;
 use crate::tls::certificate::Certificate;
 
 /// The far end of an accepted connection: the proof that a request came through a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     far: Far,
-    fragment: bool,
+    fault: Option<Fault>,
     tls: bool,
     certificate: Option<Arc<Certificate>>,
 }
@@ -49,7 +50,7 @@ impl Peer {
     }
 
     fn at(far: Far) -> Self {
-        Self { far, fragment: false, tls: false, certificate: None }
+        Self { far, fault: None, tls: false, certificate: None }
     }
 
     /// The certificate is the one that the handshake verified.
@@ -57,8 +58,8 @@ impl Peer {
         Self { tls: true, certificate, ..self }
     }
 
-    pub(super) fn with_fragment(self, fragment: bool) -> Self {
-        Self { fragment, ..self }
+    pub(super) fn with_fault(self, fault: Option<Fault>) -> Self {
+        Self { fault, ..self }
     }
 
     /// The address of the far end; `None` behind a Unix socket.
@@ -88,9 +89,9 @@ impl Peer {
         if self.tls { "https" } else { "http" }
     }
 
-    /// Whether a request line on the connection had a fragment, which hyper does not show.
-    pub fn sent_fragment(&self) -> bool {
-        self.fragment
+    /// What is wrong with the request's head, and does not show in the request.
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault
     }
 
     #[cfg(test)]

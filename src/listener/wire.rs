@@ -1,9 +1,9 @@
 //! The octets of one connection, seen on their way to and from hyper: what its parser hides, and how it ends.
 //!
-//! hyper cuts a fragment off the request target without a word, answers a malformed head with an empty body, and
-//! closes a connection while octets are still coming, which resets it and loses the answer.
+//! hyper does not tell all of a head (see [`super::head`]), answers a malformed one with an empty body, and closes a
+//! connection while octets are still coming, which resets it and loses the answer.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,6 +13,8 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
+
+use super::head::{Fault, Heads};
 
 /// How long, and how much, a closed connection is still read so that the caller can read the answer.
 const LINGER: Duration = Duration::from_millis(500);
@@ -33,7 +35,7 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Track {
     phase: Cell<Phase>,
-    fragment: Cell<bool>,
+    heads: RefCell<Heads>,
 }
 
 /// Kept as long as a request's answer.
@@ -42,18 +44,18 @@ pub(super) struct Serving(Rc<Track>);
 
 impl Track {
     pub(super) fn new() -> Rc<Self> {
-        Rc::new(Self { phase: Cell::new(Phase::Head), fragment: Cell::new(false) })
+        Rc::new(Self { phase: Cell::new(Phase::Head), heads: RefCell::default() })
     }
 
-    /// A request's head was read whole.
-    pub(super) fn serve(self: &Rc<Self>) -> Serving {
+    /// A request's head was read whole; what is wrong with it.
+    pub(super) fn serve(self: &Rc<Self>) -> (Serving, Option<Fault>) {
         self.phase.set(Phase::Serving);
-        Serving(Rc::clone(self))
+        (Serving(Rc::clone(self)), self.heads.borrow_mut().parsed())
     }
 
-    /// Whether a request line on this connection had a fragment.
-    pub(super) fn had_fragment(&self) -> bool {
-        self.fragment.get()
+    /// Whether nothing more may be served on this connection.
+    pub(super) fn is_over(&self) -> bool {
+        self.heads.borrow().is_over()
     }
 }
 
@@ -64,15 +66,13 @@ impl Drop for Serving {
 }
 
 /// The connection between hyper and the socket.
-pub(super) struct Wire<S> {
+pub(super) struct Wire<S, R> {
     stream: S,
     track: Rc<Track>,
     /// The answer to a head that hyper refuses.
-    refuse: fn(StatusCode) -> Vec<u8>,
+    refuse: R,
     /// What goes out instead of hyper's own refusal.
     pending: Vec<u8>,
-    /// The request line of the head being read has not ended.
-    in_request_line: bool,
     linger: Option<Linger>,
 }
 
@@ -82,31 +82,9 @@ struct Linger {
     left: usize,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    pub(super) fn new(stream: S, track: Rc<Track>, refuse: fn(StatusCode) -> Vec<u8>) -> Self {
-        Self { stream, track, refuse, pending: Vec::new(), in_request_line: true, linger: None }
-    }
-
-    /// Looks for a fragment in the request lines among these octets of a head. It must be refused (RFC 9112
-    /// section 3.2), and so is everything else on a connection that had one.
-    fn inspect(&mut self, octets: &[u8]) {
-        let mut lines = octets.split_inclusive(|&octet| octet == b'\n');
-        if self.in_request_line {
-            for line in lines.by_ref() {
-                if line.contains(&b'#') {
-                    self.track.fragment.set(true);
-                }
-                // Empty lines before a request are ignored (RFC 9112 section 2.2).
-                self.in_request_line = !line.ends_with(b"\n") || line.trim_ascii().is_empty();
-                if !self.in_request_line {
-                    break;
-                }
-            }
-        }
-        // A line of a pipelined request.
-        if lines.any(|line| line.contains(&b'#') && is_request_line(line)) {
-            self.track.fragment.set(true);
-        }
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8>> Wire<S, R> {
+    pub(super) fn new(stream: S, track: Rc<Track>, refuse: R) -> Self {
+        Self { stream, track, refuse, pending: Vec::new(), linger: None }
     }
 
     /// hyper's own refusal becomes ours.
@@ -115,7 +93,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             return false;
         }
         let Some(status) = refused_status(octets) else { return false };
-        tracing::debug!(%status, "malformed head refused");
         self.pending = (self.refuse)(status);
         true
     }
@@ -129,11 +106,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 }
 
-fn is_request_line(line: &[u8]) -> bool {
-    let line = line.trim_ascii_end();
-    line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
-}
-
 /// The status of an answer that hyper gives by itself: 4xx, closing, and without a body.
 fn refused_status(octets: &[u8]) -> Option<StatusCode> {
     let code = octets.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
@@ -142,20 +114,20 @@ fn refused_status(octets: &[u8]) -> Option<StatusCode> {
     StatusCode::from_bytes(code).ok().filter(|status| whole && status.is_client_error())
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8> + Unpin> AsyncRead for Wire<S, R> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.track.heads.borrow().is_broken() {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        if self.track.phase.get() == Phase::Head
-            && let Some(octets) = buffer.filled().get(before..)
-        {
-            self.inspect(octets);
-        }
+        let passes = self.track.heads.borrow_mut().watch(buffer.filled().get(before..).unwrap_or_default());
+        buffer.set_filled(before + passes);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8> + Unpin> AsyncWrite for Wire<S, R> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         if self.replace(octets) {
             return Poll::Ready(Ok(octets.len()));
@@ -185,7 +157,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         // hyper flushes when its own buffer is empty, and reads the next head after that.
         if self.track.phase.get() == Phase::Ending {
             self.track.phase.set(Phase::Head);
-            self.in_request_line = true;
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
@@ -226,11 +197,5 @@ mod tests {
         ] {
             assert_eq!(refused_status(other), None);
         }
-    }
-
-    #[test]
-    fn wire_knows_a_request_line() {
-        assert!(is_request_line(b"GET /v2/x#y HTTP/1.1\r\n"));
-        assert!(!is_request_line(b"User-Agent: C# client\r\n"));
     }
 }

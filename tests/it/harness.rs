@@ -212,7 +212,8 @@ pub(crate) fn read_chunked(stream: &mut impl Read) -> String {
     String::from_utf8(body).expect("text")
 }
 
-fn read_chunks(stream: &mut impl Read, body: &mut Vec<u8>) -> bool {
+/// Reads a body in chunks to its end; whether it came.
+pub(crate) fn read_chunks(stream: &mut impl Read, body: &mut Vec<u8>) -> bool {
     loop {
         let (line, _) = read_until(stream, b"\r\n");
         let size = std::str::from_utf8(&line).ok().and_then(|line| usize::from_str_radix(line.trim(), 16).ok());

@@ -14,6 +14,7 @@ mod bodies;
 mod browser;
 mod command_line;
 mod configuration;
+mod confusion;
 mod credentials;
 mod doctor;
 #[path = "../oracle/doorkeeper.rs"]
@@ -26,6 +27,8 @@ mod guard;
 mod harness;
 mod headers;
 mod learn;
+#[path = "../oracle/heads.rs"]
+mod heads;
 mod listener;
 mod newer;
 mod property;

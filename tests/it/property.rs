@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use crate::answers::read_every_way;
 use crate::doorkeeper::{agree, guard};
+use crate::heads;
 use crate::readings::{obviously_allowed, readings};
 
 fn reader() -> Policy {
@@ -92,6 +93,41 @@ proptest! {
     }
 }
 
+/// Octets of a connection, whole requests among them.
+fn messages() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "GET / HTTP/1.1\r\n",
+        "POST /v2/x HTTP/1.1\r\n",
+        "GET /#x HTTP/1.1\r\n",
+        "Host: localhost\r\n",
+        "X: y\r\n",
+        "\r\n",
+        "\r\n\r\n",
+        "Content-Length: 5\r\n",
+        "content-length:0\r\n",
+        "Content-Length: 12\r\n",
+        "Content-Length: +5\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "TRANSFER-ENCODING:x\r\n",
+        "hello",
+        "5\r\nhello\r\n",
+        "a;x\r\n0123456789\r\n",
+        "0\r\n\r\n",
+        "0\r\nX: y\r\n\r\n",
+        "0",
+        "\r",
+        "\n",
+        "#",
+        ";",
+        " ",
+        "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "Content-Length:                                              5\r\n",
+    ]);
+    prop::collection::vec(piece, 0..14).prop_map(|pieces| pieces.concat())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -116,6 +152,11 @@ proptest! {
     #[test]
     fn an_answer_is_believed_only_for_what_it_says(body in answers()) {
         read_every_way(body.as_bytes());
+    }
+
+    #[test]
+    fn the_watch_over_octets_sees_the_heads_that_are_there(octets in messages(), piece in 1_usize..40) {
+        heads::agree(octets.as_bytes(), piece);
     }
 
     #[test]

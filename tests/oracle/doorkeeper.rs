@@ -53,7 +53,7 @@ pub(crate) fn agree(guard: &Guard, host: &[u8], origin: Option<&[u8]>) {
     let plain = match &answer {
         Ok(false) => ours && page,
         Ok(true) => false,
-        Err(Intruder::ForeignHost(_)) => !ours,
+        Err(Intruder::ForeignHost(_) | Intruder::BadHost(_)) => !ours,
         Err(Intruder::ForeignPage(_)) => ours && !page,
         Err(_) => false,
     };

@@ -1,0 +1,12 @@
+//! Whatever comes on a connection, in whatever pieces: the watch sees the heads that are plainly there, and no other.
+#![no_main]
+
+#[path = "../../oracle/heads.rs"]
+mod heads;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((piece, octets)) = data.split_first() else { return };
+    heads::agree(octets, usize::from(*piece));
+});
