@@ -124,6 +124,12 @@ impl Running {
         std::fs::read_to_string(self.folder.path().join("log")).expect("a log")
     }
 
+    /// The process's id.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn kill(&mut self) {
         self.child.kill().expect("an end");
         self.child.wait().expect("an end");

@@ -41,3 +41,5 @@ mod tls;
 mod token;
 mod upstream;
 mod watch;
+#[cfg(target_os = "linux")]
+mod weight;
