@@ -34,7 +34,8 @@ impl Process {
         );
         let running = Running::start(&config, &format!("NINJA_SECRET={SECRET} exec \"$0\""), Stdio::null());
         let log = running.log();
-        let address = log.split("address=http://").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
+        let address =
+            log.split("address=http://").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
         let process = Self { address: address.parse().expect("an address"), running, _ninja: ninja };
         // Each worker has its connections and buffers before anything is measured.
         for _ in 0..20 {

@@ -114,6 +114,7 @@ fn lengths() -> Vec<Row> {
             ("6.3", " 5", Served("hello")),
             ("6.3", "\t5 \t", Served("hello")),
             ("6.3", " 0005", Served("hello")),
+            ("RFC 9110 7.6.1", " 5\r\nConnection: Content-Length", Served("hello")),
             ("6.3", " 5, 5", FRAMING),
             ("6.3", " 5, 6", FRAMING),
             ("6.3", " 5,", FRAMING),
@@ -164,6 +165,7 @@ fn codings() -> Vec<Row> {
         value,
         &[
             ("6.1", " chunked", Served("hello")),
+            ("RFC 9110 7.6.1", " chunked\r\nConnection: Transfer-Encoding", Served("hello")),
             ("6.1", "\tChunKed ", Served("hello")),
             ("6.1", " gzip", FRAMING),
             ("6.1", " identity", FRAMING),
@@ -408,6 +410,7 @@ fn fields() -> Vec<Row> {
         ("5.1", "X-White:\t \t1\t ", Served("")),
         ("RFC 9110 5.6.2", "!#$%&'*+-.^_`|~: 1", Served("")),
         ("RFC 9110 5.5", "X: caf\u{e9}", Served("")),
+        ("RFC 9110 7.6.1", "Connection: host, authorization, transfer-encoding", Served("")),
         ("5.1", "X : 1", BAD),
         ("5.1", "X\t: 1", BAD),
         ("5.1", ": 1", BAD),
