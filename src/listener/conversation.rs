@@ -106,7 +106,8 @@ where
         let host = Rc::clone(&self);
         let service = service_fn(move |request| {
             let (serving, fault) = track.serve();
-            let answer = (host.handle)(peer.clone().with_fault(fault), request);
+            // Boxed: hyper keeps room for the future of a request in every connection, also at rest.
+            let answer = Box::pin((host.handle)(peer.clone().with_fault(fault), request));
             let track = Rc::clone(&track);
             async move {
                 let mut answer = answer.await;

@@ -71,7 +71,7 @@ impl Process {
 }
 
 #[test]
-fn a_connection_at_rest_costs_less_than_64_kib() {
+fn a_connection_at_rest_costs_less_than_48_kib() {
     let process = Process::start("");
     let before = process.memory("VmRSS");
     let idle: Vec<TcpStream> = (0..IDLE)
@@ -84,7 +84,7 @@ fn a_connection_at_rest_costs_less_than_64_kib() {
         .collect();
     let each = process.settled(before) / idle.len();
     println!("{each} octets for each of {IDLE} connections at rest");
-    assert!(each < 64 * 1024, "{each} octets");
+    assert!(each < 48 * 1024, "{each} octets");
     let still = |mut stream: &TcpStream| {
         stream.set_nonblocking(true).expect("a mode");
         matches!(stream.read(&mut [0; 1]), Err(error) if error.kind() == ErrorKind::WouldBlock)
