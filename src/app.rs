@@ -169,7 +169,7 @@ async fn start_sandboxes(instances: Vec<Instance>) -> Result<(Vec<(Instance, Ori
                 addresses.push((instance.name.clone(), address));
                 let authority = Authority::try_from(address.to_string()).map_err(io::Error::other)?;
                 let credentials = Arc::new(credentials.map_err(io::Error::other)?);
-                Origin { site: Site { authority, trust: None }, credentials }
+                Origin { site: Site { authority, trust: None, proxy: None }, credentials }
             }
         };
         all.push((instance, origin));
@@ -188,7 +188,7 @@ fn endpoints(instances: &[(Instance, Origin)], timeouts: &Timeouts) -> Result<Ve
 fn connectors(instances: &[(Instance, Origin)], timeouts: &Timeouts) -> Result<Vec<Connector>, StartError> {
     let connector = |(instance, Origin { site, .. }): &(Instance, Origin)| {
         let config = site.trust.as_ref().map(|trust| trust.client_config(&[b"h2", b"http/1.1"])).transpose()?;
-        Connector::new(site.authority.clone(), config, timeouts.connect.0)
+        Connector::new(site.authority.clone(), config, site.route(), timeouts.connect.0)
             .map_err(|error| StartError::Host(instance.name.clone(), error))
     };
     instances.iter().map(connector).collect()

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -43,6 +44,8 @@ impl std::error::Error for Cut {}
 #[derive(Debug)]
 pub struct Transit {
     inner: Incoming,
+    /// Whether its end must be looked at, see [`Transit::ending`].
+    http2: bool,
     wait: Duration,
     /// Made at the first wait, so that a body that is there already costs no timer.
     timer: Option<Pin<Box<Sleep>>>,
@@ -50,9 +53,9 @@ pub struct Transit {
 }
 
 impl Transit {
-    /// Passes `inner` on; each wait for more of it may take `wait`.
-    pub fn new(inner: Incoming, wait: Duration) -> Self {
-        Self { inner, wait, timer: None, waiting: false }
+    /// Passes `inner` on, the body of a message of this HTTP version; each wait for more of it may take `wait`.
+    pub fn new(inner: Incoming, version: Version, wait: Duration) -> Self {
+        Self { inner, http2: version == Version::HTTP_2, wait, timer: None, waiting: false }
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
@@ -66,13 +69,20 @@ impl Transit {
                     }
                 }
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(Cut::Broken))),
-                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(None) => return Poll::Ready(self.ending()),
                 Poll::Pending => {
                     ready!(self.poll_timer(cx));
                     return Poll::Ready(Some(Err(Cut::Stalled)));
                 }
             }
         }
+    }
+
+    /// hyper takes a stream for one that ended well if it was reset with `NO_ERROR`, or left behind a GOAWAY: so half
+    /// an answer would be a whole one. It has ended when END_STREAM came (RFC 9113 section 8.1), or all of its length.
+    fn ending(&self) -> Option<Result<Bytes, Cut>> {
+        let whole = !self.http2 || self.inner.is_end_stream() || self.inner.size_hint().exact() == Some(0);
+        (!whole).then_some(Err(Cut::Broken))
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -86,8 +96,8 @@ impl Transit {
 }
 
 /// All of a small body: at most `limit` octets, each wait for more at most `wait`.
-pub async fn read_small(body: Incoming, wait: Duration, limit: usize) -> Result<Vec<u8>, Cut> {
-    let mut transit = Transit::new(body, wait);
+pub async fn read_small(body: Incoming, version: Version, wait: Duration, limit: usize) -> Result<Vec<u8>, Cut> {
+    let mut transit = Transit::new(body, version, wait);
     let mut read = Vec::new();
     while let Some(data) = std::future::poll_fn(|cx| transit.poll_data(cx)).await {
         read.extend_from_slice(&data?);
@@ -193,14 +203,14 @@ impl Upload {
     /// The body of a request: at most `limit` octets, each wait for more at most `wait`.
     ///
     /// Fails with [`Cut::TooLarge`] for a body that says so beforehand.
-    pub fn new(body: Incoming, wait: Duration, limit: u64) -> Result<Self, Cut> {
+    pub fn new(body: Incoming, version: Version, wait: Duration, limit: u64) -> Result<Self, Cut> {
         if body.is_end_stream() {
             return Ok(Self::Empty);
         }
         if body.size_hint().lower() > limit {
             return Err(Cut::TooLarge);
         }
-        let (transit, kept) = (RefCell::new(Transit::new(body, wait)), RefCell::new(Some(Vec::new())));
+        let (transit, kept) = (RefCell::new(Transit::new(body, version, wait)), RefCell::new(Some(Vec::new())));
         let (moved, octets, cut, leg) = (Cell::new(Instant::now()), Cell::new(0), Cell::new(None), Cell::new(0));
         let progress = Rc::new(Progress { transit, moved, octets, limit, cut, kept, leg });
         Ok(Self::Stream(Leg { progress, again: VecDeque::new(), number: 0 }))

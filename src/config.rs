@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use http::uri::Authority;
 use toml::Spanned;
+use zeroize::Zeroizing;
 
+use crate::dial::Route;
+use crate::dial::proxy::Proxy;
 use crate::guard::browser;
 use crate::guard::roster::{Entry, KeyHash};
 use crate::listener::{self, Place, SocketFile};
@@ -30,7 +33,7 @@ use crate::token::credentials::{Credentials, CredentialsError};
 use crate::token::endpoint::{ClientAuth, Endpoint};
 use file::{CallerFile, File, InstanceFile, ListenerFile, TlsChoice, TlsFile};
 use mistake::Mistake;
-use value::{Address, ClientId, ClientSecret, Host, Mode, Permissions, Reference};
+use value::{Address, ClientId, ClientSecret, Host, Mode, Permissions, ProxyChoice, Reference, SecretText};
 
 /// The name that stands for the built-in defaults in messages.
 const BUILT_IN: &str = "built-in defaults";
@@ -99,6 +102,8 @@ pub struct Site {
     pub authority: Authority,
     /// Whom to trust over TLS; `None` for clear text on loopback.
     pub trust: Option<Trust>,
+    /// The HTTP proxy on the way.
+    pub proxy: Option<Arc<Proxy>>,
 }
 
 /// A local port.
@@ -166,7 +171,13 @@ impl Site {
         let url = format!("{scheme}://{}{path}", self.authority);
         let url = url.parse().map_err(|_| EndpointError::Url(url))?;
         let tls = self.trust.clone().unwrap_or_else(Trust::nobody).client_config(&[b"http/1.1"])?;
-        Ok(Endpoint::new(url, auth, credentials, tls, timeout)?)
+        Ok(Endpoint::new(url, auth, credentials, tls, self.proxy.as_deref(), timeout)?)
+    }
+
+    /// The way there.
+    pub fn route(&self) -> Route {
+        let port = self.authority.port_u16().unwrap_or(if self.trust.is_some() { 443 } else { 80 });
+        Route::new(self.authority.host().trim_matches(['[', ']']).to_owned(), port, self.proxy.clone())
     }
 }
 
@@ -269,8 +280,32 @@ impl Config {
         if !file.token_path.get_ref().starts_with('/') {
             return Err(self.mistake(&file.token_path, "the path must begin with /, such as \"/ws/oauth/token\""));
         }
+        let proxy = self.proxy(file, &authority, tls)?;
         let trust = if tls { Some(self.trust(file)?) } else { None };
-        Ok(Some(Site { authority, trust }))
+        Ok(Some(Site { authority, trust, proxy }))
+    }
+
+    /// The proxy that the file names, or the environment. Blocks.
+    fn proxy(&self, file: &InstanceFile, authority: &Authority, tls: bool) -> Result<Option<Arc<Proxy>>, Mistake> {
+        let Some(place) = &file.proxy else {
+            let port = authority.port_u16().unwrap_or(443);
+            let proxy = Proxy::of_environment(authority.host(), port, |name| std::env::var(name).ok());
+            let proxy = proxy.map_err(|error| Mistake::of_file(&self.path, format!("HTTPS_PROXY: {error}")))?;
+            return Ok(proxy.filter(|_| tls).map(Arc::new));
+        };
+        let text = match place.get_ref() {
+            ProxyChoice::None => return Ok(None),
+            ProxyChoice::Url(SecretText(text)) => Zeroizing::new(text.clone()),
+            ProxyChoice::Reference(reference) => {
+                let read = self.referred(reference).and_then(|source| source.read());
+                read.map_err(|error| self.mistake(place, error.to_string()))?.expose()
+            }
+        };
+        if !tls {
+            let message = "a host in clear text is on this machine, where no proxy can be on the way: leave proxy out";
+            return Err(self.mistake(place, message));
+        }
+        Proxy::parse(&text).map(|proxy| Some(Arc::new(proxy))).map_err(|error| self.mistake(place, error.to_string()))
     }
 
     /// Reads the credentials of an instance that is not the sandbox. Blocks.
@@ -311,12 +346,21 @@ impl Config {
     }
 
     fn trust(&self, file: &InstanceFile) -> Result<Trust, Mistake> {
-        match &file.ca_file {
+        let trust = match &file.ca_file {
             Some(path) => {
                 let loaded = Trust::load(Some(&self.beside(path.get_ref())));
-                loaded.map_err(|error| self.mistake(path, error.to_string()))
+                loaded.map_err(|error| self.mistake(path, error.to_string()))?
             }
-            None => Trust::load(None).map_err(|error| Mistake::of_file(&self.path, error.to_string())),
+            None => Trust::load(None).map_err(|error| Mistake::of_file(&self.path, error.to_string()))?,
+        };
+        match (&file.certificate, &file.key) {
+            (None, None) => Ok(trust),
+            (Some(certificate), Some(key)) => trust
+                .showing(&self.beside(certificate.get_ref()), &self.beside(key.get_ref()))
+                .map_err(|error| self.mistake(certificate, error.to_string())),
+            (Some(place), None) | (None, Some(place)) => {
+                Err(self.mistake(place, "certificate and key belong together: give both, or leave both out"))
+            }
         }
     }
 

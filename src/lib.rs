@@ -34,6 +34,7 @@
 //! | [`guard`] | who may call -> `Caller` |
 //! | [`policy`] | canonical target, operation catalogue, rules -> `Permit` |
 //! | [`token`] | one flight for each key, own expiry, refresh ahead -> `Bearer` |
+//! | [`dial`] | TCP to a server: its name, its addresses, a proxy on the way |
 //! | [`upstream`] | connections to NinjaOne, timeouts, replay rules -> `Answer` |
 //! | [`headers`], [`body`] | what passes of a message's head; bodies in transit |
 //! | [`response`] | relay or refuse; the only table from cause to status |
@@ -59,6 +60,7 @@ pub mod body;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dial;
 pub mod doctor;
 pub mod guard;
 pub mod headers;

@@ -162,7 +162,7 @@ impl Proxy {
             record.overruled(response::code(&closed.barrier));
         }
         let origin = origin(scheme, head);
-        let upload = Upload::new(body, self.intake.wait, self.intake.limit).map_err(Fault::Upload)?;
+        let upload = Upload::new(body, head.version, self.intake.wait, self.intake.limit).map_err(Fault::Upload)?;
         let outbound = Outbound::new(permit.method(), std::mem::take(&mut head.headers), upload);
         let answer = self.ask(&entrance.source, &permit, outbound, record).await?;
         let instance = self.upstream.authority();
@@ -182,7 +182,7 @@ impl Proxy {
             Door::Token if head.method != Method::POST => return Err(Rejection::Grant(Intruder::NotPost)),
             Door::Token => {}
         }
-        let form = body::read_small(body, self.intake.wait, MAX_FORM).await.map_err(Fault::Upload)?;
+        let form = body::read_small(body, head.version, self.intake.wait, MAX_FORM).await.map_err(Fault::Upload)?;
         let request = TokenRequest::read(&head.headers, &head.uri, &Zeroizing::new(form));
         let (CallerId(place), token) = self.guard.grant(visitor, &request).map_err(Rejection::Grant)?;
         let own = self.entrances.get(usize::from(place)).map_or("", |entrance| &entrance.scopes);

@@ -18,6 +18,8 @@ use serde::Serialize;
 
 use crate::audit::Blame;
 use crate::body::Cut;
+use crate::dial::DialError;
+use crate::dial::proxy::ProxyError;
 use crate::guard::Intruder;
 use crate::headers;
 use crate::policy::catalog::OperationName;
@@ -27,7 +29,8 @@ use crate::policy::query::SECURE;
 use crate::policy::{Barrier, Closed, Refusal};
 use crate::token::NoToken;
 use crate::token::endpoint::TokenError;
-use crate::upstream::connect::ConnectError;
+use crate::upstream::connect::{ConnectError, Step};
+use crate::upstream::head;
 use crate::upstream::{Answer, AnswerBody, Fault, Reason};
 
 /// RFC 9209.
@@ -349,37 +352,75 @@ fn token_row(no_token: &NoToken, scene: &Scene<'_>) -> Row {
 fn upstream_row(fault: &Fault, scene: &Scene<'_>) -> Row {
     let instance = scene.instance;
     let broken = |code, error, detail| row(StatusCode::BAD_GATEWAY, code, Blame::Upstream, error, detail);
-    let late = |code, error, detail| row(StatusCode::GATEWAY_TIMEOUT, code, Blame::Upstream, error, detail);
     match fault {
-        Fault::Connect(ConnectError::Resolve(_)) => name_unknown_row(instance),
-        Fault::Connect(ConnectError::Connect(source)) => broken(
-            "instance-unreachable",
-            "connection_refused",
-            format!("{instance} cannot be reached ({source}). Check host, network and firewall."),
-        ),
-        Fault::Connect(ConnectError::Tls(source)) => untrusted_row(instance, source),
-        Fault::Connect(ConnectError::Http(_)) => broken(
-            "upstream-broken",
-            "http_protocol_error",
-            format!("{instance} did not speak HTTP on a new connection."),
-        ),
-        Fault::Connect(ConnectError::Timeout) => late(
-            "instance-unreachable",
-            "connection_timeout",
-            format!("{instance} did not accept a connection in time (timeouts.connect)."),
-        ),
-        Fault::Timeout => late(
+        Fault::Connect(error) => connect_row(error, instance),
+        Fault::Timeout => row(
+            StatusCode::GATEWAY_TIMEOUT,
             "upstream-timeout",
+            Blame::Upstream,
             "http_response_timeout",
             format!("{instance} did not answer in time (timeouts.upstream).{}", write_warning(scene)),
         ),
         Fault::Broken(_) => broken(
             "upstream-broken",
             "connection_terminated",
-            format!("{instance} broke the exchange off or sent what is no HTTP.{}", write_warning(scene)),
+            format!("{instance} broke the exchange off before its answer.{}", write_warning(scene)),
+        ),
+        Fault::Malformed(malformed) => broken(
+            "upstream-malformed",
+            malformed_error(malformed),
+            format!("{instance} answered what cannot be passed on: {malformed}.{}", write_warning(scene)),
         ),
         Fault::Upload(cut) => upload_row(*cut),
     }
+}
+
+/// RFC 9209 section 2.3.
+fn malformed_error(malformed: &head::Malformed) -> &'static str {
+    match malformed {
+        head::Malformed::Upgrade => "http_upgrade_failed",
+        head::Malformed::Coding | head::Malformed::Doubled => "http_response_transfer_coding",
+        head::Malformed::Syntax(_) | head::Malformed::Status(_) | head::Malformed::Length => "http_protocol_error",
+    }
+}
+
+fn connect_row(error: &ConnectError, instance: &str) -> Row {
+    let broken = |code, error, detail| row(StatusCode::BAD_GATEWAY, code, Blame::Upstream, error, detail);
+    let late = |code, error, detail| row(StatusCode::GATEWAY_TIMEOUT, code, Blame::Upstream, error, detail);
+    match error {
+        ConnectError::Dial(DialError::Resolve(name, _)) => name_unknown_row(name),
+        ConnectError::Dial(DialError::Connect(source)) => broken(
+            "instance-unreachable",
+            "connection_refused",
+            format!("{instance} cannot be reached ({source}). Check host, proxy, network and firewall."),
+        ),
+        ConnectError::Dial(DialError::Proxy(proxy, cause)) => proxy_row(instance, proxy, cause),
+        ConnectError::Tls(source) => untrusted_row(instance, source),
+        ConnectError::Http(_) => broken(
+            "upstream-broken",
+            "http_protocol_error",
+            format!("{instance} did not speak HTTP on a new connection."),
+        ),
+        ConnectError::Timeout(Step::Name) => late(
+            "instance-name-unknown",
+            "dns_timeout",
+            format!("The name of {instance} was not resolved in time (timeouts.connect). Check the machine's DNS."),
+        ),
+        ConnectError::Timeout(step) => late(
+            "instance-unreachable",
+            "connection_timeout",
+            format!("There was no connection to {instance} in time (timeouts.connect): {step} did not end."),
+        ),
+    }
+}
+
+fn proxy_row(instance: &str, proxy: &str, cause: &ProxyError) -> Row {
+    let hint = match cause {
+        ProxyError::Refused(407) => " It wants credentials: proxy = \"http://USER:PASSWORD@HOST:PORT\".",
+        ProxyError::Refused(_) | ProxyError::Io(_) | ProxyError::NoHttp | ProxyError::Early => "",
+    };
+    let detail = format!("The proxy {proxy} does not connect to {instance}: {cause}.{hint}");
+    row(StatusCode::BAD_GATEWAY, "proxy-refused", Blame::Upstream, "destination_unavailable", detail)
 }
 
 fn name_unknown_row(instance: &str) -> Row {

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
+use rustls::client::{VerifierBuilderError, WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
 /// Why there is no trust, or no TLS configuration.
@@ -37,16 +37,37 @@ pub enum TlsError {
         /// What rustls says.
         cause: rustls::Error,
     },
+    /// There is no private key in the file.
+    #[error(
+        "the file {path:?} cannot be read as a PEM private key (a block such as -----BEGIN PRIVATE KEY-----, not encrypted): {cause}"
+    )]
+    Key {
+        /// The configured path.
+        path: PathBuf,
+        /// What the reader says.
+        cause: rustls::pki_types::pem::Error,
+    },
+    /// Certificate and key do not belong together, or are of a kind that is not known.
+    #[error("the certificate and the key that are shown to the instance cannot be used together: {0}")]
+    Pair(#[source] rustls::Error),
     /// The provider lacks a protocol version: a build mistake.
     #[error("the TLS provider cannot be used")]
     Provider(#[source] rustls::Error),
 }
 
-/// The trust anchors of one instance.
+/// The trust anchors of one instance, and the certificate that it is shown if it asks for one.
 #[derive(Debug, Clone)]
 pub struct Trust {
     roots: Arc<RootCertStore>,
     origin: Origin,
+    shown: Option<Arc<Shown>>,
+}
+
+/// Our own certificate, those between it and a root, and its key.
+#[derive(Debug)]
+struct Shown {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
 }
 
 /// Where trust anchors come from, and how many.
@@ -71,12 +92,12 @@ impl Trust {
         if let Some(path) = ca_file {
             origin.ca_file = add_ca_file(&mut roots, path)?;
         }
-        Ok(Self { roots: Arc::new(roots), origin })
+        Ok(Self { roots: Arc::new(roots), origin, shown: None })
     }
 
     /// Nothing is trusted: for clear-text instances, which are on loopback.
     pub fn nobody() -> Self {
-        Self { roots: Arc::new(RootCertStore::empty()), origin: Origin::default() }
+        Self { roots: Arc::new(RootCertStore::empty()), origin: Origin::default(), shown: None }
     }
 
     /// What judges a server's certificate by these anchors.
@@ -84,17 +105,50 @@ impl Trust {
         WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.roots), provider()).build()
     }
 
+    /// Shows the certificate of this PEM file, whose key is in the other one, to a server that asks. Reads them.
+    pub fn showing(self, certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let unreadable = |cause| TlsError::CaFile { path: certificate.to_owned(), cause };
+        let chain = CertificateDer::pem_file_iter(certificate).map_err(unreadable)?;
+        let chain = chain.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+        if chain.is_empty() {
+            return Err(TlsError::NoCertificate(certificate.to_owned()));
+        }
+        let shown_key =
+            PrivateKeyDer::from_pem_file(key).map_err(|cause| TlsError::Key { path: key.to_owned(), cause })?;
+        let trust = Self { shown: Some(Arc::new(Shown { chain, key: shown_key })), ..self };
+        // A pair that does not match is found out here, not at the first request.
+        trust.client_config(&[]).map(|_| trust)
+    }
+
     /// As [`Trust::client_config`], with a judge in the place of the usual one.
-    pub(crate) fn judged_config(judge: Arc<dyn ServerCertVerifier>, alpn: &[&[u8]]) -> Result<ClientConfig, TlsError> {
-        let builder = builder()?.dangerous().with_custom_certificate_verifier(judge);
-        Ok(offering(builder.with_no_client_auth(), alpn))
+    pub(crate) fn judged_config(
+        &self,
+        judge: Arc<dyn ServerCertVerifier>,
+        alpn: &[&[u8]],
+    ) -> Result<ClientConfig, TlsError> {
+        self.offering(builder()?.dangerous().with_custom_certificate_verifier(judge), alpn)
     }
 
     /// The configuration of connections with this ALPN offer, most wanted first. A server's name is checked against
     /// the subject alternative names of its certificate.
     pub fn client_config(&self, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
-        let builder = builder()?.with_root_certificates(Arc::clone(&self.roots));
-        Ok(Arc::new(offering(builder.with_no_client_auth(), alpn)))
+        self.offering(builder()?.with_root_certificates(Arc::clone(&self.roots)), alpn).map(Arc::new)
+    }
+
+    fn offering(
+        &self,
+        builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+        alpn: &[&[u8]],
+    ) -> Result<ClientConfig, TlsError> {
+        let mut config = match &self.shown {
+            None => builder.with_no_client_auth(),
+            Some(shown) => {
+                let paired = builder.with_client_auth_cert(shown.chain.clone(), shown.key.clone_key());
+                paired.map_err(TlsError::Pair)?
+            }
+        };
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        Ok(config)
     }
 }
 
@@ -117,11 +171,6 @@ fn provider() -> Arc<CryptoProvider> {
 
 fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsError> {
     ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(TlsError::Provider)
-}
-
-fn offering(mut config: ClientConfig, alpn: &[&[u8]]) -> ClientConfig {
-    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    config
 }
 
 /// Adds the certificates of the file, and says how many there were.

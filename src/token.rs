@@ -319,7 +319,7 @@ mod tests {
             let roots = rustls::RootCertStore::empty();
             let tls = Arc::new(tls.expect("versions").with_root_certificates(roots).with_no_client_auth());
             let patience = Duration::from_secs(5);
-            let endpoint = Endpoint::new(url, ClientAuth::Form, credentials, tls, patience).expect("an endpoint");
+            let endpoint = Endpoint::new(url, ClientAuth::Form, credentials, tls, None, patience).expect("an endpoint");
             Self { tokens: Tokens::new(vec![endpoint], patience, Handle::current(), clock), asked, good }
         }
     }

@@ -1,8 +1,11 @@
 //! The way to NinjaOne: one exchange at a time, never a write twice.
 
 pub mod connect;
+pub mod head;
+mod lost;
 mod pool;
 mod reason;
+mod wire;
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -22,6 +25,8 @@ use crate::headers;
 use crate::policy::Permit;
 use crate::token::Bearer;
 use connect::{ConnectError, Connector};
+use head::Malformed;
+use lost::{Lost, Reach};
 use pool::{Lease, Pool};
 
 pub use reason::Reason;
@@ -57,9 +62,12 @@ pub enum Fault {
     /// No connection: nothing was sent.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The connection broke before a whole head came, or the head was malformed.
+    /// The connection broke before a whole head came.
     #[error("the exchange with the instance broke off")]
     Broken(#[source] hyper::Error),
+    /// The head of the answer can be read in no way, or in two.
+    #[error("the instance's answer is malformed")]
+    Malformed(#[from] Malformed),
     /// No head in time.
     #[error("the instance did not answer in time")]
     Timeout,
@@ -134,23 +142,36 @@ impl Upstream {
 
     /// Sends a permitted request with its bearer and waits for the head of the answer.
     ///
-    /// A connection from the pool may have died unused: what provably was not sent goes out again on a new one,
-    /// and so does a read that got no answer. Anything else is sent once.
+    /// A connection from the pool may have died unused: what provably was not sent goes out again on another one, once,
+    /// and so does what the instance says it has not processed, and a read that got no answer. Anything else is sent
+    /// once.
     pub async fn send(&self, permit: &Permit, bearer: &Bearer, outbound: Outbound) -> Result<Answer, Fault> {
         let Outbound { headers, upload, repeat } = outbound;
         let progress = upload.progress();
-        let mut request = self.request(permit, bearer, headers, upload);
+        let request = self.request(permit, bearer, headers, upload);
         let (lease, reused) = self.pool.lease().await?;
-        match (self.exchange(lease, request, progress.as_deref()).await, &repeat) {
-            (Ok(answer), _) => return Ok(answer.with_reason(repeat, progress).await),
-            (Err((_, Some(unsent))), _) if reused => request = self.origin_form(permit, unsent),
-            (Err((Fault::Broken(error), None)), repeat) if reused && repeat.safe && died_unused(&error) => {
-                request = self.request(permit, bearer, repeat.headers(), Upload::Empty);
-            }
-            (Err((fault, _)), _) => return Err(fault),
+        let Lost { fault, reach, request } = match self.exchange(lease, request, progress.as_deref()).await {
+            Ok(answer) => return Ok(answer.with_reason(repeat, progress).await),
+            Err(lost) => lost,
+        };
+        let may_repeat = match reach {
+            Reach::Unprocessed => true,
+            Reach::Unsent => reused,
+            Reach::Died => reused && repeat.safe,
+            Reach::Answered => false,
+        };
+        if !may_repeat {
+            return Err(fault);
         }
-        let lease = self.pool.open().await?;
-        let answer = self.exchange(lease, request, progress.as_deref()).await.map_err(|(fault, _)| fault)?;
+        let request = match request {
+            Some(unsent) => self.origin_form(permit, unsent),
+            None => match repeat_upload(progress.as_ref()) {
+                Some(upload) => self.request(permit, bearer, repeat.headers(), upload),
+                None => return Err(fault),
+            },
+        };
+        let lease = self.pool.lease_anew().await?;
+        let answer = self.exchange(lease, request, progress.as_deref()).await.map_err(|lost| lost.fault)?;
         Ok(answer.with_reason(repeat, progress).await)
     }
 
@@ -170,33 +191,34 @@ impl Upstream {
         request
     }
 
-    /// One exchange. A request that was not sent comes back with the fault.
     async fn exchange(
         &self,
         mut lease: Lease,
         request: Request<Upload>,
         progress: Option<&Progress>,
-    ) -> Result<Answer, (Fault, Option<Request<Upload>>)> {
-        let authority = self.authority();
+    ) -> Result<Answer, Lost> {
+        let (authority, begun) = (self.authority(), lease.begin());
         let answered = async {
             match &mut lease {
                 Lease::Http1 { sender, .. } => sender.try_send_request(request).await,
                 Lease::Http2 { sender, .. } => sender.try_send_request(absolute(request, authority)).await,
             }
         };
-        let response = match self.in_time(answered, progress).await {
-            Some(Ok(response)) => response,
+        match self.in_time(answered, progress).await {
+            Some(Ok(response)) => self.answer(response, lease).map_err(Lost::answered),
             Some(Err(mut failed)) => {
-                let unsent = failed.take_message();
-                let fault = match progress.and_then(Progress::cut) {
-                    Some(cut) => Fault::Upload(cut),
-                    None => Fault::Broken(failed.into_error()),
-                };
-                return Err((fault, unsent));
+                let (unsent, request) = (lease.unsent(begun), failed.take_message());
+                let lost = Lost::failed(failed.into_error(), request, unsent, progress.and_then(Progress::cut));
+                if lost.reach != Reach::Answered {
+                    lease.retire();
+                }
+                Err(lost)
             }
-            None => return Err((Fault::Timeout, None)),
-        };
-        Ok(self.answer(response, lease))
+            None => {
+                lease.doubt(begun);
+                Err(Lost::answered(Fault::Timeout))
+            }
+        }
     }
 
     /// Waits for the head as long as the upload moves, and then for `patience`.
@@ -213,17 +235,24 @@ impl Upstream {
         }
     }
 
-    fn answer(&self, response: Response<Incoming>, lease: Lease) -> Answer {
-        let (head, body) = response.into_parts();
+    fn answer(&self, response: Response<Incoming>, lease: Lease) -> Result<Answer, Fault> {
+        lease.answered();
+        let (mut head, body) = response.into_parts();
+        head::judge(&mut head)?;
         let mut body = AnswerBody {
             ahead: Bytes::new(),
-            transit: Transit::new(body, self.patience),
+            transit: Transit::new(body, head.version, self.patience),
             broken: None,
             lease: Some(lease),
         };
         body.end_if_done();
-        Answer { head, body, reason: None, again: None }
+        Ok(Answer { head, body, reason: None, again: None })
     }
+}
+
+/// The body once more, if there was none or little of it has come.
+fn repeat_upload(progress: Option<&Rc<Progress>>) -> Option<Upload> {
+    progress.map_or(Some(Upload::Empty), Progress::again)
 }
 
 /// An HTTP/2 request names its authority in the target, not in `Host` (RFC 9113 section 8.3.1).
@@ -239,17 +268,6 @@ fn absolute(mut request: Request<Upload>, authority: &Authority) -> Request<Uplo
     }
     *request.version_mut() = Version::HTTP_2;
     request
-}
-
-/// Whether the connection ended before any octet of an answer.
-fn died_unused(error: &hyper::Error) -> bool {
-    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || is_reset(error)
-}
-
-fn is_reset(error: &hyper::Error) -> bool {
-    use std::error::Error;
-    let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
-    io.is_some_and(|io| matches!(io.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe))
 }
 
 impl Answer {
@@ -274,7 +292,7 @@ impl Answer {
     pub fn again(&mut self) -> Option<Outbound> {
         let unprocessed = self.reason == Some(Reason::NotAuthenticated);
         let (repeat, progress) = self.again.take().filter(|(repeat, _)| repeat.safe || unprocessed)?;
-        let upload = progress.map_or(Some(Upload::Empty), |progress| progress.again())?;
+        let upload = repeat_upload(progress.as_ref())?;
         Some(Outbound { headers: repeat.headers(), upload, repeat })
     }
 }

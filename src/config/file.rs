@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::value::{
-    Address, AdminAddress, ClientId, ClientSecret, Host, LocalCa, Mode, Period, Permissions, Reference, Size,
+    Address, AdminAddress, ClientId, ClientSecret, Host, LocalCa, Mode, Period, Permissions, ProxyChoice, Reference, Size,
 };
 use crate::policy::catalog::Scope;
 use crate::tls::server::ClientAuth as Demand;
@@ -57,6 +57,15 @@ pub struct InstanceFile {
     /// PEM file of trust anchors beside the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<Spanned<PathBuf>>,
+    /// PEM file of the certificate that the instance is shown if it asks for one, and those that lead to a root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Spanned<PathBuf>>,
+    /// PEM file of that certificate's private key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Spanned<PathBuf>>,
+    /// The HTTP proxy on the way; without it the environment may name one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<Spanned<ProxyChoice>>,
 }
 
 /// A local port, and what may be done through it.
@@ -264,6 +273,9 @@ impl Default for InstanceFile {
             client_secret: unplaced(ClientSecret(variable("NINJAONE_CLIENT_SECRET"))),
             client_auth: ClientAuth::Form,
             ca_file: None,
+            certificate: None,
+            key: None,
+            proxy: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::file::{TlsChoice, TlsFile};
+use crate::dial::proxy::Proxy;
 
 /// A length of time, such as `"500ms"`, `"30s"`, `"2m"`, `"1h"`; from 1 ms to 24 h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +89,28 @@ pub enum ClientId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct ClientSecret(pub Reference);
+
+/// The HTTP proxy on the way to an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProxyChoice {
+    /// `"none"`: also if the environment names one.
+    None,
+    /// A URL, which may hold a password.
+    Url(SecretText),
+    /// Where the URL is read from.
+    Reference(Reference),
+}
+
+/// A text of the file that may hold a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(pub String);
+
+/// It is not printed.
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
 
 /// The word `"local-ca"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -387,6 +410,33 @@ impl<'de> Deserialize<'de> for ClientSecret {
             ClientId::Plain(_) => Err(de::Error::custom(
                 "a secret must not stand in this file: give it as { env = \"VARIABLE\" }, { file = \"PATH\" }, { credential = \"NAME\" } or { command = [\"PROGRAM\", \"ARGUMENT\"] }, and regenerate one that stood here",
             )),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ProxyChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.deserialize_any(ReferenceVisitor)? {
+            ClientId::Reference(reference) => Ok(Self::Reference(reference)),
+            ClientId::Plain(text) if text == "none" => Ok(Self::None),
+            ClientId::Plain(text) => match Proxy::parse(&text) {
+                Ok(_) => Ok(Self::Url(SecretText(text))),
+                Err(error) => Err(de::Error::custom(error)),
+            },
+        }
+    }
+}
+
+/// Without credentials.
+impl Serialize for ProxyChoice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::None => serializer.serialize_str("none"),
+            Self::Url(SecretText(text)) => match Proxy::parse(text) {
+                Ok(proxy) => serializer.collect_str(&proxy),
+                Err(_) => serializer.serialize_str("***"),
+            },
+            Self::Reference(reference) => reference.serialize(serializer),
         }
     }
 }

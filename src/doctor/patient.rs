@@ -135,6 +135,6 @@ async fn sandbox() -> Result<(Site, Credentials), Unready> {
     let given = |text: &str| Source::Given(Secret::new(text.to_owned()));
     let credentials = Credentials::read(given(&options.client_id), given(&options.client_secret))?;
     let address = Sandbox::new(options)?.open().await?;
-    let site = Site { authority: Authority::try_from(address.to_string())?, trust: None };
+    let site = Site { authority: Authority::try_from(address.to_string())?, trust: None, proxy: None };
     Ok((site, credentials))
 }

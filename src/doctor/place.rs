@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 use super::witness::Witness;
 use crate::config::Site;
 use crate::config::file::Timeouts;
+use crate::dial::DialError;
 use crate::tls::{TlsError, Trust};
 
 /// No answer that is read here is longer.
@@ -40,6 +41,8 @@ pub(super) enum PlaceError {
     Timeout,
     #[error(transparent)]
     Io(#[from] io::Error),
+    #[error(transparent)]
+    Dial(#[from] DialError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error("the judge of certificates cannot be made")]
@@ -64,26 +67,34 @@ impl Place {
         self.site.authority.port_u16().unwrap_or(if self.site.trust.is_some() { 443 } else { 80 })
     }
 
+    /// The addresses that TCP goes to: the instance's, or those of the proxy on the way.
     pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, PlaceError> {
-        let found = timeout(self.timeouts.connect.0, tokio::net::lookup_host((self.host(), self.port()))).await;
-        Ok(found.map_err(|_| PlaceError::Timeout)??.collect())
+        let route = self.site.route();
+        Ok(timeout(self.timeouts.connect.0, route.resolve()).await.map_err(|_| PlaceError::Timeout)??)
     }
 
+    /// A connection that the instance is at the other end of, and where TCP itself goes.
     pub(super) async fn dial(&self, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), PlaceError> {
-        let stream = timeout(self.timeouts.connect.0, TcpStream::connect(addresses)).await;
-        let stream = stream.map_err(|_| PlaceError::Timeout)??;
+        let route = self.site.route();
+        let dialled = async {
+            let mut stream = route.connect(addresses).await?;
+            route.tunnel(&mut stream).await?;
+            Ok::<_, DialError>(stream)
+        };
+        let stream = timeout(self.timeouts.connect.0, dialled).await.map_err(|_| PlaceError::Timeout)??;
         let address = stream.peer_addr()?;
         Ok((stream, address))
     }
 
     pub(super) async fn handshake(
         &self,
+        trust: &Trust,
         judge: Arc<Witness>,
         alpn: &[&[u8]],
         stream: TcpStream,
     ) -> Result<TlsStream<TcpStream>, PlaceError> {
         let name = ServerName::try_from(self.host().to_owned())?;
-        let connector = TlsConnector::from(Arc::new(Trust::judged_config(judge, alpn)?));
+        let connector = TlsConnector::from(Arc::new(trust.judged_config(judge, alpn)?));
         Ok(timeout(self.timeouts.connect.0, connector.connect(name, stream))
             .await
             .map_err(|_| PlaceError::Timeout)??)
@@ -99,7 +110,7 @@ impl Place {
             None => timeout(self.timeouts.upstream.0, speak(stream, request)).await,
             Some(trust) => {
                 let judge = Arc::new(Witness::new(trust.judge()?));
-                let stream = self.handshake(judge, &[b"http/1.1"], stream).await?;
+                let stream = self.handshake(trust, judge, &[b"http/1.1"], stream).await?;
                 timeout(self.timeouts.upstream.0, speak(stream, request)).await
             }
         };

@@ -36,10 +36,13 @@ pub(super) async fn examine(place: &Place, chart: &Chart) -> Result<(), &'static
 
 async fn name(place: &Place, chart: &Chart) -> Option<Vec<SocketAddr>> {
     chart.begin("dns");
-    let (host, begun) = (place.host(), Instant::now());
+    let (route, begun) = (place.site.route(), Instant::now());
+    let host = route.next_hop().0;
     match place.resolve().await {
         Ok(addresses) if !addresses.is_empty() => {
-            chart.ok("dns", format!("{host} has {} ({})", listed(&addresses), milliseconds(begun.elapsed())));
+            let on_the_way = route.proxy().map_or_else(String::new, |proxy| format!("; it is the proxy {proxy}"));
+            let took = milliseconds(begun.elapsed());
+            chart.ok("dns", format!("{host} has {} ({took}){on_the_way}", listed(&addresses)));
             Some(addresses)
         }
         outcome => {
@@ -68,10 +71,15 @@ async fn tcp(place: &Place, addresses: &[SocketAddr], chart: &Chart) -> Option<T
         }
         Err(error) => {
             let (host, port) = (place.host(), place.port());
-            let cure = format!(
-                "check host and port, and open outgoing TCP to {host}:{port} in the firewall; the proxy connects \
-                 directly, not through an HTTP proxy (timeouts.connect says how long it tries)"
-            );
+            let cure = match place.site.proxy.as_deref() {
+                Some(proxy) => {
+                    format!("check that the HTTP proxy {proxy} may connect to {host}:{port} (the key proxy)")
+                }
+                None => format!(
+                    "check host and port, and open outgoing TCP to {host}:{port} in the firewall, or give the HTTP \
+                     proxy of this network as proxy (timeouts.connect says how long it tries)"
+                ),
+            };
             chart.fail("tcp", format!("no connection to {host} port {port}: {}", Causes(&error)), cure);
             None
         }
@@ -108,7 +116,7 @@ async fn handshake(
         Ok(judge) => Arc::new(Witness::new(judge)),
         Err(error) => return (Err(error.into()), None),
     };
-    let outcome = place.handshake(Arc::clone(&witness), &[b"h2", b"http/1.1"], stream).await;
+    let outcome = place.handshake(trust, Arc::clone(&witness), &[b"h2", b"http/1.1"], stream).await;
     (outcome, witness.take())
 }
 

@@ -15,6 +15,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::credentials::{Credentials, Pair};
+use crate::dial::proxy::Proxy;
 use crate::policy::catalog::ScopeSet;
 
 /// The longest answer that is read; a real one has about 1 KiB.
@@ -139,12 +140,14 @@ struct ErrorBody {
 }
 
 impl Endpoint {
-    /// An endpoint that is spoken to with this TLS configuration; a request may take `timeout`.
+    /// An endpoint that is spoken to with this TLS configuration, through `proxy` if there is one; a request may take
+    /// `timeout`.
     pub fn new(
         url: Url,
         auth: ClientAuth,
         credentials: Arc<Credentials>,
         tls: Arc<rustls::ClientConfig>,
+        proxy: Option<&Proxy>,
         timeout: Duration,
     ) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
@@ -154,8 +157,11 @@ impl Endpoint {
             .user_agent(concat!("ninjaone-proxy/", env!("CARGO_PKG_VERSION")))
             .timeout(timeout)
             // The next request is most of an hour away, and a machine that slept has dead connections.
-            .pool_max_idle_per_host(0)
-            .build()?;
+            .pool_max_idle_per_host(0);
+        let client = match proxy {
+            Some(proxy) => client.proxy(through(proxy)?).build()?,
+            None => client.build()?,
+        };
         Ok(Self { client, url, auth, credentials })
     }
 
@@ -235,6 +241,17 @@ impl Answer {
     pub fn read(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Result<Self, TokenError> {
         if status == StatusCode::OK { grant(body) } else { Err(refused(status, retry_after, body)) }
     }
+}
+
+/// The same proxy for reqwest.
+fn through(proxy: &Proxy) -> Result<reqwest::Proxy, reqwest::Error> {
+    let (host, port) = proxy.address();
+    let brackets = if host.contains(':') { ("[", "]") } else { ("", "") };
+    let all = reqwest::Proxy::all(format!("http://{}{host}{}:{port}", brackets.0, brackets.1))?;
+    Ok(match proxy.authorization() {
+        Some(value) => all.custom_http_auth(value),
+        None => all,
+    })
 }
 
 /// The request's body, in memory that is overwritten when it is dropped and never outgrown.

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-use super::connect::{ConnectError, Connector, Sender};
+use super::connect::{ConnectError, Connector, Opened, Sender, Step};
+use super::wire::{Mark, Track};
 use crate::body::Upload;
 use crate::clock::Moment;
 
@@ -37,11 +38,15 @@ enum HttpVersion {
 
 struct Idle {
     sender: http1::SendRequest<Upload>,
+    track: Rc<Track>,
     since: Moment,
 }
 
 struct Shared {
     sender: http2::SendRequest<Upload>,
+    track: Rc<Track>,
+    /// The streams that the server allows, as far as it is known.
+    streams: Rc<Cell<usize>>,
     load: Rc<Load>,
 }
 
@@ -50,14 +55,16 @@ struct Load {
     in_flight: Cell<usize>,
     /// When the last exchange began or ended.
     used: Cell<Moment>,
+    /// It failed an exchange: those in flight may end, and no other begins.
+    retired: Cell<bool>,
 }
 
 /// A connection lent for one exchange.
 pub(super) enum Lease {
     /// To be given back after a whole exchange; dropped otherwise, which closes it.
-    Http1 { sender: http1::SendRequest<Upload>, pool: Rc<Pool> },
+    Http1 { sender: http1::SendRequest<Upload>, track: Rc<Track>, reused: bool, pool: Rc<Pool> },
     /// Counted until it is dropped.
-    Http2 { sender: http2::SendRequest<Upload>, _stream: Stream },
+    Http2 { sender: http2::SendRequest<Upload>, track: Rc<Track>, stream: Stream },
 }
 
 /// One exchange on a shared connection.
@@ -79,12 +86,53 @@ impl Drop for Stream {
 }
 
 impl Lease {
+    /// The exchange begins.
+    pub(super) fn begin(&self) -> Mark {
+        match self {
+            // Over TLS 1.3 a server sends tickets at first, which are no early answer. An early answer inside of TLS is
+            // seen by hyper, which reads before it writes.
+            Self::Http1 { track, reused, pool, .. } => track.begin(*reused || !pool.connector.is_tls()),
+            Self::Http2 { .. } => {}
+        }
+        self.track().mark()
+    }
+
+    /// The head of the answer came.
+    pub(super) fn answered(&self) {
+        self.track().answered();
+    }
+
+    /// Whether nothing was sent since then.
+    pub(super) fn unsent(&self, since: Mark) -> bool {
+        self.track().unsent(since)
+    }
+
+    /// The connection failed: it serves no other exchange.
+    pub(super) fn retire(&self) {
+        if let Self::Http2 { stream, .. } = self {
+            stream.0.retired.set(true);
+        }
+    }
+
+    /// No answer came in time. A shared connection on which nothing at all came may be dead.
+    pub(super) fn doubt(&self, since: Mark) {
+        if self.track().unheard(since) {
+            self.retire();
+        }
+    }
+
+    fn track(&self) -> &Track {
+        match self {
+            Self::Http1 { track, .. } | Self::Http2 { track, .. } => track,
+        }
+    }
+
     /// Gives an HTTP/1.1 connection back after the whole answer was read.
     pub(super) fn give_back(self) {
-        if let Self::Http1 { sender, pool, .. } = self
+        if let Self::Http1 { sender, track, pool, .. } = self
             && !sender.is_closed()
         {
-            pool.idle.borrow_mut().push(Idle { sender, since: Moment::now() });
+            pool.idle.borrow_mut().push(Idle { sender, track, since: Moment::now() });
         }
     }
 }
@@ -130,17 +178,30 @@ impl Pool {
         if let Some(lease) = self.reuse() {
             return Ok((lease, true));
         }
-        timeout(self.connector.patience(), self.share_or_open()).await.unwrap_or(Err(ConnectError::Timeout))
+        self.share_or_open().await
+    }
+
+    /// A connection for an exchange that another one has just failed: not one that rested as long as that.
+    pub(super) async fn lease_anew(self: &Rc<Self>) -> Result<Lease, ConnectError> {
+        if self.version.get() == Some(HttpVersion::Http2) {
+            return self.lease().await.map(|(lease, _)| lease);
+        }
+        self.open(self.deadline()).await
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.connector.patience()
     }
 
     async fn share_or_open(self: &Rc<Self>) -> Result<(Lease, bool), ConnectError> {
+        let deadline = self.deadline();
         let mut awaited = false;
         loop {
             let may_share = self.connector.is_tls() && self.version.get() != Some(HttpVersion::Http1);
             if awaited || !may_share || self.opening.get() == 0 {
-                return Ok((self.open().await?, false));
+                return Ok((self.open(deadline).await?, false));
             }
-            self.opened.notified().await;
+            timeout_at(deadline, self.opened.notified()).await.map_err(|_| ConnectError::Timeout(Step::Turn))?;
             if let Some(lease) = self.reuse() {
                 return Ok((lease, true));
             }
@@ -155,9 +216,9 @@ impl Pool {
             return Some(lease);
         }
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { sender, since }) = idle.pop() {
+        while let Some(Idle { sender, track, since }) = idle.pop() {
             if sender.is_ready() && !is_old(since) {
-                return Some(Lease::Http1 { sender, pool: Rc::clone(self) });
+                return Some(Lease::Http1 { sender, track, reused: true, pool: Rc::clone(self) });
             }
         }
         None
@@ -169,22 +230,24 @@ impl Pool {
             return None;
         }
         shared.retain(Shared::is_good);
-        let free = shared.iter().find(|connection| connection.load.in_flight.get() < FULL)?;
+        let free = shared.iter().find(|connection| connection.has_room())?;
         Some(free.lend())
     }
 
     /// A new connection.
-    pub(super) async fn open(self: &Rc<Self>) -> Result<Lease, ConnectError> {
+    async fn open(self: &Rc<Self>, deadline: Instant) -> Result<Lease, ConnectError> {
         let _opening = Opening::begin(self);
-        match self.connector.connect().await? {
+        let Opened { sender, track } = self.connector.connect(deadline).await?;
+        match sender {
             Sender::Http1(sender) => {
                 self.version.set(Some(HttpVersion::Http1));
-                Ok(Lease::Http1 { sender, pool: Rc::clone(self) })
+                Ok(Lease::Http1 { sender, track, reused: false, pool: Rc::clone(self) })
             }
-            Sender::Http2(sender) => {
+            Sender::Http2(sender, streams) => {
                 self.version.set(Some(HttpVersion::Http2));
-                let (in_flight, used) = (Cell::new(0), Cell::new(Moment::now()));
-                let connection = Shared { sender, load: Rc::new(Load { in_flight, used }) };
+                let (in_flight, used, retired) = (Cell::new(0), Cell::new(Moment::now()), Cell::new(false));
+                let load = Rc::new(Load { in_flight, used, retired });
+                let connection = Shared { sender, track, streams, load };
                 let lease = connection.lend();
                 self.shared.borrow_mut().push(connection);
                 Ok(lease)
@@ -206,10 +269,17 @@ fn is_old(since: Moment) -> bool {
 
 impl Shared {
     fn is_good(&self) -> bool {
-        !self.sender.is_closed() && (self.load.in_flight.get() > 0 || !is_old(self.load.used.get()))
+        let Load { in_flight, used, retired } = &*self.load;
+        !self.sender.is_closed() && !retired.get() && (in_flight.get() > 0 || !is_old(used.get()))
+    }
+
+    /// What is more than the server allows would wait for others to end, which may never be.
+    fn has_room(&self) -> bool {
+        self.load.in_flight.get() < self.streams.get().clamp(1, FULL)
     }
 
     fn lend(&self) -> Lease {
-        Lease::Http2 { sender: self.sender.clone(), _stream: Stream::begin(&self.load) }
+        let (track, stream) = (Rc::clone(&self.track), Stream::begin(&self.load));
+        Lease::Http2 { sender: self.sender.clone(), track, stream }
     }
 }

@@ -393,13 +393,13 @@ pub(crate) fn grant(token: &str) -> String {
     answer("200 OK", &format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":3600}}"#))
 }
 
-pub(crate) fn read_head(stream: &mut TcpStream) -> Option<String> {
+pub(crate) fn read_head(stream: &mut (impl Read + ?Sized)) -> Option<String> {
     let (head, whole) = read_until(stream, b"\r\n\r\n");
     String::from_utf8(head).ok().filter(|_| whole)
 }
 
 /// Reads through these octets, and whether they came before the end.
-fn read_until(stream: &mut impl Read, end: &[u8]) -> (Vec<u8>, bool) {
+fn read_until(stream: &mut (impl Read + ?Sized), end: &[u8]) -> (Vec<u8>, bool) {
     let mut read = Vec::new();
     let mut octet = [0];
     while !read.ends_with(end) {
@@ -412,7 +412,7 @@ fn read_until(stream: &mut impl Read, end: &[u8]) -> (Vec<u8>, bool) {
 }
 
 /// Reads the body that a head with `Content-Length` announces.
-pub(crate) fn read_body(head: &str, stream: &mut TcpStream) -> Vec<u8> {
+pub(crate) fn read_body(head: &str, stream: &mut (impl Read + ?Sized)) -> Vec<u8> {
     let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.unwrap_or_default()];
     let _ = stream.read_exact(&mut body);

@@ -22,6 +22,7 @@ mod doorkeeper;
 #[cfg(unix)]
 mod doors;
 mod encrypted;
+mod faults;
 mod grants;
 mod guard;
 mod harness;

@@ -90,7 +90,7 @@ fn an_answer_that_is_no_http_is_502_and_never_relayed() {
         });
         let proxy = Proxy::start(&server.instance(), "", "");
         let reply = proxy.get("/v2/groups");
-        assert_eq!((reply.status, reply.code().as_str()), (502, "upstream-broken"), "{garbage:?}");
+        assert_eq!((reply.status, reply.code().as_str()), (502, "upstream-malformed"), "{garbage:?}");
         assert!(!String::from_utf8_lossy(&reply.body).contains("garbage"));
     }
 }

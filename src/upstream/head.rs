@@ -1,0 +1,138 @@
+//! The head of an answer, judged before anything of it is passed on: what can be read in two ways is no answer.
+//!
+//! hyper parses more than one recipient of a message could agree on: an unknown or doubled transfer coding, a length
+//! beside a coding, a switch of protocols that nobody asked for. Whoever reads such a head otherwise than hyper does
+//! takes octets of one answer for another (RFC 9112 section 11.2), so none of them is relayed.
+
+use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use http::{StatusCode, response};
+
+/// What is wrong with the head of an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Malformed {
+    /// It cannot be parsed, or is too long.
+    #[error("it is no HTTP")]
+    Syntax(#[source] hyper::Error),
+    /// Not between 200 and 599 (RFC 9110 section 15).
+    #[error("{0} is no final status")]
+    Status(StatusCode),
+    /// 101, and no upgrade was asked for (RFC 9110 section 15.2.2).
+    #[error("it switches protocols unasked")]
+    Upgrade,
+    /// A transfer coding other than `chunked`, once, or one where none may be (RFC 9112 section 6.1).
+    #[error("its transfer coding is not chunked alone")]
+    Coding,
+    /// A length beside a transfer coding (RFC 9112 section 6.3).
+    #[error("it has a length and a transfer coding")]
+    Doubled,
+    /// No single number (RFC 9110 section 8.6), or one where there is no body.
+    #[error("its length is no single number")]
+    Length,
+}
+
+/// Judges the head of an answer, and takes out of it what only its parser needs.
+pub fn judge(head: &mut response::Parts) -> Result<(), Malformed> {
+    // A reason phrase of the instance's own, and a handle to its connection.
+    head.extensions.clear();
+    match head.status.as_u16() {
+        101 => return Err(Malformed::Upgrade),
+        200..=599 => {}
+        _ => return Err(Malformed::Status(head.status)),
+    }
+    let coded = is_chunked(&head.headers)?;
+    let length = length(&head.headers)?;
+    if coded && length.is_some() {
+        return Err(Malformed::Doubled);
+    }
+    // 204 has neither, whatever the method; but a length of 0 says nothing wrong, and servers do send it.
+    if head.status == StatusCode::NO_CONTENT {
+        if coded {
+            return Err(Malformed::Coding);
+        }
+        if length.is_some_and(|length| length > 0) {
+            return Err(Malformed::Length);
+        }
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    Ok(())
+}
+
+/// Whether the one transfer coding is `chunked`. An empty list is malformed too.
+fn is_chunked(headers: &HeaderMap) -> Result<bool, Malformed> {
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(false),
+        (Some(line), None) if line.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
+        (Some(_), _) => Err(Malformed::Coding),
+    }
+}
+
+fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
+    let (Some(line), more) = (lines.next(), lines.next()) else { return Ok(None) };
+    let digits = line.to_str().ok().filter(|text| more.is_none() && text.bytes().all(|octet| octet.is_ascii_digit()));
+    digits.and_then(|text| text.parse().ok()).map(Some).ok_or(Malformed::Length)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Response;
+
+    use super::*;
+
+    fn judged(status: u16, lines: &[(&str, &str)]) -> Result<response::Parts, Malformed> {
+        let head = lines.iter().fold(Response::builder().status(status), |head, line| head.header(line.0, line.1));
+        let mut head = head.body(()).expect("a head").into_parts().0;
+        judge(&mut head).map(|()| head)
+    }
+
+    #[test]
+    fn head_passes_with_one_framing() {
+        for lines in [
+            &[][..],
+            &[("content-length", "0")],
+            &[("content-length", "18446744073709551615")],
+            &[("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "Chunked")],
+        ] {
+            for status in [200, 206, 301, 304, 404, 429, 500, 599] {
+                assert!(judged(status, lines).is_ok(), "{status} {lines:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn head_with_two_framings_or_none_that_is_known_is_refused() {
+        for lines in [
+            &[("transfer-encoding", "x, chunked")][..],
+            &[("transfer-encoding", "chunked, chunked")],
+            &[("transfer-encoding", "gzip")],
+            &[("transfer-encoding", "")],
+            &[("transfer-encoding", "chunked;q=1")],
+            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "chunked"), ("content-length", "3")],
+            &[("content-length", "3"), ("content-length", "3")],
+            &[("content-length", "3, 3")],
+            &[("content-length", "+3")],
+            &[("content-length", "")],
+            &[("content-length", "18446744073709551616")],
+        ] {
+            assert!(judged(200, lines).is_err(), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn head_of_an_answer_without_a_body_announces_none() {
+        assert!(judged(204, &[("content-length", "5")]).is_err());
+        assert!(judged(204, &[("transfer-encoding", "chunked")]).is_err());
+        let head = judged(204, &[("content-length", "0")]).expect("a good head");
+        assert!(!head.headers.contains_key(CONTENT_LENGTH));
+    }
+
+    #[test]
+    fn head_with_no_final_status_is_refused() {
+        for status in [100, 101, 103, 199, 600, 999] {
+            assert!(judged(status, &[]).is_err(), "{status}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! An exchange without an answer: why, and how much of the request the instance may have seen.
+
+use std::error::Error;
+use std::io;
+
+use http::Request;
+
+use super::Fault;
+use super::head::Malformed;
+use crate::body::{Cut, Upload};
+
+/// An exchange that brought no answer.
+pub(super) struct Lost {
+    pub(super) fault: Fault,
+    pub(super) reach: Reach,
+    /// The request, if hyper gave it back.
+    pub(super) request: Option<Request<Upload>>,
+}
+
+/// How far the request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// No octet of it was written.
+    Unsent,
+    /// The instance says that it processed nothing of it (RFC 9113 sections 6.8 and 8.7).
+    Unprocessed,
+    /// The connection ended without an answer: everything may have been processed.
+    Died,
+    /// An answer came that cannot be used, or none in time.
+    Answered,
+}
+
+impl Lost {
+    /// The instance answered, or has had its time.
+    pub(super) fn answered(fault: Fault) -> Self {
+        Self { fault, reach: Reach::Answered, request: None }
+    }
+
+    /// hyper failed; `unsent` says that nothing was written. `cut` is why the caller's body ended, if it did.
+    pub(super) fn failed(
+        error: hyper::Error,
+        request: Option<Request<Upload>>,
+        unsent: bool,
+        cut: Option<Cut>,
+    ) -> Self {
+        let reach = match &request {
+            Some(_) => Reach::Unsent,
+            None if unsent => Reach::Unsent,
+            None => reach(&error),
+        };
+        let fault = match cut {
+            Some(cut) => Fault::Upload(cut),
+            None if error.is_parse() => Fault::Malformed(Malformed::Syntax(error)),
+            None => Fault::Broken(error),
+        };
+        // What the caller has cut cannot be sent again.
+        let reach = if cut.is_some() { Reach::Answered } else { reach };
+        Self { fault, reach, request }
+    }
+}
+
+fn reach(error: &hyper::Error) -> Reach {
+    let source = error.source();
+    if let Some(error) = source.and_then(|source| source.downcast_ref::<h2::Error>()) {
+        return reach_http2(error);
+    }
+    let io = source.and_then(|source| source.downcast_ref::<io::Error>());
+    // What we refuse ourselves, see `wire`.
+    let ours = io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData);
+    let died = error.is_incomplete_message() || error.is_canceled() || error.is_closed() || error.is_timeout();
+    if died || (io.is_some() && !ours) { Reach::Died } else { Reach::Answered }
+}
+
+fn reach_http2(error: &h2::Error) -> Reach {
+    // h2 gives a GOAWAY's error to the streams after the last one that the server may process, and to no others.
+    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    if error.is_remote() && (error.is_go_away() || refused) {
+        Reach::Unprocessed
+    } else if error.is_io() {
+        Reach::Died
+    } else {
+        Reach::Answered
+    }
+}

@@ -1,0 +1,140 @@
+//! The octets of one connection to an instance, below TLS: what was sent of a request, and what came unasked.
+
+use std::cell::Cell;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// What may come on an HTTP/1.1 connection until the head of the answer is known, in octets. hyper reads informational
+/// answers without a pause and without an end; with their shortest form this takes it some milliseconds. It must be
+/// more than the longest head and what hyper reads of a body before it is asked for: about 400 KiB.
+const MAX_UNANSWERED: usize = 1 << 20;
+
+/// What a connection and the exchanges on it know of each other.
+#[derive(Debug, Default)]
+pub(super) struct Track {
+    written: Cell<u64>,
+    heard: Cell<u64>,
+    /// The socket is to be looked at before the next octet is written.
+    look: Cell<bool>,
+    /// What may still come before the head of the answer.
+    left: Cell<Option<usize>>,
+}
+
+/// Where an exchange began.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    written: u64,
+    heard: u64,
+}
+
+impl Track {
+    /// Where the exchange begins that comes next.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { written: self.written.get(), heard: self.heard.get() }
+    }
+
+    /// The next exchange is the only one. With `look`, nothing may have come before its first octet is written.
+    pub(super) fn begin(&self, look: bool) {
+        self.look.set(look);
+        self.left.set(Some(MAX_UNANSWERED));
+    }
+
+    /// The head of the answer came.
+    pub(super) fn answered(&self) {
+        self.left.set(None);
+    }
+
+    /// Whether nothing was written since then.
+    pub(super) fn unsent(&self, since: Mark) -> bool {
+        self.written.get() == since.written
+    }
+
+    /// Whether nothing came since then.
+    pub(super) fn unheard(&self, since: Mark) -> bool {
+        self.heard.get() == since.heard
+    }
+}
+
+/// The socket, watched.
+pub(super) struct Wire {
+    stream: TcpStream,
+    track: Rc<Track>,
+}
+
+impl Wire {
+    pub(super) fn new(stream: TcpStream, track: Rc<Track>) -> Self {
+        Self { stream, track }
+    }
+
+    /// Whether the server has closed the connection, or said something before it was asked: that would be read as the
+    /// answer to this request. The runtime may not know yet what the system knows, so the system is asked.
+    fn check(&self) -> io::Result<()> {
+        if !self.track.look.replace(false) {
+            return Ok(());
+        }
+        match SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]) {
+            Ok(0) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "octets came before the request")),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn wrote(&self, octets: usize) -> usize {
+        self.track.written.set(self.track.written.get() + octets as u64);
+        octets
+    }
+
+    fn heard(&self, octets: usize) -> io::Result<()> {
+        self.track.heard.set(self.track.heard.get() + octets as u64);
+        let Some(left) = self.track.left.get() else { return Ok(()) };
+        let too_much = || io::Error::new(io::ErrorKind::InvalidData, "too much came before the head of the answer");
+        self.track.left.set(Some(left.checked_sub(octets).ok_or_else(too_much)?));
+        Ok(())
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        Poll::Ready(self.heard(buffer.filled().len().saturating_sub(before)))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        self.check()?;
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, octets))?;
+        Poll::Ready(Ok(self.wrote(written)))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check()?;
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        Poll::Ready(Ok(self.wrote(written)))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,256 @@
+//! The table of faulty upstreams: what each costs the caller, how often the request arrived, and who is served after it.
+
+mod rows;
+mod server;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Proxy, Reply, connect, eventually};
+use server::Server;
+
+/// What a row is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Family {
+    Head,
+    Length,
+    Coding,
+    Body,
+    Surplus,
+    Informational,
+    Silence,
+    Once,
+    Certificate,
+    Handshake,
+    Frames,
+}
+
+/// What the faulty request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl Method {
+    /// Method, path and body; the paths are operations of the catalogue.
+    fn parts(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Get => ("GET", "/v2/devices", ""),
+            Self::Head => ("HEAD", "/v2/devices", ""),
+            Self::Post => ("POST", "/v2/organizations", "{}"),
+            Self::Put => ("PUT", "/v2/webhook", "{}"),
+            Self::Patch => ("PATCH", "/v2/organization/1", "{}"),
+            Self::Delete => ("DELETE", "/v2/webhook", ""),
+        }
+    }
+}
+
+/// What the upstream speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// HTTP/1.1 in clear text.
+    Clear,
+    /// HTTP/1.1 over TLS.
+    Tls,
+    /// HTTP/2 over TLS: the script is for the first connection, frame by frame.
+    Http2,
+    /// Octets in the place of a handshake.
+    Raw,
+    /// TLS with a certificate that must not be trusted.
+    OtherName,
+    CommonName,
+    Expired,
+    Early,
+    UnknownCa,
+}
+
+/// One thing that the upstream does.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Send(&'static [u8]),
+    /// Many times the same octets.
+    Flood(&'static [u8], usize),
+    /// Octet by octet, each after so many milliseconds.
+    Drip(&'static [u8], u64),
+    Wait(u64),
+    Close,
+    /// The end of TLS, and of the connection.
+    CloseNotify,
+    Reset,
+    /// Nothing more, until the caller has its answer.
+    Hang,
+    /// A frame of HTTP/2 on the request's stream: type, flags, payload.
+    Frame(u8, u8, &'static [u8]),
+    /// GOAWAY: the last stream, counted from the request's, and the error code.
+    GoAway(i32, u8),
+}
+
+/// What the caller gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expect {
+    /// A problem of the proxy's own: status and code.
+    Refused(u16, &'static str),
+    /// An answer with this status whose body visibly breaks off, or none at all.
+    Broken(u16),
+    /// A whole answer.
+    Whole(u16, &'static [u8]),
+}
+
+/// One faulty upstream.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) family: Family,
+    pub(crate) about: &'static str,
+    /// RFC and section.
+    pub(crate) rfc: &'static str,
+    pub(crate) over: Over,
+    pub(crate) method: Method,
+    /// The connection has served a good request before.
+    pub(crate) warm: bool,
+    /// What comes on it after that, before the faulty request.
+    pub(crate) idle: Vec<Step>,
+    /// What comes with the handshake.
+    pub(crate) greeting: &'static [u8],
+    /// What comes in the place of the first answer; what arrives again gets a good one.
+    pub(crate) script: Vec<Step>,
+    pub(crate) expect: Expect,
+    /// How often the request arrives.
+    pub(crate) arrived: usize,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {} ({:?}, {:?}, RFC {})", self.family, self.about, self.method, self.over, self.rfc)
+    }
+}
+
+/// A ServerHello of TLS 1.1 (RFC 4346 section 7.4.1.3): version 3.2, a random of zeros, no session, one suite.
+pub(crate) const TLS_1_1: &[u8] = b"\x16\x03\x02\x00\x2a\x02\x00\x00\x26\x03\x02\
+    \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x00\xc0\x13\x00";
+
+const TIMEOUTS: &str = "[timeouts]\nupstream = \"2s\"\nconnect = \"2s\"";
+const SCOPES: &str = "scopes = [\"monitoring\", \"management\"]";
+/// The healthy request, and its answer.
+pub(crate) const HEALTHY: (&str, &[u8]) = ("/v2/groups", b"[\"healthy\"]");
+
+/// A caller's connection, which is opened again when it broke.
+struct Caller<'a> {
+    proxy: &'a Proxy,
+    stream: Option<TcpStream>,
+}
+
+impl Caller<'_> {
+    fn ask(&mut self, method: &str, path: &str, body: &str) -> Reply {
+        let proxy = self.proxy;
+        let stream = self.stream.get_or_insert_with(|| connect(proxy.address));
+        let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n{body}");
+        stream.write_all(request.as_bytes()).expect("a request");
+        let reply = Reply::read(stream, method == "HEAD");
+        if !reply.whole || reply.head.is_empty() || reply.header("connection") == "close" {
+            self.stream = None;
+        }
+        reply
+    }
+
+    fn is_healthy(&mut self) -> Result<(), String> {
+        let reply = self.ask("GET", HEALTHY.0, "");
+        let good = reply.status == 200 && reply.body == HEALTHY.1;
+        if good { Ok(()) } else { Err(format!("a healthy request got {reply:?}")) }
+    }
+}
+
+impl Row {
+    /// Holds the proxy against the row.
+    fn run(&self) -> Result<(), String> {
+        let server = Server::start(self.clone());
+        let proxy = Proxy::start(&server.instance(), SCOPES, TIMEOUTS);
+        // One connection of the caller's stays with one worker, and so with one pool.
+        let mut caller = Caller { proxy: &proxy, stream: None };
+        if self.warm {
+            caller.is_healthy()?;
+        }
+        if !self.idle.is_empty() {
+            eventually("the idle connection's fault", || server.has_idled());
+        }
+        let (method, path, body) = self.method.parts();
+        let begun = Instant::now();
+        let reply = caller.ask(method, path, body);
+        let took = begun.elapsed();
+        server.heal();
+        self.judge(&reply)?;
+        if took > Duration::from_secs(8) {
+            return Err(format!("it took {took:?}"));
+        }
+        let arrived = server.arrived();
+        if arrived != self.arrived {
+            return Err(format!("it arrived {arrived} times, not {}", self.arrived));
+        }
+        caller.is_healthy()?;
+        for _ in 0..2 {
+            Caller { proxy: &proxy, stream: None }.is_healthy()?;
+        }
+        match server.arrived() {
+            again if again == arrived => Ok(()),
+            again => Err(format!("it arrived again later: {again} times")),
+        }
+    }
+
+    fn judge(&self, reply: &Reply) -> Result<(), String> {
+        let evil = format!("{}{}", reply.head, String::from_utf8_lossy(&reply.body)).to_ascii_lowercase();
+        if evil.contains("evil") && !matches!(self.expect, Expect::Broken(_)) {
+            return Err(format!("what must not be passed on was: {reply:?}"));
+        }
+        let good = match self.expect {
+            // The answer to HEAD has no problem in its body.
+            Expect::Refused(status, code) if self.method == Method::Head => {
+                reply.status == status && reply.header("proxy-status").ends_with(&format!("details=\"{code}\""))
+            }
+            Expect::Refused(status, code) => reply.status == status && reply.whole && reply.code() == code,
+            // The break may come before the head was sent.
+            Expect::Broken(status) => reply.head.is_empty() || (reply.status == status && !reply.whole),
+            Expect::Whole(status, body) => {
+                let body = if self.method == Method::Head { b"" } else { body };
+                reply.status == status && reply.whole && reply.body == body
+            }
+        };
+        if good { Ok(()) } else { Err(format!("expected {:?}, got {reply:?}", self.expect)) }
+    }
+}
+
+#[test]
+fn each_row_of_the_table_of_faulty_upstreams_holds() {
+    let rows = rows::all();
+    let only = std::env::var("FAULT").unwrap_or_default();
+    let rows: Vec<Row> = rows.into_iter().filter(|row| row.to_string().contains(&only)).collect();
+    let (next, failures, begun) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Instant::now());
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcome = std::panic::catch_unwind(|| row.run()).unwrap_or(Err("it panicked".to_owned()));
+                    if let Err(reason) = outcome {
+                        failures.lock().expect("a lock").push(format!("{row}\n    {reason}"));
+                    }
+                }
+            });
+        }
+    });
+    let mut counts = BTreeMap::<Family, usize>::new();
+    rows.iter().for_each(|row| *counts.entry(row.family).or_default() += 1);
+    println!("{} rows in {:?}: {counts:?}", rows.len(), begun.elapsed());
+    let failures = failures.into_inner().expect("a lock");
+    assert!(failures.is_empty(), "{} rows do not hold:\n{}", failures.len(), failures.join("\n"));
+    assert!(!only.is_empty() || rows.len() >= 200, "{} rows", rows.len());
+}
