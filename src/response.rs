@@ -339,6 +339,7 @@ fn token_row(no_token: &NoToken, scene: &Scene<'_>) -> Row {
         ),
         TokenError::NameUnknown(_) => name_unknown_row(scene.instance),
         TokenError::Untrusted(reason) => untrusted_row(scene.instance, reason),
+        TokenError::NoTunnel(cause) => proxy_row(scene.instance, "on the way", cause, cause.contains("authorization")),
         TokenError::Unreachable(_) | TokenError::Timeout | TokenError::Refused { .. } | TokenError::Unusable(_) => {
             let detail = format!(
                 "There is no token for {}: {cause}. It is asked again on its own; try again after the time in Retry-After.",
@@ -394,7 +395,9 @@ fn connect_row(error: &ConnectError, instance: &str) -> Row {
             "connection_refused",
             format!("{instance} cannot be reached ({source}). Check host, proxy, network and firewall."),
         ),
-        ConnectError::Dial(DialError::Proxy(proxy, cause)) => proxy_row(instance, proxy, cause),
+        ConnectError::Dial(DialError::Proxy(proxy, cause)) => {
+            proxy_row(instance, proxy, cause, matches!(cause, ProxyError::Refused(407)))
+        }
         ConnectError::Tls(source) => untrusted_row(instance, source),
         ConnectError::Http(_) => broken(
             "upstream-broken",
@@ -414,11 +417,9 @@ fn connect_row(error: &ConnectError, instance: &str) -> Row {
     }
 }
 
-fn proxy_row(instance: &str, proxy: &str, cause: &ProxyError) -> Row {
-    let hint = match cause {
-        ProxyError::Refused(407) => " It wants credentials: proxy = \"http://USER:PASSWORD@HOST:PORT\".",
-        ProxyError::Refused(_) | ProxyError::Io(_) | ProxyError::NoHttp | ProxyError::Early => "",
-    };
+fn proxy_row(instance: &str, proxy: &str, cause: impl std::fmt::Display, wants_credentials: bool) -> Row {
+    let hint =
+        if wants_credentials { " It wants other credentials: proxy = \"http://USER:PASSWORD@HOST:PORT\"." } else { "" };
     let detail = format!("The proxy {proxy} does not connect to {instance}: {cause}.{hint}");
     row(StatusCode::BAD_GATEWAY, "proxy-refused", Blame::Upstream, "destination_unavailable", detail)
 }

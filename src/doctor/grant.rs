@@ -122,9 +122,10 @@ fn cure(error: &TokenError, scopes: ScopeSet, listeners: &str) -> String {
             "check host and token-path: what answers there is no token endpoint of NinjaOne".to_owned()
         }
         TokenError::Timeout => "try again, or raise timeouts.token".to_owned(),
-        TokenError::Unreachable(_) | TokenError::NameUnknown(_) | TokenError::Untrusted(_) => {
-            "run doctor again: the connection worked a moment ago".to_owned()
-        }
+        TokenError::Unreachable(_)
+        | TokenError::NameUnknown(_)
+        | TokenError::NoTunnel(_)
+        | TokenError::Untrusted(_) => "run doctor again: the connection worked a moment ago".to_owned(),
     }
 }
 

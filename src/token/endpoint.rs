@@ -62,6 +62,9 @@ pub enum TokenError {
     /// No TLS: an untrusted, expired or foreign certificate, or no common version.
     #[error("the TLS handshake with the token endpoint failed: {0}")]
     Untrusted(rustls::Error),
+    /// The HTTP proxy on the way is there, and does not connect us.
+    #[error("the HTTP proxy does not connect to the token endpoint: {0}")]
+    NoTunnel(String),
     /// The name has no address.
     #[error("the name of the token endpoint cannot be resolved")]
     NameUnknown(#[source] reqwest::Error),
@@ -97,7 +100,7 @@ impl TokenError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::UnknownClient | Self::InvalidClient | Self::InvalidScope => true,
-            Self::Unreachable(_) | Self::Untrusted(_) | Self::NameUnknown(_) => false,
+            Self::Unreachable(_) | Self::Untrusted(_) | Self::NoTunnel(_) | Self::NameUnknown(_) => false,
             Self::Timeout | Self::Refused { .. } | Self::Unusable(_) => false,
         }
     }
@@ -106,7 +109,11 @@ impl TokenError {
     pub fn is_about_client(&self) -> bool {
         match self {
             Self::UnknownClient | Self::InvalidClient => true,
-            Self::InvalidScope | Self::Unreachable(_) | Self::Untrusted(_) | Self::NameUnknown(_) => false,
+            Self::InvalidScope
+            | Self::Unreachable(_)
+            | Self::Untrusted(_)
+            | Self::NoTunnel(_)
+            | Self::NameUnknown(_) => false,
             Self::Timeout | Self::Refused { .. } | Self::Unusable(_) => false,
         }
     }
@@ -116,7 +123,7 @@ impl TokenError {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
             Self::UnknownClient | Self::InvalidClient | Self::InvalidScope => None,
-            Self::Unreachable(_) | Self::Untrusted(_) | Self::NameUnknown(_) => None,
+            Self::Unreachable(_) | Self::Untrusted(_) | Self::NoTunnel(_) | Self::NameUnknown(_) => None,
             Self::Timeout | Self::Unusable(_) => None,
         }
     }
@@ -301,6 +308,9 @@ fn transport(error: reqwest::Error) -> TokenError {
         let tls = cause.downcast_ref().and_then(in_io).or_else(|| cause.downcast_ref());
         if let Some(tls) = tls {
             return TokenError::Untrusted(rustls::Error::clone(tls));
+        }
+        if error.is_connect() && cause.to_string().starts_with("tunnel error") {
+            return TokenError::NoTunnel(cause.to_string());
         }
         if error.is_connect() && cause.to_string() == "dns error" {
             return TokenError::NameUnknown(error);

@@ -153,7 +153,7 @@ impl Connector {
             Some((connector, name)) => {
                 let stream = connector.connect(name.clone(), stream).await.map_err(ConnectError::Tls)?;
                 if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                    begin_http2(stream, self.patience).await?
+                    begin_http2(stream, self.patience, Rc::clone(&track)).await?
                 } else {
                     begin_http1(stream).await?
                 }
@@ -180,7 +180,7 @@ where
 
 /// A round trip may take no longer than a whole connection, or the connection is dead: one that is silent for twice
 /// that time is asked.
-async fn begin_http2<I>(io: I, patience: Duration) -> Result<Sender, ConnectError>
+async fn begin_http2<I>(io: I, patience: Duration, track: Rc<Track>) -> Result<Sender, ConnectError>
 where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 {
@@ -202,6 +202,7 @@ where
         let ended = std::future::poll_fn(|cx| {
             let polled = connection.as_mut().poll(cx);
             told.set(connection.current_max_send_streams());
+            track.listen(cx);
             polled
         });
         if let Err(error) = ended.await {

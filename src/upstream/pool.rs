@@ -283,3 +283,162 @@ impl Shared {
         Lease::Http2 { sender: self.sender.clone(), track, stream }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use http::uri::Authority;
+    use proptest::prelude::*;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::dial::Route;
+
+    /// What happens to connections; numbers choose one of those there are.
+    #[derive(Debug, Clone, Copy)]
+    enum Act {
+        Borrow,
+        /// After a whole exchange.
+        Return(usize),
+        /// After a broken one.
+        Drop(usize),
+        /// The server closes one that rests.
+        Close(usize),
+        /// One that rests has rested for long.
+        Age(usize),
+        Sweep,
+    }
+
+    fn acts() -> impl Strategy<Value = Vec<Act>> {
+        let act = prop_oneof![
+            4 => Just(Act::Borrow),
+            4 => (0..8usize).prop_map(Act::Return),
+            1 => (0..8usize).prop_map(Act::Drop),
+            1 => (0..8usize).prop_map(Act::Close),
+            1 => (0..8usize).prop_map(Act::Age),
+            1 => Just(Act::Sweep),
+        ];
+        prop::collection::vec(act, 1..40)
+    }
+
+    /// A pool, the far ends of its connections, and what it should hold.
+    struct Trial {
+        pool: Rc<Pool>,
+        listener: TcpListener,
+        /// By the number of the connection.
+        far: Vec<Option<TcpStream>>,
+        tracks: Vec<Rc<Track>>,
+        lent: Vec<(usize, Lease)>,
+        /// In the order in which they were returned; not those that were closed or are old.
+        good: Vec<usize>,
+    }
+
+    fn track(lease: &Lease) -> &Rc<Track> {
+        match lease {
+            Lease::Http1 { track, .. } | Lease::Http2 { track, .. } => track,
+        }
+    }
+
+    impl Trial {
+        async fn begin() -> Self {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+            let address: SocketAddr = listener.local_addr().expect("an address");
+            let authority = Authority::try_from(address.to_string()).expect("an authority");
+            let route = Route::new(address.ip().to_string(), address.port(), None);
+            let connector = Connector::new(authority, None, route, Duration::from_secs(20)).expect("a connector");
+            let (far, tracks, lent, good) = (vec![], vec![], vec![], vec![]);
+            Self { pool: Pool::new(connector), listener, far, tracks, lent, good }
+        }
+
+        async fn act(&mut self, act: Act) {
+            match act {
+                Act::Borrow => self.borrow().await,
+                Act::Return(number) => {
+                    if let Some((number, lease)) = self.take(number) {
+                        ready(&lease).await;
+                        lease.give_back();
+                        self.good.push(number);
+                    }
+                }
+                Act::Drop(number) => drop(self.take(number)),
+                Act::Close(place) => self.close(place).await,
+                Act::Age(place) => self.age(place),
+                Act::Sweep => self.pool.sweep(),
+            }
+        }
+
+        fn take(&mut self, number: usize) -> Option<(usize, Lease)> {
+            let count = self.lent.len();
+            (count > 0).then(|| self.lent.swap_remove(number % count))
+        }
+
+        async fn borrow(&mut self) {
+            let expected = self.good.pop();
+            let (lease, reused) = self.pool.lease().await.expect("a connection");
+            let known = self.tracks.iter().position(|known| Rc::ptr_eq(known, track(&lease)));
+            assert_eq!((known, reused), (expected, expected.is_some()), "the last one that is good, or a new one");
+            let number = known.unwrap_or(self.tracks.len());
+            if known.is_none() {
+                self.tracks.push(Rc::clone(track(&lease)));
+                self.far.push(Some(self.listener.accept().await.expect("the far end").0));
+            }
+            assert!(self.lent.iter().all(|(other, _)| *other != number), "nobody else has it");
+            self.lent.push((number, lease));
+        }
+
+        async fn close(&mut self, place: usize) {
+            if self.good.is_empty() {
+                return;
+            }
+            let number = self.good.remove(place % self.good.len());
+            self.far[number] = None;
+            let is_open = || {
+                let idle = self.pool.idle.borrow();
+                idle.iter().any(|idle| Rc::ptr_eq(&idle.track, &self.tracks[number]) && !idle.sender.is_closed())
+            };
+            while is_open() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+
+        fn age(&mut self, place: usize) {
+            if self.good.is_empty() {
+                return;
+            }
+            let number = self.good.remove(place % self.good.len());
+            for idle in self.pool.idle.borrow_mut().iter_mut() {
+                if Rc::ptr_eq(&idle.track, &self.tracks[number]) {
+                    idle.since.wall -= MAX_IDLE;
+                }
+            }
+        }
+    }
+
+    /// hyper's task has to run before a connection is ready again.
+    async fn ready(lease: &Lease) {
+        let Lease::Http1 { sender, .. } = lease else { return };
+        while !sender.is_ready() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn pool_lends_the_last_good_connection_to_one_and_never_a_closed_or_old_one(acts in acts()) {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build_local(tokio::runtime::LocalOptions::default())
+                .expect("a runtime");
+            runtime.block_on(async {
+                let mut trial = Trial::begin().await;
+                for act in acts {
+                    trial.act(act).await;
+                    assert_eq!(trial.pool.opening.get(), 0);
+                }
+            });
+        }
+    }
+}

@@ -1,11 +1,11 @@
 //! The octets of one connection to an instance, below TLS: what was sent of a request, and what came unasked.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,6 +16,9 @@ use tokio::net::TcpStream;
 /// more than the longest head and what hyper reads of a body before it is asked for: about 400 KiB.
 const MAX_UNANSWERED: usize = 1 << 20;
 
+/// The first octets of a connection, see [`Track::listen`].
+const BEGINNING: u64 = 16 * 1024;
+
 /// What a connection and the exchanges on it know of each other.
 #[derive(Debug, Default)]
 pub(super) struct Track {
@@ -25,6 +28,8 @@ pub(super) struct Track {
     look: Cell<bool>,
     /// What may still come before the head of the answer.
     left: Cell<Option<usize>>,
+    /// Who wants to know that something came.
+    listener: RefCell<Option<Waker>>,
 }
 
 /// Where an exchange began.
@@ -49,6 +54,14 @@ impl Track {
     /// The head of the answer came.
     pub(super) fn answered(&self) {
         self.left.set(None);
+    }
+
+    /// Has this task polled again when something comes, as long as only the beginning of a connection has come: there a
+    /// server says how many streams it allows, and hyper does not tell.
+    pub(super) fn listen(&self, cx: &Context<'_>) {
+        if self.heard.get() < BEGINNING {
+            self.listener.replace(Some(cx.waker().clone()));
+        }
     }
 
     /// Whether nothing was written since then.
@@ -94,6 +107,9 @@ impl Wire {
 
     fn heard(&self, octets: usize) -> io::Result<()> {
         self.track.heard.set(self.track.heard.get() + octets as u64);
+        if let Some(listener) = self.track.listener.take() {
+            listener.wake();
+        }
         let Some(left) = self.track.left.get() else { return Ok(()) };
         let too_much = || io::Error::new(io::ErrorKind::InvalidData, "too much came before the head of the answer");
         self.track.left.set(Some(left.checked_sub(octets).ok_or_else(too_much)?));

@@ -12,7 +12,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
 use crate::harness::{Proxy, Reply, connect, eventually};
+use crate::replies;
 use server::Server;
 
 /// What a row is about.
@@ -120,7 +124,7 @@ pub(crate) struct Row {
     pub(crate) warm: bool,
     /// What comes on it after that, before the faulty request.
     pub(crate) idle: Vec<Step>,
-    /// What comes with the handshake.
+    /// What comes with the handshake; over HTTP/2 the payload of its SETTINGS.
     pub(crate) greeting: &'static [u8],
     /// What comes in the place of the first answer; what arrives again gets a good one.
     pub(crate) script: Vec<Step>,
@@ -172,6 +176,10 @@ impl Caller<'_> {
 }
 
 impl Row {
+    fn settings(&self) -> &'static [u8] {
+        if self.over == Over::Http2 { self.greeting } else { b"" }
+    }
+
     /// Holds the proxy against the row.
     fn run(&self) -> Result<(), String> {
         let server = Server::start(self.clone());
@@ -253,4 +261,89 @@ fn each_row_of_the_table_of_faulty_upstreams_holds() {
     let failures = failures.into_inner().expect("a lock");
     assert!(failures.is_empty(), "{} rows do not hold:\n{}", failures.len(), failures.join("\n"));
     assert!(!only.is_empty() || rows.len() >= 200, "{} rows", rows.len());
+}
+
+/// An upstream over HTTP/2 whose first connection answers nothing any more, PING included.
+fn dead(method: Method, greeting: &'static [u8]) -> Row {
+    let (family, script, expect) = (Family::Silence, vec![Step::Hang], Expect::Whole(200, rows::BODY));
+    let (about, rfc, over, idle) = ("dead", "9113-6.7", Over::Http2, vec![]);
+    Row { family, about, rfc, over, method, warm: true, idle, greeting, script, expect, arrived: 2 }
+}
+
+#[test]
+fn a_dead_connection_of_http_2_is_noticed_long_before_the_answer_is_late() {
+    for (method, arrived, status) in [(Method::Get, 2, 200), (Method::Post, 1, 502)] {
+        let server = Server::start(dead(method, b""));
+        let timeouts = "[timeouts]\nupstream = \"19s\"\nconnect = \"500ms\"";
+        let proxy = Proxy::start(&server.instance(), SCOPES, timeouts);
+        let mut caller = Caller { proxy: &proxy, stream: None };
+        assert_eq!(caller.is_healthy(), Ok(()));
+        let begun = Instant::now();
+        let (name, path, body) = method.parts();
+        let reply = caller.ask(name, path, body);
+        let took = begun.elapsed();
+        server.heal();
+        assert_eq!((reply.status, server.arrived()), (status, arrived), "{reply:?}");
+        assert!(took < Duration::from_secs(8), "{took:?}");
+    }
+}
+
+#[test]
+fn a_request_does_not_wait_for_the_streams_that_a_server_allows() {
+    // SETTINGS_MAX_CONCURRENT_STREAMS is 1 (RFC 9113 section 6.5.2), and the one stream hangs.
+    let server = Server::start(dead(Method::Get, b"\0\x03\0\0\0\x01"));
+    let proxy = Proxy::start(&server.instance(), SCOPES, "[timeouts]\nupstream = \"19s\"");
+    let mut caller = Caller { proxy: &proxy, stream: None };
+    assert_eq!(caller.is_healthy(), Ok(()));
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| caller.ask("GET", "/v2/devices", ""));
+        eventually("the request hangs", || server.arrived() == 1);
+        for _ in 0..20 {
+            assert_eq!(Caller { proxy: &proxy, stream: None }.ask("GET", "/v2/devices", "").status, 200);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        server.heal();
+    });
+}
+
+/// The octets of the rows that are spoken over HTTP/1.1.
+fn octets(row: &Row) -> Vec<u8> {
+    let sent = row.script.iter().flat_map(|step| match step {
+        Step::Send(octets) | Step::Drip(octets, _) => vec![*octets],
+        Step::Flood(octets, times) => vec![*octets; (*times).min(200)],
+        Step::Frame(..) | Step::GoAway(..) | Step::Wait(_) => vec![],
+        Step::Close | Step::CloseNotify | Step::Reset | Step::Hang => vec![],
+    });
+    sent.flatten().copied().collect()
+}
+
+#[test]
+fn what_is_taken_for_an_answer_is_the_one_that_is_written_there() {
+    let seeds: Vec<Vec<u8>> = {
+        let rows = rows::all();
+        rows.iter().filter(|row| row.over != Over::Http2).map(octets).filter(|octets| !octets.is_empty()).collect()
+    };
+    let taken = seeds.iter().filter(|octets| replies::hold(octets)).count();
+    assert!(taken > 20 && taken < seeds.len() / 2, "{taken} of {} are answers", seeds.len());
+    // A row, cut, with a few octets changed and another row's octets after it.
+    let change = (any::<prop::sample::Index>(), prop::sample::select(b"\r\n :;,+-0159aftxCT\0\t\xff".to_vec()));
+    let row = || prop::sample::select(seeds.clone());
+    let mutated = (row(), row(), any::<prop::sample::Index>(), prop::collection::vec(change, 0..4)).prop_map(
+        |(mut octets, other, cut, changes)| {
+            for (place, octet) in changes {
+                let place = place.index(octets.len().max(1));
+                octets.splice(place..=place, [octet]);
+            }
+            octets.truncate(cut.index(octets.len() + 1).max(octets.len() / 2));
+            octets.extend(other);
+            octets
+        },
+    );
+    TestRunner::new(Config { cases: 2000, failure_persistence: None, ..Config::default() })
+        .run(&mutated, |octets| {
+            replies::hold(&octets);
+            Ok(())
+        })
+        .expect("no answer that is not there");
 }

@@ -21,6 +21,7 @@ mod doctor;
 mod doorkeeper;
 #[cfg(unix)]
 mod doors;
+mod egress;
 mod encrypted;
 mod faults;
 mod grants;
@@ -35,6 +36,8 @@ mod newer;
 mod property;
 #[path = "../oracle/readings.rs"]
 mod readings;
+#[path = "../oracle/replies.rs"]
+mod replies;
 mod review;
 mod rooms;
 mod target;

@@ -7,8 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use ninjaone_proxy::sandbox::{Options, Protocol, Sandbox};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 
@@ -35,6 +37,11 @@ pub(crate) const GOOD: Leaf = Leaf { names: &["localhost", "127.0.0.1"], ends_in
 
 impl Secure {
     pub(crate) fn start(leaf: &Leaf, alpn: &[&[u8]]) -> Self {
+        Self::asking(leaf, alpn, false)
+    }
+
+    /// With `asks` it wants a certificate of its clients, and there is one in `client.pem` and `client-key.pem`.
+    pub(crate) fn asking(leaf: &Leaf, alpn: &[&[u8]], asks: bool) -> Self {
         let mut ca = CertificateParams::new(Vec::<String>::new()).expect("parameters");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().expect("a key")).expect("a CA");
@@ -51,12 +58,18 @@ impl Secure {
         let ca_file = folder.path().join("ca.pem");
         std::fs::write(&ca_file, ca.pem()).expect("a file");
 
+        let client_key = KeyPair::generate().expect("a key");
+        let client = CertificateParams::new(vec!["client".to_owned()]).expect("parameters");
+        let client = client.signed_by(&client_key, &ca).expect("a certificate");
+        std::fs::write(folder.path().join("client.pem"), client.pem()).expect("a file");
+        std::fs::write(folder.path().join("client-key.pem"), client_key.serialize_pem()).expect("a file");
+
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("versions")
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier(&ca, asks))
             .with_single_cert(vec![certificate.der().clone()], key)
             .expect("a certificate and its key");
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
@@ -69,10 +82,25 @@ impl Secure {
         Self { address, ca_file, sandbox, _folder: folder, _runtime: runtime }
     }
 
+    /// A file beside the CA's.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.ca_file.with_file_name(name)
+    }
+
     fn proxy(&self, host: &str) -> Proxy {
         let instance = format!("host = \"https://{host}:{}\"\nca-file = {:?}", self.address.port(), self.ca_file);
         Proxy::start(&instance, "scopes = [\"monitoring\", \"management\"]", "")
     }
+}
+
+fn verifier(ca: &CertifiedIssuer<'static, KeyPair>, asks: bool) -> Arc<dyn ClientCertVerifier> {
+    if !asks {
+        return WebPkiClientVerifier::no_client_auth();
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.der().clone()).expect("a root");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().expect("a verifier")
 }
 
 async fn accept(listener: tokio::net::TcpListener, acceptor: TlsAcceptor, sandbox: Sandbox) {
@@ -165,7 +193,7 @@ fn a_certificate_that_is_foreign_expired_or_unknown_gets_no_credentials() {
 
 #[test]
 fn a_name_without_an_address_is_told_apart() {
-    let proxy = Proxy::start("host = \"https://no-such-host.invalid\"", "", "");
+    let proxy = Proxy::start("host = \"https://no-such-host.invalid\"\nproxy = \"none\"", "", "");
     let refused = proxy.get("/v2/groups");
     assert_eq!((refused.status, refused.code().as_str()), (502, "instance-name-unknown"));
 }

@@ -126,7 +126,7 @@ fn serve(row: &Row, seen: &Seen, mut socket: TcpStream) {
     }
     let config = if well { identities().config(Over::Tls) } else { identities().config(row.over) };
     let Ok(mut connection) = accepted.into_connection(config) else { return };
-    if wants_http2 && !row.greeting.is_empty() && !seen.greeted.swap(true, Ordering::SeqCst) {
+    if row.over == Over::Tls && wants_http2 && !row.greeting.is_empty() && !seen.greeted.swap(true, Ordering::SeqCst) {
         connection.writer().write_all(row.greeting).expect("a greeting");
     }
     let mut stream = StreamOwned::new(connection, socket);
@@ -261,7 +261,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// the others come healthy requests, and the faulty one again, which is the first of them.
 fn http2(row: &Row, seen: &Seen, stream: &mut dyn Stream) {
     let mut preface = [0; PREFACE.len()];
-    if stream.read_exact(&mut preface).is_err() || send(stream, &frame(4, 0, 0, &[])) == Then::End {
+    if stream.read_exact(&mut preface).is_err() || send(stream, &frame(4, 0, 0, row.settings())) == Then::End {
         return;
     }
     let scripted = !seen.scripted.swap(true, Ordering::SeqCst);

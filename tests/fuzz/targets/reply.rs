@@ -1,0 +1,9 @@
+//! Whatever the instance answers: what is taken for a whole answer is the one that is written there.
+#![no_main]
+
+#[path = "../../oracle/replies.rs"]
+mod replies;
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| {
+    replies::hold(octets);
+});
