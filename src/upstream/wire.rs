@@ -154,3 +154,71 @@ impl AsyncWrite for Wire {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// A wire, and its far end, which is not the runtime's.
+    fn pair() -> (Wire, Rc<Track>, std::net::TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let near = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
+        near.set_nonblocking(true).expect("a setting");
+        let track = Rc::<Track>::default();
+        let near = TcpStream::from_std(near).expect("a socket");
+        (Wire::new(near, Rc::clone(&track)), track, listener.accept().expect("a connection").0)
+    }
+
+    #[tokio::test]
+    async fn wire_writes_nothing_of_a_request_where_the_server_closed_or_spoke_first() {
+        for speaks in [false, true] {
+            let (mut wire, track, mut far) = pair();
+            // The socket is known to be writable, and nothing else: what comes now the runtime has not heard of.
+            wire.write_all(b"first").await.expect("an open connection");
+            if speaks {
+                far.write_all(b"unasked").expect("an open connection");
+            } else {
+                drop(far);
+            }
+            track.begin(true);
+            let begun = track.mark();
+            assert!(wire.write_all(b"second").await.is_err(), "speaks: {speaks}");
+            assert!(track.unsent(begun));
+        }
+    }
+
+    #[tokio::test]
+    async fn wire_counts_what_is_sent_and_heard_and_looks_once_a_request() {
+        let (mut wire, track, mut far) = pair();
+        track.begin(true);
+        let begun = track.mark();
+        assert!(track.unsent(begun) && track.unheard(begun));
+        wire.write_all(b"ask").await.expect("an open connection");
+        far.write_all(b"answer").expect("an open connection");
+        assert_eq!(wire.read(&mut [0; 64]).await.expect("an answer"), 6);
+        far.write_all(b"more").expect("an open connection");
+        wire.write_all(b"the rest of the body").await.expect("an answer may come early");
+        assert!(!track.unsent(begun) && !track.unheard(begun));
+    }
+
+    #[tokio::test]
+    async fn wire_hears_no_more_than_a_limit_before_the_head_of_an_answer() {
+        let (mut wire, track, mut far) = pair();
+        track.begin(true);
+        let writer = std::thread::spawn(move || while far.write_all(&[b'x'; 4096]).is_ok() {});
+        let (mut heard, mut buffer) = (0, vec![0; 64 * 1024]);
+        while let Ok(octets) = wire.read(&mut buffer).await {
+            heard += octets;
+        }
+        assert!(heard <= MAX_UNANSWERED, "{heard}");
+        track.answered();
+        assert!(wire.read(&mut buffer).await.is_ok(), "a body has no such limit");
+        drop(wire);
+        writer.join().expect("an end");
+    }
+}
