@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::value::{
-    Address, AdminAddress, ClientId, ClientSecret, Host, LocalCa, Mode, Period, Permissions, ProxyChoice, Reference, Size,
+    Address, AdminAddress, ClientId, ClientSecret, Host, LocalCa, Mode, Period, Permissions, ProxyChoice, Reference,
+    Size,
 };
 use crate::policy::catalog::Scope;
 use crate::tls::server::ClientAuth as Demand;

@@ -224,7 +224,7 @@ async fn sandbox_refuses_unknown_paths_methods_and_things() {
     }
     let got = caller.call(Method::PUT, "/v2/device/7", "{}").await;
     assert_eq!(got.status, StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(got.headers[ALLOW], "GET, PATCH");
+    assert_eq!(got.headers[ALLOW], "GET, HEAD, PATCH");
 }
 
 #[tokio::test]

@@ -28,9 +28,9 @@ mod grants;
 mod guard;
 mod harness;
 mod headers;
-mod learn;
 #[path = "../oracle/heads.rs"]
 mod heads;
+mod learn;
 mod listener;
 mod newer;
 mod property;
