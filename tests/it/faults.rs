@@ -53,9 +53,9 @@ impl Method {
             Self::Get => ("GET", "/v2/devices", ""),
             Self::Head => ("HEAD", "/v2/devices", ""),
             Self::Post => ("POST", "/v2/organizations", "{}"),
-            Self::Put => ("PUT", "/v2/webhook", "{}"),
+            Self::Put => ("PUT", "/v2/tag/7", "{}"),
             Self::Patch => ("PATCH", "/v2/organization/1", "{}"),
-            Self::Delete => ("DELETE", "/v2/webhook", ""),
+            Self::Delete => ("DELETE", "/v2/tag/7", ""),
         }
     }
 }
