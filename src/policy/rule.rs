@@ -470,8 +470,9 @@ fn parse_condition(text: &str) -> Result<Condition, RuleError> {
     let bad = || RuleError::Condition(text.to_owned());
     let word = |word: &str| {
         let decoded = decode(word).map_err(|_| bad())?.into_owned();
-        // A + in a query is a space to some servers, and itself to others.
-        if word.contains(['+', '*', '!']) { Err(bad()) } else { Ok(decoded) }
+        // A + in a query is a space to some servers, and itself to others. Blanks at the ends are nothing to some.
+        let doubtful = word.contains(['+', '*', '!']) || decoded.trim_matches([' ', '+']) != decoded;
+        if doubtful { Err(bad()) } else { Ok(decoded) }
     };
     let (name, wanted) = match (text.strip_prefix('!'), text.split_once('=')) {
         (Some(name), None) => (name, Wanted::Absent),
@@ -533,6 +534,7 @@ mod tests {
             ("GET /v2/devices?!a", "b=2", true, true),
             ("GET /v2/devices?!a", "a=2", false, false),
             ("GET /v2/devices?!a", "A=2", false, true),
+            ("GET /v2/devices?df=K%C4%B1z", "df=K%C4%B1z", true, true),
         ] {
             let target = format!("/v2/devices?{query}");
             assert_eq!(matches_as(Effect::Allow, rule, "GET", &target), allows, "allow {rule} {query}");
@@ -624,6 +626,8 @@ mod tests {
             ("group:", RuleError::Group { name: String::new() }),
             ("GET /v2/devices?", RuleError::Condition(String::new())),
             ("GET /v2/devices?!a=1", RuleError::Condition("!a=1".to_owned())),
+            ("GET /v2/devices?a=%20b", RuleError::Condition("a=%20b".to_owned())),
+            ("GET /v2/devices?b%2B", RuleError::Condition("b%2B".to_owned())),
             ("GET /v2/devices?a=b+c", RuleError::Condition("a=b+c".to_owned())),
             ("GET /v2/devices?a=1&a=2", RuleError::Contradiction("a".to_owned())),
             ("GET /v2/devices?a&!a", RuleError::Contradiction("a".to_owned())),
