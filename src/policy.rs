@@ -437,9 +437,9 @@ impl Policy {
 
     /// What this policy alone says. An error without a barrier: neither the catalogue nor a rule knows the operation.
     fn weigh(&self, asked: &Asked<'_>) -> Result<Verdict, Option<Barrier>> {
-        let (verdict, scope) = match asked.operation {
-            Some((id, operation)) => (self.verdict_on(id, operation, asked), operation.scope),
-            None => (self.rules.verdict_on_unknown(asked).ok_or(None)?, assumed_scope(asked.method)),
+        let verdict = match asked.operation {
+            Some((id, operation)) => self.verdict_on(id, operation, asked),
+            None => self.rules.verdict_on_unknown(asked).ok_or(None)?,
         };
         let verdict = if verdict.is_open() && asked.secure_values {
             self.rules.verdict_on_secure_values(verdict, asked).ok_or(Some(Barrier::SecureValues))?
@@ -451,7 +451,10 @@ impl Policy {
             Verdict::InScope | Verdict::Allowed(_) => return Ok(verdict),
             Verdict::Denied(rule) => self.rules.deny.get(rule.index()).map(|rule| Barrier::Rule(rule.text())),
             // No verdict of one's own is that of a listener.
-            Verdict::AboveCeiling | Verdict::AboveListener => Some(Barrier::Scope { missing: scope, open }),
+            Verdict::AboveCeiling | Verdict::AboveListener => {
+                let missing = asked.operation.map_or(assumed_scope(asked.method), |(_, operation)| operation.scope);
+                Some(Barrier::Scope { missing, open })
+            }
             Verdict::OutsideGroups => asked.operation.map(|(_, operation)| Barrier::Group(operation.group)),
         })
     }

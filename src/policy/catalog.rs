@@ -13,7 +13,7 @@ use http::Method;
 use rustc_hash::FxBuildHasher;
 
 use super::group::Group;
-use super::path::{MAX_WORD, Malformed, Segments};
+use super::path::{MAX_WORD, Malformed, Segment, Segments};
 use openapi::{Cause, Document, Skipped};
 
 /// The built-in operations, one a line; the columns are explained at its top.
@@ -23,6 +23,10 @@ const BUILT_IN: &str = include_str!("catalog.tsv");
 #[derive(Debug)]
 pub struct Catalog {
     operations: Vec<Operation>,
+    /// The fixed words of all templates, numbered: the few that there are stay in the processor's cache.
+    words: HashMap<Box<str>, u32, FxBuildHasher>,
+    /// Where a fixed word leads from a node.
+    steps: HashMap<(u32, u32), u32, FxBuildHasher>,
     nodes: Vec<Node>,
     newer: Option<Newer>,
 }
@@ -271,11 +275,11 @@ pub struct CatalogError {
     problem: &'static str,
 }
 
-/// A place in the tree: what may come next, and the operations that end here. However many operations there are, a
-/// step takes one look into a table. Its hash has no secret key: callers choose what is looked up, not what is in it.
+/// A place in the tree: what but a fixed word may come next, and the operations that end here. However many operations
+/// there are, a step takes two looks into tables. Their hash has no secret key: callers choose what is looked up, not
+/// what is in them.
 #[derive(Debug, Default)]
 struct Node {
-    literals: HashMap<Box<str>, u32, FxBuildHasher>,
     parameters: Vec<(ParameterType, u32)>,
     operations: Vec<(Method, OperationId)>,
 }
@@ -329,7 +333,8 @@ impl Catalog {
 
     /// Reads a catalogue in the format of `catalog.tsv`.
     pub fn parse(text: &str) -> Result<Self, CatalogError> {
-        let mut catalog = Self { operations: Vec::new(), nodes: vec![Node::default()], newer: None };
+        let (words, steps, nodes) = (HashMap::default(), HashMap::default(), vec![Node::default()]);
+        let mut catalog = Self { operations: Vec::new(), words, steps, nodes, newer: None };
         for (i, line) in text.lines().enumerate() {
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -420,18 +425,45 @@ impl Catalog {
         self.get(self.at(&segments).ok()?.of(method)?)
     }
 
+    /// The node that the path leads to from here, if operations end there.
     fn walk(&self, node: u32, path: &Segments<'_>, depth: usize) -> Result<Option<&Node>, Malformed> {
-        let Some(node) = self.nodes.get(node as usize) else { return Ok(None) };
         let Some(segment) = path.get(depth) else {
-            return Ok((!node.operations.is_empty()).then_some(node));
+            return Ok(self.nodes.get(node as usize).filter(|node| !node.operations.is_empty()));
         };
-        let mut room = [0; MAX_WORD];
-        let decoded = segment.short(&mut room);
-        if let Some(next) = decoded.and_then(|decoded| node.literals.get(decoded))
+        match segment.unencoded() {
+            Ok(raw) => self.branch(node, segment, Some(raw).filter(|raw| raw.len() <= MAX_WORD), path, depth),
+            Err(_) => self.walk_decoded(node, segment, path, depth),
+        }
+    }
+
+    /// The same from a segment with encoded characters on. Apart, as the others need no room.
+    #[cold]
+    fn walk_decoded(
+        &self,
+        node: u32,
+        segment: Segment<'_>,
+        path: &Segments<'_>,
+        depth: usize,
+    ) -> Result<Option<&Node>, Malformed> {
+        self.branch(node, segment, segment.short(&mut [0; MAX_WORD]), path, depth)
+    }
+
+    /// The same from a segment on that is this, decoded; `None` if it is longer than a word.
+    fn branch(
+        &self,
+        node: u32,
+        segment: Segment<'_>,
+        decoded: Option<&str>,
+        path: &Segments<'_>,
+        depth: usize,
+    ) -> Result<Option<&Node>, Malformed> {
+        let step = |word: &str| self.steps.get(&(node, *self.words.get(word)?));
+        if let Some(next) = decoded.and_then(step)
             && let Some(found) = self.walk(*next, path, depth + 1)?
         {
             return segment.unencoded().map(|_| Some(found));
         }
+        let Some(node) = self.nodes.get(node as usize) else { return Ok(None) };
         for (kind, next) in &node.parameters {
             // Only a name can be longer than a word.
             if decoded.map_or(*kind == ParameterType::Name, |decoded| kind.admits(decoded))
@@ -468,17 +500,22 @@ impl Catalog {
     /// The node after a segment, made if need be.
     fn step(&mut self, at: u32, segment: &TemplateSegment) -> Option<u32> {
         let new = u32::try_from(self.nodes.len()).ok()?;
-        let node = self.nodes.get_mut(at as usize)?;
         let next = match segment {
-            TemplateSegment::Literal(text) => *node.literals.entry(text.as_str().into()).or_insert(new),
-            TemplateSegment::Parameter(_, kind) => match node.parameters.binary_search_by(|(other, _)| other.cmp(kind))
-            {
-                Ok(known) => node.parameters.get(known)?.1,
-                Err(place) => {
-                    node.parameters.insert(place, (kind.clone(), new));
-                    new
+            TemplateSegment::Literal(text) => {
+                let number = u32::try_from(self.words.len()).ok()?;
+                let word = *self.words.entry(text.as_str().into()).or_insert(number);
+                *self.steps.entry((at, word)).or_insert(new)
+            }
+            TemplateSegment::Parameter(_, kind) => {
+                let parameters = &mut self.nodes.get_mut(at as usize)?.parameters;
+                match parameters.binary_search_by(|(other, _)| other.cmp(kind)) {
+                    Ok(known) => parameters.get(known)?.1,
+                    Err(place) => {
+                        parameters.insert(place, (kind.clone(), new));
+                        new
+                    }
                 }
-            },
+            }
         };
         if next == new {
             self.nodes.push(Node::default());

@@ -38,8 +38,26 @@ impl<'a> Query<'a> {
 
     /// Whether some reading asks for the values of secure fields: anything but `false` may mean yes to a server.
     pub fn asks_for_secure_values(self) -> bool {
+        if !self.has_name_of(SECURE.len()) {
+            return false;
+        }
         let mut named = self.pieces().filter(|(own, _)| may_spell(own, SECURE));
         named.any(|(_, given)| !given.is_some_and(|given| given.eq_ignore_ascii_case("false")))
+    }
+
+    /// Whether some name has as many octets as written: one with fewer spells no ASCII word of this length, however it
+    /// is read. Nearly every query is told by this.
+    fn has_name_of(self, length: usize) -> bool {
+        let mut missing = length;
+        self.0.bytes().any(|octet| {
+            missing = match octet {
+                b'&' | b';' => length,
+                // No value is so long.
+                b'=' => usize::MAX,
+                _ => missing - 1,
+            };
+            missing == 0
+        })
     }
 
     /// Names and values as written, of both ways to split: at `&`, and at `&` and `;`.
