@@ -30,16 +30,24 @@ mod harness;
 mod headers;
 #[path = "../oracle/heads.rs"]
 mod heads;
+mod judgement;
 mod learn;
 mod listener;
+mod memory;
 mod newer;
 mod property;
+#[path = "../oracle/queries.rs"]
+mod queries;
 #[path = "../oracle/readings.rs"]
 mod readings;
 #[path = "../oracle/replies.rs"]
 mod replies;
 mod review;
 mod rooms;
+#[path = "../oracle/rulebook.rs"]
+mod rulebook;
+#[path = "../oracle/spelling.rs"]
+mod spelling;
 mod target;
 mod tls;
 mod token;

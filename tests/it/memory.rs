@@ -1,0 +1,77 @@
+//! A decision takes no memory, whatever is asked and whatever the answer.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use http::{Method, Uri};
+use ninjaone_proxy::policy::catalog::{Catalog, Scope};
+use ninjaone_proxy::policy::path::Target;
+use ninjaone_proxy::policy::rule::Rule;
+use ninjaone_proxy::policy::{InstanceId, Policy, Rules};
+
+fn policy(catalog: &Arc<Catalog>, scopes: &[Scope], allow: &[&str], deny: &[&str]) -> Policy {
+    let rules = |texts: &[&str]| texts.iter().map(|text| Rule::parse(text).expect("a rule")).collect();
+    let scopes = scopes.iter().copied().collect();
+    let rules = Rules { scopes, allow: rules(allow), deny: rules(deny), ..Rules::default() };
+    Policy::new(Arc::clone(catalog), InstanceId(0), rules).expect("a policy")
+}
+
+/// What is asked, and what comes of it.
+const ASKED: [(&str, &str, &str); 22] = [
+    ("GET", "/v2/devices?pageSize=100&after=2718&df=class%20in%20(A)", "open"),
+    ("HEAD", "/v2/devices", "open"),
+    ("GET", "/ws/api/v2/device/7/disks", "open"),
+    ("GET", "//api/v2/devices", "open"),
+    ("GET", "/v2/custom-fields/field-name/B%C3%BCro%20(1)", "open"),
+    ("GET", "/v2/new-thing/9?a=%31", "open"),
+    ("GET", "/v2/automation/scripts", "group"),
+    ("GET", "/v2/users", "open"),
+    ("GET", "/v2/queries/disks?df=%73ecret", "rule"),
+    ("GET", "/v2/device/12/disks", "rule"),
+    ("GET", "/v2/queries/custom-fields?showSecureValues=false", "open"),
+    ("GET", "/v2/queries/custom-fields?%2553howSecureValues=true", "secure values"),
+    ("POST", "/v2/device/7/reboot/NORMAL", "scope"),
+    ("POST", "/v2/new-thing/9", "scope"),
+    ("DELETE", "/v2/devices", "method"),
+    ("GET", "/v2/nothing", "unknown"),
+    ("GET", "/v2/%6eothing/B%C3%BCro", "unknown"),
+    ("GET", "/v2/device/7/../users", "malformed"),
+    ("GET", "/v2/device/7%2fdisks", "malformed"),
+    ("GET", "/v2/%64evices", "malformed"),
+    ("GET", "/v2/device/%ff", "malformed"),
+    ("GET", "/v2/device/7;x/disks", "malformed"),
+];
+
+#[test]
+fn a_decision_takes_no_memory() {
+    use ninjaone_proxy::policy::{Barrier, Refusal};
+    let catalog = Arc::new(Catalog::built_in().expect("good"));
+    let both = [Scope::Monitoring, Scope::Management];
+    let allow = ["GET /v2/users", "* /v2/new-thing/{id}", "GET /v2/user/7?df=1&!a"];
+    let deny = ["GET /v2/queries/*?df=secret", "* /v2/device/12/**", "DELETE group:tags-itam?a"];
+    let caller = policy(&catalog, &[Scope::Monitoring], &allow, &deny);
+    let caller = caller.within(Arc::new(policy(&catalog, &both, &allow, &deny))).expect("no more scopes");
+    let mut kinds = BTreeSet::new();
+    for (method, text, expected) in ASKED {
+        let (method, uri): (Method, Uri) = (method.parse().expect("a method"), text.parse().expect("a target"));
+        let mut outcome = None;
+        let taken = allocation_counter::measure(|| {
+            outcome = Some(Target::canonical(&uri).map(|target| caller.decide(&method, &target)));
+        });
+        let kind = match outcome.expect("asked").expect("a target") {
+            Ok(_) => "open",
+            Err(Refusal::Malformed(_)) => "malformed",
+            Err(Refusal::UnknownOperation) => "unknown",
+            Err(Refusal::MethodNotAllowed { .. }) => "method",
+            Err(Refusal::Closed(closed)) => match closed.barrier {
+                Barrier::Scope { .. } => "scope",
+                Barrier::Group(_) => "group",
+                Barrier::Rule(_) => "rule",
+                Barrier::SecureValues => "secure values",
+            },
+        };
+        assert_eq!((kind, taken.count_total), (expected, 0), "{method} {text}");
+        kinds.insert(kind);
+    }
+    assert_eq!(kinds.len(), 8);
+}
