@@ -42,7 +42,8 @@ pub(crate) struct Question<'a> {
     pub(crate) query: &'a str,
     /// The path that is sent.
     pub(crate) path: String,
-    /// The method (`GET` for `HEAD`) and the path, decoded: what rules speak of.
+    /// The method (`GET` for `HEAD`) and the path, decoded, with a mark on the fixed words of a known operation: what
+    /// rules speak of.
     plain: String,
     line: Option<&'a Line>,
     known_path: bool,
@@ -82,6 +83,9 @@ enum Condition {
     Present(String, Word),
     Equal(String, Word, Word),
 }
+
+/// The mark on a fixed word, which is no value.
+const FIXED: &str = "\u{1}";
 
 const GUARDED: [&str; 6] = ["installers", "scripts", "users-and-roles", "webhooks", "secure-values", "unclassified"];
 
@@ -131,7 +135,16 @@ impl Atlas {
         let asked = if method == "HEAD" { "GET" } else { method };
         let line =
             template.and_then(|template| self.by_name.get(&(asked, template))).map(|number| &self.lines[*number]);
-        let plain = format!("{asked} {plain}");
+        let marked: String = match line {
+            None => plain,
+            Some(line) => {
+                let segments = line.template.split('/').skip(1).zip(&spelling.segments);
+                segments
+                    .map(|(wanted, (own, _))| format!("/{own}{}", if wanted.starts_with('{') { "" } else { FIXED }))
+                    .collect()
+            }
+        };
+        let plain = format!("{asked} {marked}");
         let asks = queries::asks(query, &self.secure);
         Some(Question { method: asked, query, path: spelling.path, plain, line, known_path: template.is_some(), asks })
     }
@@ -210,17 +223,18 @@ impl Article {
         let whole = |text: String| Regex::new(&text).expect("an expression");
         let (mut reach, mut spells) = (None, None);
         if path.starts_with('/') {
-            let any = |segment: &str| segment == "*" || segment.starts_with('{');
+            let is_any = |segment: &str| segment == "*" || segment.starts_with('{');
             let word = |segment: &str| regex::escape(&String::from_utf8(queries::decode(segment.as_bytes())).unwrap());
-            let path_of = |any_one: &str, word: &dyn Fn(&str) -> String| {
+            let path_of = |any: &dyn Fn(&str) -> String, word: &dyn Fn(&str) -> String| -> String {
                 let kept = path.strip_suffix("/**").unwrap_or(path).split('/').skip(1);
-                kept.map(|segment| if any(segment) { any_one.to_owned() } else { format!("/{}", word(segment)) })
-                    .collect()
+                kept.map(|segment| format!("/{}", if is_any(segment) { any(segment) } else { word(segment) })).collect()
             };
-            let stem: String = path_of("/[^/]+", &word);
+            let value = |segment: &str| if segment == "*" { "[^/]+".to_owned() } else { format!("[^/{FIXED}]+") };
+            let stem = path_of(&value, &|segment| format!("{}{FIXED}?", word(segment)));
             let rest = if path.ends_with("/**") { "(?:/[^/]+)*" } else { "" };
             reach = Some(whole(format!(r"\A{methods} {stem}{rest}\z")));
-            let stem: String = path_of(r"/\{[^/]+", &|segment| format!(r"(?:{}|\{{[^/]+)", word(segment)));
+            let parameter = |_: &str| r"\{[^/]+".to_owned();
+            let stem = path_of(&parameter, &|segment| format!(r"(?:{}|\{{[^/]+)", word(segment)));
             spells = (!path.ends_with("/**")).then(|| whole(format!(r"\A{stem}\z")));
         }
         let group = path.strip_prefix("group:").map(str::to_owned);
