@@ -1,13 +1,14 @@
 //! The command line: arguments in, an exit code out.
 
 mod catalog;
+mod check;
 mod doctor;
 mod explain;
 mod key;
 mod learn;
 mod routes;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -17,15 +18,12 @@ use tracing_subscriber::filter::Targets;
 
 use crate::app::{App, StartError};
 use crate::config::file::LogFormat;
-use crate::config::{Caller, Config, EndpointError, Instance, Listener, Origin, Settings};
+use crate::config::{Caller, Config, EndpointError, Instance, Listener, Settings};
 use crate::policy::Policy;
-use crate::policy::catalog::{OperationName, Risk};
-use crate::policy::review::review;
 use crate::secret::source::Source;
 use crate::shutdown::Signals;
 use crate::telemetry;
 use crate::tls::server::Basis;
-use crate::usage;
 use catalog::CatalogCommand;
 use routes::{Format, Selection};
 
@@ -191,8 +189,8 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
     let config = config?;
     match &arguments.command {
         None | Some(Command::Run) => run(&config),
-        Some(Command::Check { against }) => check(&config, against.as_deref()),
-        Some(Command::Learn { from, which }) => learn(&config, from.as_deref(), which),
+        Some(Command::Check { against }) => check::check(&config, against.as_deref()),
+        Some(Command::Learn { from, which }) => learn::learn(&config, from.as_deref(), which),
         Some(Command::Explain { method, path, headers, which }) => {
             let listeners = listeners(&config, which)?;
             let subjects = subjects(&listeners, which)?;
@@ -379,65 +377,6 @@ async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `learn`: what was used by whom is asked for, as rules.
-fn learn(config: &Config, from: Option<&Path>, which: &Which) -> Result<(), Failure> {
-    let file = match from {
-        Some(file) => file.to_owned(),
-        None => config.record().map_err(|error| failure(CONFIG)(error.into()))?,
-    };
-    let mut used = usage::read(&file).map_err(|error| failure(DATA)(error.into()))?;
-    used.retain(|what, _| {
-        which.listener.as_ref().is_none_or(|name| *name == what.listener)
-            && (which.caller.is_none() || which.caller == what.caller)
-    });
-    let listeners = config.listeners().map_err(|error| failure(CONFIG)(error.into()))?;
-    let subjects: Vec<_> = listeners.iter().flat_map(subjects_of).collect();
-    let catalog = config.catalog().map_err(|error| failure(CONFIG)(error.into()))?;
-    print(&learn::learn(&subjects, &catalog, &used, &file, which.json))
-}
-
-fn check(config: &Config, against: Option<&Path>) -> Result<(), Failure> {
-    let settings = settings(config)?;
-    log_filter(config)?;
-    let effective = toml::to_string(&config.file).map_err(|error| failure(SOFTWARE)(error.into()))?;
-    let mut text = format!("# effective configuration, from {}\n{effective}\n", config.source());
-    for instance in &settings.instances {
-        text += &match &instance.origin {
-            None => format!("# instances.{}: the embedded sandbox; all data is invented\n", instance.name),
-            Some(Origin { site, credentials }) => {
-                format!(
-                    "# instances.{}: {} as client {:?}, secret: present\n",
-                    instance.name,
-                    site.authority,
-                    credentials.id()
-                )
-            }
-        };
-    }
-    if let (Some(file), Some(listener)) = (&config.file.catalog_file, settings.listeners.first()) {
-        text += &catalog::newer(file.get_ref(), listener.policy.catalog());
-    }
-    for exposure in all_exposures(&settings) {
-        text += &format!("warning: {exposure}\n");
-    }
-    let clear = |listener: &&Listener| listener.place.is_exposed() && listener.tls.is_none();
-    for listener in settings.listeners.iter().filter(clear) {
-        text += &format!(
-            "warning: listeners.{} takes keys in clear text from the network: whoever listens there has them\n",
-            listener.name
-        );
-    }
-    for subject in settings.listeners.iter().flat_map(subjects_of) {
-        text += &warnings(&subject.name(), subject.policy());
-    }
-    let Some(file) = against else { return print(&text) };
-    let used = usage::read(file).map_err(|error| failure(DATA)(error.into()))?;
-    let subjects: Vec<_> = settings.listeners.iter().flat_map(subjects_of).collect();
-    let (told, passes) = learn::against(&subjects, &used, file);
-    print(&(text + &told))?;
-    if passes { Ok(()) } else { Err(failure(REFUSED)(anyhow::anyhow!("recorded use would be refused"))) }
-}
-
 /// What callers of a listener must trust whose certificate is of the local CA.
 fn local_ca(settings: &Settings) -> Option<std::path::PathBuf> {
     settings.listeners.iter().find_map(|listener| match &listener.tls {
@@ -456,37 +395,4 @@ fn all_exposures(settings: &Settings) -> Vec<String> {
 fn exposures(instance: &Instance) -> Vec<String> {
     let sources = instance.origin.iter().flat_map(|origin| origin.credentials.sources());
     sources.filter_map(Source::exposure).collect()
-}
-
-/// How much a listener opens, and what of it an administrator should know.
-fn warnings(listener: &str, policy: &Policy) -> String {
-    let open: Vec<_> =
-        policy.catalog().iter().filter(|(id, _)| policy.may_open(*id)).map(|(_, operation)| operation).collect();
-    let count = |risk| open.iter().filter(|operation| operation.risk == risk).count();
-    let mut text = format!(
-        "# listeners.{listener}: {} operations are open ({} critical, {} high, {} medium, {} low risk)\n",
-        open.len(),
-        count(Risk::Critical),
-        count(Risk::High),
-        count(Risk::Medium),
-        count(Risk::Low)
-    );
-    let mut warn = |what: String| text += &format!("warning: listeners.{listener}{what}\n");
-    if policy.observes() {
-        warn(" only observes its rules: it lets pass all that its scopes permit, guarded groups too".to_owned());
-    }
-    review(policy).iter().for_each(|finding| warn(format!(": {finding}")));
-    for operation in open.iter().filter(|operation| operation.risk == Risk::Critical) {
-        warn(format!(" opens {} ({}, critical)", OperationName(operation), operation.group));
-    }
-    if policy.may_open_secure_values() {
-        warn(" opens the values of secure fields (secure-values, critical)".to_owned());
-    }
-    for operation in open.iter().filter(|operation| operation.user_context) {
-        warn(format!(
-            " opens {}, which NinjaOne may refuse with user_context_required: client credentials have no user",
-            OperationName(operation)
-        ));
-    }
-    text
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use http::{Method, Uri};
 use serde_json::{Value, json};
 
-use super::Subject;
+use super::{CONFIG, DATA, Failure, Subject, Which, failure, print, subjects_of};
+use crate::config::Config;
 use crate::policy::catalog::{Catalog, OperationId, Risk, ScopeSet};
 use crate::policy::cover::{self, Cover, SecureUse, Wanted};
 use crate::policy::path::Target;
@@ -14,13 +15,30 @@ use crate::policy::query::SECURE;
 use crate::policy::rule::Rule;
 use crate::policy::{Groups, Policy, Refusal, Rules};
 use crate::response;
-use crate::usage::{Count, Use, Used};
+use crate::usage::{self, Count, Use, Used};
 
 /// Who used what.
 type Entrance = (String, Option<String>);
 
+/// What was used by whom is asked for, as rules.
+pub(super) fn learn(config: &Config, from: Option<&Path>, which: &Which) -> Result<(), Failure> {
+    let file = match from {
+        Some(file) => file.to_owned(),
+        None => config.record().map_err(|error| failure(CONFIG)(error.into()))?,
+    };
+    let mut used = usage::read(&file).map_err(|error| failure(DATA)(error.into()))?;
+    used.retain(|what, _| {
+        which.listener.as_ref().is_none_or(|name| *name == what.listener)
+            && (which.caller.is_none() || which.caller == what.caller)
+    });
+    let listeners = config.listeners().map_err(|error| failure(CONFIG)(error.into()))?;
+    let subjects: Vec<_> = listeners.iter().flat_map(subjects_of).collect();
+    let catalog = config.catalog().map_err(|error| failure(CONFIG)(error.into()))?;
+    print(&lessons(&subjects, &catalog, &used, &file, which.json))
+}
+
 /// The rules that cover what was used, for each listener and caller, as TOML or JSON.
-pub(super) fn learn(subjects: &[Subject<'_>], catalog: &Catalog, used: &Used, file: &Path, json: bool) -> String {
+fn lessons(subjects: &[Subject<'_>], catalog: &Catalog, used: &Used, file: &Path, json: bool) -> String {
     let lessons: Vec<_> =
         by_entrance(used).into_iter().map(|(entrance, used)| Lesson::new(entrance, &used, subjects, catalog)).collect();
     if json {

@@ -45,6 +45,8 @@ pub enum Oddity {
     GroupAboveScopes(Vec<Scope>),
     /// Rules of `deny` close all of the group.
     GroupDenied,
+    /// The listener closes all that a caller's entry opens.
+    AboveListener,
     /// No open operation has secure values.
     NoReports,
     /// Another rule of the list matches all that this one matches.
@@ -126,6 +128,7 @@ impl fmt::Display for Finding {
                 write!(f, "opens nothing: its operations need the scope {}", needed.join(" or "))
             }
             Oddity::GroupDenied => f.write_str("opens nothing: deny closes all of it"),
+            Oddity::AboveListener => f.write_str("opens nothing: the listener closes all of it"),
             Oddity::NoReports => f.write_str("opens nothing: no operation is open that has values of secure fields"),
             Oddity::Shadowed(rule) => write!(f, "is shadowed: the rule {rule:?} of {list} matches all that it matches"),
             Oddity::DeniedBy(rule) => {
@@ -172,7 +175,8 @@ fn names(groups: &[&'static Group]) -> String {
 
 /// What is odd about the entries of a policy, in the order of the configuration.
 pub fn review(policy: &Policy) -> Vec<Finding> {
-    let review = Review { catalog: policy.catalog(), rules: policy.rules() };
+    let review =
+        Review { catalog: policy.catalog(), rules: policy.rules(), ceiling: policy.ceiling().map(|own| &**own) };
     let Rules { groups, allow, deny, .. } = review.rules;
     let mut findings = Vec::new();
     if let Groups::Only(listed) = groups {
@@ -195,9 +199,20 @@ pub fn review(policy: &Policy) -> Vec<Finding> {
 struct Review<'a> {
     catalog: &'a Catalog,
     rules: &'a Rules,
+    ceiling: Option<&'a Policy>,
 }
 
 impl<'a> Review<'a> {
+    /// Whether the listener, if this is a caller's policy, closes every one of these.
+    fn is_above_listener<'b>(&self, mut operations: impl Iterator<Item = &'b Operation>) -> bool {
+        let opens = |ceiling: &Policy, operation: &Operation| {
+            let same = |own: &&Operation| own.method == operation.method && own.template == operation.template;
+            let id = self.catalog.iter().find(|(_, own)| same(own)).map(|(id, _)| id);
+            id.is_some_and(|id| ceiling.may_open(id))
+        };
+        self.ceiling.is_some_and(|ceiling| operations.all(|operation| !opens(ceiling, operation)))
+    }
+
     fn matched(&self, rule: &'a Rule) -> impl Iterator<Item = &'a Operation> + use<'a> {
         self.catalog.operations().iter().filter(|operation| rule.fit(operation) != Fit::Never)
     }
@@ -229,7 +244,10 @@ impl<'a> Review<'a> {
             needed.dedup();
             return Some(Oddity::GroupAboveScopes(needed));
         }
-        members.all(|operation| self.is_denied(operation)).then_some(Oddity::GroupDenied)
+        if members.all(|operation| self.is_denied(operation)) {
+            return Some(Oddity::GroupDenied);
+        }
+        self.is_above_listener(self.members(group)).then_some(Oddity::AboveListener)
     }
 
     /// Whether some operation may be open that has values of secure fields: a report, or custom-field values.
@@ -279,6 +297,9 @@ impl<'a> Review<'a> {
             }
             if matched.iter().all(|operation| self.is_denied(operation)) {
                 return vec![Oddity::Denied];
+            }
+            if self.is_above_listener(opened.iter().map(|operation| **operation)) {
+                return vec![Oddity::AboveListener];
             }
             if opened.iter().all(open_before) && !rule.names_secure_values() {
                 return vec![Oddity::AlreadyOpen];

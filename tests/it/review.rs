@@ -138,6 +138,22 @@ fn check_warns_of_rules_that_do_not_do_what_they_say() {
 }
 
 #[test]
+fn check_warns_of_what_a_listener_closes_to_its_callers() {
+    let text = "[listeners.local]\ngroups = [\"queries\"]\ndeny = [\"* /v2/nothing-known\"]\n\
+                [listeners.local.callers.desk]\nuids = [1]\ngroups = [\"alerts\", \"queries\"]\nallow = [\"GET /v2/devices\"]";
+    let config = Config::parse(Path::new("c.toml"), text.to_owned()).expect("a configuration");
+    let settings = config.settings().expect("settings");
+    let found: Vec<_> = review(&settings.listeners[0].callers[0].policy).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        [
+            "\"alerts\" in groups opens nothing: the listener closes all of it",
+            "\"GET /v2/devices\" in allow opens nothing: the listener closes all of it",
+        ]
+    );
+}
+
+#[test]
 fn check_says_nothing_of_rules_that_are_fine() {
     for listener in FINE {
         let found: Vec<_> =

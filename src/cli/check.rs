@@ -1,0 +1,95 @@
+//! `check`: the configuration in force, what it opens, and what of it an administrator should know.
+
+use std::path::Path;
+
+use super::{DATA, SOFTWARE};
+use super::{
+    Failure, REFUSED, Subject, all_exposures, catalog, failure, learn, log_filter, print, settings, subjects_of,
+};
+use crate::config::{Config, Listener, Origin, Settings};
+use crate::policy::Policy;
+use crate::policy::catalog::{OperationName, Risk};
+use crate::policy::review::review;
+use crate::usage;
+
+/// Prints all of it; with `against` also whether recorded use would pass.
+pub(super) fn check(config: &Config, against: Option<&Path>) -> Result<(), Failure> {
+    let settings = settings(config)?;
+    log_filter(config)?;
+    let effective = toml::to_string(&config.file).map_err(|error| failure(SOFTWARE)(error.into()))?;
+    let mut text = format!("# effective configuration, from {}\n{effective}\n", config.source());
+    text += &instances(&settings);
+    if let (Some(file), Some(listener)) = (&config.file.catalog_file, settings.listeners.first()) {
+        text += &catalog::newer(file.get_ref(), listener.policy.catalog());
+    }
+    for exposure in all_exposures(&settings) {
+        text += &format!("warning: {exposure}\n");
+    }
+    settings.listeners.iter().for_each(|listener| text += &of_listener(listener));
+    let Some(file) = against else { return print(&text) };
+    let used = usage::read(file).map_err(|error| failure(DATA)(error.into()))?;
+    let subjects: Vec<_> = settings.listeners.iter().flat_map(subjects_of).collect();
+    let (told, passes) = learn::against(&subjects, &used, file);
+    print(&(text + &told))?;
+    if passes { Ok(()) } else { Err(failure(REFUSED)(anyhow::anyhow!("recorded use would be refused"))) }
+}
+
+fn instances(settings: &Settings) -> String {
+    let line = |instance: &crate::config::Instance| match &instance.origin {
+        None => format!("# instances.{}: the embedded sandbox; all data is invented\n", instance.name),
+        Some(Origin { site, credentials }) => {
+            let (name, host, id) = (&instance.name, &site.authority, credentials.id());
+            format!("# instances.{name}: {host} as client {id:?}, secret: present\n")
+        }
+    };
+    settings.instances.iter().map(line).collect()
+}
+
+fn of_listener(listener: &Listener) -> String {
+    let name = &listener.name;
+    let mut text = String::new();
+    if listener.place.is_exposed() && listener.tls.is_none() {
+        text += &format!(
+            "warning: listeners.{name} takes keys in clear text from the network: whoever listens there has them\n"
+        );
+    }
+    if listener.policy.observes() {
+        text += &format!(
+            "warning: listeners.{name} only observes its rules: it lets pass all that its scopes permit, guarded groups too\n"
+        );
+    }
+    if !listener.callers.is_empty() {
+        text += &findings(name, &listener.policy);
+    }
+    text + &subjects_of(listener).iter().map(of_subject).collect::<String>()
+}
+
+/// Entries that do not do what they seem to.
+fn findings(name: &str, policy: &Policy) -> String {
+    review(policy).iter().map(|finding| format!("warning: listeners.{name}: {finding}\n")).collect()
+}
+
+/// How much is open to a caller, and what of it is dangerous.
+fn of_subject(subject: &Subject<'_>) -> String {
+    let (name, policy) = (subject.name(), subject.policy());
+    let open: Vec<_> =
+        policy.catalog().iter().filter(|(id, _)| policy.may_open(*id)).map(|(_, operation)| operation).collect();
+    let count = |risk| open.iter().filter(|operation| operation.risk == risk).count();
+    let risks: Vec<_> = Risk::ALL.iter().rev().map(|risk| format!("{} {risk}", count(*risk))).collect();
+    let mut text = format!("# listeners.{name}: {} operations are open ({} risk)\n", open.len(), risks.join(", "));
+    text += &findings(&name, policy);
+    let mut warn = |what: String| text += &format!("warning: listeners.{name} opens {what}\n");
+    for operation in open.iter().filter(|operation| operation.risk == Risk::Critical) {
+        warn(format!("{} ({}, critical)", OperationName(operation), operation.group));
+    }
+    if policy.may_open_secure_values() {
+        warn("the values of secure fields (secure-values, critical)".to_owned());
+    }
+    for operation in open.iter().filter(|operation| operation.user_context) {
+        warn(format!(
+            "{}, which NinjaOne may refuse with user_context_required: client credentials have no user",
+            OperationName(operation)
+        ));
+    }
+    text
+}
