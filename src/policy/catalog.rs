@@ -14,6 +14,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::group::Group;
 use super::path::{MAX_WORD, Malformed, Segment, Segments};
+use super::rule::METHODS;
 use openapi::{Cause, Document, Skipped};
 
 /// The built-in operations, one a line; the columns are explained at its top.
@@ -280,23 +281,42 @@ pub struct CatalogError {
 /// what is in them.
 #[derive(Debug, Default)]
 struct Node {
-    parameters: Vec<(ParameterType, u32)>,
-    operations: Vec<(Method, OperationId)>,
+    /// The first of the parameters, beside the rest, for most places have one.
+    parameter: Option<(ParameterType, u32)>,
+    others: Vec<(ParameterType, u32)>,
+    place: Place,
 }
 
-/// The operations of one path.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Place<'a>(&'a [(Method, OperationId)]);
+impl Node {
+    /// Where a parameter of this type leads; `new` if it led nowhere before.
+    fn parameter(&mut self, kind: &ParameterType, new: u32) -> u32 {
+        let known = self.parameter.iter().chain(&self.others).find(|(own, _)| own == kind);
+        if let Some((_, next)) = known {
+            return *next;
+        }
+        let mut all: Vec<_> = self.parameter.take().into_iter().chain(std::mem::take(&mut self.others)).collect();
+        all.push((kind.clone(), new));
+        // The narrowest type is tried first.
+        all.sort();
+        let mut all = all.into_iter();
+        (self.parameter, self.others) = (all.next(), all.collect());
+        new
+    }
+}
 
-impl Place<'_> {
+/// The operations of one path, by method in the order of [`METHODS`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Place([Option<OperationId>; METHODS.len()]);
+
+impl Place {
     /// The operation of a method.
     pub fn of(&self, method: &Method) -> Option<OperationId> {
-        self.0.iter().find(|(own, _)| own == method).map(|(_, id)| *id)
+        METHODS.iter().zip(&self.0).find(|(own, _)| *own == method).and_then(|(_, id)| *id)
     }
 
     /// Whether no operation has this path.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.iter().all(Option::is_none)
     }
 
     /// The methods of the operations, and `HEAD`, which follows `GET`.
@@ -415,8 +435,8 @@ impl Catalog {
     ///
     /// A literal wins over a parameter. An encoded literal, number, uid or word is refused: servers differ
     /// in whether they decode before they route.
-    pub fn at(&self, path: &Segments<'_>) -> Result<Place<'_>, Malformed> {
-        Ok(self.walk(0, path, 0)?.map(|node| Place(&node.operations)).unwrap_or_default())
+    pub fn at(&self, path: &Segments<'_>) -> Result<Place, Malformed> {
+        Ok(self.walk(0, path, 0)?.map(|node| node.place).unwrap_or_default())
     }
 
     /// The operation of a method and a canonical path, such as `/v2/device/7/disks`.
@@ -428,7 +448,7 @@ impl Catalog {
     /// The node that the path leads to from here, if operations end there.
     fn walk(&self, node: u32, path: &Segments<'_>, depth: usize) -> Result<Option<&Node>, Malformed> {
         let Some(segment) = path.get(depth) else {
-            return Ok(self.nodes.get(node as usize).filter(|node| !node.operations.is_empty()));
+            return Ok(self.nodes.get(node as usize).filter(|node| !node.place.is_empty()));
         };
         match segment.unencoded() {
             Ok(raw) => self.branch(node, segment, Some(raw).filter(|raw| raw.len() <= MAX_WORD), path, depth),
@@ -464,7 +484,7 @@ impl Catalog {
             return segment.unencoded().map(|_| Some(found));
         }
         let Some(node) = self.nodes.get(node as usize) else { return Ok(None) };
-        for (kind, next) in &node.parameters {
+        for (kind, next) in node.parameter.iter().chain(&node.others) {
             // Only a name can be longer than a word.
             if decoded.map_or(*kind == ParameterType::Name, |decoded| kind.admits(decoded))
                 && let Some(found) = self.walk(*next, path, depth + 1)?
@@ -489,10 +509,11 @@ impl Catalog {
         }
         let id = OperationId(u32::try_from(self.operations.len()).map_err(|_| "too many operations")?);
         let Some(node) = self.nodes.get_mut(at as usize) else { return Err("broken tree") };
-        if node.operations.iter().any(|(method, _)| *method == operation.method) {
+        let own = METHODS.iter().position(|method| *method == operation.method);
+        let place = own.and_then(|own| node.place.0.get_mut(own)).ok_or("no method of an operation")?;
+        if place.replace(id).is_some() {
             return Err("this method and path stand here twice");
         }
-        node.operations.push((operation.method.clone(), id));
         self.operations.push(operation);
         Ok(())
     }
@@ -506,16 +527,7 @@ impl Catalog {
                 let word = *self.words.entry(text.as_str().into()).or_insert(number);
                 *self.steps.entry((at, word)).or_insert(new)
             }
-            TemplateSegment::Parameter(_, kind) => {
-                let parameters = &mut self.nodes.get_mut(at as usize)?.parameters;
-                match parameters.binary_search_by(|(other, _)| other.cmp(kind)) {
-                    Ok(known) => parameters.get(known)?.1,
-                    Err(place) => {
-                        parameters.insert(place, (kind.clone(), new));
-                        new
-                    }
-                }
-            }
+            TemplateSegment::Parameter(_, kind) => self.nodes.get_mut(at as usize)?.parameter(kind, new),
         };
         if next == new {
             self.nodes.push(Node::default());
