@@ -35,6 +35,7 @@
 //! | [`policy`] | canonical target, operation catalogue, rules -> `Permit` |
 //! | [`token`] | one flight for each key, own expiry, refresh ahead -> `Bearer` |
 //! | [`dial`] | TCP to a server: its name, its addresses, a proxy on the way |
+//! | [`rate`] | how fast requests go up, in order of arrival -> `Slot` |
 //! | [`upstream`] | connections to NinjaOne, timeouts, replay rules -> `Answer` |
 //! | [`headers`], [`body`] | what passes of a message's head; bodies in transit |
 //! | [`response`] | relay or refuse; the only table from cause to status |
@@ -50,8 +51,9 @@
 //! # Threads
 //!
 //! Each core has a worker with a current-thread runtime, its own sockets (`SO_REUSEPORT`; one queue for all
-//! where a socket is a file or was passed), its own upstream connections and its own copy of the bearer, so that a request takes no lock. Token flights, the admin listener and
-//! the sandbox run on the main thread.
+//! where a socket is a file or was passed), its own upstream connections and its own copy of the bearer, so that a request takes no lock.
+//! Only where an instance has a limited rate do workers share something on the way of a request, see [`rate`].
+//! Token flights, the admin listener and the sandbox run on the main thread.
 
 pub mod admin;
 pub mod app;
@@ -68,6 +70,7 @@ pub mod listener;
 pub mod metrics;
 pub mod policy;
 pub mod proxy;
+pub mod rate;
 pub mod response;
 pub mod sandbox;
 pub mod secret;

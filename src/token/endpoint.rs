@@ -290,7 +290,7 @@ fn basic(pair: &Pair) -> HeaderValue {
 }
 
 /// Seconds, or a date (RFC 9110 section 10.2.3).
-fn retry_after(value: &HeaderValue) -> Option<Duration> {
+pub fn retry_after(value: &HeaderValue) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
     let seconds = || text.parse().ok().map(Duration::from_secs);
     let until = || httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok();

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Room -> the rooms it may import; `*` is every room.
-const PLAN: [(&str, &[&str]); 26] = [
+const PLAN: [(&str, &[&str]); 27] = [
     ("main", &["*"]),
     ("cli", &["*"]),
     ("app", &["*"]),
-    ("config", &["dial", "guard", "listener", "policy", "secret", "tls", "token"]),
+    ("config", &["dial", "guard", "listener", "policy", "rate", "secret", "tls", "token"]),
     ("doctor", &["config", "dial", "policy", "response", "sandbox", "secret", "telemetry", "tls", "token"]),
     ("dial", &["secret"]),
     ("listener", &["secret", "shutdown", "tls"]),
@@ -24,6 +24,7 @@ const PLAN: [(&str, &[&str]); 26] = [
             "listener",
             "metrics",
             "policy",
+            "rate",
             "response",
             "telemetry",
             "token",
@@ -34,9 +35,10 @@ const PLAN: [(&str, &[&str]); 26] = [
     ("guard", &["listener", "secret"]),
     ("policy", &["guard"]),
     ("token", &["clock", "dial", "policy", "secret", "telemetry"]),
-    ("upstream", &["body", "clock", "dial", "headers", "policy", "token"]),
+    ("rate", &["token"]),
+    ("upstream", &["body", "clock", "dial", "headers", "policy", "rate", "token"]),
     ("headers", &[]),
-    ("response", &["audit", "body", "dial", "guard", "headers", "policy", "token", "upstream"]),
+    ("response", &["audit", "body", "dial", "guard", "headers", "policy", "rate", "token", "upstream"]),
     ("admin", &[]),
     ("audit", &["listener", "metrics"]),
     ("metrics", &[]),
