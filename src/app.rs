@@ -18,6 +18,7 @@ use crate::config::file::{File, Timeouts};
 use crate::config::{EndpointError, Instance, Listener, Origin, Settings, Site};
 use crate::listener::{BindError, Bound, Hold, Place};
 use crate::metrics::Metrics;
+use crate::rate::Gate;
 use crate::sandbox::{Options, Sandbox, SandboxError};
 use crate::secret::Secret;
 use crate::secret::source::Source;
@@ -104,6 +105,7 @@ impl App {
         let metrics = Metrics::new()?;
         let plan = Arc::new(Plan {
             connectors: connectors(&instances, &file.timeouts)?,
+            gates: gates(&instances, &metrics),
             tokens: Arc::clone(&tokens),
             metrics: metrics.clone(),
             timeouts: file.timeouts.clone(),
@@ -183,6 +185,15 @@ fn endpoints(instances: &[(Instance, Origin)], timeouts: &Timeouts) -> Result<Ve
             .map_err(|error| StartError::Endpoint(instance.name.clone(), error))
     };
     instances.iter().map(endpoint).collect()
+}
+
+/// The ways in to the instances whose rate is limited.
+fn gates(instances: &[(Instance, Origin)], metrics: &Metrics) -> Vec<Option<Arc<Gate>>> {
+    let gate = |(Instance { name, rate, .. }, _): &(Instance, Origin)| {
+        let limits = rate.as_ref()?;
+        Some(Arc::new(Gate::new(name.clone(), limits, metrics.rate_waits(name))))
+    };
+    instances.iter().map(gate).collect()
 }
 
 fn connectors(instances: &[(Instance, Origin)], timeouts: &Timeouts) -> Result<Vec<Connector>, StartError> {

@@ -104,7 +104,7 @@ impl Record {
         self.operation = operation;
     }
 
-    /// The token was renewed and the request sent again.
+    /// The request was sent again: the token was renewed, or the instance had throttled it.
     pub fn replayed(&mut self) {
         self.replayed = true;
     }

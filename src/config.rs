@@ -7,6 +7,7 @@ pub mod value;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::policy::catalog::{Catalog, Scope, ScopeSet};
 use crate::policy::group::{self, Group};
 use crate::policy::rule::Rule;
 use crate::policy::{Groups, InstanceId, Policy, PolicyError, Rules};
+use crate::rate::Limits;
 use crate::secret::Secret;
 use crate::secret::source::{Source, SourceError};
 use crate::tls::local::{self, Home};
@@ -31,7 +33,7 @@ use crate::tls::server::{Basis, ClientAuth as Demand, Files};
 use crate::tls::{TlsError, Trust};
 use crate::token::credentials::{Credentials, CredentialsError};
 use crate::token::endpoint::{ClientAuth, Endpoint};
-use file::{CallerFile, File, InstanceFile, ListenerFile, TlsChoice, TlsFile};
+use file::{CallerFile, File, InstanceFile, ListenerFile, RateFile, TlsChoice, TlsFile};
 use mistake::Mistake;
 use value::{Address, ClientId, ClientSecret, Host, Mode, Permissions, ProxyChoice, Reference, SecretText};
 
@@ -41,6 +43,9 @@ const BUILT_IN: &str = "built-in defaults";
 /// The range of `limits.head`; hyper takes no less.
 const MIN_HEAD: u64 = 8 << 10;
 const MAX_HEAD: u64 = 1 << 20;
+
+/// The most of `requests-per-second`.
+const MAX_PER_SECOND: f64 = 1e6;
 
 /// The default of a listener's `permissions`: the user of the process alone may connect.
 const SOCKET_MODE: u32 = 0o600;
@@ -76,6 +81,8 @@ pub struct Instance {
     pub token_path: String,
     /// How that is given the credentials.
     pub client_auth: ClientAuth,
+    /// How fast requests go to it; `None`: as they come.
+    pub rate: Option<Limits>,
 }
 
 /// What a listener or a caller says of what is open.
@@ -267,7 +274,35 @@ impl Config {
             Some(site) => Some(Origin { site, credentials: Arc::new(self.credentials(name, file)?) }),
         };
         let (name, token_path) = (name.to_owned(), file.token_path.get_ref().clone());
-        Ok(Instance { name, origin, token_path, client_auth: file.client_auth })
+        let rate = file.rate.as_ref().map(|rate| self.limits(rate)).transpose()?;
+        Ok(Instance { name, origin, token_path, client_auth: file.client_auth, rate })
+    }
+
+    fn limits(&self, file: &RateFile) -> Result<Limits, Mistake> {
+        let RateFile { requests_per_second, burst, concurrent, wait, retry_after_max } = file;
+        let pace = match (requests_per_second, burst) {
+            (Some(per_second), burst) => {
+                let per_second = self.per_second(per_second)?;
+                let default = NonZeroU32::new(per_second.ceil() as u32).unwrap_or(NonZeroU32::MIN);
+                Some((per_second, burst.as_ref().map_or(default, |burst| *burst.get_ref())))
+            }
+            (None, Some(burst)) => {
+                return Err(
+                    self.mistake(burst, "burst belongs to requests-per-second: give that too, or leave burst out")
+                );
+            }
+            (None, None) => None,
+        };
+        Ok(Limits { pace, concurrent: *concurrent, wait: wait.0, retry_after_max: retry_after_max.0 })
+    }
+
+    fn per_second(&self, place: &Spanned<f64>) -> Result<f64, Mistake> {
+        let number = *place.get_ref();
+        if number > 0.0 && number <= MAX_PER_SECOND {
+            return Ok(number);
+        }
+        let hint = "write a number above 0 and up to 1000000, such as 10 or 0.5, or leave the key out";
+        Err(self.mistake(place, format!("{number} requests per second cannot be: {hint}")))
     }
 
     /// Where an instance is, and whom to trust there; `None` for the sandbox.

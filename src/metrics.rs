@@ -25,6 +25,7 @@ pub struct Metrics {
     seconds: HistogramVec,
     token_requests: IntCounterVec,
     token_expiry: IntGaugeVec,
+    rate_waits: IntCounterVec,
 }
 
 /// One token as the gauges show it.
@@ -67,6 +68,11 @@ impl Metrics {
         )?;
         let token_requests =
             counter("ninjaone_proxy_token_requests_total", "Requests to token endpoints, by result.", &["result"])?;
+        let rate_waits = counter(
+            "ninjaone_proxy_rate_waits_total",
+            "Requests that were held back because of a limited rate, or because the instance throttles.",
+            &["instance"],
+        )?;
         let in_flight =
             gauge("ninjaone_proxy_requests_in_flight", "Requests whose answer has not ended.", &["listener"])?;
         let token_expiry = gauge(
@@ -82,7 +88,17 @@ impl Metrics {
         );
         let seconds = HistogramVec::new(options.buckets(BUCKETS.to_vec()), &["listener"])?;
         registry.register(Box::new(seconds.clone()))?;
-        Ok(Self { registry, requests, refusals, overruled, in_flight, seconds, token_requests, token_expiry })
+        Ok(Self {
+            registry,
+            requests,
+            refusals,
+            overruled,
+            in_flight,
+            seconds,
+            token_requests,
+            token_expiry,
+            rate_waits,
+        })
     }
 
     /// The text format of Prometheus, after these readings are taken over.
@@ -102,6 +118,11 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+
+    /// Counts the requests to an instance that are held back.
+    pub fn rate_waits(&self, instance: &str) -> IntCounter {
+        self.rate_waits.with_label_values(&[instance])
     }
 
     /// The counters of one listener in one worker; `operations` are the names by position in the catalogue.

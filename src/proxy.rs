@@ -23,6 +23,7 @@ use crate::metrics::Meter;
 use crate::policy::catalog::OperationId;
 use crate::policy::cover::SecureUse;
 use crate::policy::{Permit, Policy};
+use crate::rate::Gate;
 use crate::response::{self, Rejection, Reply, Scene};
 use crate::telemetry::Causes;
 use crate::token::Source;
@@ -37,6 +38,8 @@ pub struct Proxy {
     guard: Guard,
     /// By caller; a single one where callers are not told apart.
     entrances: Vec<Entrance>,
+    /// Where the instance's rate is limited.
+    gate: Option<Arc<Gate>>,
     upstream: Rc<Upstream>,
     meter: Rc<Meter>,
     intake: Intake,
@@ -91,7 +94,7 @@ impl Proxy {
     pub fn new(
         guard: Guard,
         entrances: Vec<Entrance>,
-        upstream: Rc<Upstream>,
+        (gate, upstream): (Option<Arc<Gate>>, Rc<Upstream>),
         meter: Meter,
         intake: Intake,
         worker: u32,
@@ -99,7 +102,7 @@ impl Proxy {
         let relayed = format!("ninjaone-proxy; next-hop=\"{}\"", upstream.authority());
         let relayed = HeaderValue::try_from(relayed).unwrap_or(HeaderValue::from_static("ninjaone-proxy"));
         let (meter, count) = (Rc::new(meter), Cell::new(0));
-        Self { guard, entrances, upstream, meter, intake, relayed, worker, count }
+        Self { guard, entrances, gate, upstream, meter, intake, relayed, worker, count }
     }
 
     /// Answers one request, whatever happens.
@@ -189,8 +192,50 @@ impl Proxy {
         Ok(response::granted(&token, issuer::LIFETIME, request.scope().unwrap_or(own)))
     }
 
-    /// Sends a request. If NinjaOne refuses the bearer, that is renewed, and a request that may be repeated sent again.
+    /// Sends a request, in its turn where the instance's rate is limited.
     async fn ask(
+        &self,
+        source: &Source,
+        permit: &Permit,
+        outbound: Outbound,
+        record: &mut Record,
+    ) -> Result<Answer, Rejection> {
+        let Some(gate) = &self.gate else { return self.send(source, permit, outbound, record).await };
+        // Without a token there is nothing to wait for; and those who wait for one must not go up all at once.
+        source.bearer(permit).await?;
+        let slot = gate.enter().await?;
+        let answer = self.send(source, permit, outbound, record).await?;
+        let mut answer = match gate.heed(answer.head.status, &answer.head.headers) {
+            Some(pause) => self.ask_again(gate, source, permit, (answer, pause), record).await?,
+            None => answer,
+        };
+        answer.body.keep(slot);
+        Ok(answer)
+    }
+
+    /// Sends a read again that the instance has answered with 429, once it has been left alone for `pause`.
+    async fn ask_again(
+        &self,
+        gate: &Gate,
+        source: &Source,
+        permit: &Permit,
+        (mut answer, pause): (Answer, Duration),
+        record: &mut Record,
+    ) -> Result<Answer, Rejection> {
+        let Some(again) = answer.again() else { return Ok(answer) };
+        answer.body.settle().await;
+        if gate.enter_again(pause).await.is_err() {
+            return Ok(answer);
+        }
+        drop(answer);
+        record.replayed();
+        let answer = self.send(source, permit, again, record).await?;
+        gate.heed(answer.head.status, &answer.head.headers);
+        Ok(answer)
+    }
+
+    /// Sends a request. If NinjaOne refuses the bearer, that is renewed, and a request that may be repeated sent again.
+    async fn send(
         &self,
         source: &Source,
         permit: &Permit,
@@ -205,6 +250,11 @@ impl Proxy {
         let Some(again) = answer.again() else { return Ok(answer) };
         drop(answer);
         record.replayed();
+        if let Some(gate) = &self.gate {
+            source.bearer(permit).await?;
+            gate.enter_again(Duration::ZERO).await?;
+        }
+        // It may have expired in the line.
         let bearer = source.bearer(permit).await?;
         Ok(self.upstream.send(permit, &bearer, again).await?)
     }
@@ -212,7 +262,11 @@ impl Proxy {
     fn refuse(&self, rejection: &Rejection, head: &Parts, record: &mut Record) -> Response<Reply> {
         let operation = match rejection {
             Rejection::Policy(refusal) => refusal.operation(),
-            Rejection::Guard(_) | Rejection::Grant(_) | Rejection::Token(_) | Rejection::Upstream(_) => None,
+            Rejection::Guard(_)
+            | Rejection::Grant(_)
+            | Rejection::Token(_)
+            | Rejection::Rate(_)
+            | Rejection::Upstream(_) => None,
         };
         if let Some(id) = operation {
             record.is_for(Some(id.index()));

@@ -27,6 +27,7 @@ use crate::policy::group::SECURE_VALUES;
 use crate::policy::path::Malformed;
 use crate::policy::query::SECURE;
 use crate::policy::{Barrier, Closed, Refusal};
+use crate::rate::{Late, Limit};
 use crate::token::NoToken;
 use crate::token::endpoint::TokenError;
 use crate::upstream::connect::{ConnectError, Step};
@@ -58,6 +59,9 @@ pub enum Rejection {
     /// There is no token.
     #[error(transparent)]
     Token(#[from] NoToken),
+    /// Its turn did not come in time.
+    #[error(transparent)]
+    Rate(#[from] Late),
     /// NinjaOne could not be asked, or its answer could not be used.
     #[error(transparent)]
     Upstream(#[from] Fault),
@@ -105,6 +109,7 @@ impl Rejection {
             Self::Guard(intruder) | Self::Grant(intruder) => guard_row(intruder, scene),
             Self::Policy(refusal) => policy_row(refusal, scene),
             Self::Token(no_token) => token_row(no_token, scene),
+            Self::Rate(late) => late_row(*late, scene),
             Self::Upstream(fault) => upstream_row(fault, scene),
         }
     }
@@ -117,6 +122,7 @@ impl Rejection {
             }
             Self::Token(NoToken::Failed { retry_after, .. }) => Some((RETRY_AFTER, whole_seconds(*retry_after))),
             Self::Token(NoToken::Timeout) => Some((RETRY_AFTER, HeaderValue::from(1))),
+            Self::Rate(late) => Some((RETRY_AFTER, whole_seconds(late.retry_after))),
             Self::Guard(intruder) | Self::Grant(intruder) => guard_field(intruder),
             Self::Policy(_) | Self::Upstream(_) => None,
         }
@@ -376,6 +382,31 @@ fn upstream_row(fault: &Fault, scene: &Scene<'_>) -> Row {
     }
 }
 
+fn late_row(late: Late, scene: &Scene<'_>) -> Row {
+    let instance = scene.instance;
+    let (blame, error, detail) = match late.limit {
+        Limit::Pace => (
+            Blame::Proxy,
+            "http_request_denied",
+            format!("More requests came for {instance} than may go there (requests-per-second, burst)."),
+        ),
+        Limit::Concurrent => (
+            Blame::Proxy,
+            "connection_limit_reached",
+            format!("As many requests are under way to {instance} as may be at a time (concurrent)."),
+        ),
+        Limit::CoolDown => (
+            Blame::Upstream,
+            "http_request_denied",
+            format!("{instance} answered another request with 429 and wants to be left alone for a while."),
+        ),
+    };
+    let detail = format!(
+        "{detail} The request's turn does not come within wait, so it was not sent: try again after the time in Retry-After."
+    );
+    row(StatusCode::TOO_MANY_REQUESTS, "rate-limited", blame, error, detail)
+}
+
 /// RFC 9209 section 2.3.
 fn malformed_error(malformed: &head::Malformed) -> &'static str {
     match malformed {
@@ -491,7 +522,8 @@ pub fn refuse(rejection: &Rejection, scene: &Scene<'_>) -> (Response<Reply>, Out
     let row = rejection.row(scene);
     let oauth = match rejection {
         Rejection::Grant(intruder) => Some(oauth_error(intruder)),
-        Rejection::Guard(_) | Rejection::Policy(_) | Rejection::Token(_) | Rejection::Upstream(_) => None,
+        Rejection::Guard(_) | Rejection::Policy(_) | Rejection::Token(_) | Rejection::Rate(_) => None,
+        Rejection::Upstream(_) => None,
     };
     let operation = scene.operation.map(|name| name.to_string());
     let body = problem(&row, Some(scene.request_id), operation, oauth);

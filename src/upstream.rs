@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::body::{Cut, Progress, Transit, Upload};
 use crate::headers;
 use crate::policy::Permit;
+use crate::rate::Slot;
 use crate::token::Bearer;
 use connect::{ConnectError, Connector};
 use head::Malformed;
@@ -96,6 +97,8 @@ pub struct AnswerBody {
     /// The body broke while it was read ahead.
     broken: Option<Cut>,
     lease: Option<Lease>,
+    /// Given back at its end, or with it.
+    slot: Option<Slot>,
 }
 
 impl Outbound {
@@ -244,6 +247,7 @@ impl Upstream {
             transit: Transit::new(body, head.version, self.patience),
             broken: None,
             lease: Some(lease),
+            slot: None,
         };
         body.end_if_done();
         Ok(Answer { head, body, reason: None, again: None })
@@ -277,6 +281,8 @@ impl Answer {
             let read = self.body.read_ahead().await;
             self.reason = Some(Reason::read(&self.head.headers, &read));
             self.again = Some((repeat, progress));
+        } else if self.head.status == StatusCode::TOO_MANY_REQUESTS {
+            self.again = Some((repeat, progress));
         }
         self
     }
@@ -287,7 +293,7 @@ impl Answer {
             && matches!(self.reason, Some(Reason::NotAuthenticated | Reason::Unknown))
     }
 
-    /// The request, to be sent again with another bearer: if it is safe, or the answer proves that it was not
+    /// The request, to be sent again with another bearer, or after a 429: if it is safe, or the answer proves that it was not
     /// processed, and little of its body was taken.
     pub fn again(&mut self) -> Option<Outbound> {
         let unprocessed = self.reason == Some(Reason::NotAuthenticated);
@@ -298,6 +304,17 @@ impl Answer {
 }
 
 impl AnswerBody {
+    /// Keeps a slot until the body has ended.
+    pub fn keep(&mut self, slot: Slot) {
+        self.slot = Some(slot);
+        self.end_if_done();
+    }
+
+    /// Reads a short body ahead, so that its connection serves other requests while the answer is kept.
+    pub async fn settle(&mut self) {
+        self.read_ahead().await;
+    }
+
     /// Reads the beginning of the body, and keeps it to be passed on with the rest.
     async fn read_ahead(&mut self) -> Bytes {
         let mut read = Vec::new();
@@ -315,9 +332,14 @@ impl AnswerBody {
     }
 
     fn end_if_done(&mut self) {
-        if self.transit.is_end_stream()
-            && let Some(lease) = self.lease.take()
-        {
+        if self.transit.is_end_stream() {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        drop(self.slot.take());
+        if let Some(lease) = self.lease.take() {
             lease.give_back();
         }
     }
@@ -339,11 +361,7 @@ impl Body for AnswerBody {
         match &polled {
             Some(Ok(_)) => self.end_if_done(),
             Some(Err(_)) => self.lease = None,
-            None => {
-                if let Some(lease) = self.lease.take() {
-                    lease.give_back();
-                }
-            }
+            None => self.end(),
         }
         Poll::Ready(polled)
     }

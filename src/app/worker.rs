@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::policy::catalog::Catalog;
 use crate::policy::{InstanceId, Policy};
 use crate::proxy::{Entrance, Intake, Proxy};
+use crate::rate::Gate;
 use crate::shutdown::Shutdown;
 use crate::tls::server::Identity;
 use crate::token::{Source, Tokens};
@@ -43,6 +44,8 @@ pub(super) struct Post {
 /// What all workers share; each makes its own connections and counters from it.
 pub(super) struct Plan {
     pub(super) connectors: Vec<Connector>,
+    /// The one thing on the way of a request that workers share, where a rate is limited.
+    pub(super) gates: Vec<Option<Arc<Gate>>>,
     pub(super) tokens: Arc<Tokens>,
     pub(super) metrics: Metrics,
     pub(super) timeouts: Timeouts,
@@ -147,6 +150,7 @@ fn proxy(number: u32, post: &Post, plan: &Plan, upstreams: &[Rc<Upstream>]) -> i
     let Listener { name, names, origins, policy, callers, .. } = &*post.listener;
     let InstanceId(instance) = policy.instance();
     let upstream = upstreams.get(usize::from(instance)).ok_or(io::ErrorKind::NotFound)?;
+    let gate = plan.gates.get(usize::from(instance)).cloned().flatten();
     let entrance = |(place, policy): (usize, &Arc<Policy>)| {
         let page = plan.recorder.as_ref().and_then(|recorder| recorder.page(name, place));
         Entrance::new(Arc::clone(policy), Source::new(Arc::clone(&plan.tokens)), page)
@@ -164,7 +168,7 @@ fn proxy(number: u32, post: &Post, plan: &Plan, upstreams: &[Rc<Upstream>]) -> i
     let caller_names = callers.iter().map(|caller| caller.entry.name.clone()).collect();
     let meter = plan.metrics.meter(name, caller_names, operation_names(policy.catalog()));
     let intake = Intake { wait: plan.timeouts.client.0, limit: plan.body_limit };
-    Ok(Proxy::new(guard, entrances, Rc::clone(upstream), meter, intake, plan.run | (number & 0xff)))
+    Ok(Proxy::new(guard, entrances, (gate, Rc::clone(upstream)), meter, intake, plan.run | (number & 0xff)))
 }
 
 fn operation_names(catalog: &Catalog) -> Vec<String> {

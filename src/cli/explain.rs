@@ -173,7 +173,11 @@ fn why_refused(subject: &Subject<'_>, head: &Parts, rejection: &Rejection) -> St
     let scopes = policy.scopes().to_string();
     let operation = match rejection {
         Rejection::Policy(refusal) => refusal.operation(),
-        Rejection::Guard(_) | Rejection::Grant(_) | Rejection::Token(_) | Rejection::Upstream(_) => None,
+        Rejection::Guard(_)
+        | Rejection::Grant(_)
+        | Rejection::Token(_)
+        | Rejection::Rate(_)
+        | Rejection::Upstream(_) => None,
     };
     let scene = Scene {
         listener: &subject.listener.name,

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::value::{
-    Address, AdminAddress, ClientId, ClientSecret, Host, LocalCa, Mode, Period, Permissions, ProxyChoice, Reference,
-    Size,
+    Address, AdminAddress, ClientId, ClientSecret, Host, LocalCa, Mode, Pause, Period, Permissions, ProxyChoice,
+    Reference, Size,
 };
 use crate::policy::catalog::Scope;
 use crate::tls::server::ClientAuth as Demand;
@@ -67,6 +67,28 @@ pub struct InstanceFile {
     /// The HTTP proxy on the way; without it the environment may name one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<Spanned<ProxyChoice>>,
+    /// How fast requests go to it; without it as they come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<RateFile>,
+}
+
+/// How fast requests go to an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct RateFile {
+    /// In the long run; none: unlimited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<Spanned<f64>>,
+    /// At once; none: as in a second, rounded up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<Spanned<NonZeroU32>>,
+    /// At a time; none: unlimited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrent: Option<NonZeroU32>,
+    /// The longest that a request is held back.
+    pub wait: Period,
+    /// The longest `Retry-After` with which a read is sent again after a 429; 0: it never is.
+    pub retry_after_max: Pause,
 }
 
 /// A local port, and what may be done through it.
@@ -277,6 +299,19 @@ impl Default for InstanceFile {
             certificate: None,
             key: None,
             proxy: None,
+            rate: None,
+        }
+    }
+}
+
+impl Default for RateFile {
+    fn default() -> Self {
+        Self {
+            requests_per_second: None,
+            burst: None,
+            concurrent: None,
+            wait: seconds(10),
+            retry_after_max: Pause(Duration::ZERO),
         }
     }
 }

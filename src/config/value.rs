@@ -16,6 +16,10 @@ use crate::dial::proxy::Proxy;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period(pub Duration);
 
+/// A length of time as of [`Period`], or `"0s"` for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause(pub Duration);
+
 /// A number of octets, such as `"64KiB"`, `"10MiB"`, `"1GiB"`, or `"unlimited"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub u64);
@@ -306,6 +310,20 @@ impl<'de> Deserialize<'de> for Period {
     }
 }
 
+impl<'de> Deserialize<'de> for Pause {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bad = |text: &str| {
+            format!(
+                "{text:?} is no length of time: write a number and ms, s, m or h, such as \"30s\" (to 24h), or \"0s\" for none"
+            )
+        };
+        parsed(deserializer, |text| match text {
+            "0s" => Ok(Self(Duration::ZERO)),
+            _ => parse_period(text).map(Self).ok_or_else(|| bad(text)),
+        })
+    }
+}
+
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let bad = |text: &str| {
@@ -483,6 +501,15 @@ impl fmt::Display for Address {
 impl Serialize for Period {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Pause {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Duration::ZERO => serializer.serialize_str("0s"),
+            period => Period(period).serialize(serializer),
+        }
     }
 }
 

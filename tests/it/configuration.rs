@@ -1,9 +1,12 @@
 //! The configuration file: the reference, and what each mistake says.
 
+use std::num::NonZeroU32;
 use std::path::Path;
+use std::time::Duration;
 
 use ninjaone_proxy::config::Config;
 use ninjaone_proxy::config::file::File;
+use ninjaone_proxy::rate::Limits;
 
 /// The message that a configuration text gets, from reading or from checking it.
 fn mistake(text: &str) -> String {
@@ -29,6 +32,9 @@ fn the_reference_configuration_is_the_built_in_defaults() {
     for key in ["mode", "permissions", "file", "group", "certificate", "key", "client-ca", "client-auth"] {
         assert!(text.contains(&format!("\n# {key} = ")), "{key}");
     }
+    for key in ["requests-per-second", "burst", "concurrent", "wait", "retry-after-max"] {
+        assert!(text.contains(&format!("\n# {key} = ")), "{key}");
+    }
 }
 
 #[test]
@@ -38,8 +44,27 @@ fn an_empty_file_means_the_defaults() {
     assert!(config.settings().is_ok(), "the sandbox needs no credentials");
 }
 
+#[test]
+fn the_table_of_a_rate_has_defaults_for_what_it_does_not_say() {
+    let rate = |text: &str| {
+        let text = format!("[instances.main.rate]\n{text}");
+        let config = Config::parse(Path::new("c.toml"), text).expect("good");
+        let settings = config.settings().expect("good");
+        settings.instances.into_iter().next().and_then(|instance| instance.rate).expect("a rate")
+    };
+    let count = |number| NonZeroU32::new(number).expect("not 0");
+    let none = Limits { pace: None, concurrent: None, wait: Duration::from_secs(10), retry_after_max: Duration::ZERO };
+    assert_eq!(rate(""), none);
+    assert_eq!(rate("requests-per-second = 20").pace, Some((20.0, count(20))));
+    assert_eq!(rate("requests-per-second = 2.5").pace, Some((2.5, count(3))));
+    assert_eq!(rate("requests-per-second = 0.001").pace, Some((0.001, count(1))));
+    let all = "requests-per-second = 3\nburst = 1\nconcurrent = 4\nwait = \"5ms\"\nretry-after-max = \"2s\"";
+    let (wait, retry_after_max) = (Duration::from_millis(5), Duration::from_secs(2));
+    assert_eq!(rate(all), Limits { pace: Some((3.0, count(1))), concurrent: Some(count(4)), wait, retry_after_max });
+}
+
 /// A text, what is said of it, and a hint.
-const MISTAKES: [(&str, &str, &str); 45] = [
+const MISTAKES: [(&str, &str, &str); 52] = [
     (
         "[listeners.local]\nadress = \"127.0.0.1:1\"",
         ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
@@ -204,6 +229,29 @@ const MISTAKES: [(&str, &str, &str); 45] = [
         "",
     ),
     ("[listeners.local]\ntls = \"ca\"", ":2:7: listeners.local.tls: \"ca\" is no kind of TLS: write \"local-ca\"", ""),
+    (
+        "[instances.main.rate]\nrequests-per-second = 0",
+        ":2:23: instances.main.rate.requests-per-second: 0 requests per second cannot be: write a number above 0",
+        "",
+    ),
+    ("[instances.main.rate]\nrequests-per-second = -0.5", ": -0.5 requests per second cannot be", ""),
+    ("[instances.main.rate]\nrequests-per-second = nan", ": NaN requests per second cannot be", ""),
+    (
+        "[instances.main.rate]\nrequests-per-second = 2\nburst = 0",
+        ":3:9: instances.main.rate.burst: invalid value: integer `0`, expected a nonzero u32",
+        "",
+    ),
+    ("[instances.main.rate]\nburst = 5", ":2:9: instances.main.rate.burst: burst belongs to requests-per-second", ""),
+    (
+        "[instances.main.rate]\nconcurrent = -1",
+        ":2:14: instances.main.rate.concurrent: invalid value: integer `-1`",
+        "",
+    ),
+    (
+        "[instances.main.rate]\nretry-after-max = \"0\"",
+        ":2:19: instances.main.rate.retry-after-max: \"0\" is no length of time",
+        "\"0s\" for none",
+    ),
     ("[admin\n", ":1:7: ", ""),
 ];
 

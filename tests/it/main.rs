@@ -38,6 +38,7 @@ mod newer;
 mod property;
 #[path = "../oracle/queries.rs"]
 mod queries;
+mod rate;
 #[path = "../oracle/readings.rs"]
 mod readings;
 #[path = "../oracle/replies.rs"]
