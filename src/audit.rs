@@ -10,6 +10,7 @@ use http::{Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
+use crate::fence::{self, Panicked};
 use crate::listener::Peer;
 use crate::metrics::Meter;
 
@@ -115,6 +116,13 @@ impl Record {
         self.meter.overruled(code);
     }
 
+    /// A panic ended it: told here, where its id is known, and nowhere else.
+    pub fn panicked(&self, panicked: &Panicked) {
+        self.meter.panicked();
+        let operation = self.meter.operation(self.operation);
+        tracing::error!(id = %self.id, operation, error = %panicked, "a request panicked");
+    }
+
     /// The answer begins.
     pub fn answered(&mut self, status: StatusCode, refusal: Option<(&'static str, Blame)>) {
         self.status = Some(status);
@@ -169,12 +177,17 @@ impl<B: Body> Recorded<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Recorded<B> {
+impl<B: Body<Data = Bytes, Error: From<Panicked>> + Unpin> Body for Recorded<B> {
     type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        // The sender of an answer ends with its first error, so a body that panicked is not polled again.
+        let polled = fence::within(|| Pin::new(&mut self.body).poll_frame(cx)).unwrap_or_else(|panicked| {
+            self.record.panicked(&panicked);
+            Poll::Ready(Some(Err(panicked.into())))
+        });
+        let polled = ready!(polled);
         match &polled {
             Some(Ok(frame)) => {
                 self.record.octets += frame.data_ref().map_or(0, Bytes::len) as u64;

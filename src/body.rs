@@ -14,6 +14,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use crate::fence::Panicked;
+
 /// How much of a request's body is kept, until the head of the answer, to be sent again if it must be; in octets.
 const MAX_KEPT: u64 = 64 * 1024;
 
@@ -39,6 +41,12 @@ impl fmt::Display for Cut {
 }
 
 impl std::error::Error for Cut {}
+
+impl From<Panicked> for Cut {
+    fn from(_: Panicked) -> Self {
+        Self::Broken
+    }
+}
 
 /// The data of a message in transit: frames as they come, trailers left out, with a limit on each wait.
 #[derive(Debug)]

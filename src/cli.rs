@@ -300,6 +300,7 @@ fn run(config: &Config) -> Result<(), Failure> {
     let settings = settings(config)?;
     let _log = telemetry::start(log_filter(config)?, config.file.log.format == LogFormat::Json)
         .map_err(|error| failure(SOFTWARE)(error.into()))?;
+    crate::fence::install();
     if let Some(listener) = settings.listeners.first() {
         catalog::log(listener.policy.catalog());
     }

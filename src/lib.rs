@@ -40,6 +40,7 @@
 //! | [`headers`], [`body`] | what passes of a message's head; bodies in transit |
 //! | [`response`] | relay or refuse; the only table from cause to status |
 //! | [`admin`], [`audit`], [`metrics`], [`telemetry`] | health, one record for each request, counters, log |
+//! | [`fence`] | keeps a panic to the request that it happens in |
 //! | [`sandbox`] | an embedded NinjaOne with invented data: the default instance, and what tests talk to |
 //! | [`secret`] | what must not be printed, and where it comes from |
 //! | [`usage`] | which operations callers used, counted and kept in a file |
@@ -64,6 +65,7 @@ pub mod clock;
 pub mod config;
 pub mod dial;
 pub mod doctor;
+pub mod fence;
 pub mod guard;
 pub mod headers;
 pub mod listener;

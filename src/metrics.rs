@@ -21,6 +21,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     refusals: IntCounterVec,
     overruled: IntCounterVec,
+    panics: IntCounterVec,
     in_flight: IntGaugeVec,
     seconds: HistogramVec,
     token_requests: IntCounterVec,
@@ -66,6 +67,7 @@ impl Metrics {
             "Requests that passed a listener that only observes its rules, by the code of the refusal that they had got.",
             &["listener", "code"],
         )?;
+        let panics = counter("ninjaone_proxy_panics_total", "Requests that a panic ended.", &["listener"])?;
         let token_requests =
             counter("ninjaone_proxy_token_requests_total", "Requests to token endpoints, by result.", &["result"])?;
         let rate_waits = counter(
@@ -93,6 +95,7 @@ impl Metrics {
             requests,
             refusals,
             overruled,
+            panics,
             in_flight,
             seconds,
             token_requests,
@@ -129,6 +132,7 @@ impl Metrics {
     pub fn meter(&self, listener: &str, callers: Vec<String>, operations: Vec<String>) -> Meter {
         Meter {
             in_flight: self.in_flight.with_label_values(&[listener]),
+            panics: self.panics.with_label_values(&[listener]),
             seconds: self.seconds.with_label_values(&[listener]),
             counters: RefCell::new(vec![Default::default(); operations.len() + 1]),
             metrics: self.clone(),
@@ -147,6 +151,7 @@ pub struct Meter {
     callers: Vec<String>,
     operations: Vec<String>,
     in_flight: IntGauge,
+    panics: IntCounter,
     seconds: Histogram,
     /// By operation (the last row is for none) and class of the status.
     counters: RefCell<Vec<[Option<IntCounter>; 6]>>,
@@ -156,6 +161,11 @@ impl Meter {
     /// A request passed that the rules close.
     pub fn overruled(&self, code: &str) {
         self.metrics.overruled.with_label_values(&[&self.listener, code]).inc();
+    }
+
+    /// A request was ended by a panic.
+    pub fn panicked(&self) {
+        self.panics.inc();
     }
 
     /// The name of the caller at this place; `None` where callers are not told apart.

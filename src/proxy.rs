@@ -1,6 +1,7 @@
 //! The spine: the one file that knows all the stages, and the order in which a request passes them.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::audit::{Record, Recorded, RequestId};
 use crate::body::{self, Upload};
+use crate::fence;
 use crate::guard::issuer::{self, Door, TokenRequest};
 use crate::guard::roster::CallerId;
 use crate::guard::{Guard, Intruder, Visitor};
@@ -107,10 +109,21 @@ impl Proxy {
 
     /// Answers one request, whatever happens.
     pub async fn serve(&self, peer: Peer, request: Request<Incoming>) -> Response<Recorded<Reply>> {
-        let (mut head, body) = request.into_parts();
-        let mut record = self.record(peer.clone(), Some(head.method.clone()));
+        let (head, body) = request.into_parts();
+        let far = peer.clone();
+        self.live(peer, head, async |head, record| self.relay(far, head, body, record).await).await
+    }
+
+    /// Gives a request its record, and an answer whatever becomes of its `life`, a panic in it included.
+    async fn live<L>(&self, peer: Peer, mut head: Parts, life: L) -> Response<Recorded<Reply>>
+    where
+        L: AsyncFnOnce(&mut Parts, &mut Record) -> Result<Response<Reply>, Rejection>,
+    {
+        let mut record = self.record(peer, Some(head.method.clone()));
         let reader = self.guard.reader(&head.headers);
-        let mut response = match self.relay(peer, &mut head, body, &mut record).await {
+        // Pinned here: handed over by value it would have its room twice.
+        let lived = fence::around(pin!(life(&mut head, &mut record))).await;
+        let mut response = match lived.unwrap_or_else(|panicked| Err(panicked.into())) {
             Ok(response) => {
                 record.answered(response.status(), None);
                 response
@@ -260,14 +273,7 @@ impl Proxy {
     }
 
     fn refuse(&self, rejection: &Rejection, head: &Parts, record: &mut Record) -> Response<Reply> {
-        let operation = match rejection {
-            Rejection::Policy(refusal) => refusal.operation(),
-            Rejection::Guard(_)
-            | Rejection::Grant(_)
-            | Rejection::Token(_)
-            | Rejection::Rate(_)
-            | Rejection::Upstream(_) => None,
-        };
+        let operation = rejection.operation();
         if let Some(id) = operation {
             record.is_for(Some(id.index()));
         }
@@ -288,6 +294,9 @@ impl Proxy {
         if matches!(rejection, Rejection::Upstream(_)) {
             tracing::warn!(id = %request_id, code = outcome.code, error = %Causes(rejection), "request failed");
         }
+        if let Rejection::Panic(panicked) = rejection {
+            record.panicked(panicked);
+        }
         record.answered(response.status(), Some((outcome.code, outcome.blame)));
         response
     }
@@ -298,4 +307,122 @@ fn origin(scheme: &str, head: &Parts) -> String {
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| head.uri.authority().map(Authority::as_str));
     host.map_or_else(String::new, |host| format!("{scheme}://{host}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::task::{Context, Poll, Waker};
+
+    use bytes::Bytes;
+    use http_body::{Body, Frame};
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::body::Cut;
+    use crate::dial::Route;
+    use crate::guard::Orders;
+    use crate::guard::issuer::Issuer;
+    use crate::guard::roster::Roster;
+    use crate::metrics::Metrics;
+    use crate::upstream::connect::Connector;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// A proxy for nobody: each request's life is the test's.
+    fn proxy(metrics: &Metrics) -> Proxy {
+        let guard = Guard::new(Orders {
+            names: Vec::new(),
+            port: None,
+            tls: false,
+            origins: Vec::new(),
+            roster: Roster::new(Vec::new()),
+            issuer: Arc::new(Issuer::new().expect("randomness")),
+            head_size: 8192,
+        });
+        let route = Route::new("127.0.0.1".to_owned(), 1, None);
+        let connector = Connector::new(Authority::from_static("127.0.0.1:1"), None, route, MINUTE).expect("a host");
+        let upstream = Rc::new(Upstream::new(connector, MINUTE).expect("an upstream"));
+        let meter = metrics.meter("local", Vec::new(), vec!["GET /v2/devices".to_owned()]);
+        Proxy::new(guard, Vec::new(), (None, upstream), meter, Intake { wait: MINUTE, limit: 1 }, 1)
+    }
+
+    fn head() -> Parts {
+        Request::get("/v2/devices?value=1").body(()).expect("a request").into_parts().0
+    }
+
+    fn shows(metrics: &Metrics, line: &str) {
+        let text = metrics.render(&[], (0, 0)).expect("metrics");
+        assert!(text.lines().any(|shown| shown == line), "{line} is missing in\n{text}");
+    }
+
+    #[tokio::test]
+    async fn a_panic_before_the_head_costs_500_and_the_next_request_is_served() {
+        let metrics = Metrics::new().expect("metrics");
+        let proxy = proxy(&metrics);
+        let response = proxy.live(Peer::loopback(), head(), async |_, record| {
+            record.is_for(Some(0));
+            tokio::task::yield_now().await;
+            panic!("on the way");
+        });
+        let response = response.await;
+        shows(&metrics, "ninjaone_proxy_requests_in_flight{listener=\"local\"} 1");
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let body = response.into_body().collect().await.expect("a whole body").to_bytes();
+        let problem: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(problem["code"], "internal-error");
+        assert!(!problem.to_string().contains("on the way"), "{problem}");
+        let next = proxy.live(Peer::loopback(), head(), async |head, _| Ok(response::preflight(&head.headers))).await;
+        assert_eq!(next.status(), StatusCode::NO_CONTENT);
+        drop(next);
+        for line in [
+            "ninjaone_proxy_requests_in_flight{listener=\"local\"} 0",
+            "ninjaone_proxy_panics_total{listener=\"local\"} 1",
+            "ninjaone_proxy_refusals_total{blame=\"proxy\",code=\"internal-error\",listener=\"local\"} 1",
+            "ninjaone_proxy_requests_total{listener=\"local\",operation=\"GET /v2/devices\",status_class=\"5xx\"} 1",
+            "ninjaone_proxy_requests_total{listener=\"local\",operation=\"none\",status_class=\"2xx\"} 1",
+        ] {
+            shows(&metrics, line);
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_dropped_at_any_wait_leaves_the_gauge() {
+        let metrics = Metrics::new().expect("metrics");
+        let proxy = proxy(&metrics);
+        let mut life = Box::pin(proxy.live(Peer::loopback(), head(), async |_, _| pending().await));
+        assert!(life.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        shows(&metrics, "ninjaone_proxy_requests_in_flight{listener=\"local\"} 1");
+        drop(life);
+        shows(&metrics, "ninjaone_proxy_requests_in_flight{listener=\"local\"} 0");
+    }
+
+    /// Gives one piece, then panics.
+    struct Torn(bool);
+
+    impl Body for Torn {
+        type Data = Bytes;
+        type Error = Cut;
+
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+            assert!(!std::mem::replace(&mut self.0, true), "in the midst of a body");
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"half")))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_body_breaks_that_body_and_is_counted() {
+        let metrics = Metrics::new().expect("metrics");
+        let proxy = proxy(&metrics);
+        let mut body = Recorded::new(Torn(false), proxy.record(Peer::loopback(), Some(Method::GET)));
+        assert!(body.frame().await.is_some_and(|frame| frame.is_ok()));
+        assert!(matches!(body.frame().await, Some(Err(Cut::Broken))));
+        drop(body);
+        shows(&metrics, "ninjaone_proxy_requests_in_flight{listener=\"local\"} 0");
+        shows(&metrics, "ninjaone_proxy_panics_total{listener=\"local\"} 1");
+    }
 }

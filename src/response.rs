@@ -20,9 +20,10 @@ use crate::audit::Blame;
 use crate::body::Cut;
 use crate::dial::DialError;
 use crate::dial::proxy::ProxyError;
+use crate::fence::Panicked;
 use crate::guard::Intruder;
 use crate::headers;
-use crate::policy::catalog::OperationName;
+use crate::policy::catalog::{OperationId, OperationName};
 use crate::policy::group::SECURE_VALUES;
 use crate::policy::path::Malformed;
 use crate::policy::query::SECURE;
@@ -65,6 +66,9 @@ pub enum Rejection {
     /// NinjaOne could not be asked, or its answer could not be used.
     #[error(transparent)]
     Upstream(#[from] Fault),
+    /// A mistake in the proxy ended it.
+    #[error(transparent)]
+    Panic(#[from] Panicked),
 }
 
 /// What a refusal may tell about the place where it happened.
@@ -104,6 +108,16 @@ fn row(status: StatusCode, code: &'static str, blame: Blame, error: &'static str
 }
 
 impl Rejection {
+    /// The operation of the catalogue that the policy refuses.
+    pub fn operation(&self) -> Option<OperationId> {
+        match self {
+            Self::Policy(refusal) => refusal.operation(),
+            Self::Guard(_) | Self::Grant(_) | Self::Token(_) | Self::Rate(_) | Self::Upstream(_) | Self::Panic(_) => {
+                None
+            }
+        }
+    }
+
     fn row(&self, scene: &Scene<'_>) -> Row {
         match self {
             Self::Guard(intruder) | Self::Grant(intruder) => guard_row(intruder, scene),
@@ -111,6 +125,7 @@ impl Rejection {
             Self::Token(no_token) => token_row(no_token, scene),
             Self::Rate(late) => late_row(*late, scene),
             Self::Upstream(fault) => upstream_row(fault, scene),
+            Self::Panic(_) => panic_row(scene),
         }
     }
 
@@ -124,7 +139,7 @@ impl Rejection {
             Self::Token(NoToken::Timeout) => Some((RETRY_AFTER, HeaderValue::from(1))),
             Self::Rate(late) => Some((RETRY_AFTER, whole_seconds(late.retry_after))),
             Self::Guard(intruder) | Self::Grant(intruder) => guard_field(intruder),
-            Self::Policy(_) | Self::Upstream(_) => None,
+            Self::Policy(_) | Self::Upstream(_) | Self::Panic(_) => None,
         }
     }
 }
@@ -474,6 +489,14 @@ fn write_warning(scene: &Scene<'_>) -> &'static str {
     }
 }
 
+fn panic_row(scene: &Scene<'_>) -> Row {
+    let detail = format!(
+        "A mistake in the proxy ended this request; others are not harmed. Its log has the place, under this request id: please report it.{}",
+        write_warning(scene)
+    );
+    row(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", Blame::Proxy, "proxy_internal_error", detail)
+}
+
 fn upload_row(cut: Cut) -> Row {
     let (status, code, detail) = match cut {
         Cut::Stalled => {
@@ -523,7 +546,7 @@ pub fn refuse(rejection: &Rejection, scene: &Scene<'_>) -> (Response<Reply>, Out
     let oauth = match rejection {
         Rejection::Grant(intruder) => Some(oauth_error(intruder)),
         Rejection::Guard(_) | Rejection::Policy(_) | Rejection::Token(_) | Rejection::Rate(_) => None,
-        Rejection::Upstream(_) => None,
+        Rejection::Upstream(_) | Rejection::Panic(_) => None,
     };
     let operation = scene.operation.map(|name| name.to_string());
     let body = problem(&row, Some(scene.request_id), operation, oauth);

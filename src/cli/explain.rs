@@ -171,14 +171,6 @@ fn why_open(policy: &Policy, verdict: Verdict, operation: Option<&Operation>) ->
 fn why_refused(subject: &Subject<'_>, head: &Parts, rejection: &Rejection) -> String {
     let policy = subject.policy();
     let scopes = policy.scopes().to_string();
-    let operation = match rejection {
-        Rejection::Policy(refusal) => refusal.operation(),
-        Rejection::Guard(_)
-        | Rejection::Grant(_)
-        | Rejection::Token(_)
-        | Rejection::Rate(_)
-        | Rejection::Upstream(_) => None,
-    };
     let scene = Scene {
         listener: &subject.listener.name,
         caller: subject.caller(),
@@ -187,7 +179,7 @@ fn why_refused(subject: &Subject<'_>, head: &Parts, rejection: &Rejection) -> St
         method: head.method.as_str(),
         path: head.uri.path(),
         request_id: "",
-        operation: operation.and_then(|id| policy.catalog().name(id)),
+        operation: rejection.operation().and_then(|id| policy.catalog().name(id)),
     };
     let (status, code, detail) = foretell(rejection, &scene);
     format!("{} {code}: {detail}", status.as_u16())

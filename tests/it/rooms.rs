@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Room -> the rooms it may import; `*` is every room.
-const PLAN: [(&str, &[&str]); 27] = [
+const PLAN: [(&str, &[&str]); 28] = [
     ("main", &["*"]),
     ("cli", &["*"]),
     ("app", &["*"]),
@@ -19,6 +19,7 @@ const PLAN: [(&str, &[&str]); 27] = [
         &[
             "audit",
             "body",
+            "fence",
             "guard",
             "headers",
             "listener",
@@ -38,16 +39,17 @@ const PLAN: [(&str, &[&str]); 27] = [
     ("rate", &["token"]),
     ("upstream", &["body", "clock", "dial", "headers", "policy", "rate", "token"]),
     ("headers", &[]),
-    ("response", &["audit", "body", "dial", "guard", "headers", "policy", "rate", "token", "upstream"]),
+    ("response", &["audit", "body", "dial", "fence", "guard", "headers", "policy", "rate", "token", "upstream"]),
     ("admin", &[]),
-    ("audit", &["listener", "metrics"]),
+    ("audit", &["fence", "listener", "metrics"]),
     ("metrics", &[]),
     ("telemetry", &[]),
     ("sandbox", &["policy"]),
     ("secret", &[]),
     ("clock", &[]),
     ("usage", &[]),
-    ("body", &[]),
+    ("body", &["fence"]),
+    ("fence", &[]),
     ("lib", &[]),
 ];
 
