@@ -320,12 +320,10 @@ mod tests {
 
     use super::*;
     use crate::body::Cut;
-    use crate::dial::Route;
     use crate::guard::Orders;
     use crate::guard::issuer::Issuer;
     use crate::guard::roster::Roster;
     use crate::metrics::Metrics;
-    use crate::upstream::connect::Connector;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -340,9 +338,7 @@ mod tests {
             issuer: Arc::new(Issuer::new().expect("randomness")),
             head_size: 8192,
         });
-        let route = Route::new("127.0.0.1".to_owned(), 1, None);
-        let connector = Connector::new(Authority::from_static("127.0.0.1:1"), None, route, MINUTE).expect("a host");
-        let upstream = Rc::new(Upstream::new(connector, MINUTE).expect("an upstream"));
+        let upstream = Rc::new(Upstream::nowhere());
         let meter = metrics.meter("local", Vec::new(), vec!["GET /v2/devices".to_owned()]);
         Proxy::new(guard, Vec::new(), (None, upstream), meter, Intake { wait: MINUTE, limit: 1 }, 1)
     }

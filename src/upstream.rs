@@ -133,6 +133,15 @@ impl Upstream {
         Ok(Self { pool: Pool::new(connector), host, patience })
     }
 
+    /// A way to a port that nobody has.
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> Self {
+        let minute = Duration::from_secs(60);
+        let route = crate::dial::Route::new("127.0.0.1".to_owned(), 1, None);
+        let connector = Connector::new(Authority::from_static("127.0.0.1:1"), None, route, minute).expect("a host");
+        Self::new(connector, minute).expect("a field value")
+    }
+
     /// The instance's authority.
     pub fn authority(&self) -> &Authority {
         self.pool.connector().authority()
