@@ -304,7 +304,11 @@ fn run(config: &Config) -> Result<(), Failure> {
     if let Some(listener) = settings.listeners.first() {
         catalog::log(listener.policy.catalog());
     }
-    runtime()?.block_on(serve(config, settings))
+    let runtime = runtime()?;
+    let served = runtime.block_on(serve(config, settings));
+    // To drop it would be to wait for whoever waits for the workers: after a second signal nobody shall.
+    runtime.shutdown_background();
+    served
 }
 
 fn runtime() -> Result<LocalRuntime, Failure> {

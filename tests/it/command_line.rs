@@ -1,6 +1,6 @@
 //! The binary: commands, exit codes, signals.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 
 use ninjaone_proxy::sandbox::TOKEN_MARK;
@@ -193,7 +193,13 @@ struct Running {
 
 impl Running {
     fn start(shell: &str, more: &str) -> Self {
-        let ports = "[listeners.local]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n";
+        Self::with_listener(shell, "", more)
+    }
+
+    /// `listener` is TOML for the listener.
+    fn with_listener(shell: &str, listener: &str, more: &str) -> Self {
+        let ports =
+            format!("[listeners.local]\naddress = \"127.0.0.1:0\"\n{listener}\n[admin]\naddress = \"127.0.0.1:0\"\n");
         let folder = folder(&format!("{ports}{more}"));
         std::fs::write(folder.path().join("secret"), SECRET).expect("a file");
         let mut child = Command::new("sh")
@@ -214,10 +220,15 @@ impl Running {
         Self { child, address, log: Some(log), _folder: folder }
     }
 
-    /// Sends SIGTERM and returns the exit code.
-    fn terminate(&mut self) -> Option<i32> {
+    /// Sends SIGTERM.
+    fn signal(&self) {
         let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
         assert!(killed.success());
+    }
+
+    /// Sends SIGTERM and returns the exit code.
+    fn terminate(&mut self) -> Option<i32> {
+        self.signal();
         let mut code = None;
         eventually("the process ends", || {
             code = self.child.try_wait().expect("a status").map(|status| status.code());
@@ -243,6 +254,64 @@ fn the_binary_says_where_it_listens_serves_and_ends_with_0_on_sigterm() {
     let mut running = Running::start("exec \"$0\"", "");
     assert_eq!(running.get("/v2/organizations"), 200);
     assert_eq!(running.terminate(), Some(0));
+}
+
+/// The running binary, and a connection with a request that an instance of another process answers after a minute.
+fn with_a_request_in_flight(ninja: &Ninja, more: &str) -> (Running, std::net::TcpStream) {
+    let instance = ninja.instance();
+    let more = format!(
+        "[instances.main]\n{instance}\nclient-id = \"sandbox\"\nclient-secret = {{ file = \"secret\" }}\n{more}"
+    );
+    let running = Running::start("exec \"$0\"", &more);
+    assert_eq!(running.get("/v2/organizations"), 200);
+    let mut busy = connect(running.address);
+    busy.write_all(b"GET /v2/organizations?delay=60000 HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    (running, busy)
+}
+
+#[test]
+fn a_second_signal_ends_the_binary_at_once() {
+    let ninja = Ninja::start(|_| ());
+    let (mut running, mut busy) = with_a_request_in_flight(&ninja, "[timeouts]\ndrain = \"60s\"");
+    running.signal();
+    eventually("the listener closes", || std::net::TcpStream::connect(running.address).is_err());
+    assert!(running.child.try_wait().expect("a status").is_none(), "it waits for what is in flight");
+    assert_eq!(running.terminate(), Some(0));
+    assert!(!busy.read(&mut [0; 1]).is_ok_and(|octets| octets > 0), "no half an answer");
+}
+
+#[test]
+fn a_request_that_outlasts_the_drain_does_not_hold_up_the_end() {
+    let ninja = Ninja::start(|_| ());
+    let (mut running, mut busy) = with_a_request_in_flight(&ninja, "[timeouts]\ndrain = \"500ms\"");
+    assert_eq!(running.terminate(), Some(0));
+    assert!(!busy.read(&mut [0; 1]).is_ok_and(|octets| octets > 0), "no half an answer");
+}
+
+/// Saved every 5 seconds: the disk is full for two of these times.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_binary_serves_on_a_full_disk_tells_it_once_and_writes_the_record_later() {
+    let disk = tempfile::tempdir().expect("a folder");
+    let (file, aside) = (disk.path().join("used.json"), disk.path().join("used.new"));
+    std::os::unix::fs::symlink("/dev/full", &aside).expect("a full disk");
+    let mut running = Running::with_listener("exec \"$0\"", "mode = \"observe\"", &format!("[learn]\nfile = {file:?}"));
+    let begun = std::time::Instant::now();
+    let mut requests = 0;
+    while begun.elapsed() < std::time::Duration::from_secs(12) {
+        assert_eq!(running.get("/v2/organizations"), 200);
+        requests += 1;
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    assert!(!file.exists(), "nothing was written, and no half of it");
+    std::fs::remove_file(&aside).expect("room on the disk");
+    assert_eq!(running.terminate(), Some(0));
+    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).expect("a record")).expect("JSON");
+    assert_eq!(record["used"][0]["requests"], requests, "{record}");
+    let log = running.log.take().expect("a log").join().expect("lines");
+    let told = log.iter().filter(|line| line.contains("cannot be recorded")).count();
+    assert_eq!(told, 1, "{log:#?}");
 }
 
 #[test]
