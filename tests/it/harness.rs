@@ -340,7 +340,15 @@ impl Scripted {
         tokens: impl Fn(Asked<'_>) -> Then + Send + Sync + 'static,
         script: impl Fn(Asked<'_>) -> Then + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        Self::on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"), tokens, script)
+    }
+
+    /// The same on a bound socket.
+    pub(crate) fn on(
+        listener: TcpListener,
+        tokens: impl Fn(Asked<'_>) -> Then + Send + Sync + 'static,
+        script: impl Fn(Asked<'_>) -> Then + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().expect("an address");
         let (token_requests, api_requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (counts, scripts) = ((Arc::clone(&token_requests), Arc::clone(&api_requests)), Arc::new((tokens, script)));

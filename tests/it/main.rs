@@ -30,11 +30,13 @@ mod harness;
 mod headers;
 #[path = "../oracle/heads.rs"]
 mod heads;
+mod injection;
 mod judgement;
 mod learn;
 mod listener;
 mod memory;
 mod newer;
+mod panics;
 mod property;
 #[path = "../oracle/queries.rs"]
 mod queries;

@@ -183,3 +183,27 @@ fn a_token_endpoint_that_hangs_costs_the_token_time() {
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
     eventually("recovery", || proxy.get("/v2/groups").status == 200);
 }
+
+#[test]
+fn the_proxy_starts_while_the_instance_is_down_and_serves_once_it_is_up() {
+    let place = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = place.local_addr().expect("an address");
+    drop(place);
+    let proxy = Proxy::start(&format!("host = \"http://{address}\""), "", "");
+    let early = proxy.get("/v2/devices");
+    assert_eq!((early.status, early.code().as_str()), (503, "token-unavailable"));
+    assert!(early.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds >= 1), "{early:?}");
+    let readiness = || crate::harness::request(proxy.admin, "GET", "/readyz", "", b"").status;
+    assert_eq!(readiness(), 503);
+    let place = std::net::TcpListener::bind(address).expect("the same port");
+    let tokens = |mut asked: crate::harness::Asked<'_>| {
+        asked.answer(&crate::harness::grant(crate::watch::SCRIPTED_TOKEN));
+        Then::Continue
+    };
+    let _server = Scripted::on(place, tokens, |mut asked| {
+        asked.answer(&answer("200 OK", "[]"));
+        Then::Continue
+    });
+    eventually("it serves", || proxy.get("/v2/devices").status == 200);
+    assert_eq!(readiness(), 200);
+}
