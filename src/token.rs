@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::clock::{Clock, Moment};
+use crate::fence;
 use crate::policy::catalog::ScopeSet;
 use crate::policy::{InstanceId, Permit};
 use crate::telemetry::Causes;
@@ -105,8 +106,16 @@ impl Tokens {
                 if let Some(endpoint) = tokens.endpoint(key) {
                     endpoint.look().await;
                 }
-                let state = tokens.flight(key).await;
-                sleep_until(state.next.monotonic.min(Instant::now() + STEP)).await;
+                let step = Instant::now() + STEP;
+                // A loop that a panic ends would renew nothing any more, and nobody would see it.
+                let next = match fence::around(tokens.flight(key)).await {
+                    Ok(state) => state.next.monotonic.min(step),
+                    Err(panicked) => {
+                        tracing::error!(scopes = %key.1, error = %panicked, "a token request panicked");
+                        step
+                    }
+                };
+                sleep_until(next).await;
             }
         });
     }
@@ -278,9 +287,15 @@ mod tests {
     thread_local! {
         /// How far the wall clock is ahead of the system's, in seconds.
         static WALL_AHEAD: Cell<i64> = const { Cell::new(0) };
+        /// The clock panics, and counts that.
+        static BROKEN: Cell<Option<u32>> = const { Cell::new(None) };
     }
 
     fn clock() -> Moment {
+        if let Some(panics) = BROKEN.get() {
+            BROKEN.set(Some(panics + 1));
+            panic!("asked for: a broken clock");
+        }
         let ahead = WALL_AHEAD.get();
         let wall = SystemTime::now();
         let span = Duration::from_secs(ahead.unsigned_abs());
@@ -377,5 +392,23 @@ mod tests {
             assert_eq!(caller.await.expect("an end").expect("a token"), "Bearer t2");
         }
         assert_eq!(issuer.asked.get(), 2);
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn token_is_renewed_also_after_a_request_for_it_panicked() {
+        async fn until(holds: impl Fn() -> bool) {
+            while !holds() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        let issuer = Issuer::start().await;
+        BROKEN.set(Some(0));
+        issuer.tokens.keep(key());
+        timeout(STEP, until(|| BROKEN.get() == Some(1))).await.expect("a panic");
+        BROKEN.set(None);
+        tokio::time::pause();
+        tokio::time::advance(STEP * 2).await;
+        tokio::time::resume();
+        timeout(STEP, until(|| issuer.asked.get() == 1)).await.expect("a request");
     }
 }

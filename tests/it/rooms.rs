@@ -35,7 +35,7 @@ const PLAN: [(&str, &[&str]); 28] = [
     ),
     ("guard", &["listener", "secret"]),
     ("policy", &["guard"]),
-    ("token", &["clock", "dial", "policy", "secret", "telemetry"]),
+    ("token", &["clock", "dial", "fence", "policy", "secret", "telemetry"]),
     ("rate", &["token"]),
     ("upstream", &["body", "clock", "dial", "headers", "policy", "rate", "token"]),
     ("headers", &[]),
