@@ -13,7 +13,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use zeroize::Zeroizing;
 
-use crate::audit::{Record, Recorded, RequestId};
+use crate::audit::{Blame, Record, Recorded, RequestId};
 use crate::body::{self, Upload};
 use crate::fence;
 use crate::guard::issuer::{self, Door, TokenRequest};
@@ -291,7 +291,7 @@ impl Proxy {
         };
         let (response, outcome) = response::refuse(rejection, &scene);
         // What the caller did wrong is in the access log; why there is no token, the token's own room tells once.
-        if matches!(rejection, Rejection::Upstream(_)) {
+        if matches!(rejection, Rejection::Upstream(_)) && outcome.blame != Blame::Caller {
             tracing::warn!(id = %request_id, code = outcome.code, error = %Causes(rejection), "request failed");
         }
         if let Rejection::Panic(panicked) = rejection {
