@@ -511,9 +511,10 @@ impl Catalog {
         let Some(node) = self.nodes.get_mut(at as usize) else { return Err("broken tree") };
         let own = METHODS.iter().position(|method| *method == operation.method);
         let place = own.and_then(|own| node.place.0.get_mut(own)).ok_or("no method of an operation")?;
-        if place.replace(id).is_some() {
+        if place.is_some() {
             return Err("this method and path stand here twice");
         }
+        *place = Some(id);
         self.operations.push(operation);
         Ok(())
     }
@@ -656,6 +657,14 @@ mod tests {
         .expect("good");
         assert_eq!(catalog.find(&Method::GET, "/v2/a/b").map(|o| o.scope), Some(Scope::Management));
         assert_eq!(catalog.find(&Method::GET, "/v2/a/c").map(|o| o.scope), Some(Scope::Monitoring));
+    }
+
+    #[test]
+    fn catalog_keeps_the_first_of_two_operations_with_one_method_and_path() {
+        let mut catalog = built_in();
+        let second = catalog.find(&Method::DELETE, "/v2/tag/7").expect("known").clone();
+        assert!(catalog.add(Operation { scope: Scope::Monitoring, ..second }).is_err());
+        assert_eq!(catalog.find(&Method::DELETE, "/v2/tag/7").map(|own| own.scope), Some(Scope::Management));
     }
 
     #[test]
