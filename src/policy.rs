@@ -106,7 +106,6 @@ pub struct Permit {
     instance: InstanceId,
     scopes: ScopeSet,
     rule: Option<RuleId>,
-    secure_values: SecureUse,
     overruled: Option<Closed>,
 }
 
@@ -148,7 +147,7 @@ impl Permit {
 
     /// Whether it asks for the values of secure fields.
     pub fn secure_values(&self) -> SecureUse {
-        self.secure_values
+        secure_use(Query::new(self.target.query()))
     }
 
     /// What the rules would have said, where they are only observed.
@@ -370,15 +369,14 @@ impl Policy {
             Err(refusal) => return Err(refusal),
         };
         let rule = verdict.and_then(Verdict::rule);
-        let (instance, scopes, secure_values) = (self.instance, self.scopes(), secure_use(target.query()));
+        let (instance, scopes) = (self.instance, self.scopes());
         let (method, target) = (method.clone(), target.to_path_and_query()?);
-        Ok(Permit { caller, method, target, operation, instance, scopes, rule, secure_values, overruled })
+        Ok(Permit { caller, method, target, operation, instance, scopes, rule, overruled })
     }
 
     /// What the scopes, groups and rules say of a request; an observing policy lets more pass. Takes no memory.
     pub fn decide(&self, method: &Method, target: &Target<'_>) -> Result<Decision, Refusal> {
-        // HEAD is a GET without the body (RFC 9110 section 9.3.2).
-        let method = if method == Method::HEAD { &Method::GET } else { method };
+        let method = judged_as(method);
         let (path, query) = (&target.segments()?, target.query());
         let here = self.catalog.at(path)?;
         let operation = here.of(method).and_then(|id| Some((id, self.catalog.get(id)?)));
@@ -603,6 +601,11 @@ fn needed_scopes(rule: &Rule, catalog: &Catalog) -> Vec<Scope> {
         return METHODS.iter().filter(|method| rule.has_method(method)).map(assumed_scope).collect();
     }
     known
+}
+
+/// The method that is judged: HEAD is a GET without the body (RFC 9110 section 9.3.2).
+fn judged_as(method: &Method) -> &Method {
+    if method == Method::HEAD { &Method::GET } else { method }
 }
 
 fn secure_use(query: Query<'_>) -> SecureUse {

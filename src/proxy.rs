@@ -73,11 +73,12 @@ impl Entrance {
         let Some(page) = &self.page else { return };
         let known = permit.operation().map(OperationId::index);
         let place = known.or_else(|| Some(self.policy.catalog().operations().len() + permit.rule()?.index()));
+        let secure_values = permit.secure_values();
         page.note(usage::Request {
             place: place.unwrap_or(usize::MAX),
             overruled: permit.overruled().is_some(),
-            secure_values: permit.secure_values() != SecureUse::No,
-            doubtful: permit.secure_values() == SecureUse::Doubtful,
+            secure_values: secure_values != SecureUse::No,
+            doubtful: secure_values == SecureUse::Doubtful,
         });
     }
 }

@@ -10,7 +10,7 @@ use super::group::SECURE_VALUES;
 use super::path::Target;
 use super::query::Query;
 use super::rule::{Effect, Fit, Rule};
-use super::{Barrier, Closed, Decision, Policy, PolicyError, Refusal, Rules};
+use super::{Barrier, Closed, Decision, Policy, PolicyError, Refusal, Rules, judged_as};
 
 /// A rule, and what it had to do with a request.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ pub fn considered<'a>(
     method: &Method,
     target: &Target<'_>,
 ) -> Result<Vec<Considered<'a>>, Refusal> {
-    let method = if method == Method::HEAD { &Method::GET } else { method };
+    let method = judged_as(method);
     let path = target.segments()?;
     let operation = policy.catalog().at(&path)?.of(method).and_then(|id| policy.catalog().get(id));
     let outcome = |rule: &Rule, effect| {
@@ -239,6 +239,5 @@ fn secure_rule(operation: Option<String>, query: Query<'_>) -> String {
 }
 
 fn spelled(method: &Method, target: &Target<'_>) -> String {
-    let method = if method == Method::HEAD { &Method::GET } else { method };
-    format!("{method} {}", target.path())
+    format!("{} {}", judged_as(method), target.path())
 }
