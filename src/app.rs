@@ -198,7 +198,7 @@ fn gates(instances: &[(Instance, Origin)], metrics: &Metrics) -> Vec<Option<Arc<
 
 fn connectors(instances: &[(Instance, Origin)], timeouts: &Timeouts) -> Result<Vec<Connector>, StartError> {
     let connector = |(instance, Origin { site, .. }): &(Instance, Origin)| {
-        let config = site.trust.as_ref().map(|trust| trust.client_config(&[b"h2", b"http/1.1"])).transpose()?;
+        let config = site.trust.as_ref().map(|trust| trust.client_config(&[])).transpose()?;
         Connector::new(site.authority.clone(), config, site.route(), timeouts.connect.0)
             .map_err(|error| StartError::Host(instance.name.clone(), error))
     };

@@ -4,6 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 use crate::fence::{self, Panicked};
 use crate::listener::Peer;
 use crate::metrics::Meter;
+use crate::telemetry::lines::{Line, Lines};
 
 /// Whose fault a refusal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,16 +42,31 @@ impl Blame {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestId(pub u32, pub u32);
 
+impl RequestId {
+    fn number(self) -> u64 {
+        u64::from(self.0) << 32 | u64::from(self.1)
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08x}{:08x}", self.0, self.1)
     }
 }
 
+/// Where the records of a worker's listener go.
+#[derive(Debug)]
+pub struct Scribe {
+    /// Counted always.
+    pub meter: Meter,
+    /// Written where it is wanted.
+    pub lines: Option<Rc<Lines>>,
+}
+
 /// What is taken down of a request. Dropping it writes it.
 #[derive(Debug)]
 pub struct Record {
-    meter: Rc<Meter>,
+    scribe: Rc<Scribe>,
     id: RequestId,
     peer: Peer,
     method: Option<Method>,
@@ -66,10 +83,10 @@ pub struct Record {
 
 impl Record {
     /// Begins the record of a request; without a method of one whose head could not be read.
-    pub fn begin(meter: &Rc<Meter>, id: RequestId, peer: Peer, method: Option<Method>) -> Self {
-        meter.begin();
+    pub fn begin(scribe: &Rc<Scribe>, id: RequestId, peer: Peer, method: Option<Method>) -> Self {
+        scribe.meter.begin();
         Self {
-            meter: Rc::clone(meter),
+            scribe: Rc::clone(scribe),
             id,
             peer,
             method,
@@ -113,13 +130,13 @@ impl Record {
     /// It passed although the rules say no, for which this is the code of a refusal: they are only observed.
     pub fn overruled(&mut self, code: &'static str) {
         self.overruled = Some(code);
-        self.meter.overruled(code);
+        self.scribe.meter.overruled(code);
     }
 
     /// A panic ended it: told here, where its id is known, and nowhere else.
     pub fn panicked(&self, panicked: &Panicked) {
-        self.meter.panicked();
-        let operation = self.meter.operation(self.operation);
+        self.scribe.meter.panicked();
+        let operation = self.scribe.meter.operation(self.operation);
         tracing::error!(id = %self.id, operation, error = %panicked, "a request panicked");
     }
 
@@ -140,25 +157,45 @@ impl Drop for Record {
     fn drop(&mut self) {
         let elapsed = self.begun.elapsed();
         let refusal = self.refusal.map(|(code, blame)| (code, blame.as_str()));
-        self.meter.end(self.operation, self.status, refusal, elapsed);
-        tracing::info!(
-            target: "access",
-            id = %self.id,
-            listener = self.meter.listener(),
-            peer = %self.peer,
-            caller = self.meter.caller(self.caller),
-            method = self.method.as_ref().map(tracing::field::display),
-            operation = self.meter.operation(self.operation),
-            status = self.status.map(|status| status.as_u16()),
-            refusal = refusal.map(|(code, _)| code),
-            blame = refusal.map(|(_, blame)| blame),
-            replayed = self.replayed.then_some(true),
-            overruled = self.overruled,
-            octets = self.octets,
-            complete = self.complete,
-            ms = elapsed.as_secs_f64() * 1e3,
-            "request"
-        );
+        let Scribe { meter, lines } = &*self.scribe;
+        meter.end(self.operation, self.status, refusal, elapsed);
+        if let Some(lines) = lines {
+            lines.write("request", |line| self.describe(line, meter, elapsed));
+        }
+    }
+}
+
+impl Record {
+    fn describe(&self, line: &mut Line<'_>, meter: &Meter, elapsed: Duration) {
+        line.id("id", self.id.number());
+        line.text("listener", meter.listener());
+        match self.peer.address() {
+            Some(address) => line.address("peer", address),
+            None => line.display("peer", &self.peer),
+        }
+        if let Some(caller) = meter.caller(self.caller) {
+            line.text("caller", caller);
+        }
+        if let Some(method) = &self.method {
+            line.word("method", method.as_str());
+        }
+        line.text("operation", meter.operation(self.operation));
+        if let Some(status) = self.status {
+            line.number("status", status.as_u16().into());
+        }
+        if let Some((code, blame)) = self.refusal {
+            line.text("refusal", code);
+            line.text("blame", blame.as_str());
+        }
+        if self.replayed {
+            line.flag("replayed", true);
+        }
+        if let Some(code) = self.overruled {
+            line.text("overruled", code);
+        }
+        line.number("octets", self.octets);
+        line.flag("complete", self.complete);
+        line.millis("ms", elapsed);
     }
 }
 

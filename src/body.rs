@@ -12,8 +12,9 @@ use bytes::Bytes;
 use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use crate::clock::timer::Timer;
 use crate::fence::Panicked;
 
 /// How much of a request's body is kept, until the head of the answer, to be sent again if it must be; in octets.
@@ -50,27 +51,26 @@ impl From<Panicked> for Cut {
 
 /// The data of a message in transit: frames as they come, trailers left out, with a limit on each wait.
 #[derive(Debug)]
-pub struct Transit {
-    inner: Incoming,
+pub struct Transit<B = Incoming> {
+    inner: B,
     /// Whether its end must be looked at, see [`Transit::ending`].
     http2: bool,
     wait: Duration,
-    /// Made at the first wait, so that a body that is there already costs no timer.
-    timer: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
+    /// Set while more is awaited.
+    timer: Timer,
 }
 
-impl Transit {
+impl<B: Body<Data = Bytes> + Unpin> Transit<B> {
     /// Passes `inner` on, the body of a message of this HTTP version; each wait for more of it may take `wait`.
-    pub fn new(inner: Incoming, version: Version, wait: Duration) -> Self {
-        Self { inner, http2: version == Version::HTTP_2, wait, timer: None, waiting: false }
+    pub fn new(inner: B, version: Version, wait: Duration) -> Self {
+        Self { inner, http2: version == Version::HTTP_2, wait, timer: Timer::default() }
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
         loop {
             match Pin::new(&mut self.inner).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    self.waiting = false;
+                    self.timer.clear();
                     // Trailers would become headers of the other side in some readers' eyes (RFC 9110 section 6.5.1).
                     if let Ok(data) = frame.into_data() {
                         return Poll::Ready(Some(Ok(data)));
@@ -86,20 +86,18 @@ impl Transit {
         }
     }
 
-    /// hyper takes a stream for one that ended well if it was reset with `NO_ERROR`, or left behind a GOAWAY: so half
-    /// an answer would be a whole one. It has ended when END_STREAM came (RFC 9113 section 8.1), or all of its length.
+    /// A stream seems to have ended well also if it was reset with `NO_ERROR`, or left behind a GOAWAY: so half an
+    /// answer would be a whole one. It has ended when END_STREAM came (RFC 9113 section 8.1), or all of its length.
     fn ending(&self) -> Option<Result<Bytes, Cut>> {
         let whole = !self.http2 || self.inner.is_end_stream() || self.inner.size_hint().exact() == Some(0);
         (!whole).then_some(Err(Cut::Broken))
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.wait)));
-        if !self.waiting {
-            timer.as_mut().reset(Instant::now() + self.wait);
-            self.waiting = true;
+        if !self.timer.is_set() {
+            self.timer.set(Instant::now() + self.wait);
         }
-        timer.as_mut().poll(cx)
+        self.timer.poll(cx)
     }
 }
 
@@ -116,7 +114,7 @@ pub async fn read_small(body: Incoming, version: Version, wait: Duration, limit:
     Ok(read)
 }
 
-impl Body for Transit {
+impl<B: Body<Data = Bytes> + Unpin> Body for Transit<B> {
     type Data = Bytes;
     type Error = Cut;
 

@@ -9,11 +9,11 @@ use std::time::Duration;
 use http::header::{HOST, HeaderValue};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use zeroize::Zeroizing;
 
-use crate::audit::{Blame, Record, Recorded, RequestId};
+use crate::audit::{Blame, Record, Recorded, RequestId, Scribe};
 use crate::body::{self, Upload};
 use crate::fence;
 use crate::guard::issuer::{self, Door, TokenRequest};
@@ -21,7 +21,6 @@ use crate::guard::roster::CallerId;
 use crate::guard::{Guard, Intruder, Visitor};
 use crate::headers;
 use crate::listener::Peer;
-use crate::metrics::Meter;
 use crate::policy::catalog::OperationId;
 use crate::policy::cover::SecureUse;
 use crate::policy::{Permit, Policy};
@@ -43,7 +42,7 @@ pub struct Proxy {
     /// Where the instance's rate is limited.
     gate: Option<Arc<Gate>>,
     upstream: Rc<Upstream>,
-    meter: Rc<Meter>,
+    scribe: Rc<Scribe>,
     intake: Intake,
     /// `Proxy-Status` of an answer that NinjaOne gave.
     relayed: HeaderValue,
@@ -98,14 +97,14 @@ impl Proxy {
         guard: Guard,
         entrances: Vec<Entrance>,
         (gate, upstream): (Option<Arc<Gate>>, Rc<Upstream>),
-        meter: Meter,
+        scribe: Scribe,
         intake: Intake,
         worker: u32,
     ) -> Self {
         let relayed = format!("ninjaone-proxy; next-hop=\"{}\"", upstream.authority());
         let relayed = HeaderValue::try_from(relayed).unwrap_or(HeaderValue::from_static("ninjaone-proxy"));
-        let (meter, count) = (Rc::new(meter), Cell::new(0));
-        Self { guard, entrances, gate, upstream, meter, intake, relayed, worker, count }
+        let (scribe, count) = (Rc::new(scribe), Cell::new(0));
+        Self { guard, entrances, gate, upstream, scribe, intake, relayed, worker, count }
     }
 
     /// Answers one request, whatever happens.
@@ -149,7 +148,7 @@ impl Proxy {
     fn record(&self, peer: Peer, method: Option<Method>) -> Record {
         let id = RequestId(self.worker, self.count.get());
         self.count.set(id.1.wrapping_add(1));
-        Record::begin(&self.meter, id, peer, method)
+        Record::begin(&self.scribe, id, peer, method)
     }
 
     /// The life of a request. Takes the headers out of its head.
@@ -166,7 +165,7 @@ impl Proxy {
             return Ok(response::preflight(&head.headers));
         }
         if let Some(door) = Door::at(&head.uri) {
-            return self.grant(door, &visitor, head, body).await;
+            return Box::pin(self.grant(door, &visitor, head, body)).await;
         }
         let caller = self.guard.identify(visitor, &head.headers)?;
         let CallerId(place) = caller.id();
@@ -178,12 +177,14 @@ impl Proxy {
         if let Some(closed) = permit.overruled() {
             record.overruled(response::code(&closed.barrier));
         }
-        let origin = origin(scheme, head);
+        let host = head.headers.get(HOST).cloned();
         let upload = Upload::new(body, head.version, self.intake.wait, self.intake.limit).map_err(Fault::Upload)?;
         let outbound = Outbound::new(permit.method(), std::mem::take(&mut head.headers), upload);
         let answer = self.ask(&entrance.source, &permit, outbound, record).await?;
         let instance = self.upstream.authority();
-        Ok(response::relay(answer, &self.relayed, |location| headers::localize(location, instance, &origin)))
+        Ok(response::relay(answer, &self.relayed, |location| {
+            headers::localize(location, instance, &origin(scheme, host.as_ref(), &head.uri))
+        }))
     }
 
     /// The local token endpoint, for clients that insist on one. Nothing of it goes to NinjaOne.
@@ -214,7 +215,20 @@ impl Proxy {
         outbound: Outbound,
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
-        let Some(gate) = &self.gate else { return self.send(source, permit, outbound, record).await };
+        match &self.gate {
+            None => self.send(source, permit, outbound, record).await,
+            Some(gate) => Box::pin(self.ask_in_turn(gate, source, permit, outbound, record)).await,
+        }
+    }
+
+    async fn ask_in_turn(
+        &self,
+        gate: &Gate,
+        source: &Source,
+        permit: &Permit,
+        outbound: Outbound,
+        record: &mut Record,
+    ) -> Result<Answer, Rejection> {
         // Without a token there is nothing to wait for; and those who wait for one must not go up all at once.
         source.bearer(permit).await?;
         let slot = gate.enter().await?;
@@ -257,10 +271,21 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
         let bearer = source.bearer(permit).await?;
-        let mut answer = self.upstream.send(permit, &bearer, outbound).await?;
-        if !answer.refuses_bearer() || !bearer.refuse() {
-            return Ok(answer);
+        let answer = self.upstream.send(permit, &bearer, outbound).await?;
+        if answer.refuses_bearer() && bearer.refuse() {
+            // Boxed: it is seldom, and would make every request's state larger.
+            return Box::pin(self.send_again(source, permit, answer, record)).await;
         }
+        Ok(answer)
+    }
+
+    async fn send_again(
+        &self,
+        source: &Source,
+        permit: &Permit,
+        mut answer: Answer,
+        record: &mut Record,
+    ) -> Result<Answer, Rejection> {
         let Some(again) = answer.again() else { return Ok(answer) };
         drop(answer);
         record.replayed();
@@ -281,8 +306,8 @@ impl Proxy {
         let request_id = record.id().to_string();
         let entrance = self.entrances.get(record.caller().unwrap_or_default());
         let scene = Scene {
-            listener: self.meter.listener(),
-            caller: self.meter.caller(record.caller()),
+            listener: self.scribe.meter.listener(),
+            caller: self.scribe.meter.caller(record.caller()),
             scopes: entrance.map_or("", |entrance| &entrance.scopes),
             instance: self.upstream.authority().as_str(),
             method: head.method.as_str(),
@@ -304,9 +329,8 @@ impl Proxy {
 }
 
 /// Where the caller finds us, by its own words; empty if it gave none.
-fn origin(scheme: &str, head: &Parts) -> String {
-    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
-    let host = host.or_else(|| head.uri.authority().map(Authority::as_str));
+fn origin(scheme: &str, host: Option<&HeaderValue>, uri: &Uri) -> String {
+    let host = host.and_then(|host| host.to_str().ok()).or_else(|| uri.authority().map(Authority::as_str));
     host.map_or_else(String::new, |host| format!("{scheme}://{host}"))
 }
 
@@ -341,7 +365,14 @@ mod tests {
         });
         let upstream = Rc::new(Upstream::nowhere());
         let meter = metrics.meter("local", Vec::new(), vec!["GET /v2/devices".to_owned()]);
-        Proxy::new(guard, Vec::new(), (None, upstream), meter, Intake { wait: MINUTE, limit: 1 }, 1)
+        Proxy::new(
+            guard,
+            Vec::new(),
+            (None, upstream),
+            Scribe { meter, lines: None },
+            Intake { wait: MINUTE, limit: 1 },
+            1,
+        )
     }
 
     fn head() -> Parts {

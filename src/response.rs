@@ -716,7 +716,7 @@ pub enum Reply {
     /// Ours.
     Own(Full<Bytes>),
     /// NinjaOne's, in transit.
-    Relayed(AnswerBody),
+    Relayed(Box<AnswerBody>),
 }
 
 impl Body for Reply {

@@ -1,14 +1,25 @@
 //! The log: lines on standard error, written by a thread of its own so that a slow reader holds nobody up.
 
-use std::io::IsTerminal;
+pub mod lines;
 
+use std::io::IsTerminal;
+use std::sync::OnceLock;
+
+use tracing::Level;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 
-/// Lines that wait for a slow reader; further ones are left out.
-const BUFFERED_LINES: usize = 4096;
+use lines::{Lines, Paper, Style};
+
+/// Lines, or pieces of many lines, that wait for a slow reader; further ones are left out.
+const BUFFERED_LINES: usize = 1024;
+/// The target of access records.
+const ACCESS: &str = "access";
+
+/// As [`start`] has set it; nothing where access records are not wanted.
+static PAPER: OnceLock<Option<Paper>> = OnceLock::new();
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +59,18 @@ pub fn filter(level: &str) -> Result<Targets, TelemetryError> {
 /// Starts the log. What is in flight is written when the guard is dropped.
 pub fn start(filter: Targets, json: bool) -> Result<WorkerGuard, TelemetryError> {
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES).finish(std::io::stderr());
-    let layer = fmt::layer().with_writer(writer).with_ansi(std::io::stderr().is_terminal());
+    let colour = std::io::stderr().is_terminal();
+    let style = if json { Style::Json } else { Style::Text { colour } };
+    let wanted = filter.would_enable(ACCESS, &Level::INFO);
+    let paper = wanted.then(|| Paper { writer: writer.clone(), style });
+    let layer = fmt::layer().with_writer(writer).with_ansi(colour);
     let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.boxed() };
     tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().map_err(TelemetryError::Twice)?;
+    PAPER.get_or_init(|| paper);
     Ok(guard)
+}
+
+/// The access records of one worker; `None` where they are not wanted, or there is no log.
+pub fn access() -> Option<Lines> {
+    PAPER.get()?.clone().map(|paper| Lines::new(paper, ACCESS))
 }

@@ -246,9 +246,14 @@ impl Source {
     }
 
     async fn bearer_of(&self, key: Key) -> Result<Bearer, NoToken> {
-        if let Some(bearer) = self.at_hand(key) {
-            return Ok(bearer);
+        match self.at_hand(key) {
+            Some(bearer) => Ok(bearer),
+            // Boxed: it is seldom, and would make every request's state larger.
+            None => Box::pin(self.fetch(key)).await,
         }
+    }
+
+    async fn fetch(&self, key: Key) -> Result<Bearer, NoToken> {
         let grant = self.tokens.grant(key).await?;
         let mut authorization =
             HeaderValue::from_bytes(grant.authorization.as_bytes()).map_err(|_| NoToken::Timeout)?;

@@ -1,12 +1,15 @@
 //! The way to NinjaOne: one exchange at a time, never a write twice.
 
+mod bulk;
 pub mod connect;
 pub mod head;
+mod http2;
 mod lost;
 mod pool;
 mod reason;
 mod wire;
 
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -14,17 +17,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Uri, Version, response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::body::{Cut, Progress, Transit, Upload};
+use crate::clock::timer::Timer;
 use crate::headers;
 use crate::policy::Permit;
 use crate::rate::Slot;
 use crate::token::Bearer;
+use bulk::{Bulks, Weight};
 use connect::{ConnectError, Connector};
 use head::Malformed;
 use lost::{Lost, Reach};
@@ -38,7 +43,10 @@ const MAX_REASON: usize = 8 * 1024;
 /// One worker's way to one instance.
 pub struct Upstream {
     pool: Rc<Pool>,
+    bulks: Rc<Bulks>,
     host: HeaderValue,
+    /// Those of waits that are over: they serve the next ones as they are.
+    timers: RefCell<Vec<Timer>>,
     /// Until the head of the answer (counted from the upload's last progress), and each wait for more of its body.
     patience: Duration,
 }
@@ -65,7 +73,7 @@ pub enum Fault {
     Connect(#[from] ConnectError),
     /// The connection broke before a whole head came.
     #[error("the exchange with the instance broke off")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] Break),
     /// The head of the answer can be read in no way, or in two.
     #[error("the instance's answer is malformed")]
     Malformed(#[from] Malformed),
@@ -77,26 +85,44 @@ pub enum Fault {
     Upload(Cut),
 }
 
+/// How a connection, or what is on it, broke.
+#[derive(Debug, thiserror::Error)]
+pub enum Break {
+    /// Over HTTP/1.1.
+    #[error(transparent)]
+    Http1(#[from] hyper::Error),
+    /// Over HTTP/2.
+    #[error(transparent)]
+    Http2(#[from] h2::Error),
+}
+
 /// NinjaOne's answer.
 pub struct Answer {
     /// Status and headers as they came.
     pub head: response::Parts,
     /// The body, in transit.
-    pub body: AnswerBody,
+    pub body: Box<AnswerBody>,
     /// What a 401 or 403 says.
     pub reason: Option<Reason>,
     /// The request once more, if it can be repeated.
     again: Option<(Repeat, Option<Rc<Progress>>)>,
 }
 
+/// A body as it comes from a connection; why it breaks off does not matter any more.
+enum Download {
+    Http1(Incoming),
+    Http2(http2::Download),
+}
+
 /// The body of an answer. When it ends well, the connection goes back to the pool.
 pub struct AnswerBody {
     /// What was read ahead of the rest.
     ahead: Bytes,
-    transit: Transit,
+    transit: Transit<Download>,
     /// The body broke while it was read ahead.
     broken: Option<Cut>,
     lease: Option<Lease>,
+    weight: Option<Weight>,
     /// Given back at its end, or with it.
     slot: Option<Slot>,
 }
@@ -130,7 +156,7 @@ impl Upstream {
     /// A way through `connector`, with `patience` for the head of an answer and each wait for more of it.
     pub fn new(connector: Connector, patience: Duration) -> Result<Self, http::header::InvalidHeaderValue> {
         let host = HeaderValue::from_str(connector.authority().as_str())?;
-        Ok(Self { pool: Pool::new(connector), host, patience })
+        Ok(Self { pool: Pool::new(connector), bulks: Rc::default(), host, timers: RefCell::default(), patience })
     }
 
     /// A way to a port that nobody has.
@@ -160,12 +186,30 @@ impl Upstream {
     pub async fn send(&self, permit: &Permit, bearer: &Bearer, outbound: Outbound) -> Result<Answer, Fault> {
         let Outbound { headers, upload, repeat } = outbound;
         let progress = upload.progress();
+        let bulk = self.bulks.expected(permit, &upload);
         let request = self.request(permit, bearer, headers, upload);
-        let (lease, reused) = self.pool.lease().await?;
-        let Lost { fault, reach, request } = match self.exchange(lease, request, progress.as_deref()).await {
-            Ok(answer) => return Ok(answer.with_reason(repeat, progress).await),
-            Err(lost) => lost,
+        let (lease, reused) = self.pool.lease(bulk).await?;
+        let weight = Weight::of(permit, &self.bulks);
+        let mut answer = match self.exchange(lease, request, progress.as_deref()).await {
+            Ok(answer) => answer,
+            // Boxed: it is seldom, and would make every request's state larger.
+            Err(lost) => Box::pin(self.retry(permit, bearer, (lost, reused, bulk), (&repeat, &progress))).await?,
         };
+        answer.body.weight = Some(weight);
+        if matches!(answer.head.status.as_u16(), 401 | 403 | 429) {
+            answer = Box::pin(answer.with_reason(repeat, progress)).await;
+        }
+        Ok(answer)
+    }
+
+    /// Sends a request again that a connection has lost, if it may be.
+    async fn retry(
+        &self,
+        permit: &Permit,
+        bearer: &Bearer,
+        (Lost { fault, reach, request }, reused, bulk): (Lost, bool, bool),
+        (repeat, progress): (&Repeat, &Option<Rc<Progress>>),
+    ) -> Result<Answer, Fault> {
         let may_repeat = match reach {
             Reach::Unprocessed => true,
             Reach::Unsent => reused,
@@ -182,9 +226,8 @@ impl Upstream {
                 None => return Err(fault),
             },
         };
-        let lease = self.pool.lease_anew().await?;
-        let answer = self.exchange(lease, request, progress.as_deref()).await.map_err(|lost| lost.fault)?;
-        Ok(answer.with_reason(repeat, progress).await)
+        let lease = self.pool.lease_anew(bulk).await?;
+        self.exchange(lease, request, progress.as_deref()).await.map_err(|lost| lost.fault)
     }
 
     fn request(&self, permit: &Permit, bearer: &Bearer, headers: HeaderMap, upload: Upload) -> Request<Upload> {
@@ -212,15 +255,23 @@ impl Upstream {
         let (authority, begun) = (self.authority(), lease.begin());
         let answered = async {
             match &mut lease {
-                Lease::Http1 { sender, .. } => sender.try_send_request(request).await,
-                Lease::Http2 { sender, .. } => sender.try_send_request(absolute(request, authority)).await,
+                Lease::Http1 { sender, .. } => match sender.try_send_request(request).await {
+                    Ok(answer) => Ok(answer.map(Download::Http1)),
+                    Err(mut failed) => {
+                        let request = failed.take_message();
+                        Err((Break::Http1(failed.into_error()), request))
+                    }
+                },
+                Lease::Http2 { client, .. } => match http2::send(client, request, authority).await {
+                    Ok(answer) => Ok(answer.map(Download::Http2)),
+                    Err(http2::Failed { error, request }) => Err((Break::Http2(error), request)),
+                },
             }
         };
         match self.in_time(answered, progress).await {
             Some(Ok(response)) => self.answer(response, lease).map_err(Lost::answered),
-            Some(Err(mut failed)) => {
-                let (unsent, request) = (lease.unsent(begun), failed.take_message());
-                let lost = Lost::failed(failed.into_error(), request, unsent, progress.and_then(Progress::cut));
+            Some(Err((error, request))) => {
+                let lost = Lost::failed(error, request, lease.unsent(begun), progress.and_then(Progress::cut));
                 if lost.reach != Reach::Answered {
                     lease.retire();
                 }
@@ -237,27 +288,36 @@ impl Upstream {
     async fn in_time<T>(&self, answered: impl Future<Output = T>, progress: Option<&Progress>) -> Option<T> {
         let mut answered = std::pin::pin!(answered);
         let mut deadline = Instant::now() + self.patience;
-        loop {
-            tokio::select! {
-                biased;
-                answer = &mut answered => return Some(answer),
-                () = sleep_until(deadline) => {}
+        let mut timer = self.timers.borrow_mut().pop().unwrap_or_default();
+        let answer = std::future::poll_fn(|cx| {
+            if let Poll::Ready(answer) = answered.as_mut().poll(cx) {
+                return Poll::Ready(Some(answer));
             }
-            deadline = progress.map(|progress| progress.moved() + self.patience).filter(|later| *later > deadline)?;
-        }
+            loop {
+                timer.set(deadline);
+                ready!(timer.poll(cx));
+                let moved = progress.map(|progress| progress.moved() + self.patience);
+                let Some(later) = moved.filter(|later| *later > deadline) else { return Poll::Ready(None) };
+                deadline = later;
+            }
+        })
+        .await;
+        self.timers.borrow_mut().push(timer);
+        answer
     }
 
-    fn answer(&self, response: Response<Incoming>, lease: Lease) -> Result<Answer, Fault> {
+    fn answer(&self, response: Response<Download>, lease: Lease) -> Result<Answer, Fault> {
         lease.answered();
         let (mut head, body) = response.into_parts();
         head::judge(&mut head)?;
-        let mut body = AnswerBody {
+        let mut body = Box::new(AnswerBody {
             ahead: Bytes::new(),
             transit: Transit::new(body, head.version, self.patience),
             broken: None,
             lease: Some(lease),
+            weight: None,
             slot: None,
-        };
+        });
         body.end_if_done();
         Ok(Answer { head, body, reason: None, again: None })
     }
@@ -266,21 +326,6 @@ impl Upstream {
 /// The body once more, if there was none or little of it has come.
 fn repeat_upload(progress: Option<&Rc<Progress>>) -> Option<Upload> {
     progress.map_or(Some(Upload::Empty), Progress::again)
-}
-
-/// An HTTP/2 request names its authority in the target, not in `Host` (RFC 9113 section 8.3.1).
-fn absolute(mut request: Request<Upload>, authority: &Authority) -> Request<Upload> {
-    request.headers_mut().remove(HOST);
-    let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTPS);
-    parts.authority = Some(authority.clone());
-    parts.path_and_query = Some(path);
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
-    *request.version_mut() = Version::HTTP_2;
-    request
 }
 
 impl Answer {
@@ -354,6 +399,32 @@ impl AnswerBody {
     }
 }
 
+impl Body for Download {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut *self {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|_| Cut::Broken),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|_| Cut::Broken),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
 impl Body for AnswerBody {
     type Data = Bytes;
     type Error = Cut;
@@ -368,7 +439,11 @@ impl Body for AnswerBody {
         }
         let polled = ready!(Pin::new(&mut self.transit).poll_frame(cx));
         match &polled {
-            Some(Ok(_)) => self.end_if_done(),
+            Some(Ok(frame)) => {
+                let octets = frame.data_ref().map_or(0, Bytes::len);
+                self.weight.iter_mut().for_each(|weight| weight.add(octets));
+                self.end_if_done();
+            }
             Some(Err(_)) => self.lease = None,
             None => self.end(),
         }

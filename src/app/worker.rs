@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
+use crate::audit::Scribe;
 use crate::config::Listener;
 use crate::config::file::Timeouts;
 use crate::guard::issuer::Issuer;
@@ -21,6 +22,8 @@ use crate::policy::{InstanceId, Policy};
 use crate::proxy::{Entrance, Intake, Proxy};
 use crate::rate::Gate;
 use crate::shutdown::Shutdown;
+use crate::telemetry;
+use crate::telemetry::lines::Lines;
 use crate::tls::server::Identity;
 use crate::token::{Source, Tokens};
 use crate::upstream::Upstream;
@@ -118,9 +121,13 @@ fn work(number: u32, sockets: Sockets, plan: &Arc<Plan>, shutdown: &Shutdown) ->
             .collect::<Result<_, _>>()
             .map_err(io::Error::other)?;
         tokio::task::spawn_local(sweep(upstreams.clone()));
+        let lines = telemetry::access().map(Rc::new);
+        if let Some(lines) = &lines {
+            tokio::task::spawn_local(Rc::clone(lines).flow());
+        }
         let mut serving = Vec::new();
         for (socket, post) in sockets {
-            let proxy = Rc::new(proxy(number, &post, plan, &upstreams)?);
+            let proxy = Rc::new(proxy(number, &post, plan, (&upstreams, lines.clone()))?);
             let shutdown = shutdown.clone();
             serving.push(tokio::task::spawn_local(async move {
                 let refusing = Rc::clone(&proxy);
@@ -146,7 +153,12 @@ async fn sweep(upstreams: Vec<Rc<Upstream>>) {
     }
 }
 
-fn proxy(number: u32, post: &Post, plan: &Plan, upstreams: &[Rc<Upstream>]) -> io::Result<Proxy> {
+fn proxy(
+    number: u32,
+    post: &Post,
+    plan: &Plan,
+    (upstreams, lines): (&[Rc<Upstream>], Option<Rc<Lines>>),
+) -> io::Result<Proxy> {
     let Listener { name, names, origins, policy, callers, .. } = &*post.listener;
     let InstanceId(instance) = policy.instance();
     let upstream = upstreams.get(usize::from(instance)).ok_or(io::ErrorKind::NotFound)?;
@@ -167,8 +179,9 @@ fn proxy(number: u32, post: &Post, plan: &Plan, upstreams: &[Rc<Upstream>]) -> i
     });
     let caller_names = callers.iter().map(|caller| caller.entry.name.clone()).collect();
     let meter = plan.metrics.meter(name, caller_names, operation_names(policy.catalog()));
+    let scribe = Scribe { meter, lines };
     let intake = Intake { wait: plan.timeouts.client.0, limit: plan.body_limit };
-    Ok(Proxy::new(guard, entrances, (gate, Rc::clone(upstream)), meter, intake, plan.run | (number & 0xff)))
+    Ok(Proxy::new(guard, entrances, (gate, Rc::clone(upstream)), scribe, intake, plan.run | (number & 0xff)))
 }
 
 fn operation_names(catalog: &Catalog) -> Vec<String> {

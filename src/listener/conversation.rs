@@ -102,7 +102,8 @@ where
     {
         let track = Track::new();
         let (host, far) = (Rc::clone(&self), peer.clone());
-        let wire = Wire::new(stream, Rc::clone(&track), move |status| (host.refuse)(far.clone(), status));
+        let head_time = self.limits.head_time;
+        let wire = Wire::new(stream, Rc::clone(&track), head_time, move |status| (host.refuse)(far.clone(), status));
         let host = Rc::clone(&self);
         let service = service_fn(move |request| {
             let (serving, fault) = track.serve();
@@ -200,11 +201,10 @@ where
     timeout(limit, TlsAcceptor::from(tls.current()).accept(stream)).await?
 }
 
-/// All timers and limits of a connection, set in one place: hyper ignores a time without a timer.
+/// All limits of a connection, set in one place; the time for a head is the wire's.
 fn http1(limits: &Limits) -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.head_time)
+    http.header_read_timeout(None)
         .max_buf_size(limits.head_size.max(MIN_HEAD))
         .max_headers(limits.header_count)
         .half_close(false);

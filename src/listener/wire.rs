@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::head::{Fault, Heads};
+use crate::clock::timer::Timer;
 
 /// How long, and how much, a closed connection is still read so that the caller can read the answer.
 const LINGER: Duration = Duration::from_millis(500);
@@ -69,6 +70,10 @@ impl Drop for Serving {
 pub(super) struct Wire<S, R> {
     stream: S,
     track: Rc<Track>,
+    /// For reading a head, the wait for its first octet included.
+    head_time: Duration,
+    /// Set while a head is awaited.
+    timer: Timer,
     /// The answer to a head that hyper refuses.
     refuse: R,
     /// What goes out instead of hyper's own refusal.
@@ -83,8 +88,19 @@ struct Linger {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8>> Wire<S, R> {
-    pub(super) fn new(stream: S, track: Rc<Track>, refuse: R) -> Self {
-        Self { stream, track, refuse, pending: Vec::new(), linger: None }
+    pub(super) fn new(stream: S, track: Rc<Track>, head_time: Duration, refuse: R) -> Self {
+        let (timer, pending) = (Timer::default(), Vec::new());
+        Self { stream, track, head_time, timer, refuse, pending, linger: None }
+    }
+
+    /// Whether a head has been awaited for too long. hyper's own timer is a new one for every request.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.track.phase.get() != Phase::Head {
+            self.timer.clear();
+        } else if !self.timer.is_set() {
+            self.timer.set(Instant::now() + self.head_time);
+        }
+        self.timer.poll(cx)
     }
 
     /// hyper's own refusal becomes ours.
@@ -120,7 +136,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8> + Unpin> As
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if Pin::new(&mut self.stream).poll_read(cx, buffer)?.is_pending() {
+            ready!(self.poll_late(cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         let passes = self.track.heads.borrow_mut().watch(buffer.filled().get(before..).unwrap_or_default());
         buffer.set_filled(before + passes);
         Poll::Ready(Ok(()))
@@ -157,6 +176,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8> + Unpin> As
         // hyper flushes when its own buffer is empty, and reads the next head after that.
         if self.track.phase.get() == Phase::Ending {
             self.track.phase.set(Phase::Head);
+            self.timer.clear();
+            // Whoever reads next finds out.
+            let _ = self.poll_late(cx);
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }

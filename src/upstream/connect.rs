@@ -7,19 +7,18 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use http::uri::Authority;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
+use super::http2;
 use super::wire::{Track, Wire};
 use crate::body::Upload;
 use crate::dial::{DialError, Route};
-
-/// The HTTP/2 window of one stream, and of a connection: bulk bodies must not wait for the round trip.
-const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 
 /// The longest head of an answer, and with that what hyper reads at a time, in octets.
 const MAX_HEAD: usize = 64 * 1024;
@@ -30,8 +29,27 @@ const READ_BUFFER: usize = 128 * 1024;
 pub struct Connector {
     authority: Authority,
     route: Route,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<Tls>,
     patience: Duration,
+}
+
+/// How to speak TLS to an instance.
+#[derive(Clone)]
+struct Tls {
+    /// Offers HTTP/1.1 only.
+    http1: TlsConnector,
+    /// Offers both, HTTP/2 first.
+    http2: TlsConnector,
+    name: ServerName<'static>,
+}
+
+/// What a connection may speak; in clear text it is HTTP/1.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// HTTP/1.1, or HTTP/2 to a server that has nothing else.
+    Http1,
+    /// HTTP/2, or HTTP/1.1 to a server that has nothing else.
+    Http2,
 }
 
 /// A new connection.
@@ -45,8 +63,8 @@ pub(super) struct Opened {
 pub(super) enum Sender {
     /// One exchange at a time.
     Http1(http1::SendRequest<Upload>),
-    /// Many at once: as many as the cell says, once the server has said it.
-    Http2(http2::SendRequest<Upload>, Rc<Cell<usize>>),
+    /// Many at once.
+    Http2(http2::Client),
 }
 
 /// Why there is no connection. No octet of the request was sent.
@@ -63,7 +81,7 @@ pub enum ConnectError {
     Timeout(Step),
     /// The HTTP connection could not be begun.
     #[error("the HTTP connection to the instance could not be begun")]
-    Http(#[source] hyper::Error),
+    Http(#[source] super::Break),
 }
 
 /// What a connection is made of.
@@ -100,7 +118,7 @@ pub struct BadHost(String);
 
 impl Connector {
     /// A connector to `authority` by TLS, or in clear text without it, that goes this way; a connection may take
-    /// `patience`.
+    /// `patience`. What `tls` offers by ALPN is set here.
     pub fn new(
         authority: Authority,
         tls: Option<Arc<rustls::ClientConfig>>,
@@ -112,7 +130,12 @@ impl Connector {
             None => None,
             Some(config) => {
                 let name = ServerName::try_from(host.to_owned()).map_err(|_| BadHost(host.to_owned()))?;
-                Some((TlsConnector::from(config), name))
+                let offer = |protocols: &[&[u8]]| {
+                    let mut config = rustls::ClientConfig::clone(&config);
+                    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+                    TlsConnector::from(Arc::new(config))
+                };
+                Some(Tls { http1: offer(&[b"http/1.1"]), http2: offer(&[b"h2", b"http/1.1"]), name })
             }
         };
         Ok(Self { authority, route, tls, patience })
@@ -134,15 +157,25 @@ impl Connector {
     }
 
     /// A connection, or the step that did not end before `deadline`.
-    pub(super) async fn connect(&self, deadline: Instant) -> Result<Opened, ConnectError> {
+    pub(super) async fn connect(&self, offer: Offer, deadline: Instant) -> Result<Opened, ConnectError> {
         let step = Cell::new(Step::Name);
-        timeout_at(deadline, self.dial(&step)).await.unwrap_or_else(|_| Err(ConnectError::Timeout(step.get())))
+        let opened = async {
+            match self.dial(offer, &step).await {
+                Err(error) if offer == Offer::Http1 && error.is_no_common_protocol() => {
+                    step.set(Step::Name);
+                    self.dial(Offer::Http2, &step).await
+                }
+                opened => opened,
+            }
+        };
+        timeout_at(deadline, opened).await.unwrap_or_else(|_| Err(ConnectError::Timeout(step.get())))
     }
 
-    async fn dial(&self, step: &Cell<Step>) -> Result<Opened, ConnectError> {
+    async fn dial(&self, offer: Offer, step: &Cell<Step>) -> Result<Opened, ConnectError> {
         let addresses = self.route.resolve().await?;
         step.set(Step::Tcp);
         let mut stream = self.route.connect(&addresses).await?;
+        notice_death(&stream, self.patience);
         step.set(Step::Proxy);
         self.route.tunnel(&mut stream).await?;
         step.set(Step::Tls);
@@ -150,10 +183,12 @@ impl Connector {
         let stream = Wire::new(stream, Rc::clone(&track));
         let sender = match &self.tls {
             None => begin_http1(stream).await?,
-            Some((connector, name)) => {
+            Some(Tls { http1, http2, name }) => {
+                let connector = if offer == Offer::Http1 { http1 } else { http2 };
                 let stream = connector.connect(name.clone(), stream).await.map_err(ConnectError::Tls)?;
                 if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                    begin_http2(stream, self.patience, Rc::clone(&track)).await?
+                    let begun = http2::begin(stream, MAX_HEAD as u32, self.patience, Rc::clone(&track)).await;
+                    Sender::Http2(begun.map_err(|error| ConnectError::Http(error.into()))?)
                 } else {
                     begin_http1(stream).await?
                 }
@@ -163,64 +198,36 @@ impl Connector {
     }
 }
 
+impl ConnectError {
+    /// The server speaks nothing of what was offered (RFC 7301 section 3.2).
+    fn is_no_common_protocol(&self) -> bool {
+        let Self::Tls(error) = self else { return false };
+        let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+        matches!(tls, Some(rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol)))
+    }
+}
+
+/// A far end that has vanished says nothing. Octets that nobody acknowledges for twice the time for connecting end the
+/// connection, and so do questions that nobody answers; where the system cannot do that, the answer is late.
+fn notice_death(stream: &TcpStream, patience: Duration) {
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(patience * 2).with_interval(patience));
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "fuchsia"))]
+    let _ = socket.set_tcp_user_timeout(Some(patience * 2));
+}
+
 async fn begin_http1<I>(io: I) -> Result<Sender, ConnectError>
 where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 {
     let mut builder = http1::Builder::new();
     builder.max_header_size(MAX_HEAD).max_buf_size(READ_BUFFER);
-    let (sender, connection) = builder.handshake(TokioIo::new(io)).await.map_err(ConnectError::Http)?;
+    let (sender, connection) =
+        builder.handshake(TokioIo::new(io)).await.map_err(|error| ConnectError::Http(error.into()))?;
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended");
         }
     });
     Ok(Sender::Http1(sender))
-}
-
-/// A round trip may take no longer than a whole connection, or the connection is dead: one that is silent for twice
-/// that time is asked.
-async fn begin_http2<I>(io: I, patience: Duration, track: Rc<Track>) -> Result<Sender, ConnectError>
-where
-    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
-{
-    let (sender, connection) = http2::Builder::new(LocalExecutor)
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(MAX_HEAD as u32)
-        .keep_alive_interval(patience * 2)
-        .keep_alive_timeout(patience)
-        .keep_alive_while_idle(true)
-        .handshake(TokioIo::new(io))
-        .await
-        .map_err(ConnectError::Http)?;
-    let streams = Rc::new(Cell::new(connection.current_max_send_streams()));
-    let told = Rc::clone(&streams);
-    tokio::task::spawn_local(async move {
-        let mut connection = std::pin::pin!(connection);
-        let ended = std::future::poll_fn(|cx| {
-            let polled = connection.as_mut().poll(cx);
-            told.set(connection.current_max_send_streams());
-            track.listen(cx);
-            polled
-        });
-        if let Err(error) = ended.await {
-            tracing::debug!(%error, "upstream connection ended");
-        }
-    });
-    Ok(Sender::Http2(sender, streams))
-}
-
-/// Runs hyper's tasks on the worker that owns the connection.
-#[derive(Clone)]
-struct LocalExecutor;
-
-impl<F> hyper::rt::Executor<F> for LocalExecutor
-where
-    F: Future<Output = ()> + 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
 }

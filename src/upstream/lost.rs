@@ -5,15 +5,15 @@ use std::io;
 
 use http::Request;
 
-use super::Fault;
 use super::head::Malformed;
+use super::{Break, Fault};
 use crate::body::{Cut, Upload};
 
 /// An exchange that brought no answer.
 pub(super) struct Lost {
     pub(super) fault: Fault,
     pub(super) reach: Reach,
-    /// The request, if hyper gave it back.
+    /// The request, if it was given back.
     pub(super) request: Option<Request<Upload>>,
 }
 
@@ -36,22 +36,17 @@ impl Lost {
         Self { fault, reach: Reach::Answered, request: None }
     }
 
-    /// hyper failed; `unsent` says that nothing was written. `cut` is why the caller's body ended, if it did.
-    pub(super) fn failed(
-        error: hyper::Error,
-        request: Option<Request<Upload>>,
-        unsent: bool,
-        cut: Option<Cut>,
-    ) -> Self {
+    /// The connection failed, or what was on it; `unsent` says that nothing was written. `cut` is why the caller's body ended, if it did.
+    pub(super) fn failed(error: Break, request: Option<Request<Upload>>, unsent: bool, cut: Option<Cut>) -> Self {
         let reach = match &request {
             Some(_) => Reach::Unsent,
             None if unsent => Reach::Unsent,
             None => reach(&error),
         };
-        let fault = match cut {
-            Some(cut) => Fault::Upload(cut),
-            None if error.is_parse() => Fault::Malformed(Malformed::Syntax(error)),
-            None => Fault::Broken(error),
+        let fault = match (cut, error) {
+            (Some(cut), _) => Fault::Upload(cut),
+            (None, Break::Http1(error)) if error.is_parse() => Fault::Malformed(Malformed::Syntax(error)),
+            (None, error) => Fault::Broken(error),
         };
         // What the caller has cut cannot be sent again.
         let reach = if cut.is_some() { Reach::Answered } else { reach };
@@ -59,15 +54,18 @@ impl Lost {
     }
 }
 
-fn reach(error: &hyper::Error) -> Reach {
-    let source = error.source();
-    if let Some(error) = source.and_then(|source| source.downcast_ref::<h2::Error>()) {
-        return reach_http2(error);
+fn reach(error: &Break) -> Reach {
+    match error {
+        Break::Http1(error) => reach_http1(error),
+        Break::Http2(error) => reach_http2(error),
     }
-    let io = source.and_then(|source| source.downcast_ref::<io::Error>());
+}
+
+fn reach_http1(error: &hyper::Error) -> Reach {
+    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     // What we refuse ourselves, see `wire`.
     let ours = io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData);
-    let died = error.is_incomplete_message() || error.is_canceled() || error.is_closed() || error.is_timeout();
+    let died = error.is_incomplete_message() || error.is_canceled() || error.is_closed();
     if died || (io.is_some() && !ours) { Reach::Died } else { Reach::Answered }
 }
 

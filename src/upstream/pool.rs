@@ -4,11 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http1;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::{ConnectError, Connector, Opened, Sender, Step};
+use super::connect::{ConnectError, Connector, Offer, Opened, Sender, Step};
+use super::http2;
 use super::wire::{Mark, Track};
 use crate::body::Upload;
 use crate::clock::Moment;
@@ -17,23 +18,34 @@ use crate::clock::Moment;
 const MAX_IDLE: Duration = Duration::from_secs(45);
 /// The exchanges on an HTTP/2 connection from which on another connection is opened.
 const FULL: usize = 64;
+/// As many exchanges at a time go over HTTP/1.1, whose single exchange costs less, and bulk bodies too.
+const FEW: usize = 3;
+const BULKS: usize = 32;
+/// After so many exchanges that began among few, HTTP/2 is left alone again.
+const CALM: u32 = 64;
 
 /// The connections of one worker to one instance.
 pub(super) struct Pool {
     connector: Connector,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Shared>>,
-    /// What the last new connection spoke.
-    version: Cell<Option<HttpVersion>>,
-    /// Connections being opened, and the news that one is there, or failed.
+    /// What the instance speaks, as far as it is known.
+    speaks: Cell<Option<Speaks>>,
+    /// Exchanges now, waits for a connection included.
+    in_flight: Cell<usize>,
+    /// How many began among few since the last that did not.
+    calm: Cell<u32>,
+    /// Connections being opened that may be shared, and the news that one is there, or failed.
     opening: Cell<usize>,
     opened: Notify,
 }
 
+/// What an instance speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum HttpVersion {
+enum Speaks {
     Http1,
     Http2,
+    Both,
 }
 
 struct Idle {
@@ -43,17 +55,15 @@ struct Idle {
 }
 
 struct Shared {
-    sender: http2::SendRequest<Upload>,
+    client: Rc<http2::Client>,
     track: Rc<Track>,
-    /// The streams that the server allows, as far as it is known.
-    streams: Rc<Cell<usize>>,
     load: Rc<Load>,
 }
 
 /// What is going on on a shared connection.
 struct Load {
     in_flight: Cell<usize>,
-    /// When the last exchange began or ended.
+    /// When the last exchange ended.
     used: Cell<Moment>,
     /// It failed an exchange: those in flight may end, and no other begins.
     retired: Cell<bool>,
@@ -62,26 +72,49 @@ struct Load {
 /// A connection lent for one exchange.
 pub(super) enum Lease {
     /// To be given back after a whole exchange; dropped otherwise, which closes it.
-    Http1 { sender: http1::SendRequest<Upload>, track: Rc<Track>, reused: bool, pool: Rc<Pool> },
+    Http1 { sender: http1::SendRequest<Upload>, track: Rc<Track>, reused: bool, turn: Turn },
     /// Counted until it is dropped.
-    Http2 { sender: http2::SendRequest<Upload>, track: Rc<Track>, stream: Stream },
+    Http2 { client: Rc<http2::Client>, track: Rc<Track>, stream: Stream },
+}
+
+/// One exchange among those of a worker.
+pub(super) struct Turn(Rc<Pool>);
+
+impl Turn {
+    fn begin(pool: &Rc<Pool>) -> Self {
+        pool.in_flight.set(pool.in_flight.get() + 1);
+        let calm = if pool.in_flight.get() > FEW { 0 } else { pool.calm.get().saturating_add(1) };
+        pool.calm.set(calm);
+        Self(Rc::clone(pool))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
+    }
 }
 
 /// One exchange on a shared connection.
-pub(super) struct Stream(Rc<Load>);
+pub(super) struct Stream {
+    load: Rc<Load>,
+    _turn: Turn,
+}
 
 impl Stream {
-    fn begin(load: &Rc<Load>) -> Self {
+    fn begin(load: &Rc<Load>, turn: Turn) -> Self {
         load.in_flight.set(load.in_flight.get() + 1);
-        load.used.set(Moment::now());
-        Self(Rc::clone(load))
+        Self { load: Rc::clone(load), _turn: turn }
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
-        self.0.used.set(Moment::now());
+        let left = self.load.in_flight.get().saturating_sub(1);
+        self.load.in_flight.set(left);
+        if left == 0 {
+            self.load.used.set(Moment::now());
+        }
     }
 }
 
@@ -91,7 +124,7 @@ impl Lease {
         match self {
             // Over TLS 1.3 a server sends tickets at first, which are no early answer. An early answer inside of TLS is
             // seen by hyper, which reads before it writes.
-            Self::Http1 { track, reused, pool, .. } => track.begin(*reused || !pool.connector.is_tls()),
+            Self::Http1 { track, reused, turn, .. } => track.begin(*reused || !turn.0.connector.is_tls()),
             Self::Http2 { .. } => {}
         }
         self.track().mark()
@@ -110,7 +143,7 @@ impl Lease {
     /// The connection failed: it serves no other exchange.
     pub(super) fn retire(&self) {
         if let Self::Http2 { stream, .. } = self {
-            stream.0.retired.set(true);
+            stream.load.retired.set(true);
         }
     }
 
@@ -129,10 +162,10 @@ impl Lease {
 
     /// Gives an HTTP/1.1 connection back after the whole answer was read.
     pub(super) fn give_back(self) {
-        if let Self::Http1 { sender, track, pool, .. } = self
+        if let Self::Http1 { sender, track, turn, .. } = self
             && !sender.is_closed()
         {
-            pool.idle.borrow_mut().push(Idle { sender, track, since: Moment::now() });
+            turn.0.idle.borrow_mut().push(Idle { sender, track, since: Moment::now() });
         }
     }
 }
@@ -160,7 +193,9 @@ impl Pool {
             connector,
             idle: RefCell::default(),
             shared: RefCell::default(),
-            version: Cell::new(None),
+            speaks: Cell::new(None),
+            in_flight: Cell::new(0),
+            calm: Cell::new(CALM),
             opening: Cell::new(0),
             opened: Notify::new(),
         })
@@ -170,85 +205,111 @@ impl Pool {
         &self.connector
     }
 
-    /// A connection for one exchange, and whether it served before, so that the server may have closed it meanwhile.
-    ///
-    /// A new connection is awaited rather than a second one opened if it may be shared: over HTTP/2, and before it is
-    /// known what the instance speaks.
-    pub(super) async fn lease(self: &Rc<Self>) -> Result<(Lease, bool), ConnectError> {
-        if let Some(lease) = self.reuse() {
-            return Ok((lease, true));
+    /// The connection that the next exchange shall have: HTTP/1.1 while few are in flight, or for a bulk body.
+    fn offer(&self, bulk: bool) -> Offer {
+        let few = self.calm.get() >= CALM || (bulk && self.in_flight.get() <= BULKS);
+        match self.speaks.get() {
+            Some(Speaks::Http1) => Offer::Http1,
+            Some(Speaks::Http2) => Offer::Http2,
+            _ if few || !self.connector.is_tls() => Offer::Http1,
+            Some(Speaks::Both) | None => Offer::Http2,
         }
-        self.share_or_open().await
+    }
+
+    /// A connection for one exchange, perhaps with a bulk body, and whether it served before, so that the server may
+    /// have closed it meanwhile.
+    pub(super) async fn lease(self: &Rc<Self>, bulk: bool) -> Result<(Lease, bool), ConnectError> {
+        let turn = Turn::begin(self);
+        match self.reuse(self.offer(bulk), turn) {
+            Ok(lease) => Ok((lease, true)),
+            // Boxed: it happens seldom, and would make every request's state larger.
+            Err(turn) => Box::pin(self.share_or_open(bulk, turn)).await,
+        }
     }
 
     /// A connection for an exchange that another one has just failed: not one that rested as long as that.
-    pub(super) async fn lease_anew(self: &Rc<Self>) -> Result<Lease, ConnectError> {
-        if self.version.get() == Some(HttpVersion::Http2) {
-            return self.lease().await.map(|(lease, _)| lease);
+    pub(super) async fn lease_anew(self: &Rc<Self>, bulk: bool) -> Result<Lease, ConnectError> {
+        let turn = Turn::begin(self);
+        match self.offer(bulk) {
+            Offer::Http1 => self.open(Offer::Http1, turn, self.deadline()).await,
+            Offer::Http2 => match self.reuse(Offer::Http2, turn) {
+                Ok(lease) => Ok(lease),
+                Err(turn) => self.share_or_open(bulk, turn).await.map(|(lease, _)| lease),
+            },
         }
-        self.open(self.deadline()).await
     }
 
     fn deadline(&self) -> Instant {
         Instant::now() + self.connector.patience()
     }
 
-    async fn share_or_open(self: &Rc<Self>) -> Result<(Lease, bool), ConnectError> {
+    /// A new connection that may be shared is awaited rather than a second one opened.
+    async fn share_or_open(self: &Rc<Self>, bulk: bool, mut turn: Turn) -> Result<(Lease, bool), ConnectError> {
         let deadline = self.deadline();
         let mut awaited = false;
         loop {
-            let may_share = self.connector.is_tls() && self.version.get() != Some(HttpVersion::Http1);
-            if awaited || !may_share || self.opening.get() == 0 {
-                return Ok((self.open(deadline).await?, false));
+            let offer = self.offer(bulk);
+            if awaited || offer == Offer::Http1 || self.opening.get() == 0 {
+                return Ok((self.open(offer, turn, deadline).await?, false));
             }
             timeout_at(deadline, self.opened.notified()).await.map_err(|_| ConnectError::Timeout(Step::Turn))?;
-            if let Some(lease) = self.reuse() {
-                return Ok((lease, true));
-            }
+            turn = match self.reuse(self.offer(bulk), turn) {
+                Ok(lease) => return Ok((lease, true)),
+                Err(turn) => turn,
+            };
             // One that failed is not waited for again, unless others came to share.
             awaited = self.shared.borrow().is_empty();
         }
     }
 
     /// A connection that is there already.
-    fn reuse(self: &Rc<Self>) -> Option<Lease> {
-        if let Some(lease) = self.reuse_shared() {
-            return Some(lease);
+    fn reuse(&self, offer: Offer, turn: Turn) -> Result<Lease, Turn> {
+        match offer {
+            Offer::Http1 => self.reuse_rested(turn),
+            Offer::Http2 => self.reuse_shared(turn),
         }
+    }
+
+    fn reuse_rested(&self, turn: Turn) -> Result<Lease, Turn> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { sender, track, since }) = idle.pop() {
             if sender.is_ready() && !is_old(since) {
-                return Some(Lease::Http1 { sender, track, reused: true, pool: Rc::clone(self) });
+                return Ok(Lease::Http1 { sender, track, reused: true, turn });
             }
         }
-        None
+        Err(turn)
     }
 
-    fn reuse_shared(&self) -> Option<Lease> {
+    fn reuse_shared(&self, turn: Turn) -> Result<Lease, Turn> {
         let mut shared = self.shared.borrow_mut();
-        if shared.is_empty() {
-            return None;
-        }
         shared.retain(Shared::is_good);
-        let free = shared.iter().find(|connection| connection.has_room())?;
-        Some(free.lend())
+        match shared.iter().find(|connection| connection.has_room()) {
+            Some(free) => Ok(free.lend(turn)),
+            None => Err(turn),
+        }
     }
 
     /// A new connection.
-    async fn open(self: &Rc<Self>, deadline: Instant) -> Result<Lease, ConnectError> {
-        let _opening = Opening::begin(self);
-        let Opened { sender, track } = self.connector.connect(deadline).await?;
+    async fn open(self: &Rc<Self>, offer: Offer, turn: Turn, deadline: Instant) -> Result<Lease, ConnectError> {
+        let _opening = (offer == Offer::Http2).then(|| Opening::begin(self));
+        let Opened { sender, track } = self.connector.connect(offer, deadline).await?;
         match sender {
             Sender::Http1(sender) => {
-                self.version.set(Some(HttpVersion::Http1));
-                Ok(Lease::Http1 { sender, track, reused: false, pool: Rc::clone(self) })
+                if offer == Offer::Http2 {
+                    self.speaks.set(Some(Speaks::Http1));
+                }
+                Ok(Lease::Http1 { sender, track, reused: false, turn })
             }
-            Sender::Http2(sender, streams) => {
-                self.version.set(Some(HttpVersion::Http2));
+            Sender::Http2(client) => {
+                if offer == Offer::Http1 {
+                    self.speaks.set(Some(Speaks::Http2));
+                } else if self.speaks.get() != Some(Speaks::Http2) {
+                    self.speaks.set(Some(Speaks::Both));
+                }
                 let (in_flight, used, retired) = (Cell::new(0), Cell::new(Moment::now()), Cell::new(false));
                 let load = Rc::new(Load { in_flight, used, retired });
-                let connection = Shared { sender, track, streams, load };
-                let lease = connection.lend();
+                let connection = Shared { client: Rc::new(client), track, load };
+                let lease = connection.lend(turn);
                 self.shared.borrow_mut().push(connection);
                 Ok(lease)
             }
@@ -270,17 +331,17 @@ fn is_old(since: Moment) -> bool {
 impl Shared {
     fn is_good(&self) -> bool {
         let Load { in_flight, used, retired } = &*self.load;
-        !self.sender.is_closed() && !retired.get() && (in_flight.get() > 0 || !is_old(used.get()))
+        !self.client.is_closed() && !retired.get() && (in_flight.get() > 0 || !is_old(used.get()))
     }
 
     /// What is more than the server allows would wait for others to end, which may never be.
     fn has_room(&self) -> bool {
-        self.load.in_flight.get() < self.streams.get().clamp(1, FULL)
+        self.load.in_flight.get() < self.client.streams().clamp(1, FULL)
     }
 
-    fn lend(&self) -> Lease {
-        let (track, stream) = (Rc::clone(&self.track), Stream::begin(&self.load));
-        Lease::Http2 { sender: self.sender.clone(), track, stream }
+    fn lend(&self, turn: Turn) -> Lease {
+        let (track, stream) = (Rc::clone(&self.track), Stream::begin(&self.load, turn));
+        Lease::Http2 { client: Rc::clone(&self.client), track, stream }
     }
 }
 
@@ -375,7 +436,7 @@ mod tests {
 
         async fn borrow(&mut self) {
             let expected = self.good.pop();
-            let (lease, reused) = self.pool.lease().await.expect("a connection");
+            let (lease, reused) = self.pool.lease(false).await.expect("a connection");
             let known = self.tracks.iter().position(|known| Rc::ptr_eq(known, track(&lease)));
             assert_eq!((known, reused), (expected, expected.is_some()), "the last one that is good, or a new one");
             let number = known.unwrap_or(self.tracks.len());

@@ -1,6 +1,7 @@
 //! TLS to the instance: private CAs, HTTP/2, and certificates that must not be trusted.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,7 +15,7 @@ use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 
-use crate::harness::Proxy;
+use crate::harness::{Proxy, Reply, connect};
 use crate::watch::SECRET;
 
 /// A sandbox behind TLS, with a CA made for it.
@@ -119,26 +120,52 @@ async fn accept(listener: tokio::net::TcpListener, acceptor: TlsAcceptor, sandbo
 
 #[test]
 fn a_private_ca_is_trusted_through_ca_file_over_http_1_and_http_2() {
-    for (alpn, version) in
-        [(&[b"http/1.1" as &[u8]][..], "HTTP/1.1"), (&[b"h2", b"http/1.1"], "HTTP/2.0"), (&[], "HTTP/1.1")]
-    {
+    for (alpn, busy, version) in [
+        (&[b"http/1.1" as &[u8]][..], false, "HTTP/1.1"),
+        (&[b"http/1.1"], true, "HTTP/1.1"),
+        (&[b"h2", b"http/1.1"], false, "HTTP/1.1"),
+        (&[b"h2", b"http/1.1"], true, "HTTP/2.0"),
+        (&[], true, "HTTP/1.1"),
+    ] {
         let secure = Secure::start(&GOOD, alpn);
         let proxy = secure.proxy("localhost");
+        let others = busy.then(|| Others::begin(&proxy));
         assert_eq!(proxy.get("//v2/organizations?pageSize=2").json().as_array().map(Vec::len), Some(2));
         let body = vec![b'x'; 2 << 20];
-        let upload = proxy.send(
-            "POST",
-            "/v2/attachments/temp/upload",
-            "Content-Type: multipart/form-data; boundary=b\r\n",
-            &body,
-        );
+        // Of unknown length: a bulk body would have a connection of its own.
+        let mut stream = connect(proxy.address);
+        let head = "POST /v2/attachments/temp/upload HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\
+            Content-Type: multipart/form-data; boundary=b\r\n\r\n";
+        write!(stream, "{head}{:x}\r\n", body.len()).expect("an open connection");
+        stream.write_all(&body).and_then(|()| stream.write_all(b"\r\n0\r\n\r\n")).expect("an open connection");
+        let upload = Reply::read(&mut stream, false);
         assert!(upload.status < 300, "{version}: {upload:?}");
         assert_eq!(secure.sandbox.counts().bytes_uploaded, 2 << 20);
         let download = proxy.get("/v2/attachment/7?size=5000000");
         assert_eq!((download.body.len(), download.whole), (5_000_000, true), "{version}");
         secure.sandbox.revoke_tokens();
         assert_eq!(proxy.get("/v2/groups").status, 200, "renewed over {version}");
-        assert_eq!(secure.sandbox.last_request()["version"], version);
+        assert_eq!(secure.sandbox.last_request()["version"], version, "busy: {busy}");
+        drop(others);
+    }
+}
+
+/// Requests of others that take long, so many that every worker is busy.
+struct Others {
+    _streams: Vec<TcpStream>,
+}
+
+impl Others {
+    fn begin(proxy: &Proxy) -> Self {
+        let workers = std::thread::available_parallelism().expect("a count").get();
+        let ask = |_| {
+            let mut stream = connect(proxy.address);
+            write!(stream, "GET /v2/organizations?delay=60000 HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
+            stream
+        };
+        let others = Self { _streams: (0..16 * workers).map(ask).collect() };
+        std::thread::sleep(Duration::from_millis(500));
+        others
     }
 }
 
@@ -155,10 +182,10 @@ fn callers_at_once_share_http_2_connections() {
     for caller in callers {
         assert_eq!(caller.join().expect("a status"), 200);
     }
-    // A connection for 64 exchanges of each worker, and one of the token.
+    // Of each worker three over HTTP/1.1 for the first few, and one for 64 exchanges; and one of the token.
     let workers = std::thread::available_parallelism().expect("a count").get() as u64;
     let connections = secure.sandbox.counts().connections;
-    assert!(connections <= 2 * workers + 1, "{connections} connections for 100 callers");
+    assert!(connections <= 5 * workers + 1, "{connections} connections for 100 callers");
 }
 
 #[test]

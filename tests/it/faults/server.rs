@@ -41,6 +41,8 @@ struct Seen {
     /// The scripted connection of HTTP/2 was opened.
     scripted: AtomicBool,
     greeted: AtomicBool,
+    /// Somebody has connected.
+    asked: AtomicBool,
 }
 
 /// A connection of either kind.
@@ -117,16 +119,21 @@ fn serve(row: &Row, seen: &Seen, mut socket: TcpStream) {
     if row.over == Over::Clear {
         return http1(row, seen, &mut socket);
     }
-    let Some((accepted, wants_http2)) = hello(&mut socket) else { return };
-    // The token endpoint is asked by HTTP/1.1 alone, and is always well.
-    let well = !wants_http2 || seen.healed.load(Ordering::SeqCst);
+    // The token endpoint is asked first, and is always well.
+    let token = !seen.asked.swap(true, Ordering::SeqCst);
+    let Some(accepted) = hello(&mut socket) else { return };
+    let well = token || seen.healed.load(Ordering::SeqCst);
     if row.over == Over::Raw && !well {
         play(seen, &row.script, &mut socket, 0);
         return;
     }
     let config = if well { identities().config(Over::Tls) } else { identities().config(row.over) };
-    let Ok(mut connection) = accepted.into_connection(config) else { return };
-    if row.over == Over::Tls && wants_http2 && !row.greeting.is_empty() && !seen.greeted.swap(true, Ordering::SeqCst) {
+    let mut connection = match accepted.into_connection(config) {
+        Ok(connection) => connection,
+        // It is gone, or hears that it offers nothing that the row speaks.
+        Err((_, mut alert)) => return drop(alert.write_all(&mut socket)),
+    };
+    if row.over == Over::Tls && !token && !row.greeting.is_empty() && !seen.greeted.swap(true, Ordering::SeqCst) {
         connection.writer().write_all(row.greeting).expect("a greeting");
     }
     let mut stream = StreamOwned::new(connection, socket);
@@ -139,14 +146,12 @@ fn serve(row: &Row, seen: &Seen, mut socket: TcpStream) {
     if http2_spoken { http2(row, seen, &mut stream) } else { http1(row, seen, &mut stream) }
 }
 
-/// Reads a ClientHello, and whether it offers HTTP/2.
-fn hello(socket: &mut TcpStream) -> Option<(rustls::server::Accepted, bool)> {
+fn hello(socket: &mut TcpStream) -> Option<rustls::server::Accepted> {
     let mut acceptor = Acceptor::default();
     loop {
         acceptor.read_tls(socket).ok().filter(|octets| *octets > 0)?;
         if let Some(accepted) = acceptor.accept().ok()? {
-            let offers = accepted.client_hello().alpn().is_some_and(|mut offers| offers.any(|offer| offer == b"h2"));
-            return Some((accepted, offers));
+            return Some(accepted);
         }
     }
 }
@@ -336,7 +341,7 @@ fn identities() -> &'static Identities {
         early.not_before = rcgen::date_time_ymd(2090, 1, 1);
         let configs = vec![
             config(Over::Tls, &ca, leaf(&["localhost"])),
-            (Over::Http2, self::config(&ca, leaf(&["localhost"]), &[b"h2", b"http/1.1"])),
+            (Over::Http2, self::config(&ca, leaf(&["localhost"]), &[b"h2"])),
             config(Over::OtherName, &ca, leaf(&["other.example"])),
             config(Over::CommonName, &ca, common),
             config(Over::Expired, &ca, expired),

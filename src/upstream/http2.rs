@@ -1,0 +1,309 @@
+//! HTTP/2 to an instance: many exchanges on one connection, spoken by h2 itself.
+//!
+//! hyper's client would put a queue, a channel and a task between every request and h2; here a request's own task speaks
+//! to the connection's.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Connection, SendRequest};
+use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Request, Response, Uri, Version};
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use super::wire::{Mark, Track};
+use crate::body::Upload;
+
+/// The window of one stream, and of a connection, in octets: bulk bodies must not wait for the round trip.
+const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// What is buffered for one stream that the server does not read, in octets.
+const SEND_BUFFER: usize = 256 * 1024;
+/// The silent looks after which a connection is asked whether it lives, and after which it is dead.
+const QUIET: u32 = 2;
+const DEAD: u32 = 3;
+
+/// A connection to send requests on. It ends when this is gone, and the exchanges on it are.
+#[derive(Debug)]
+pub(super) struct Client {
+    sender: SendRequest<Bytes>,
+    state: Rc<State>,
+    /// h2 does not notice by itself that nobody wants the connection any more.
+    _wanted: oneshot::Sender<()>,
+}
+
+/// What its task knows of a connection.
+#[derive(Debug)]
+struct State {
+    /// The streams that the server allows, as far as it is known.
+    streams: Cell<usize>,
+    ended: Cell<bool>,
+}
+
+impl Client {
+    /// The streams that the server allows, as far as it is known.
+    pub(super) fn streams(&self) -> usize {
+        self.state.streams.get()
+    }
+
+    /// Whether the connection has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.ended.get()
+    }
+}
+
+/// Begins the conversation on a connection that ALPN chose for it, with heads of at most `head` octets. A round trip may
+/// take no longer than `patience`, or the connection is dead: one that is silent for twice that time is asked.
+pub(super) async fn begin<I>(io: I, head: u32, patience: Duration, track: Rc<Track>) -> Result<Client, h2::Error>
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let (sender, mut connection) = h2::client::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(head)
+        .max_send_buffer_size(SEND_BUFFER)
+        .enable_push(false)
+        .handshake(io)
+        .await?;
+    let (streams, ended) = (Cell::new(connection.max_concurrent_send_streams()), Cell::new(false));
+    let state = Rc::new(State { streams, ended });
+    let (_wanted, unwanted) = oneshot::channel();
+    let pulse = connection.ping_pong().map(|pings| Pulse::new(pings, patience, Rc::clone(&track)));
+    let (told, driven) = (Rc::clone(&state), Rc::clone(&state));
+    let task = drive(connection, unwanted, pulse, move |streams, cx| {
+        told.streams.set(streams);
+        track.listen(cx);
+    });
+    spawn_local(async move {
+        task.await;
+        driven.ended.set(true);
+    });
+    Ok(Client { sender, state, _wanted })
+}
+
+/// Moves what is on a connection until it ends, and tells each time how many streams the server allows.
+async fn drive<I>(
+    mut connection: Connection<I, Bytes>,
+    mut unwanted: oneshot::Receiver<()>,
+    mut pulse: Option<Pulse>,
+    tell: impl Fn(usize, &Context<'_>),
+) where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut wanted = true;
+    let ended = poll_fn(|cx| {
+        // Polled so that this is polled again when nobody wants the connection any more.
+        wanted = wanted && Pin::new(&mut unwanted).poll(cx).is_pending();
+        if pulse.as_mut().is_some_and(|pulse| pulse.poll(cx).is_ready()) {
+            tracing::debug!("upstream connection is dead");
+            return Poll::Ready(Ok(()));
+        }
+        let polled = Pin::new(&mut connection).poll(cx);
+        tell(connection.max_concurrent_send_streams(), cx);
+        polled
+    });
+    if let Err(error) = ended.await {
+        tracing::debug!(%error, "upstream connection ended");
+    }
+}
+
+/// Finds out whether a connection lives.
+struct Pulse {
+    pings: PingPong,
+    look: Interval,
+    track: Rc<Track>,
+    mark: Mark,
+    silent: u32,
+}
+
+impl Pulse {
+    fn new(pings: PingPong, patience: Duration, track: Rc<Track>) -> Self {
+        let mut look = interval_at(Instant::now() + patience, patience);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mark = track.mark();
+        Self { pings, look, track, mark, silent: 0 }
+    }
+
+    /// Ends when it is dead.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.look.poll_tick(cx).is_ready() {
+            self.silent = if self.track.unheard(self.mark) { self.silent + 1 } else { 0 };
+            self.mark = self.track.mark();
+            match self.silent {
+                QUIET => {
+                    // One that cannot be asked is broken, which shows elsewhere.
+                    let _ = self.pings.send_ping(Ping::opaque());
+                }
+                DEAD.. => return Poll::Ready(()),
+                _ => {}
+            }
+        }
+        // An answer has been heard already; taken here so that another question can be asked.
+        let _ = self.pings.poll_pong(cx);
+        Poll::Pending
+    }
+}
+
+/// A request that got no answer.
+pub(super) struct Failed {
+    pub(super) error: h2::Error,
+    /// The request, if nothing of it was taken.
+    pub(super) request: Option<Request<Upload>>,
+}
+
+/// One exchange, to the head of the answer.
+pub(super) async fn send(
+    client: &Client,
+    request: Request<Upload>,
+    authority: &Authority,
+) -> Result<Response<Download>, Failed> {
+    let mut sender = client.sender.clone();
+    if let Err(error) = poll_fn(|cx| sender.poll_ready(cx)).await {
+        return Err(Failed { error, request: Some(request) });
+    }
+    let (request, upload) = absolute(request, authority);
+    let failed = |error| Failed { error, request: None };
+    let (answer, stream) = sender.send_request(request, upload.is_end_stream()).map_err(failed)?;
+    drop(sender);
+    let going_up =
+        (!upload.is_end_stream()).then(|| GoingUp(Some(spawn_local(send_up(upload, stream)).abort_handle())));
+    let answer = answer.await.map_err(failed)?;
+    // What the server still wants of the request goes up by itself.
+    if let Some(going_up) = going_up {
+        going_up.leave();
+    }
+    Ok(Download::new(answer))
+}
+
+/// A request names its authority in the target, not in `Host` (RFC 9113 section 8.3.1).
+fn absolute(request: Request<Upload>, authority: &Authority) -> (Request<()>, Upload) {
+    let (mut head, upload) = request.into_parts();
+    head.headers.remove(HOST);
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTPS);
+    parts.authority = Some(authority.clone());
+    parts.path_and_query = head.uri.into_parts().path_and_query.or(Some(PathAndQuery::from_static("/")));
+    head.uri = Uri::from_parts(parts).unwrap_or_default();
+    head.version = Version::HTTP_2;
+    if let Some(length) = upload.size_hint().exact().filter(|length| *length > 0) {
+        head.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+    (Request::from_parts(head, ()), upload)
+}
+
+/// A body on its way up; it stops when this is dropped.
+struct GoingUp(Option<AbortHandle>);
+
+impl GoingUp {
+    /// It goes on by itself.
+    fn leave(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for GoingUp {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// Sends a body as the server takes it, until it ends, or the server wants no more. One that breaks off ends the stream.
+async fn send_up(mut upload: Upload, mut stream: SendStream<Bytes>) {
+    loop {
+        let frame = poll_fn(|cx| match stream.poll_reset(cx) {
+            Poll::Ready(_) => Poll::Ready(None),
+            Poll::Pending => Pin::new(&mut upload).poll_frame(cx).map(Some),
+        });
+        let sent = match frame.await {
+            None => return,
+            Some(None) => return drop(stream.send_data(Bytes::new(), true)),
+            Some(Some(Err(_))) => return stream.send_reset(Reason::CANCEL),
+            Some(Some(Ok(frame))) => {
+                let (data, is_last) = (frame.into_data().unwrap_or_default(), upload.is_end_stream());
+                send_piece(&mut stream, data, is_last).await && !is_last
+            }
+        };
+        if !sent {
+            return;
+        }
+    }
+}
+
+/// Sends a piece when there is room for a part of it; false if the server wants no more.
+async fn send_piece(stream: &mut SendStream<Bytes>, data: Bytes, is_last: bool) -> bool {
+    if !data.is_empty() {
+        // Not for all of it: a stream that waits must not keep others from what room there is.
+        stream.reserve_capacity(1);
+        while stream.capacity() == 0 {
+            let Some(Ok(_)) = poll_fn(|cx| stream.poll_capacity(cx)).await else { return false };
+        }
+    }
+    stream.send_data(data, is_last).is_ok()
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(super) struct Download {
+    stream: RecvStream,
+    /// What is to come, where the server has said it.
+    left: Option<u64>,
+    ended: bool,
+}
+
+impl Download {
+    fn new(answer: Response<RecvStream>) -> Response<Self> {
+        let (head, stream) = answer.into_parts();
+        let length = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let ended = stream.is_end_stream();
+        Response::from_parts(head, Self { stream, left: if ended { Some(0) } else { length }, ended })
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        let this = &mut *self;
+        match ready!(this.stream.poll_data(cx)) {
+            Some(Ok(data)) => {
+                // A stream that is over has no window.
+                let _ = this.stream.flow_control().release_capacity(data.len());
+                this.left = this.left.map(|left| left.saturating_sub(data.len() as u64));
+                this.ended = this.stream.is_end_stream();
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            // The server wants no more of the request (RFC 9113 section 8.1); whether the answer is whole shows its length.
+            Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) => Poll::Ready(None),
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => {
+                // Only what is taken has come to its end. They go no further.
+                let _ = ready!(this.stream.poll_trailers(cx));
+                this.ended = this.stream.is_end_stream();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
