@@ -132,9 +132,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Transit<B> {
 }
 
 /// The body of a request on its way up.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub enum Upload {
     /// No body.
+    #[default]
     Empty,
     /// A body in transit.
     Stream(Leg),

@@ -108,27 +108,31 @@ impl Proxy {
     }
 
     /// Answers one request, whatever happens.
-    pub async fn serve(&self, peer: Peer, request: Request<Incoming>) -> Response<Recorded<Reply>> {
-        let (head, body) = request.into_parts();
+    pub fn serve(
+        self: Rc<Self>,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Recorded<Reply>>> {
+        let (mut head, body) = request.into_parts();
         let far = peer.clone();
-        self.live(peer, head, async |head, record| self.relay(far, head, body, record).await).await
+        async move { self.live(peer, &mut head, async |head, record| self.relay(far, head, body, record).await).await }
     }
 
     /// Gives a request its record, and an answer whatever becomes of its `life`, a panic in it included.
-    async fn live<L>(&self, peer: Peer, mut head: Parts, life: L) -> Response<Recorded<Reply>>
+    async fn live<L>(&self, peer: Peer, head: &mut Parts, life: L) -> Response<Recorded<Reply>>
     where
         L: AsyncFnOnce(&mut Parts, &mut Record) -> Result<Response<Reply>, Rejection>,
     {
         let mut record = self.record(peer, Some(head.method.clone()));
         let reader = self.guard.reader(&head.headers);
         // Pinned here: handed over by value it would have its room twice.
-        let lived = fence::around(pin!(life(&mut head, &mut record))).await;
+        let lived = fence::around(pin!(life(head, &mut record))).await;
         let mut response = match lived.unwrap_or_else(|panicked| Err(panicked.into())) {
             Ok(response) => {
                 record.answered(response.status(), None);
                 response
             }
-            Err(rejection) => self.refuse(&rejection, &head, &mut record),
+            Err(rejection) => self.refuse(&rejection, head, &mut record),
         };
         if let Some(origin) = reader {
             response::share(response.headers_mut(), origin);
@@ -179,8 +183,8 @@ impl Proxy {
         }
         let host = head.headers.get(HOST).cloned();
         let upload = Upload::new(body, head.version, self.intake.wait, self.intake.limit).map_err(Fault::Upload)?;
-        let outbound = Outbound::new(permit.method(), std::mem::take(&mut head.headers), upload);
-        let answer = self.ask(&entrance.source, &permit, outbound, record).await?;
+        let mut outbound = Outbound::new(permit.method(), std::mem::take(&mut head.headers), upload);
+        let answer = self.ask(&entrance.source, &permit, &mut outbound, record).await?;
         let instance = self.upstream.authority();
         Ok(response::relay(answer, &self.relayed, |location| {
             headers::localize(location, instance, &origin(scheme, host.as_ref(), &head.uri))
@@ -212,7 +216,7 @@ impl Proxy {
         &self,
         source: &Source,
         permit: &Permit,
-        outbound: Outbound,
+        outbound: &mut Outbound,
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
         match &self.gate {
@@ -226,7 +230,7 @@ impl Proxy {
         gate: &Gate,
         source: &Source,
         permit: &Permit,
-        outbound: Outbound,
+        outbound: &mut Outbound,
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
         // Without a token there is nothing to wait for; and those who wait for one must not go up all at once.
@@ -234,7 +238,7 @@ impl Proxy {
         let slot = gate.enter().await?;
         let answer = self.send(source, permit, outbound, record).await?;
         let mut answer = match gate.heed(answer.head.status, &answer.head.headers) {
-            Some(pause) => self.ask_again(gate, source, permit, (answer, pause), record).await?,
+            Some(pause) => self.ask_again(gate, source, permit, (answer, pause, outbound), record).await?,
             None => answer,
         };
         answer.body.keep(slot);
@@ -247,17 +251,19 @@ impl Proxy {
         gate: &Gate,
         source: &Source,
         permit: &Permit,
-        (mut answer, pause): (Answer, Duration),
+        (mut answer, pause, outbound): (Answer, Duration, &mut Outbound),
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
-        let Some(again) = answer.again() else { return Ok(answer) };
+        if !outbound.again(&answer) {
+            return Ok(answer);
+        }
         answer.body.settle().await;
         if gate.enter_again(pause).await.is_err() {
             return Ok(answer);
         }
         drop(answer);
         record.replayed();
-        let answer = self.send(source, permit, again, record).await?;
+        let answer = self.send(source, permit, outbound, record).await?;
         gate.heed(answer.head.status, &answer.head.headers);
         Ok(answer)
     }
@@ -267,14 +273,14 @@ impl Proxy {
         &self,
         source: &Source,
         permit: &Permit,
-        outbound: Outbound,
+        outbound: &mut Outbound,
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
         let bearer = source.bearer(permit).await?;
         let answer = self.upstream.send(permit, &bearer, outbound).await?;
         if answer.refuses_bearer() && bearer.refuse() {
             // Boxed: it is seldom, and would make every request's state larger.
-            return Box::pin(self.send_again(source, permit, answer, record)).await;
+            return Box::pin(self.send_again(source, permit, (answer, outbound), record)).await;
         }
         Ok(answer)
     }
@@ -283,10 +289,12 @@ impl Proxy {
         &self,
         source: &Source,
         permit: &Permit,
-        mut answer: Answer,
+        (answer, outbound): (Answer, &mut Outbound),
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
-        let Some(again) = answer.again() else { return Ok(answer) };
+        if !outbound.again(&answer) {
+            return Ok(answer);
+        }
         drop(answer);
         record.replayed();
         if let Some(gate) = &self.gate {
@@ -295,7 +303,7 @@ impl Proxy {
         }
         // It may have expired in the line.
         let bearer = source.bearer(permit).await?;
-        Ok(self.upstream.send(permit, &bearer, again).await?)
+        Ok(self.upstream.send(permit, &bearer, outbound).await?)
     }
 
     fn refuse(&self, rejection: &Rejection, head: &Parts, record: &mut Record) -> Response<Reply> {
@@ -388,7 +396,8 @@ mod tests {
     async fn a_panic_before_the_head_costs_500_and_the_next_request_is_served() {
         let metrics = Metrics::new().expect("metrics");
         let proxy = proxy(&metrics);
-        let response = proxy.live(Peer::loopback(), head(), async |_, record| {
+        let mut asked = head();
+        let response = proxy.live(Peer::loopback(), &mut asked, async |_, record| {
             record.is_for(Some(0));
             tokio::task::yield_now().await;
             panic!("on the way");
@@ -401,7 +410,8 @@ mod tests {
         let problem: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         assert_eq!(problem["code"], "internal-error");
         assert!(!problem.to_string().contains("on the way"), "{problem}");
-        let next = proxy.live(Peer::loopback(), head(), async |head, _| Ok(response::preflight(&head.headers))).await;
+        let next =
+            proxy.live(Peer::loopback(), &mut head(), async |head, _| Ok(response::preflight(&head.headers))).await;
         assert_eq!(next.status(), StatusCode::NO_CONTENT);
         drop(next);
         for line in [
@@ -419,7 +429,8 @@ mod tests {
     fn a_request_that_is_dropped_at_any_wait_leaves_the_gauge() {
         let metrics = Metrics::new().expect("metrics");
         let proxy = proxy(&metrics);
-        let mut life = Box::pin(proxy.live(Peer::loopback(), head(), async |_, _| pending().await));
+        let mut asked = head();
+        let mut life = Box::pin(proxy.live(Peer::loopback(), &mut asked, async |_, _| pending().await));
         assert!(life.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         shows(&metrics, "ninjaone_proxy_requests_in_flight{listener=\"local\"} 1");
         drop(life);

@@ -10,7 +10,7 @@ mod reason;
 mod wire;
 
 use std::cell::RefCell;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -51,16 +51,12 @@ pub struct Upstream {
     patience: Duration,
 }
 
-/// A request ready to be sent, once.
+/// A request on its way, and what is needed to send it once more.
 pub struct Outbound {
-    headers: HeaderMap,
-    upload: Upload,
-    repeat: Repeat,
-}
-
-/// A request once more, its body apart.
-pub struct Repeat {
+    request: Request<Upload>,
+    /// Its headers, without those of a single sending.
     headers: Vec<(HeaderName, HeaderValue)>,
+    progress: Option<Rc<Progress>>,
     /// A safe method without a body: it may have been processed before.
     safe: bool,
 }
@@ -104,8 +100,6 @@ pub struct Answer {
     pub body: Box<AnswerBody>,
     /// What a 401 or 403 says.
     pub reason: Option<Reason>,
-    /// The request once more, if it can be repeated.
-    again: Option<(Repeat, Option<Rc<Progress>>)>,
 }
 
 /// A body as it comes from a connection; why it breaks off does not matter any more.
@@ -131,24 +125,40 @@ impl Outbound {
     /// Takes a caller's headers, which it cleans, and its body.
     pub fn new(method: &Method, mut headers: HeaderMap, upload: Upload) -> Self {
         headers::clean_request(&mut headers);
-        let empty = matches!(upload, Upload::Empty);
-        let safe = empty && (*method == Method::GET || *method == Method::HEAD);
-        let repeat = Repeat::of(&headers, safe);
-        Self { headers, upload, repeat }
-    }
-}
-
-impl Repeat {
-    fn of(headers: &HeaderMap, safe: bool) -> Self {
-        Self { headers: headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(), safe }
+        let safe = matches!(upload, Upload::Empty) && (*method == Method::GET || *method == Method::HEAD);
+        let (kept, progress) = (headers.iter().map(|(name, value)| (name.clone(), value.clone())), upload.progress());
+        let kept = kept.collect();
+        let mut request = Request::new(upload);
+        *request.headers_mut() = headers;
+        Self { request, headers: kept, progress, safe }
     }
 
-    fn headers(&self) -> HeaderMap {
+    /// Makes the request once more, if little of its body has come.
+    fn remake(&mut self) -> bool {
+        let progress = self.progress.as_ref();
+        let Some(upload) = progress.map_or(Some(Upload::Empty), Progress::again) else { return false };
         let mut headers = HeaderMap::with_capacity(self.headers.len() + 2);
         for (name, value) in &self.headers {
             headers.append(name, value.clone());
         }
-        headers
+        self.request = Request::new(upload);
+        *self.request.headers_mut() = headers;
+        true
+    }
+
+    /// Makes the request once more, to be sent again with another bearer, or after a 429: if it is safe, or the answer
+    /// proves that it was not processed, and little of its body was taken.
+    pub fn again(&mut self, answer: &Answer) -> bool {
+        (self.safe || answer.reason == Some(Reason::NotAuthenticated)) && self.remake()
+    }
+
+    /// As HTTP/1.1 sends it (RFC 9112 section 3.2.1).
+    fn address(&mut self, permit: &Permit, host: &HeaderValue, authorization: HeaderValue) {
+        *self.request.method_mut() = permit.method().clone();
+        *self.request.uri_mut() = Uri::from(permit.target().clone());
+        *self.request.version_mut() = Version::HTTP_11;
+        self.request.headers_mut().insert(AUTHORIZATION, authorization);
+        self.request.headers_mut().insert(HOST, host.clone());
     }
 }
 
@@ -183,23 +193,20 @@ impl Upstream {
     /// A connection from the pool may have died unused: what provably was not sent goes out again on another one, once,
     /// and so does what the instance says it has not processed, and a read that got no answer. Anything else is sent
     /// once.
-    pub async fn send(&self, permit: &Permit, bearer: &Bearer, outbound: Outbound) -> Result<Answer, Fault> {
-        let Outbound { headers, upload, repeat } = outbound;
-        let progress = upload.progress();
-        let bulk = self.bulks.expected(permit, &upload);
-        let request = self.request(permit, bearer, headers, upload);
-        let (lease, reused) = self.pool.lease(bulk).await?;
-        let weight = Weight::of(permit, &self.bulks);
-        let mut answer = match self.exchange(lease, request, progress.as_deref()).await {
-            Ok(answer) => answer,
+    pub async fn send(&self, permit: &Permit, bearer: &Bearer, outbound: &mut Outbound) -> Result<Answer, Fault> {
+        let bulk = self.bulks.expected(permit, outbound.request.body());
+        let (mut lease, reused) = self.pool.lease(bulk).await?;
+        outbound.address(permit, &self.host, bearer.authorization());
+        let mut answer = match self.exchange(&mut lease, outbound).await {
+            Ok(head) => self.answer(head, lease)?,
             // Boxed: it is seldom, and would make every request's state larger.
-            Err(lost) => Box::pin(self.retry(permit, bearer, (lost, reused, bulk), (&repeat, &progress))).await?,
+            Err(lost) => Box::pin(self.retry(permit, bearer, (lost, reused, bulk), outbound)).await?,
         };
-        answer.body.weight = Some(weight);
-        if matches!(answer.head.status.as_u16(), 401 | 403 | 429) {
-            answer = Box::pin(answer.with_reason(repeat, progress)).await;
+        answer.body.weight = Some(Weight::of(permit, &self.bulks));
+        match answer.head.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(Box::pin(answer.with_reason()).await),
+            _ => Ok(answer),
         }
-        Ok(answer)
     }
 
     /// Sends a request again that a connection has lost, if it may be.
@@ -207,69 +214,58 @@ impl Upstream {
         &self,
         permit: &Permit,
         bearer: &Bearer,
-        (Lost { fault, reach, request }, reused, bulk): (Lost, bool, bool),
-        (repeat, progress): (&Repeat, &Option<Rc<Progress>>),
+        (Lost { fault, reach, unsent }, reused, bulk): (Lost, bool, bool),
+        outbound: &mut Outbound,
     ) -> Result<Answer, Fault> {
         let may_repeat = match reach {
             Reach::Unprocessed => true,
             Reach::Unsent => reused,
-            Reach::Died => reused && repeat.safe,
+            Reach::Died => reused && outbound.safe,
             Reach::Answered => false,
         };
         if !may_repeat {
             return Err(fault);
         }
-        let request = match request {
-            Some(unsent) => self.origin_form(permit, unsent),
-            None => match repeat_upload(progress.as_ref()) {
-                Some(upload) => self.request(permit, bearer, repeat.headers(), upload),
-                None => return Err(fault),
-            },
-        };
-        let lease = self.pool.lease_anew(bulk).await?;
-        self.exchange(lease, request, progress.as_deref()).await.map_err(|lost| lost.fault)
+        match unsent {
+            Some(request) => outbound.request = *request,
+            None if outbound.remake() => {}
+            None => return Err(fault),
+        }
+        outbound.address(permit, &self.host, bearer.authorization());
+        let mut lease = self.pool.lease_anew(bulk).await?;
+        match self.exchange(&mut lease, outbound).await {
+            Ok(head) => self.answer(head, lease),
+            Err(lost) => Err(lost.fault),
+        }
     }
 
-    fn request(&self, permit: &Permit, bearer: &Bearer, headers: HeaderMap, upload: Upload) -> Request<Upload> {
-        let mut request = Request::new(upload);
-        *request.method_mut() = permit.method().clone();
-        *request.headers_mut() = headers;
-        request.headers_mut().insert(AUTHORIZATION, bearer.authorization());
-        self.origin_form(permit, request)
-    }
-
-    /// A request as HTTP/1.1 sends it (RFC 9112 section 3.2.1).
-    fn origin_form(&self, permit: &Permit, mut request: Request<Upload>) -> Request<Upload> {
-        *request.uri_mut() = Uri::from(permit.target().clone());
-        *request.version_mut() = Version::HTTP_11;
-        request.headers_mut().insert(HOST, self.host.clone());
-        request
-    }
-
-    async fn exchange(
-        &self,
-        mut lease: Lease,
-        request: Request<Upload>,
-        progress: Option<&Progress>,
-    ) -> Result<Answer, Lost> {
-        let (authority, begun) = (self.authority(), lease.begin());
-        let answered = async {
-            match &mut lease {
-                Lease::Http1 { sender, .. } => match sender.try_send_request(request).await {
+    /// Sends the request, and waits for the head of the answer.
+    async fn exchange(&self, lease: &mut Lease, outbound: &mut Outbound) -> Result<Response<Download>, Lost> {
+        let (begun, progress) = (lease.begin(), outbound.progress.as_deref());
+        let request = std::mem::take(&mut outbound.request);
+        let answered = match lease {
+            Lease::Http1 { sender, .. } => {
+                let answered = pin!(sender.try_send_request(request));
+                self.in_time(answered, progress).await.map(|answered| match answered {
                     Ok(answer) => Ok(answer.map(Download::Http1)),
                     Err(mut failed) => {
-                        let request = failed.take_message();
+                        let request = failed.take_message().map(Box::new);
                         Err((Break::Http1(failed.into_error()), request))
                     }
-                },
-                Lease::Http2 { client, .. } => match http2::send(client, request, authority).await {
-                    Ok(answer) => Ok(answer.map(Download::Http2)),
-                    Err(http2::Failed { error, request }) => Err((Break::Http2(error), request)),
-                },
+                })
             }
+            Lease::Http2 { client, .. } => match client.send(request, self.authority()) {
+                Ok(mut answered) => {
+                    self.in_time(Pin::new(&mut answered), progress).await.map(|answered| match answered {
+                        Ok(answer) => Ok(answer.map(Download::Http2)),
+                        Err(error) => Err((Break::Http2(error), None)),
+                    })
+                }
+                Err(http2::Failed { error, request }) => Some(Err((Break::Http2(error), request))),
+            },
         };
-        match self.in_time(answered, progress).await {
-            Some(Ok(response)) => self.answer(response, lease).map_err(Lost::answered),
+        match answered {
+            Some(Ok(answer)) => Ok(answer),
             Some(Err((error, request))) => {
                 let lost = Lost::failed(error, request, lease.unsent(begun), progress.and_then(Progress::cut));
                 if lost.reach != Reach::Answered {
@@ -285,8 +281,7 @@ impl Upstream {
     }
 
     /// Waits for the head as long as the upload moves, and then for `patience`.
-    async fn in_time<T>(&self, answered: impl Future<Output = T>, progress: Option<&Progress>) -> Option<T> {
-        let mut answered = std::pin::pin!(answered);
+    async fn in_time<F: Future>(&self, mut answered: Pin<&mut F>, progress: Option<&Progress>) -> Option<F::Output> {
         let mut deadline = Instant::now() + self.patience;
         let mut timer = self.timers.borrow_mut().pop().unwrap_or_default();
         let answer = std::future::poll_fn(|cx| {
@@ -319,25 +314,15 @@ impl Upstream {
             slot: None,
         });
         body.end_if_done();
-        Ok(Answer { head, body, reason: None, again: None })
+        Ok(Answer { head, body, reason: None })
     }
-}
-
-/// The body once more, if there was none or little of it has come.
-fn repeat_upload(progress: Option<&Rc<Progress>>) -> Option<Upload> {
-    progress.map_or(Some(Upload::Empty), Progress::again)
 }
 
 impl Answer {
     /// Reads the beginning of a 401 or 403 to learn what it means; nothing of the answer is lost.
-    async fn with_reason(mut self, repeat: Repeat, progress: Option<Rc<Progress>>) -> Self {
-        if matches!(self.head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            let read = self.body.read_ahead().await;
-            self.reason = Some(Reason::read(&self.head.headers, &read));
-            self.again = Some((repeat, progress));
-        } else if self.head.status == StatusCode::TOO_MANY_REQUESTS {
-            self.again = Some((repeat, progress));
-        }
+    async fn with_reason(mut self) -> Self {
+        let read = self.body.read_ahead().await;
+        self.reason = Some(Reason::read(&self.head.headers, &read));
         self
     }
 
@@ -345,15 +330,6 @@ impl Answer {
     pub fn refuses_bearer(&self) -> bool {
         self.head.status == StatusCode::UNAUTHORIZED
             && matches!(self.reason, Some(Reason::NotAuthenticated | Reason::Unknown))
-    }
-
-    /// The request, to be sent again with another bearer, or after a 429: if it is safe, or the answer proves that it was not
-    /// processed, and little of its body was taken.
-    pub fn again(&mut self) -> Option<Outbound> {
-        let unprocessed = self.reason == Some(Reason::NotAuthenticated);
-        let (repeat, progress) = self.again.take().filter(|(repeat, _)| repeat.safe || unprocessed)?;
-        let upload = repeat_upload(progress.as_ref())?;
-        Some(Outbound { headers: repeat.headers(), upload, repeat })
     }
 }
 

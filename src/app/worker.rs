@@ -132,10 +132,7 @@ fn work(number: u32, sockets: Sockets, plan: &Arc<Plan>, shutdown: &Shutdown) ->
             serving.push(tokio::task::spawn_local(async move {
                 let refusing = Rc::clone(&proxy);
                 let refuse = move |peer, status| refusing.refuse_head(peer, status);
-                let handle = move |peer, request| {
-                    let proxy = Rc::clone(&proxy);
-                    async move { proxy.serve(peer, request).await }
-                };
+                let handle = move |peer, request| Rc::clone(&proxy).serve(peer, request);
                 listener::serve(socket, post.tls, &post.limits, shutdown, handle, refuse).await
             }));
         }

@@ -7,11 +7,11 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{Connection, SendRequest};
+use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -160,31 +160,42 @@ impl Pulse {
 pub(super) struct Failed {
     pub(super) error: h2::Error,
     /// The request, if nothing of it was taken.
-    pub(super) request: Option<Request<Upload>>,
+    pub(super) request: Option<Box<Request<Upload>>>,
 }
 
-/// One exchange, to the head of the answer.
-pub(super) async fn send(
-    client: &Client,
-    request: Request<Upload>,
-    authority: &Authority,
-) -> Result<Response<Download>, Failed> {
-    let mut sender = client.sender.clone();
-    if let Err(error) = poll_fn(|cx| sender.poll_ready(cx)).await {
-        return Err(Failed { error, request: Some(request) });
+/// One exchange, until the head of the answer comes.
+pub(super) struct Exchange {
+    answer: ResponseFuture,
+    going_up: Option<GoingUp>,
+}
+
+impl Client {
+    /// Begins an exchange.
+    pub(super) fn send(&self, request: Request<Upload>, authority: &Authority) -> Result<Exchange, Failed> {
+        let mut sender = self.sender.clone();
+        // A new handle never waits; what it would wait for is a stream of its own to be opened.
+        if let Poll::Ready(Err(error)) = sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            return Err(Failed { error, request: Some(Box::new(request)) });
+        }
+        let (request, upload) = absolute(request, authority);
+        let ended = upload.is_end_stream();
+        let (answer, stream) = sender.send_request(request, ended).map_err(|error| Failed { error, request: None })?;
+        let going_up = (!ended).then(|| GoingUp(Some(spawn_local(send_up(upload, stream)).abort_handle())));
+        Ok(Exchange { answer, going_up })
     }
-    let (request, upload) = absolute(request, authority);
-    let failed = |error| Failed { error, request: None };
-    let (answer, stream) = sender.send_request(request, upload.is_end_stream()).map_err(failed)?;
-    drop(sender);
-    let going_up =
-        (!upload.is_end_stream()).then(|| GoingUp(Some(spawn_local(send_up(upload, stream)).abort_handle())));
-    let answer = answer.await.map_err(failed)?;
-    // What the server still wants of the request goes up by itself.
-    if let Some(going_up) = going_up {
-        going_up.leave();
+}
+
+impl Future for Exchange {
+    type Output = Result<Response<Download>, h2::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx))?;
+        // What the server still wants of the request goes up by itself.
+        if let Some(going_up) = self.going_up.take() {
+            going_up.leave();
+        }
+        Poll::Ready(Ok(Download::new(answer)))
     }
-    Ok(Download::new(answer))
 }
 
 /// A request names its authority in the target, not in `Host` (RFC 9113 section 8.3.1).

@@ -14,7 +14,7 @@ pub(super) struct Lost {
     pub(super) fault: Fault,
     pub(super) reach: Reach,
     /// The request, if it was given back.
-    pub(super) request: Option<Request<Upload>>,
+    pub(super) unsent: Option<Box<Request<Upload>>>,
 }
 
 /// How far the request came.
@@ -33,11 +33,11 @@ pub(super) enum Reach {
 impl Lost {
     /// The instance answered, or has had its time.
     pub(super) fn answered(fault: Fault) -> Self {
-        Self { fault, reach: Reach::Answered, request: None }
+        Self { fault, reach: Reach::Answered, unsent: None }
     }
 
     /// The connection failed, or what was on it; `unsent` says that nothing was written. `cut` is why the caller's body ended, if it did.
-    pub(super) fn failed(error: Break, request: Option<Request<Upload>>, unsent: bool, cut: Option<Cut>) -> Self {
+    pub(super) fn failed(error: Break, request: Option<Box<Request<Upload>>>, unsent: bool, cut: Option<Cut>) -> Self {
         let reach = match &request {
             Some(_) => Reach::Unsent,
             None if unsent => Reach::Unsent,
@@ -50,7 +50,7 @@ impl Lost {
         };
         // What the caller has cut cannot be sent again.
         let reach = if cut.is_some() { Reach::Answered } else { reach };
-        Self { fault, reach, request }
+        Self { fault, reach, unsent: request }
     }
 }
 
