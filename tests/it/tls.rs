@@ -170,6 +170,28 @@ impl Others {
 }
 
 #[test]
+fn a_bulk_answer_has_a_connection_of_its_own_and_so_have_few_callers() {
+    let secure = Secure::start(&GOOD, &[b"h2", b"http/1.1"]);
+    let proxy = secure.proxy("localhost");
+    // One connection: what a worker knows it has from its own callers.
+    let mut stream = connect(proxy.address);
+    let mut version = |path: &str| {
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("an open connection");
+        assert_eq!(Reply::read(&mut stream, false).status, 200);
+        secure.sandbox.last_request()["version"].as_str().map(str::to_owned).unwrap_or_default()
+    };
+    let (bulk, small) = ("/v2/attachment/7?size=100000", "/v2/groups");
+    assert_eq!([version(small), version(bulk)], ["HTTP/1.1", "HTTP/1.1"], "nobody else is there");
+    let others = Others::begin(&proxy);
+    assert_eq!([version(small), version(bulk)], ["HTTP/2.0", "HTTP/1.1"], "its answer was bulk the last time");
+    assert_eq!(version("/v2/attachment/7?size=10"), "HTTP/1.1");
+    assert_eq!(version(bulk), "HTTP/2.0", "its answer was small the last time");
+    drop(others);
+    let mut calls = (0..200).map(|_| version(small));
+    assert!(calls.any(|version| version == "HTTP/1.1"), "few are there again");
+}
+
+#[test]
 fn callers_at_once_share_http_2_connections() {
     let secure = Secure::start(&GOOD, &[b"h2", b"http/1.1"]);
     let proxy = Arc::new(secure.proxy("localhost"));
