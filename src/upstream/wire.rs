@@ -16,6 +16,9 @@ use tokio::net::TcpStream;
 /// more than the longest head and what hyper reads of a body before it is asked for: about 400 KiB.
 const MAX_UNANSWERED: usize = 1 << 20;
 
+/// What is read of a bulk body at a time, in octets: TLS asks for 4 KiB, and would make sixteen calls of one.
+const BULK_READ: usize = 64 * 1024;
+
 /// The first octets of a connection, see [`Track::listen`].
 const BEGINNING: u64 = 16 * 1024;
 
@@ -79,19 +82,64 @@ impl Track {
 pub(super) struct Wire {
     stream: TcpStream,
     track: Rc<Track>,
+    ahead: Ahead,
+}
+
+/// What was read of a bulk body before it was asked for.
+#[derive(Default)]
+struct Ahead {
+    /// The last read took all that there was room for: there is more.
+    more: bool,
+    octets: Box<[u8]>,
+    begin: usize,
+    end: usize,
+}
+
+impl Ahead {
+    fn is_empty(&self) -> bool {
+        self.begin == self.end
+    }
+
+    /// Reads as much as there is, into room that is kept while that is much.
+    fn poll_fill(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.octets.is_empty() {
+            self.octets = vec![0; BULK_READ].into_boxed_slice();
+        }
+        let mut buffer = ReadBuf::new(&mut self.octets);
+        ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+        (self.begin, self.end) = (0, buffer.filled().len());
+        Poll::Ready(Ok(()))
+    }
+
+    fn give(&mut self, buffer: &mut ReadBuf<'_>) {
+        let octets = self.octets.get(self.begin..self.end).unwrap_or_default();
+        let (given, _) = octets.split_at(octets.len().min(buffer.remaining()));
+        buffer.put_slice(given);
+        self.begin += given.len();
+        if self.begin == self.end {
+            self.more = self.end * 2 > BULK_READ;
+            if !self.more {
+                self.octets = Box::default();
+            }
+        }
+    }
 }
 
 impl Wire {
     pub(super) fn new(stream: TcpStream, track: Rc<Track>) -> Self {
-        Self { stream, track }
+        Self { stream, track, ahead: Ahead::default() }
     }
 
     /// Whether the server has closed the connection, or said something before it was asked: that would be read as the
     /// answer to this request. The runtime may not know yet what the system knows, so the system is asked.
-    fn check(&self) -> io::Result<()> {
+    fn check(&mut self) -> io::Result<()> {
         if !self.track.look.replace(false) {
             return Ok(());
         }
+        if !self.ahead.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "octets came before the request"));
+        }
+        self.ahead = Ahead::default();
         match SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]) {
             Ok(0) => Err(io::ErrorKind::ConnectionAborted.into()),
             Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "octets came before the request")),
@@ -120,7 +168,16 @@ impl Wire {
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let Self { stream, ahead, .. } = &mut *self;
+        if ahead.is_empty() && ahead.more {
+            ready!(ahead.poll_fill(stream, cx))?;
+        }
+        if ahead.is_empty() && !ahead.more {
+            ready!(Pin::new(stream).poll_read(cx, buffer))?;
+            ahead.more = buffer.remaining() == 0;
+        } else {
+            ahead.give(buffer);
+        }
         Poll::Ready(self.heard(buffer.filled().len().saturating_sub(before)))
     }
 }
@@ -190,6 +247,33 @@ mod tests {
             assert!(wire.write_all(b"second").await.is_err(), "speaks: {speaks}");
             assert!(track.unsent(begun));
         }
+    }
+
+    #[tokio::test]
+    async fn wire_reads_much_at_a_time_where_there_is_much_and_loses_nothing() {
+        let (mut wire, track, mut far) = pair();
+        let sent: Vec<u8> = (0..1_000_003_u32).map(|number| (number % 251) as u8).collect();
+        let (all, mut read) = (sent.clone(), Vec::new());
+        let writer = std::thread::spawn(move || far.write_all(&all).map(|()| far));
+        let mut piece = [0; 4096];
+        let mut most = 0;
+        while read.len() < sent.len() {
+            let octets = wire.read(&mut piece).await.expect("an open connection");
+            read.extend_from_slice(piece.get(..octets).expect("no more than fits"));
+            most = most.max(wire.ahead.end - wire.ahead.begin);
+        }
+        assert!(read == sent && most > 4096, "{most}");
+        let mut far = writer.join().expect("no panic").expect("an open connection");
+        // What is left of it is octets before the request.
+        far.write_all(&sent[..3 * 4096]).expect("an open connection");
+        wire.ahead.more = true;
+        wire.read_exact(&mut piece[..10]).await.expect("an open connection");
+        track.begin(true);
+        assert!(wire.write_all(b"second").await.is_err());
+        drop(far);
+        let mut rest = Vec::new();
+        wire.read_to_end(&mut rest).await.expect("an end");
+        assert_eq!(rest, sent[10..3 * 4096]);
     }
 
     #[tokio::test]
