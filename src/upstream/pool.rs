@@ -19,7 +19,7 @@ const MAX_IDLE: Duration = Duration::from_secs(45);
 /// The exchanges on an HTTP/2 connection from which on another connection is opened.
 const FULL: usize = 64;
 /// As many exchanges at a time go over HTTP/1.1, whose single exchange costs less, and bulk bodies too.
-const FEW: usize = 3;
+const FEW: usize = 8;
 const BULKS: usize = 32;
 /// After so many exchanges that began among few, HTTP/2 is left alone again.
 const CALM: u32 = 64;
