@@ -1,0 +1,207 @@
+//! An invented NinjaOne instance behind TLS: grants one token, and answers what asks with it, in three sizes.
+
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::{cipher_suite, default_provider};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::TlsAcceptor;
+
+/// The only `Authorization` that is let in.
+pub(crate) const AUTHORIZED: &str = "Bearer load-token";
+const TOKEN: &[u8] = br#"{"access_token":"load-token","token_type":"Bearer","expires_in":3600,"scope":"monitoring"}"#;
+/// Streams at a time on an HTTP/2 connection, as load balancers allow.
+const STREAMS: u32 = 128;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Size {
+    /// 1 KiB of JSON.
+    Small,
+    /// 100 KiB.
+    #[value(name = "100k")]
+    Medium,
+    /// 10 MiB.
+    #[value(name = "10m")]
+    Large,
+}
+
+impl Size {
+    const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
+
+    /// The size in which the instance answers a target.
+    pub(crate) fn of(target: &str) -> Self {
+        Self::ALL.into_iter().find(|size| size.target() == target).unwrap_or(Self::Small)
+    }
+
+    /// An operation of the catalogue that is answered in this size.
+    pub(crate) fn target(self) -> &'static str {
+        match self {
+            Self::Small => "/v2/organizations",
+            Self::Medium => "/v2/devices-detailed",
+            Self::Large => "/v2/queries/software",
+        }
+    }
+
+    pub(crate) fn octets(self) -> usize {
+        match self {
+            Self::Small => 1 << 10,
+            Self::Medium => 100 << 10,
+            Self::Large => 10 << 20,
+        }
+    }
+}
+
+/// A running instance.
+pub(crate) struct Instance {
+    pub(crate) address: SocketAddr,
+    /// The certificate of the CA that vouches for it, as PEM and DER.
+    pub(crate) ca: (String, CertificateDer<'static>),
+    accepted: Arc<AtomicUsize>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Instance {
+    /// Starts it on a thread of its own; it offers HTTP/2 too unless `only_http1`.
+    pub(crate) fn start(only_http1: bool) -> Result<Self> {
+        let mut ca = CertificateParams::new(Vec::<String>::new())?;
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
+        let tls = TlsAcceptor::from(Arc::new(tls(&ca, only_http1)?));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let listener = runtime.block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
+        let address = listener.local_addr()?;
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let (count, answers) = (Arc::clone(&accepted), Arc::new(Answers::new()));
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                let _ = stream.set_nodelay(true);
+                tokio::spawn(serve(stream, tls.clone(), Arc::clone(&answers)));
+            }
+        });
+        Ok(Self { address, ca: (ca.pem(), ca.der().clone()), accepted, _runtime: runtime })
+    }
+
+    /// How many connections came so far.
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
+    }
+}
+
+/// TLS 1.3 with AES-128 first, as large load balancers prefer it.
+fn tls(ca: &CertifiedIssuer<'static, KeyPair>, only_http1: bool) -> Result<ServerConfig> {
+    let key = KeyPair::generate()?;
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let certificate = CertificateParams::new(names)?.signed_by(&key, ca)?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let suites = vec![cipher_suite::TLS13_AES_128_GCM_SHA256, cipher_suite::TLS13_AES_256_GCM_SHA384];
+    let provider = CryptoProvider { cipher_suites: suites, ..default_provider() };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .context("the instance's certificate")?;
+    config.ignore_client_order = true;
+    config.alpn_protocols = if only_http1 { vec![] } else { vec![b"h2".to_vec()] };
+    config.alpn_protocols.push(b"http/1.1".to_vec());
+    Ok(config)
+}
+
+async fn serve(stream: tokio::net::TcpStream, tls: TlsAcceptor, answers: Arc<Answers>) {
+    let Ok(stream) = tls.accept(stream).await else { return };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let stream = TokioIo::new(stream);
+    let service = service_fn(move |request| {
+        let answer = answers.answer(&request);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    // A connection that breaks shows in the client, which counts answers.
+    if is_http2 {
+        let mut http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let _ = http2.max_concurrent_streams(STREAMS).serve_connection(stream, service).await;
+    } else {
+        let _ = hyper::server::conn::http1::Builder::new().serve_connection(stream, service).await;
+    }
+}
+
+/// The bodies that it sends.
+struct Answers {
+    small: Bytes,
+    medium: Bytes,
+    large: Bytes,
+}
+
+impl Answers {
+    fn new() -> Self {
+        let [small, medium, large] = Size::ALL.map(|size| json(size.octets()));
+        Self { small, medium, large }
+    }
+
+    fn body(&self, size: Size) -> &Bytes {
+        match size {
+            Size::Small => &self.small,
+            Size::Medium => &self.medium,
+            Size::Large => &self.large,
+        }
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if request.method() == Method::POST && request.uri().path() == "/ws/oauth/token" {
+            return response(StatusCode::OK, Bytes::from_static(TOKEN));
+        }
+        if request.headers().get(AUTHORIZATION).is_none_or(|value| value != AUTHORIZED) {
+            return response(StatusCode::UNAUTHORIZED, Bytes::from_static(br#"{"error":"not_authenticated"}"#));
+        }
+        response(StatusCode::OK, self.body(Size::of(request.uri().path())).clone())
+    }
+}
+
+fn response(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for (name, value) in [
+        ("cache-control", "no-cache, no-store, max-age=0, must-revalidate"),
+        ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+        ("x-content-type-options", "nosniff"),
+        ("vary", "Origin"),
+        ("server", "invented"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// A list of organizations of exactly this length.
+fn json(octets: usize) -> Bytes {
+    let mut text = String::with_capacity(octets);
+    text.push('[');
+    for id in 1.. {
+        let next = format!(r#"{{"id":{id},"name":"Organization {id}","nodeApprovalMode":"AUTOMATIC"}},"#);
+        if text.len() + next.len() + 2 > octets {
+            break;
+        }
+        text.push_str(&next);
+    }
+    text.push_str("{}");
+    while text.len() < octets - 1 {
+        text.push(' ');
+    }
+    text.push(']');
+    Bytes::from(text)
+}

@@ -1,0 +1,273 @@
+//! What the stages around the policy cost a request, in time and in memory: `cargo bench --bench stages`.
+
+#![allow(clippy::expect_used, reason = "a measurement that cannot go on shall end there and say why")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::pin::pin;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use divan::{AllocProfiler, Bencher, black_box};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Response, Uri};
+use http_body_util::Full;
+use ninjaone_proxy::clock::Moment;
+use ninjaone_proxy::guard::issuer::{Issuer, TokenRequest};
+use ninjaone_proxy::guard::roster::{Entry, KeyHash, Roster};
+use ninjaone_proxy::guard::{Caller, Guard, Orders};
+use ninjaone_proxy::headers;
+use ninjaone_proxy::listener::{self, Limits, Peer, Socket};
+use ninjaone_proxy::policy::catalog::{Catalog, Scope};
+use ninjaone_proxy::policy::{Groups, InstanceId, Policy, Rules};
+use ninjaone_proxy::secret::Secret;
+use ninjaone_proxy::secret::source::Source as SecretSource;
+use ninjaone_proxy::shutdown;
+use ninjaone_proxy::token::credentials::Credentials;
+use ninjaone_proxy::token::endpoint::{ClientAuth, Endpoint};
+use ninjaone_proxy::token::{Source, Tokens};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::Semaphore;
+
+#[global_allocator]
+static MEMORY: AllocProfiler = AllocProfiler::system();
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// As `curl` asks, with what libraries add.
+const REQUEST: [(&str, &str); 6] = [
+    ("host", "localhost:8080"),
+    ("user-agent", "python-requests/2.32.3"),
+    ("accept-encoding", "gzip, deflate"),
+    ("accept", "application/json"),
+    ("connection", "keep-alive"),
+    ("authorization", "Bearer what-the-tool-was-set-to"),
+];
+
+/// As a browser asks from a page of its own origin.
+const BROWSER: [(&str, &str); 12] = [
+    ("host", "localhost:8080"),
+    ("connection", "keep-alive"),
+    ("sec-ch-ua-platform", "\"Linux\""),
+    (
+        "user-agent",
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36",
+    ),
+    ("accept", "*/*"),
+    ("sec-fetch-site", "same-origin"),
+    ("sec-fetch-mode", "cors"),
+    ("sec-fetch-dest", "empty"),
+    ("referer", "http://localhost:8080/v2/devices"),
+    ("accept-encoding", "gzip, deflate, br, zstd"),
+    ("accept-language", "en-GB,en;q=0.9"),
+    ("cookie", "theme=dark; session=0123456789abcdef"),
+];
+
+/// As an instance behind a load balancer answers.
+const RESPONSE: [(&str, &str); 12] = [
+    ("date", "Sun, 22 Nov 2026 00:39:38 GMT"),
+    ("content-type", "application/json"),
+    ("content-length", "1024"),
+    ("connection", "keep-alive"),
+    ("set-cookie", "AWSALB=0123456789abcdef; Expires=Sun, 29 Nov 2026 00:39:38 GMT; Path=/"),
+    ("set-cookie", "AWSALBCORS=0123456789abcdef; Expires=Sun, 29 Nov 2026 00:39:38 GMT; Path=/; SameSite=None; Secure"),
+    ("cache-control", "no-cache, no-store, max-age=0, must-revalidate"),
+    ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+    ("x-content-type-options", "nosniff"),
+    ("access-control-allow-origin", "*"),
+    ("vary", "Origin"),
+    ("server", "nginx"),
+];
+
+fn main() {
+    divan::main();
+}
+
+/// Perimeter and caller, where nobody has to prove who he is.
+#[divan::bench]
+fn guard_without_callers(bencher: Bencher) {
+    admit(bencher, &guard(0), &head(&REQUEST));
+}
+
+#[divan::bench]
+fn guard_of_a_browser(bencher: Bencher) {
+    admit(bencher, &guard(0), &head(&BROWSER));
+}
+
+/// The key is that of the last of so many callers.
+#[divan::bench(args = [1, 10, 100])]
+fn guard_with_key(bencher: Bencher, callers: usize) {
+    let key = key(callers - 1);
+    let mut lines = REQUEST;
+    lines[5] = ("x-api-key", &key);
+    admit(bencher, &guard(callers), &head(&lines));
+}
+
+/// The same by a token of the local token endpoint.
+#[divan::bench(args = [1, 10, 100])]
+fn guard_with_local_token(bencher: Bencher, callers: usize) {
+    let guard = guard(callers);
+    let visitor = guard.pass(peer(), &head(&REQUEST)).expect("a visitor");
+    let form = format!("grant_type=client_credentials&client_id=caller&client_secret={}", key(callers - 1));
+    let form = form.replace("client_id=caller", &format!("client_id={}", callers - 1));
+    let asked = TokenRequest::read(&HeaderMap::new(), &Uri::from_static("/ws/oauth/token"), form.as_bytes());
+    let (_, token) = guard.grant(&visitor, &asked).expect("a token");
+    let bearer = format!("Bearer {token}");
+    let mut lines = REQUEST;
+    lines[5] = ("authorization", &bearer);
+    admit(bencher, &guard, &head(&lines));
+}
+
+#[divan::bench]
+fn clean_request(bencher: Bencher) {
+    clean(bencher, &REQUEST, headers::clean_request);
+}
+
+#[divan::bench]
+fn clean_request_of_a_browser(bencher: Bencher) {
+    clean(bencher, &BROWSER, headers::clean_request);
+}
+
+#[divan::bench]
+fn clean_response(bencher: Bencher) {
+    clean(bencher, &RESPONSE, headers::clean_response);
+}
+
+/// The bearer of the request before, which stands.
+#[divan::bench]
+fn token_at_hand(bencher: Bencher) {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let tokens = Tokens::new(vec![endpoint()], PATIENCE, runtime.handle().clone(), Moment::now);
+    let source = Source::new(tokens);
+    let rules = Rules {
+        scopes: [Scope::Monitoring].into_iter().collect(),
+        groups: Groups::Ordinary,
+        allow: Vec::new(),
+        deny: Vec::new(),
+    };
+    let catalog = Arc::new(Catalog::built_in().expect("a catalogue"));
+    let policy = Policy::new(catalog, InstanceId(0), rules).expect("a policy");
+    let caller = enter(&guard(0), peer(), &head(&REQUEST));
+    let permit = policy.judge(caller, &Method::GET, &Uri::from_static("/v2/devices")).expect("a permit");
+    runtime.block_on(source.bearer(&permit)).expect("a token");
+    bencher.bench_local(|| {
+        let bearer = pin!(source.bearer(black_box(&permit)));
+        match bearer.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(bearer) => bearer.expect("a token").authorization(),
+            Poll::Pending => panic!("the bearer is not at hand"),
+        }
+    });
+}
+
+fn admit(bencher: Bencher, guard: &Guard, head: &Parts) {
+    let peer = peer();
+    bencher.bench_local(|| enter(guard, peer.clone(), black_box(head)));
+}
+
+fn enter(guard: &Guard, peer: Peer, head: &Parts) -> Caller {
+    let visitor = guard.pass(peer, head).expect("a visitor");
+    guard.identify(visitor, &head.headers).expect("a caller")
+}
+
+fn clean(bencher: Bencher, lines: &[(&str, &str)], clean: fn(&mut HeaderMap)) {
+    let headers = head(lines).headers;
+    let count = headers.len();
+    bencher.with_inputs(|| headers.clone()).bench_local_values(|mut headers| {
+        clean(black_box(&mut headers));
+        assert!(headers.len() < count);
+        headers
+    });
+}
+
+fn head(lines: &[(&str, &str)]) -> Parts {
+    let (mut head, ()) = Request::new(()).into_parts();
+    head.uri = Uri::from_static("/v2/devices?pageSize=100");
+    for (name, value) in lines {
+        let name: HeaderName = name.parse().expect("a name");
+        head.headers.append(name, HeaderValue::from_str(value).expect("a value"));
+    }
+    head
+}
+
+fn key(caller: usize) -> String {
+    format!("npk_0123456789abcdefghijklmnopqrstuvwxyzABCDEF-{caller}")
+}
+
+fn guard(callers: usize) -> Guard {
+    let entry = |caller: usize| Entry {
+        name: caller.to_string(),
+        key: Some(KeyHash::of(key(caller).as_bytes())),
+        ..Entry::default()
+    };
+    Guard::new(Orders {
+        names: Vec::new(),
+        port: Some(8080),
+        tls: false,
+        origins: Vec::new(),
+        roster: Roster::new((0..callers).map(entry).collect()),
+        issuer: Arc::new(Issuer::new().expect("a key")),
+        head_size: 64 << 10,
+    })
+}
+
+/// Where a real request came from: only a listener can say that.
+fn peer() -> Peer {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    socket.set_nonblocking(true).expect("a socket");
+    let address = socket.local_addr().expect("an address");
+    let (say, hear) = mpsc::channel();
+    let (trigger, shutdown) = shutdown::channel();
+    let listening = thread::spawn(move || {
+        let limits = Limits {
+            head_time: PATIENCE,
+            head_size: 64 << 10,
+            header_count: 100,
+            drain: PATIENCE,
+            connections: Arc::new(Semaphore::new(1)),
+        };
+        let handle = move |peer: Peer, _| {
+            say.send(peer).expect("somebody who listens");
+            async { Response::new(Full::new(Bytes::new())) }
+        };
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let served = listener::serve(Socket::Tcp(socket), None, &limits, shutdown, handle, |_, _| Vec::new());
+        runtime.expect("a runtime").block_on(served).expect("an end");
+    });
+    exchange(address, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    trigger.shut_down();
+    listening.join().expect("an end");
+    hear.recv_timeout(PATIENCE).expect("a peer")
+}
+
+fn exchange(address: SocketAddr, request: &str) {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.write_all(request.as_bytes()).expect("a request goes out");
+    stream.read_to_end(&mut Vec::new()).expect("an answer");
+}
+
+/// A token endpoint in clear text that answers once.
+fn endpoint() -> Endpoint {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/ws/oauth/token", socket.local_addr().expect("an address")).parse().expect("a URL");
+    thread::spawn(move || {
+        let (mut stream, _) = socket.accept().expect("a connection");
+        let _ = stream.read(&mut [0; 4096]);
+        let grant = r#"{"access_token":"t","token_type":"Bearer","expires_in":3600}"#;
+        let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", grant.len());
+        stream.write_all((head + grant).as_bytes()).expect("an answer goes out");
+        let _ = stream.read(&mut [0; 4096]);
+    });
+    let given = || SecretSource::Given(Secret::new("bench".to_owned()));
+    let credentials = Arc::new(Credentials::read(given(), given()).expect("credentials"));
+    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    Endpoint::new(url, ClientAuth::Form, credentials, Arc::new(tls), None, PATIENCE).expect("an endpoint")
+}
