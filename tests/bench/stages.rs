@@ -113,8 +113,8 @@ fn guard_with_key(bencher: Bencher, callers: usize) {
 fn guard_with_local_token(bencher: Bencher, callers: usize) {
     let guard = guard(callers);
     let visitor = guard.pass(peer(), &head(&REQUEST)).expect("a visitor");
-    let form = format!("grant_type=client_credentials&client_id=caller&client_secret={}", key(callers - 1));
-    let form = form.replace("client_id=caller", &format!("client_id={}", callers - 1));
+    let last = callers - 1;
+    let form = format!("grant_type=client_credentials&client_id={last}&client_secret={}", key(last));
     let asked = TokenRequest::read(&HeaderMap::new(), &Uri::from_static("/ws/oauth/token"), form.as_bytes());
     let (_, token) = guard.grant(&visitor, &asked).expect("a token");
     let bearer = format!("Bearer {token}");

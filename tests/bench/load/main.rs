@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         println!("To measure: cargo bench --bench load");
         return ExitCode::SUCCESS;
     }
+    raise_file_limit();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -66,6 +67,17 @@ fn run(arguments: &Arguments) -> Result<()> {
         Some(Mode::Growth(common)) => measure::growth(&binary, *common),
         Some(Mode::Latency(options)) => latency::run(&binary, options),
         Some(Mode::Instructions(options)) => instructions::run(&binary, options),
+    }
+}
+
+/// Each caller is up to three open files here and in the proxy, which inherits the limit.
+fn raise_file_limit() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        let _ = setrlimit(Resource::Nofile, limit);
     }
 }
 

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::instance::Instance;
 
 /// How long it may take to listen, to answer first, and to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How the proxy is started.
 pub(crate) struct Setup {
