@@ -116,6 +116,9 @@ fn tls(ca: &CertifiedIssuer<'static, KeyPair>, only_http1: bool) -> Result<Serve
         .with_single_cert(vec![certificate.der().clone()], key)
         .context("the instance's certificate")?;
     config.ignore_client_order = true;
+    // Whether a connection finds a ticket of another one depends on the moment, and a whole handshake costs as much as
+    // dozens of requests.
+    config.send_tls13_tickets = 0;
     config.alpn_protocols = if only_http1 { vec![] } else { vec![b"h2".to_vec()] };
     config.alpn_protocols.push(b"http/1.1".to_vec());
     Ok(config)

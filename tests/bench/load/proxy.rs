@@ -91,6 +91,8 @@ impl Setup {
             }
         }
         text.push_str("[admin]\naddress = \"127.0.0.1:0\"\n");
+        // Under callgrind, or on a machine that has no time for this, a handshake may take long.
+        text.push_str("[timeouts]\nconnect = \"2m\"\ntoken = \"2m\"\n");
         Ok(text)
     }
 }
