@@ -21,8 +21,9 @@ const FULL: usize = 64;
 /// As many exchanges at a time go over HTTP/1.1, whose single exchange costs less, and bulk bodies too.
 const FEW: usize = 8;
 const BULKS: usize = 32;
-/// After so many exchanges that began among few, HTTP/2 is left alone again.
-const CALM: u32 = 64;
+/// After so many exchanges that began among few, HTTP/2 is left alone again: more than [`FEW`], or many that begin at
+/// once would take turns with themselves.
+const CALM: u32 = 16;
 
 /// The connections of one worker to one instance.
 pub(super) struct Pool {
