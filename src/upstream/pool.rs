@@ -34,6 +34,8 @@ pub(super) struct Pool {
     speaks: Cell<Option<Speaks>>,
     /// Exchanges now, waits for a connection included.
     in_flight: Cell<usize>,
+    /// Those with bulk bodies among them.
+    bulks: Cell<usize>,
     /// How many began among few since the last that did not.
     calm: Cell<u32>,
     /// Connections being opened that may be shared, and the news that one is there, or failed.
@@ -79,20 +81,26 @@ pub(super) enum Lease {
 }
 
 /// One exchange among those of a worker.
-pub(super) struct Turn(Rc<Pool>);
+pub(super) struct Turn {
+    pool: Rc<Pool>,
+    bulk: bool,
+}
 
 impl Turn {
-    fn begin(pool: &Rc<Pool>) -> Self {
+    fn begin(pool: &Rc<Pool>, bulk: bool) -> Self {
+        pool.bulks.set(pool.bulks.get() + usize::from(bulk));
         pool.in_flight.set(pool.in_flight.get() + 1);
         let calm = if pool.in_flight.get() > FEW { 0 } else { pool.calm.get().saturating_add(1) };
         pool.calm.set(calm);
-        Self(Rc::clone(pool))
+        Self { pool: Rc::clone(pool), bulk }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
+        let Self { pool, bulk } = self;
+        pool.bulks.set(pool.bulks.get().saturating_sub(usize::from(*bulk)));
+        pool.in_flight.set(pool.in_flight.get().saturating_sub(1));
     }
 }
 
@@ -125,7 +133,7 @@ impl Lease {
         match self {
             // Over TLS 1.3 a server sends tickets at first, which are no early answer. An early answer inside of TLS is
             // seen by hyper, which reads before it writes.
-            Self::Http1 { track, reused, turn, .. } => track.begin(*reused || !turn.0.connector.is_tls()),
+            Self::Http1 { track, reused, turn, .. } => track.begin(*reused || !turn.pool.connector.is_tls()),
             Self::Http2 { .. } => {}
         }
         self.track().mark()
@@ -166,7 +174,7 @@ impl Lease {
         if let Self::Http1 { sender, track, turn, .. } = self
             && !sender.is_closed()
         {
-            turn.0.idle.borrow_mut().push(Idle { sender, track, since: Moment::now() });
+            turn.pool.idle.borrow_mut().push(Idle { sender, track, since: Moment::now() });
         }
     }
 }
@@ -196,6 +204,7 @@ impl Pool {
             shared: RefCell::default(),
             speaks: Cell::new(None),
             in_flight: Cell::new(0),
+            bulks: Cell::new(0),
             calm: Cell::new(CALM),
             opening: Cell::new(0),
             opened: Notify::new(),
@@ -208,7 +217,7 @@ impl Pool {
 
     /// The connection that the next exchange shall have: HTTP/1.1 while few are in flight, or for a bulk body.
     fn offer(&self, bulk: bool) -> Offer {
-        let few = self.calm.get() >= CALM || (bulk && self.in_flight.get() <= BULKS);
+        let few = self.calm.get() >= CALM || (bulk && self.bulks.get() <= BULKS);
         match self.speaks.get() {
             Some(Speaks::Http1) => Offer::Http1,
             Some(Speaks::Http2) => Offer::Http2,
@@ -220,7 +229,7 @@ impl Pool {
     /// A connection for one exchange, perhaps with a bulk body, and whether it served before, so that the server may
     /// have closed it meanwhile.
     pub(super) async fn lease(self: &Rc<Self>, bulk: bool) -> Result<(Lease, bool), ConnectError> {
-        let turn = Turn::begin(self);
+        let turn = Turn::begin(self, bulk);
         match self.reuse(self.offer(bulk), turn) {
             Ok(lease) => Ok((lease, true)),
             // Boxed: it happens seldom, and would make every request's state larger.
@@ -230,7 +239,7 @@ impl Pool {
 
     /// A connection for an exchange that another one has just failed: not one that rested as long as that.
     pub(super) async fn lease_anew(self: &Rc<Self>, bulk: bool) -> Result<Lease, ConnectError> {
-        let turn = Turn::begin(self);
+        let turn = Turn::begin(self, bulk);
         match self.offer(bulk) {
             Offer::Http1 => self.open(Offer::Http1, turn, self.deadline()).await,
             Offer::Http2 => match self.reuse(Offer::Http2, turn) {
