@@ -239,7 +239,11 @@ impl Guard {
     }
 
     fn of_key(&self, key: &[u8]) -> Option<CallerId> {
-        self.issuer.caller(key, SystemTime::now()).or_else(|| self.roster.of_key(key))
+        match self.issuer.caller(key, SystemTime::now()) {
+            // Of a caller that is gone, or whose proofs have changed since.
+            Some(mark) => self.roster.of_mark(mark),
+            None => self.roster.of_key(key),
+        }
     }
 
     /// The caller whose user or certificate is at the other end.
@@ -265,8 +269,9 @@ impl Guard {
         }
         let by_key = request.secret.as_ref().and_then(|key| self.roster.of_key(key.as_bytes()));
         let named = by_key.filter(|id| request.id.as_deref().is_none_or(|name| self.roster.name(*id) == Some(name)));
-        match named.or_else(|| self.of_peer(&visitor.peer)) {
-            Some(id) => Ok((id, self.issuer.issue(id, SystemTime::now()))),
+        let known = named.or_else(|| self.of_peer(&visitor.peer));
+        match known.and_then(|id| Some((id, self.roster.mark(id)?))) {
+            Some((id, mark)) => Ok((id, self.issuer.issue(mark, SystemTime::now()))),
             None if request.secret.is_none() => Err(Intruder::NoKey),
             None => Err(self.wrong_key()),
         }

@@ -9,7 +9,7 @@ use http::header::{AUTHORIZATION, HeaderMap};
 use ring::hmac;
 use zeroize::Zeroizing;
 
-use super::roster::CallerId;
+use super::roster::{CallerMark, MARK_OCTETS};
 
 /// What a token says of itself, so that one is recognized where it must not be.
 const TOKEN_MARK: &str = "npt_";
@@ -18,7 +18,7 @@ const PLACEHOLDER: &str = "ninjaone-proxy-placeholder-that-opens-nothing";
 /// How long a local token is good.
 pub const LIFETIME: Duration = Duration::from_secs(3600);
 /// Caller and expiry, before the seal.
-const CLAIMS: usize = 10;
+const CLAIMS: usize = MARK_OCTETS + 8;
 
 /// Makes and knows the local tokens of one listener. Nothing is kept of any: a token holds its caller and its expiry,
 /// sealed with a key that ends with the process.
@@ -69,9 +69,9 @@ impl Issuer {
     }
 
     /// A token for this caller, from `now` on.
-    pub(super) fn issue(&self, CallerId(caller): CallerId, now: SystemTime) -> String {
+    pub(super) fn issue(&self, CallerMark(caller): CallerMark, now: SystemTime) -> String {
         let mut token = Vec::with_capacity(CLAIMS + 32);
-        token.extend_from_slice(&caller.to_be_bytes());
+        token.extend_from_slice(&caller);
         token.extend_from_slice(&seconds(now + LIFETIME).to_be_bytes());
         let seal = hmac::sign(&self.key, &token);
         token.extend_from_slice(seal.as_ref());
@@ -83,16 +83,16 @@ impl Issuer {
         PLACEHOLDER.to_owned()
     }
 
-    /// Whose token this is, if it is one of ours and still good.
-    pub(super) fn caller(&self, token: &[u8], now: SystemTime) -> Option<CallerId> {
+    /// The mark of whose token this is, if it is one of ours and still good.
+    pub(super) fn caller(&self, token: &[u8], now: SystemTime) -> Option<CallerMark> {
         let encoded = token.strip_prefix(TOKEN_MARK.as_bytes())?;
         let token = URL_SAFE_NO_PAD.decode(encoded).ok()?;
         let (claims, seal) = token.split_at_checked(CLAIMS)?;
         hmac::verify(&self.key, claims, seal).ok()?;
-        let (caller, expiry) = claims.split_at_checked(2)?;
+        let (caller, expiry) = claims.split_at_checked(MARK_OCTETS)?;
         let expiry = u64::from_be_bytes(expiry.try_into().ok()?);
-        let caller = u16::from_be_bytes(caller.try_into().ok()?);
-        (seconds(now) < expiry).then_some(CallerId(caller))
+        let caller = caller.try_into().ok()?;
+        (seconds(now) < expiry).then_some(CallerMark(caller))
     }
 }
 
@@ -184,10 +184,11 @@ mod tests {
     fn issuer_token_is_good_for_its_caller_for_an_hour_on_its_listener() {
         let (issuer, other) = (Issuer::new().expect("a key"), Issuer::new().expect("a key"));
         let now = SystemTime::now();
-        let token = issuer.issue(CallerId(7), now);
+        let caller = CallerMark([7; MARK_OCTETS]);
+        let token = issuer.issue(caller, now);
         assert!(token.starts_with(TOKEN_MARK));
-        assert_eq!(issuer.caller(token.as_bytes(), now), Some(CallerId(7)));
-        assert_eq!(issuer.caller(token.as_bytes(), now + LIFETIME - Duration::from_secs(1)), Some(CallerId(7)));
+        assert_eq!(issuer.caller(token.as_bytes(), now), Some(caller));
+        assert_eq!(issuer.caller(token.as_bytes(), now + LIFETIME - Duration::from_secs(1)), Some(caller));
         assert_eq!(issuer.caller(token.as_bytes(), now + LIFETIME), None);
         assert_eq!(other.caller(token.as_bytes(), now), None);
         for index in 0..token.len() {

@@ -24,6 +24,14 @@ const WRONG_KEYS: (u32, Duration) = (20, Duration::from_secs(1));
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallerId(pub u16);
 
+/// The octets of a [`CallerMark`].
+pub(super) const MARK_OCTETS: usize = 16;
+
+/// What a local token says of its caller: a digest of its name and all its proofs. Places in the roster change with the
+/// configuration; and who has lost a key must not go on with a token that was given for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CallerMark(pub(super) [u8; MARK_OCTETS]);
+
 /// The SHA-256 of a key: what the configuration holds. It cannot be turned back, a key has 256 random bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyHash([u8; SHA256_OUTPUT_LEN]);
@@ -57,6 +65,8 @@ pub struct Entry {
 #[derive(Debug)]
 pub struct Roster {
     entries: Vec<Entry>,
+    /// By [`CallerId`].
+    marks: Vec<CallerMark>,
     throttle: Throttle,
 }
 
@@ -100,6 +110,26 @@ impl KeyHash {
     }
 }
 
+impl CallerMark {
+    /// Each part is told with its length or count, so that no two entries are written in the same way.
+    fn of(Entry { name, key, uids, gids, certificate }: &Entry) -> Self {
+        let mut text = Vec::with_capacity(128);
+        text.extend_from_slice(&(name.len() as u64).to_be_bytes());
+        text.extend_from_slice(name.as_bytes());
+        for hash in [key, certificate] {
+            text.push(u8::from(hash.is_some()));
+            text.extend_from_slice(&hash.map_or([0; SHA256_OUTPUT_LEN], |KeyHash(hash)| hash));
+        }
+        for ids in [uids, gids] {
+            text.extend_from_slice(&(ids.len() as u64).to_be_bytes());
+            ids.iter().for_each(|id| text.extend_from_slice(&id.to_be_bytes()));
+        }
+        let mut mark = [0; MARK_OCTETS];
+        mark.iter_mut().zip(digest(&SHA256, &text).as_ref()).for_each(|(octet, digested)| *octet = *digested);
+        Self(mark)
+    }
+}
+
 impl fmt::Display for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("sha256:")?;
@@ -138,7 +168,8 @@ impl NewKey {
 impl Roster {
     /// The callers in the order of their ids.
     pub fn new(entries: Vec<Entry>) -> Self {
-        Self { entries, throttle: Throttle(Cell::new(None)) }
+        let marks = entries.iter().map(CallerMark::of).collect();
+        Self { entries, marks, throttle: Throttle(Cell::new(None)) }
     }
 
     /// Whether callers need not prove anything, because there are none to be told apart.
@@ -154,6 +185,16 @@ impl Roster {
     /// The caller with this name.
     pub fn named(&self, name: &str) -> Option<CallerId> {
         self.find(|entry| entry.name == name)
+    }
+
+    /// What a local token says of this caller.
+    pub(super) fn mark(&self, CallerId(id): CallerId) -> Option<CallerMark> {
+        self.marks.get(usize::from(id)).copied()
+    }
+
+    /// The caller that a local token says this of.
+    pub(super) fn of_mark(&self, mark: CallerMark) -> Option<CallerId> {
+        self.marks.iter().zip(0..).find(|(own, _)| **own == mark).map(|(_, id)| CallerId(id))
     }
 
     /// Whose key this is. All hashes are compared, each in constant time.
@@ -274,6 +315,27 @@ mod tests {
         assert_eq!((roster.of_user(0, 0), roster.of_user(7, 1000)), (None, None));
         assert_eq!(roster.of_certificate(KeyHash::of(b"der")), Some(CallerId(1)));
         assert_eq!(roster.of_certificate(KeyHash::of(b"two")), None, "a key's hash is no fingerprint");
+    }
+
+    #[test]
+    fn roster_mark_stays_with_a_caller_that_moves_and_not_with_one_whose_proofs_change() {
+        let (old, entries) = (roster(), roster().entries);
+        let mark = old.mark(CallerId(1)).expect("a mark");
+        let newcomer = Entry { name: "a".into(), ..Entry::default() };
+        let later = Roster::new([vec![newcomer], entries.clone()].concat());
+        assert_eq!((old.of_mark(mark), later.of_mark(mark)), (Some(CallerId(1)), Some(CallerId(2))));
+        let changes: [fn(&mut Entry); 5] = [
+            |entry| entry.name.push('x'),
+            |entry| entry.key = None,
+            |entry| entry.certificate = entry.key,
+            |entry| entry.uids = std::mem::take(&mut entry.gids),
+            |entry| entry.gids.push(8),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let mut entries = entries.clone();
+            change(&mut entries[1]);
+            assert_eq!(Roster::new(entries).of_mark(mark), None, "change {number}");
+        }
     }
 
     #[test]
