@@ -40,6 +40,7 @@
 //! | [`headers`], [`body`] | what passes of a message's head; bodies in transit |
 //! | [`response`] | relay or refuse; the only table from cause to status |
 //! | [`admin`], [`audit`], [`metrics`], [`telemetry`] | health, one record for each request, counters, log |
+//! | [`supervisor`] | what systemd is told of the process's life |
 //! | [`fence`] | keeps a panic to the request that it happens in |
 //! | [`sandbox`] | an embedded NinjaOne with invented data: the default instance, and what tests talk to |
 //! | [`secret`] | what must not be printed, and where it comes from |
@@ -77,6 +78,7 @@ pub mod response;
 pub mod sandbox;
 pub mod secret;
 pub mod shutdown;
+pub mod supervisor;
 pub mod telemetry;
 pub mod tls;
 pub mod token;

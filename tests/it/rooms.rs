@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Room -> the rooms it may import; `*` is every room.
-const PLAN: [(&str, &[&str]); 28] = [
+const PLAN: [(&str, &[&str]); 29] = [
     ("main", &["*"]),
     ("cli", &["*"]),
     ("app", &["*"]),
@@ -14,6 +14,7 @@ const PLAN: [(&str, &[&str]); 28] = [
     ("listener", &["clock", "secret", "shutdown", "tls"]),
     ("tls", &["secret"]),
     ("shutdown", &[]),
+    ("supervisor", &[]),
     (
         "proxy",
         &[
