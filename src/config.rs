@@ -28,6 +28,7 @@ use crate::policy::{Groups, InstanceId, Policy, PolicyError, Rules};
 use crate::rate::Limits;
 use crate::secret::Secret;
 use crate::secret::source::{Source, SourceError};
+use crate::state::Folder;
 use crate::tls::local::{self, Home};
 use crate::tls::server::{Basis, ClientAuth as Demand, Files};
 use crate::tls::{TlsError, Trust};
@@ -656,7 +657,7 @@ impl Config {
     pub fn record(&self) -> Result<PathBuf, Mistake> {
         match &self.file.learn.file {
             Some(path) => Ok(self.beside(path)),
-            None => Home::find().map(|home| home.folder().join("used.json")).map_err(|error| {
+            None => Folder::find().map(|folder| folder.learned()).map_err(|error| {
                 Mistake::of_file(
                     &self.path,
                     format!("there is no place for the record of operations used: {error}; set file in [learn]"),

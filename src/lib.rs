@@ -45,6 +45,7 @@
 //! | [`sandbox`] | an embedded NinjaOne with invented data: the default instance, and what tests talk to |
 //! | [`secret`] | what must not be printed, and where it comes from |
 //! | [`usage`] | which operations callers used, counted and kept in a file |
+//! | [`state`] | the folder for what must outlast a restart |
 //! | [`clock`] | wall clock and monotonic clock, read together |
 //!
 //! [`config`] knows the stages, the stages do not know it, and no stage imports a later one. The test
@@ -78,6 +79,7 @@ pub mod response;
 pub mod sandbox;
 pub mod secret;
 pub mod shutdown;
+pub mod state;
 pub mod supervisor;
 pub mod telemetry;
 pub mod tls;

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::state::make_folder;
+
 /// The version of the file's form.
 const VERSION: u32 = 1;
 
@@ -218,7 +220,7 @@ pub fn read(file: &Path) -> Result<Used, UsageError> {
 /// Replaces the file as a whole, so that a reader or a full disk never finds half of one.
 fn write(file: &Path, used: Used) -> io::Result<()> {
     if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
+        make_folder(folder)?;
     }
     let used = used.into_iter().map(|(what, count)| Line { what, count }).collect();
     let text = serde_json::to_string_pretty(&Record { version: VERSION, used })?;

@@ -11,6 +11,8 @@ use rcgen::{
 };
 use zeroize::Zeroizing;
 
+use crate::state::{Folder, NoFolder};
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long a CA is good.
 const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -25,10 +27,8 @@ pub const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// Nobody says where state is kept.
-    #[error(
-        "there is no folder for the local CA: set STATE_DIRECTORY (StateDirectory= of systemd), XDG_STATE_HOME or HOME"
-    )]
-    NoFolder,
+    #[error("the local CA cannot be kept: {0}")]
+    NoFolder(#[from] NoFolder),
     /// The system does not let us.
     #[error("the local CA cannot be kept in {}: {cause}", path.display())]
     File {
@@ -52,7 +52,7 @@ pub enum LocalError {
 
 /// Where the CA is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Home(PathBuf);
+pub struct Home(Folder);
 
 /// A certificate and its key, in DER.
 pub(super) struct Leaf {
@@ -61,29 +61,18 @@ pub(super) struct Leaf {
 }
 
 impl Home {
-    /// The folder that the environment names.
+    /// In the folder for state.
     pub fn find() -> Result<Self, LocalError> {
-        // systemd gives several folders with a colon between them.
-        let first = |folders: std::ffi::OsString| std::env::split_paths(&folders).next();
-        let absolute = |path: &PathBuf| path.is_absolute();
-        let own = std::env::var_os("STATE_DIRECTORY").and_then(first).filter(absolute);
-        own.or_else(|| shared().filter(absolute).map(|folder| folder.join("ninjaone-proxy")))
-            .map(Self)
-            .ok_or(LocalError::NoFolder)
-    }
-
-    /// The folder itself, for other state too.
-    pub fn folder(&self) -> &Path {
-        &self.0
+        Ok(Self(Folder::find()?))
     }
 
     /// The CA's certificate: what callers must trust.
     pub fn certificate(&self) -> PathBuf {
-        self.0.join("ca.pem")
+        self.0.path().join("ca.pem")
     }
 
     pub(super) fn key(&self) -> PathBuf {
-        self.0.join("ca-key.pem")
+        self.0.path().join("ca-key.pem")
     }
 
     /// Makes the CA if there is none. The certificate is written last, so that there is none without a key.
@@ -95,7 +84,7 @@ impl Home {
             let path = path.to_owned();
             move |cause| LocalError::File { path, cause }
         };
-        make_folder(&self.0).map_err(unkept(&self.0))?;
+        self.0.make().map_err(unkept(self.0.path()))?;
         let key = KeyPair::generate()?;
         let certificate = authority(SystemTime::now()).self_signed(&key)?;
         let key_file = self.key();
@@ -110,23 +99,12 @@ impl Home {
         let text = fs::read_to_string(&key_file)
             .map(Zeroizing::new)
             .map_err(|cause| LocalError::File { path: key_file, cause })?;
-        let broken = |cause| LocalError::Broken { path: self.0.clone(), cause };
+        let broken = |cause| LocalError::Broken { path: self.0.path().to_owned(), cause };
         let issuer = Issuer::new(authority(SystemTime::now()), KeyPair::from_pem(&text).map_err(broken)?);
         let key = KeyPair::generate()?;
         let certificate = leaf(SystemTime::now())?.signed_by(&key, &issuer)?;
         Ok(Leaf { certificate: certificate.der().to_vec(), key: key.serialize_der() })
     }
-}
-
-#[cfg(not(windows))]
-fn shared() -> Option<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home)
-}
-
-#[cfg(windows)]
-fn shared() -> Option<PathBuf> {
-    std::env::var_os("LOCALAPPDATA").map(PathBuf::from)
 }
 
 /// Its subject never changes: certificates name it as their issuer, and the key is found by it.
@@ -159,17 +137,6 @@ fn leaf(now: SystemTime) -> Result<CertificateParams, rcgen::Error> {
     Ok(parameters)
 }
 
-#[cfg(unix)]
-fn make_folder(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-#[cfg(not(unix))]
-fn make_folder(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
-}
-
 /// Writes beside the place and renames, so that nobody reads a part of it.
 fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let next = path.with_extension(format!("{:08x}", fastrand::u32(..)));
@@ -193,7 +160,7 @@ mod tests {
 
     fn home() -> (tempfile::TempDir, Home) {
         let folder = tempfile::tempdir().expect("a folder");
-        let home = Home(folder.path().join("state"));
+        let home = Home(Folder::at(folder.path().join("state")));
         home.prepare().expect("a CA");
         (folder, home)
     }
@@ -204,7 +171,7 @@ mod tests {
         let first = fs::read(home.certificate()).expect("a file");
         home.prepare().expect("a CA");
         assert_eq!(first, fs::read(home.certificate()).expect("a file"));
-        assert_eq!(fs::read_dir(&home.0).expect("a folder").count(), 2);
+        assert_eq!(fs::read_dir(home.0.path()).expect("a folder").count(), 2);
     }
 
     #[cfg(unix)]
@@ -213,7 +180,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let (_folder, home) = home();
         let mode = |path: &Path| fs::metadata(path).expect("a file").permissions().mode() & 0o777;
-        assert_eq!((mode(&home.0), mode(&home.key())), (0o700, 0o600));
+        assert_eq!((mode(home.0.path()), mode(&home.key())), (0o700, 0o600));
     }
 
     #[test]

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Room -> the rooms it may import; `*` is every room.
-const PLAN: [(&str, &[&str]); 29] = [
+const PLAN: [(&str, &[&str]); 30] = [
     ("main", &["*"]),
     ("cli", &["*"]),
     ("app", &["*"]),
-    ("config", &["dial", "guard", "listener", "policy", "rate", "secret", "tls", "token"]),
+    ("config", &["dial", "guard", "listener", "policy", "rate", "secret", "state", "tls", "token"]),
     ("doctor", &["config", "dial", "policy", "response", "sandbox", "secret", "telemetry", "tls", "token"]),
     ("dial", &["secret"]),
     ("listener", &["clock", "secret", "shutdown", "tls"]),
-    ("tls", &["secret"]),
+    ("tls", &["secret", "state"]),
     ("shutdown", &[]),
     ("supervisor", &[]),
     (
@@ -48,7 +48,8 @@ const PLAN: [(&str, &[&str]); 29] = [
     ("sandbox", &["policy"]),
     ("secret", &[]),
     ("clock", &[]),
-    ("usage", &[]),
+    ("state", &[]),
+    ("usage", &["state"]),
     ("body", &["clock", "fence"]),
     ("fence", &[]),
     ("lib", &[]),

@@ -1,0 +1,116 @@
+//! The state directory: what must outlast a restart, kept where systemd or the XDG rules say. Nothing in it is secret but
+//! the key of the local CA.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Nobody says where state is kept.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no folder for state: set STATE_DIRECTORY (StateDirectory= of systemd), XDG_STATE_HOME or HOME")]
+pub struct NoFolder;
+
+/// The folder; it may not be there yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// The one that the environment names.
+    pub fn find() -> Result<Self, NoFolder> {
+        choose(|name| std::env::var_os(name)).map(Self).ok_or(NoFolder)
+    }
+
+    /// A folder of a test's own.
+    #[cfg(test)]
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where the operations used are recorded if the configuration does not say.
+    pub fn learned(&self) -> PathBuf {
+        self.0.join("used.json")
+    }
+
+    /// Makes it, closed to others, if it is not there.
+    pub fn make(&self) -> io::Result<()> {
+        make_folder(&self.0)
+    }
+}
+
+/// The first of the folders of systemd (there may be several, with a colon between them), else one in the folder for
+/// the state of programs. A relative path is none (XDG Base Directory Specification).
+fn choose(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let absolute = |path: PathBuf| path.is_absolute().then_some(path);
+    let first = |folders: OsString| std::env::split_paths(&folders).next();
+    let own = variable("STATE_DIRECTORY").and_then(first).and_then(absolute);
+    own.or_else(|| shared(variable).and_then(absolute).map(|folder| folder.join("ninjaone-proxy")))
+}
+
+#[cfg(not(windows))]
+fn shared(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let home = || variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    variable("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home)
+}
+
+#[cfg(windows)]
+fn shared(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    variable("LOCALAPPDATA").map(PathBuf::from)
+}
+
+/// Makes a folder and those above it, all closed to others. What is there already stays as it is.
+#[cfg(unix)]
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Makes a folder and those above it.
+#[cfg(not(unix))]
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn chosen(pairs: &[(&str, &str)]) -> Option<String> {
+        let find = |name: &str| pairs.iter().find(|(own, _)| *own == name).map(|(_, value)| OsString::from(value));
+        choose(find).map(|path| path.to_str().expect("text").to_owned())
+    }
+
+    #[test]
+    fn state_is_kept_where_systemd_says_else_by_xdg_else_in_the_home() {
+        let (home, xdg) = (("HOME", "/home/u"), ("XDG_STATE_HOME", "/xdg"));
+        let of_home = Some("/home/u/.local/state/ninjaone-proxy".to_owned());
+        assert_eq!(chosen(&[home]), of_home);
+        assert_eq!(chosen(&[home, xdg]).as_deref(), Some("/xdg/ninjaone-proxy"));
+        let systemd = ("STATE_DIRECTORY", "/var/lib/a:/var/lib/b");
+        assert_eq!(chosen(&[home, xdg, systemd]).as_deref(), Some("/var/lib/a"));
+        for relative in [("XDG_STATE_HOME", "xdg"), ("XDG_STATE_HOME", ""), ("STATE_DIRECTORY", "lib")] {
+            assert_eq!(chosen(&[home, relative]), of_home, "{relative:?}");
+        }
+        assert_eq!(chosen(&[("HOME", "u")]), None);
+        assert_eq!(chosen(&[]), None);
+    }
+
+    #[test]
+    fn state_folder_is_closed_to_others_and_one_that_is_there_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mode = |path: &Path| std::fs::metadata(path).expect("a folder").permissions().mode() & 0o777;
+        let state = Folder::at(folder.path().join("deep/state"));
+        state.make().expect("made");
+        assert_eq!((mode(state.path()), mode(&folder.path().join("deep"))), (0o700, 0o700));
+        std::fs::set_permissions(state.path(), std::fs::Permissions::from_mode(0o750)).expect("a mode");
+        state.make().expect("there");
+        assert_eq!(mode(state.path()), 0o750);
+    }
+}
