@@ -3,6 +3,7 @@
 pub(crate) mod document;
 pub mod file;
 pub mod mistake;
+mod site;
 pub mod value;
 
 use std::collections::BTreeMap;
@@ -10,13 +11,11 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::uri::Authority;
 use toml::Spanned;
 use zeroize::Zeroizing;
 
-use crate::dial::Route;
 use crate::dial::proxy::Proxy;
 use crate::guard::browser;
 use crate::guard::roster::{Entry, KeyHash};
@@ -29,13 +28,14 @@ use crate::rate::Limits;
 use crate::secret::Secret;
 use crate::secret::source::{Source, SourceError};
 use crate::state::Folder;
+use crate::tls::Trust;
 use crate::tls::local::{self, Home};
 use crate::tls::server::{Basis, ClientAuth as Demand, Files};
-use crate::tls::{TlsError, Trust};
 use crate::token::credentials::{Credentials, CredentialsError};
-use crate::token::endpoint::{ClientAuth, Endpoint};
+use crate::token::endpoint::ClientAuth;
 use file::{CallerFile, File, InstanceFile, ListenerFile, RateFile, TlsChoice, TlsFile};
 use mistake::Mistake;
+pub use site::{EndpointError, Origin, Site};
 use value::{Address, ClientId, ClientSecret, Host, Mode, Permissions, ProxyChoice, Reference, SecretText};
 
 /// The name that stands for the built-in defaults in messages.
@@ -94,26 +94,6 @@ struct RulesFile<'a> {
     deny: &'a [Spanned<String>],
 }
 
-/// A server, and whom we are there.
-#[derive(Debug)]
-pub struct Origin {
-    /// The server.
-    pub site: Site,
-    /// The API client app's id and secret.
-    pub credentials: Arc<Credentials>,
-}
-
-/// A server that an instance is at.
-#[derive(Debug)]
-pub struct Site {
-    /// Its host and port.
-    pub authority: Authority,
-    /// Whom to trust over TLS; `None` for clear text on loopback.
-    pub trust: Option<Trust>,
-    /// The HTTP proxy on the way.
-    pub proxy: Option<Arc<Proxy>>,
-}
-
 /// A local port.
 #[derive(Debug)]
 pub struct Listener {
@@ -149,43 +129,6 @@ impl Listener {
             [] => vec![&self.policy],
             callers => callers.iter().map(|caller| &caller.policy).collect(),
         }
-    }
-}
-
-/// Why no token endpoint can be spoken to.
-#[derive(Debug, thiserror::Error)]
-pub enum EndpointError {
-    /// Host and path make no URL.
-    #[error("{0} is no URL of a token endpoint: check host and token-path")]
-    Url(String),
-    /// There is no TLS.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// There is no HTTP client.
-    #[error("the client of the token endpoint cannot be made")]
-    Client(#[from] reqwest::Error),
-}
-
-impl Site {
-    /// The token endpoint at this path; a request may take `timeout`.
-    pub fn endpoint(
-        &self,
-        path: &str,
-        auth: ClientAuth,
-        credentials: Arc<Credentials>,
-        timeout: Duration,
-    ) -> Result<Endpoint, EndpointError> {
-        let scheme = if self.trust.is_some() { "https" } else { "http" };
-        let url = format!("{scheme}://{}{path}", self.authority);
-        let url = url.parse().map_err(|_| EndpointError::Url(url))?;
-        let tls = self.trust.clone().unwrap_or_else(Trust::nobody).client_config(&[b"http/1.1"])?;
-        Ok(Endpoint::new(url, auth, credentials, tls, self.proxy.as_deref(), timeout)?)
-    }
-
-    /// The way there.
-    pub fn route(&self) -> Route {
-        let port = self.authority.port_u16().unwrap_or(if self.trust.is_some() { 443 } else { 80 });
-        Route::new(self.authority.host().trim_matches(['[', ']']).to_owned(), port, self.proxy.clone())
     }
 }
 
