@@ -1,12 +1,12 @@
 //! The admin listener: is the process alive, can it serve, and what has it done.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A token as readiness and metrics see it.
 #[derive(Debug)]
@@ -21,6 +21,40 @@ pub struct TokenState {
     pub problem: Option<String>,
 }
 
+/// The configuration in force, and how the last attempt to replace it went.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// Where it was read from.
+    pub source: String,
+    /// Since when it is in force.
+    pub since: SystemTime,
+    /// The last attempt to replace it.
+    pub reload: Option<Reload>,
+    /// The keys whose values in the file count only after a restart.
+    pub restart: Vec<&'static str>,
+}
+
+/// An attempt to replace the configuration.
+#[derive(Debug, Clone)]
+pub struct Reload {
+    /// When.
+    pub at: SystemTime,
+    /// Why it was refused, if it was.
+    pub refused: Option<String>,
+}
+
+impl Configuration {
+    fn shown(&self) -> Value {
+        let time = |at: SystemTime| httpdate::fmt_http_date(at);
+        let reload = self.reload.as_ref().map(|Reload { at, refused }| {
+            let result = if refused.is_some() { "refused" } else { "applied" };
+            json!({ "at": time(*at), "result": result, "why": refused })
+        });
+        let Self { source, since, restart, .. } = self;
+        json!({ "source": source, "since": time(*since), "lastReload": reload, "needsRestart": restart })
+    }
+}
+
 /// What the admin listener tells; gathered anew for each request.
 #[derive(Debug)]
 pub struct Health {
@@ -30,6 +64,8 @@ pub struct Health {
     pub tokens: Vec<TokenState>,
     /// The metrics in Prometheus's text format.
     pub metrics: String,
+    /// The configuration.
+    pub configuration: Configuration,
 }
 
 /// Answers a request for `/livez`, `/readyz` or `/metrics`.
@@ -65,7 +101,7 @@ fn ready(health: &Health) -> Response<Full<Bytes>> {
         })
         .collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({ "ready": ready, "draining": health.draining, "tokens": tokens });
+    let body = json!({ "ready": ready, "draining": health.draining, "tokens": tokens, "configuration": health.configuration.shown() });
     text(status, "application/json", format!("{body}\n"))
 }
 
@@ -80,10 +116,29 @@ fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Respo
 mod tests {
     use super::*;
 
+    fn configuration() -> Configuration {
+        Configuration { source: "c.toml".into(), since: SystemTime::UNIX_EPOCH, reload: None, restart: Vec::new() }
+    }
+
+    #[test]
+    fn admin_tells_how_the_last_reload_went() {
+        let at = SystemTime::UNIX_EPOCH;
+        let mut configuration = configuration();
+        assert_eq!(configuration.shown()["lastReload"], Value::Null);
+        configuration.reload = Some(Reload { at, refused: Some("c.toml:1:1: no".into()) });
+        let shown = configuration.shown();
+        assert_eq!(
+            (&shown["lastReload"]["result"], &shown["lastReload"]["why"]),
+            (&json!("refused"), &json!("c.toml:1:1: no"))
+        );
+        configuration.reload = Some(Reload { at, refused: None });
+        assert_eq!(configuration.shown()["lastReload"]["result"], "applied");
+    }
+
     fn status(method: Method, path: &str, usable: bool, draining: bool) -> u16 {
         let expires_in = usable.then_some(Duration::from_secs(60));
         let token = TokenState { instance: "main".into(), scopes: "monitoring".into(), expires_in, problem: None };
-        let health = Health { draining, tokens: vec![token], metrics: String::new() };
+        let health = Health { draining, tokens: vec![token], metrics: String::new(), configuration: configuration() };
         answer(&method, path, &health).status().as_u16()
     }
 

@@ -1,38 +1,45 @@
 //! The composition: bind, start a worker for each core, say where we listen, run until shutdown.
+//!
+//! The start is the first reload: what a configuration asks for is made beside what there is, and then takes its place.
 
 mod desk;
 mod doors;
 mod record;
+pub mod reload;
+mod tenants;
 mod worker;
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
 use std::thread;
+use std::time::SystemTime;
 
-use http::uri::Authority;
-use tokio::runtime::Handle;
-
-use crate::clock::Moment;
-use crate::config::file::{File, Timeouts};
-use crate::config::{EndpointError, Instance, Listener, Origin, Settings, Site};
-use crate::listener::{BindError, Bound, Hold, Place};
+use crate::admin::{Configuration, Reload};
+use crate::config::file::File;
+use crate::config::{EndpointError, Listener, Settings};
+use crate::listener::{BindError, Bound, Place, Socket};
 use crate::metrics::Metrics;
-use crate::rate::Gate;
-use crate::sandbox::{Options, Sandbox, SandboxError};
-use crate::secret::Secret;
-use crate::secret::source::Source;
+use crate::metrics::reloads::Reloads;
+use crate::policy::InstanceId;
+use crate::policy::catalog::ScopeSet;
+use crate::proxy::Intake;
+use crate::sandbox::SandboxError;
 use crate::shutdown::{self, Trigger};
+use crate::telemetry::Causes;
 use crate::tls::TlsError;
 use crate::tls::server::ServerError;
-use crate::token::credentials::Credentials;
-use crate::token::endpoint::Endpoint;
-use crate::token::{Key, Tokens};
-use crate::upstream::connect::{BadHost, Connector};
+use crate::token::{Kept, Tokens};
+use crate::upstream::connect::BadHost;
 use crate::usage::Ledger;
-use desk::Desk;
-use doors::Doors;
+use desk::{Desk, Grant};
+use doors::{Door, Doors, Opener};
 use record::Recorder;
+use reload::{Loaded, Loader, ReloadError};
+use tenants::{Sandboxes, Tenant};
+pub use worker::Pulse;
 use worker::{Plan, Workers};
 
 /// Why the proxy does not start.
@@ -83,46 +90,219 @@ pub struct App {
     pub sandboxes: Addresses,
     trigger: Trigger,
     workers: Workers,
+    opener: Opener,
+    embedded: Sandboxes,
+    doors: Vec<Door>,
+    tenants: Vec<Tenant>,
+    /// The grants that are renewed.
+    keepers: Vec<Keeper>,
     ledger: Option<Arc<Ledger>>,
-    /// To the end of the drain.
-    _holds: Vec<Hold>,
+    /// All that may have something to save.
+    ledgers: Vec<Weak<Ledger>>,
+    /// Where it shall listen, and what closes it.
+    admin_door: Option<(SocketAddr, Trigger)>,
+    metrics: Metrics,
+    reloads: Reloads,
+    desk: Rc<Desk>,
+    /// What the process was started with.
+    started: File,
+}
+
+/// A grant that is renewed.
+struct Keeper {
+    tokens: Arc<Tokens>,
+    scopes: ScopeSet,
+    _kept: Kept,
+}
+
+/// What a configuration asks for, made beside what there is; dropping it leaves that as it is.
+struct Next {
+    doors: Doors,
+    tenants: Vec<Tenant>,
+    sandboxes: Addresses,
+    listeners: Vec<Arc<Listener>>,
+    recorder: Option<Recorder>,
+    /// A socket, if it is another one.
+    admin: Option<(Socket, SocketAddr)>,
 }
 
 impl App {
     /// Binds everything and starts a worker for each core. Token flights, the sandbox and the admin listener run on
     /// the current thread's local runtime, which must go on until [`App::finish`] has ended.
-    pub async fn start(settings: Settings, file: &File) -> Result<Self, StartError> {
+    pub async fn start(Loaded { config, settings }: Loaded) -> Result<Self, StartError> {
         let count = thread::available_parallelism().map_or(1, usize::from);
+        let (trigger, shutdown) = shutdown::channel();
+        let metrics = Metrics::new()?;
+        let now = SystemTime::now();
+        let source = config.source().to_string();
+        let configuration = Configuration { source, since: now, reload: None, restart: Vec::new() };
+        let desk = Rc::new(Desk {
+            metrics: metrics.clone(),
+            counts: Arc::default(),
+            shutdown: shutdown.clone(),
+            grants: RefCell::default(),
+            configuration: RefCell::new(configuration),
+        });
+        let mut app = Self {
+            addresses: Vec::new(),
+            admin: None,
+            sandboxes: Vec::new(),
+            trigger,
+            workers: Workers::start(count, fastrand::u32(..) & 0xffff_ff00, &shutdown)?,
+            opener: Opener::default(),
+            embedded: Sandboxes::default(),
+            doors: Vec::new(),
+            tenants: Vec::new(),
+            keepers: Vec::new(),
+            ledger: None,
+            ledgers: Vec::new(),
+            admin_door: None,
+            reloads: Reloads::new(&metrics)?,
+            metrics,
+            desk,
+            started: config.file.clone(),
+        };
+        let next = app.prepare(settings, &config.file).await?;
+        app.replace(next, &config.file).await?;
+        app.reloads.loaded(true, now, config.digest());
+        Ok(app)
+    }
+
+    /// Reads the configuration again and takes it as a whole, between two requests, or nothing of it. The log, the
+    /// metrics and the admin listener tell which; `look` is shown what would be taken. To be dropped only before
+    /// [`App::finish`]: it may have been taken then, or not.
+    pub async fn reload(&mut self, loader: &mut Loader, look: impl FnOnce(&Settings)) -> Result<(), ReloadError> {
+        let taken = self.take(loader, look).await;
+        let (at, mut told) = (SystemTime::now(), self.desk.configuration.borrow_mut());
+        let refused = taken.as_ref().err().map(|error| Causes(error).to_string());
+        match (&taken, &refused) {
+            (Ok((source, digest, restart)), _) => {
+                tracing::info!(configuration = %source, "configuration reloaded");
+                for key in restart {
+                    tracing::warn!(
+                        key,
+                        "this key counts only after a restart; the rest of the configuration is in force"
+                    );
+                }
+                self.reloads.loaded(false, at, *digest);
+                (told.since, told.restart) = (at, restart.clone());
+                told.source.clone_from(source);
+            }
+            (Err(_), why) => {
+                let error = why.as_deref().unwrap_or_default();
+                tracing::error!(error, "configuration NOT reloaded, the one before stays in force: mend it");
+                self.reloads.refused();
+            }
+        }
+        told.reload = Some(Reload { at, refused });
+        taken.map(drop)
+    }
+
+    /// The source, the digest, and the keys that need a restart.
+    async fn take(
+        &mut self,
+        loader: &mut Loader,
+        look: impl FnOnce(&Settings),
+    ) -> Result<(String, u64, Vec<&'static str>), ReloadError> {
+        let Loaded { config, settings } = loader.load().await?;
+        look(&settings);
+        let next = self.prepare(settings, &config.file).await?;
+        self.replace(next, &config.file).await?;
+        loader.taken(&config);
+        Ok((config.source().to_string(), config.digest(), reload::restart_keys(&self.started, &config.file)))
+    }
+
+    /// Makes what a configuration asks for; what there is serves on.
+    async fn prepare(&mut self, settings: Settings, file: &File) -> Result<Next, StartError> {
         let Settings { instances, listeners, record } = settings;
         let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(Arc::new).collect();
-        let Doors { sockets, addresses, holds } = doors::bind_all(&listeners, file, count)?;
-        let admin_door = doors::bind_admin(file)?;
-        let (trigger, shutdown) = shutdown::channel();
-        let (instances, sandboxes) = start_sandboxes(instances).await?;
-        let endpoints = endpoints(&instances, &file.timeouts)?;
-        let tokens = Tokens::new(endpoints, file.timeouts.token.0, Handle::current(), Moment::now);
-        let keys = keys(&listeners);
-        let metrics = Metrics::new()?;
+        let doors = self.opener.open(&listeners, &self.doors, file, self.workers.count())?;
+        let there = self.admin_door.as_ref().map(|(address, _)| *address);
+        let admin = file.admin.address.0.filter(|wanted| Some(*wanted) != there).map(doors::bind_admin).transpose()?;
+        let (instances, sandboxes) = self.embedded.place(instances).await?;
+        let mut tenants = Vec::new();
+        for instance in instances {
+            let old = self.tenants.iter().find(|old| old.name == instance.0.name);
+            let shared = (&self.metrics, &self.desk.counts);
+            tenants.push(Tenant::next(instance, old, &file.timeouts, shared).await?);
+        }
+        let recorder = record.map(|file| Recorder::new(file, &listeners, self.ledger.as_ref()));
+        Ok(Next { doors, tenants, sandboxes, listeners, recorder, admin })
+    }
+
+    /// Puts it in the place of what there is. The only thing that can fail comes first.
+    async fn replace(&mut self, next: Next, file: &File) -> Result<(), StartError> {
+        let Next { doors: Doors { doors, sockets }, mut tenants, sandboxes, listeners, recorder, admin } = next;
+        if let Some((socket, address)) = admin {
+            let (close, closed) = shutdown::channel();
+            desk::serve(socket, address, &self.desk, closed)?;
+            doors::admit(&self.doors, &doors)?;
+            self.admin = Some(address);
+            self.admin_door = file.admin.address.0.map(|wanted| (wanted, close));
+        } else {
+            doors::admit(&self.doors, &doors)?;
+        }
+        if file.admin.address.0.is_none() {
+            (self.admin, self.admin_door) = (None, None);
+        }
+        tenants.iter_mut().for_each(Tenant::settle);
+        self.keep(&tenants, &listeners);
+        self.record(recorder.as_ref());
+        let posts = doors.iter().zip(&listeners).map(|(door, listener)| door.post(listener, file)).collect();
         let plan = Arc::new(Plan {
-            connectors: connectors(&instances, &file.timeouts)?,
-            gates: gates(&instances, &metrics),
-            tokens: Arc::clone(&tokens),
-            metrics: metrics.clone(),
-            timeouts: file.timeouts.clone(),
-            body_limit: file.limits.body.0,
-            run: fastrand::u32(..) & 0xffff_ff00,
-            recorder: record.map(|file| Recorder::new(file, &listeners)),
+            posts,
+            ways: tenants.iter().map(|tenant| Arc::clone(&tenant.way)).collect(),
+            gates: tenants.iter().map(|tenant| tenant.gate.clone()).collect(),
+            tokens: tenants.iter().map(|tenant| Arc::clone(&tenant.tokens)).collect(),
+            metrics: self.metrics.clone(),
+            intake: Intake { wait: file.timeouts.client.0, limit: file.limits.body.0 },
+            recorder,
         });
-        keys.iter().for_each(|key| tokens.keep(*key));
-        let ledger = plan.recorder.as_ref().map(Recorder::keep);
-        let names = instances.into_iter().map(|(instance, _)| instance.name).collect();
-        let desk = Desk { tokens, keys, names, metrics, shutdown: shutdown.clone() };
-        let admin = match admin_door {
-            Some((socket, address)) => desk::serve(socket, address, desk).map(|()| Some(address))?,
-            None => None,
-        };
-        let workers = worker::start(sockets, &plan, &shutdown)?;
-        Ok(Self { addresses, admin, sandboxes, trigger, workers, ledger, _holds: holds })
+        self.tenants = tenants;
+        self.sandboxes = sandboxes;
+        self.addresses = doors.iter().map(|door| (door.name.clone(), door.bound.clone())).collect();
+        self.workers.serve(&plan, sockets).await;
+        doors::tell(&self.doors, &doors, &listeners);
+        doors::replace(&mut self.doors, doors);
+        Ok(())
+    }
+
+    /// Renews the grants that the listeners need, each once, and no others.
+    fn keep(&mut self, tenants: &[Tenant], listeners: &[Arc<Listener>]) {
+        let (mut old, mut grants) = (std::mem::take(&mut self.keepers), Vec::new());
+        for policy in listeners.iter().flat_map(|listener| listener.policies()) {
+            let InstanceId(instance) = policy.instance();
+            let Some(Tenant { name, tokens, .. }) = tenants.get(usize::from(instance)) else { continue };
+            let scopes = policy.scopes();
+            let same = |keeper: &Keeper| Arc::ptr_eq(&keeper.tokens, tokens) && keeper.scopes == scopes;
+            if self.keepers.iter().any(same) {
+                continue;
+            }
+            let keeper = match old.iter().position(same) {
+                Some(position) => old.swap_remove(position),
+                None => Keeper { tokens: Arc::clone(tokens), scopes, _kept: tokens.keep(scopes) },
+            };
+            self.keepers.push(keeper);
+            grants.push(Grant { instance: name.clone(), tokens: Arc::clone(tokens), scopes });
+        }
+        self.desk.grants.replace(grants);
+    }
+
+    fn record(&mut self, recorder: Option<&Recorder>) {
+        let ledger = recorder.map(|recorder| Arc::clone(&recorder.ledger));
+        if let Some(new) = &ledger
+            && !self.ledger.as_ref().is_some_and(|old| Arc::ptr_eq(old, new))
+        {
+            record::keep(Arc::clone(new));
+            self.ledgers.retain(|ledger| ledger.strong_count() > 0);
+            self.ledgers.push(Arc::downgrade(new));
+        }
+        self.ledger = ledger;
+    }
+
+    /// Finds out whether all workers are alive.
+    pub fn pulse(&self) -> Pulse {
+        self.workers.pulse()
     }
 
     /// Ends when a worker has ended without being told to: a part of the callers is not served any more.
@@ -133,8 +313,9 @@ impl App {
     /// Drains and ends all workers.
     pub async fn finish(self) -> io::Result<()> {
         self.trigger.shut_down();
+        self.doors.iter().for_each(Door::close);
         self.workers.join().await?;
-        if let Some(ledger) = self.ledger {
+        for ledger in self.ledgers.iter().filter_map(Weak::upgrade) {
             record::save(&ledger, false).await;
         }
         Ok(())
@@ -143,64 +324,3 @@ impl App {
 
 /// Bound addresses by name.
 pub type Addresses = Vec<(String, SocketAddr)>;
-
-/// The grants that the listeners need, each once.
-fn keys(listeners: &[Arc<Listener>]) -> Vec<Key> {
-    let mut keys = Vec::new();
-    for policy in listeners.iter().flat_map(|listener| listener.policies()) {
-        let key = (policy.instance(), policy.scopes());
-        if !keys.contains(&key) {
-            keys.push(key);
-        }
-    }
-    keys
-}
-
-/// Starts an embedded NinjaOne for each instance that asks for one; now each has an origin.
-async fn start_sandboxes(instances: Vec<Instance>) -> Result<(Vec<(Instance, Origin)>, Addresses), StartError> {
-    let (mut all, mut addresses) = (Vec::new(), Vec::new());
-    for mut instance in instances {
-        let origin = match instance.origin.take() {
-            Some(origin) => origin,
-            None => {
-                let options = Options::default();
-                let given = |text: &str| Source::Given(Secret::new(text.to_owned()));
-                let credentials = Credentials::read(given(&options.client_id), given(&options.client_secret));
-                // It goes on to the end of the process: requests in flight are answered while the proxy drains.
-                let address = Sandbox::new(options)?.open().await?;
-                addresses.push((instance.name.clone(), address));
-                let authority = Authority::try_from(address.to_string()).map_err(io::Error::other)?;
-                let credentials = Arc::new(credentials.map_err(io::Error::other)?);
-                Origin { site: Site { authority, trust: None, proxy: None }, credentials }
-            }
-        };
-        all.push((instance, origin));
-    }
-    Ok((all, addresses))
-}
-
-fn endpoints(instances: &[(Instance, Origin)], timeouts: &Timeouts) -> Result<Vec<Endpoint>, StartError> {
-    let endpoint = |(instance, Origin { site, credentials }): &(Instance, Origin)| {
-        site.endpoint(&instance.token_path, instance.client_auth, Arc::clone(credentials), timeouts.token.0)
-            .map_err(|error| StartError::Endpoint(instance.name.clone(), error))
-    };
-    instances.iter().map(endpoint).collect()
-}
-
-/// The ways in to the instances whose rate is limited.
-fn gates(instances: &[(Instance, Origin)], metrics: &Metrics) -> Vec<Option<Arc<Gate>>> {
-    let gate = |(Instance { name, rate, .. }, _): &(Instance, Origin)| {
-        let limits = rate.as_ref()?;
-        Some(Arc::new(Gate::new(name.clone(), limits, metrics.rate_waits(name))))
-    };
-    instances.iter().map(gate).collect()
-}
-
-fn connectors(instances: &[(Instance, Origin)], timeouts: &Timeouts) -> Result<Vec<Connector>, StartError> {
-    let connector = |(instance, Origin { site, .. }): &(Instance, Origin)| {
-        let config = site.trust.as_ref().map(|trust| trust.client_config(&[])).transpose()?;
-        Connector::new(site.authority.clone(), config, site.route(), timeouts.connect.0)
-            .map_err(|error| StartError::Host(instance.name.clone(), error))
-    };
-    instances.iter().map(connector).collect()
-}

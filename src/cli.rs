@@ -7,6 +7,7 @@ mod explain;
 mod key;
 mod learn;
 mod routes;
+mod run;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,14 +17,10 @@ use clap::{Args, Parser, Subcommand};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tracing_subscriber::filter::Targets;
 
-use crate::app::{App, StartError};
-use crate::config::file::LogFormat;
-use crate::config::{Caller, Config, EndpointError, Instance, Listener, Settings};
+use crate::config::{Caller, Config, Instance, Listener, Settings};
 use crate::policy::Policy;
 use crate::secret::source::Source;
-use crate::shutdown::Signals;
 use crate::telemetry;
-use crate::tls::server::Basis;
 use catalog::CatalogCommand;
 use routes::{Format, Selection};
 
@@ -60,7 +57,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the proxy until SIGTERM or SIGINT, then drain
+    /// Run the proxy until SIGTERM or SIGINT, then drain; SIGHUP or a changed file: with another configuration
     Run,
     /// Check the configuration and its credentials; print what is in force, and warnings
     Check {
@@ -147,9 +144,6 @@ struct Which {
     json: bool,
 }
 
-/// How callers come to trust the local CA.
-const TRUST: &str = "callers must trust the local CA: curl --cacert CERTIFICATE; or, for all programs, copy it to /usr/local/share/ca-certificates/ninjaone-proxy.crt and run update-ca-certificates (Debian), certutil -addstore Root CERTIFICATE (Windows), security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain CERTIFICATE (macOS)";
-
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -188,7 +182,7 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
     }
     let config = config?;
     match &arguments.command {
-        None | Some(Command::Run) => run(&config),
+        None | Some(Command::Run) => run::run(config),
         Some(Command::Check { against }) => check::check(&config, against.as_deref()),
         Some(Command::Learn { from, which }) => learn::learn(&config, from.as_deref(), which),
         Some(Command::Explain { method, path, headers, which }) => {
@@ -296,21 +290,6 @@ fn settings(config: &Config) -> Result<Settings, Failure> {
     config.settings().map_err(|error| failure(CONFIG)(error.into()))
 }
 
-fn run(config: &Config) -> Result<(), Failure> {
-    let settings = settings(config)?;
-    let _log = telemetry::start(log_filter(config)?, config.file.log.format == LogFormat::Json)
-        .map_err(|error| failure(SOFTWARE)(error.into()))?;
-    crate::fence::install();
-    if let Some(listener) = settings.listeners.first() {
-        catalog::log(listener.policy.catalog());
-    }
-    let runtime = runtime()?;
-    let served = runtime.block_on(serve(config, settings));
-    // To drop it would be to wait for whoever waits for the workers: after a second signal nobody shall.
-    runtime.shutdown_background();
-    served
-}
-
 fn runtime() -> Result<LocalRuntime, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     runtime.map_err(|error| failure(OS)(error.into()))
@@ -334,59 +313,6 @@ fn log_filter(config: &Config) -> Result<Targets, Failure> {
     telemetry::filter(config.file.log.level.get_ref()).map_err(|error| {
         let source = config.source();
         failure(CONFIG)(anyhow::anyhow!("{source}: log.level: {error}"))
-    })
-}
-
-async fn serve(config: &Config, settings: Settings) -> Result<(), Failure> {
-    let mut signals = Signals::catch().map_err(|error| failure(OS)(error.into()))?;
-    let summary: Vec<(bool, String)> = settings
-        .listeners
-        .iter()
-        .map(|listener| (listener.tls.is_some(), listener.policy.scopes().to_string()))
-        .collect();
-    let exposures = all_exposures(&settings);
-    let local_ca = local_ca(&settings);
-    let mut app = App::start(settings, &config.file).await.map_err(|error| {
-        let code = match error {
-            StartError::Bind { .. } | StartError::System(_) => OS,
-            StartError::Host(..) | StartError::Identity(..) | StartError::Endpoint(_, EndpointError::Url(_)) => CONFIG,
-            StartError::Tls(_) | StartError::Sandbox(_) | StartError::Endpoint(..) | StartError::Metrics(_) => SOFTWARE,
-        };
-        failure(code)(error.into())
-    })?;
-    for ((name, bound), (tls, scopes)) in app.addresses.iter().zip(&summary) {
-        tracing::info!(listener = %name, address = %bound.url(*tls), scopes, "listening");
-    }
-    if let Some(path) = local_ca {
-        tracing::info!(certificate = %path.display(), "{TRUST}");
-    }
-    if let Some(address) = app.admin {
-        tracing::info!(address = %format_args!("http://{address}"), "admin listening");
-    }
-    for (name, address) in &app.sandboxes {
-        tracing::warn!(instance = %name, address = %format_args!("http://{address}"), "this is a SANDBOX: all data is invented, nothing reaches NinjaOne");
-    }
-    for exposure in exposures {
-        tracing::warn!(exposure, "a credential is open to others");
-    }
-    tracing::info!(configuration = %config.source(), version = env!("CARGO_PKG_VERSION"), "started");
-    tokio::select! {
-        name = signals.next() => tracing::info!(signal = name, "draining; a second signal ends at once"),
-        () = app.broken() => tracing::error!("a worker ended, so the proxy ends too"),
-    }
-    tokio::select! {
-        finished = app.finish() => finished.context("drain").map_err(failure(SOFTWARE))?,
-        name = signals.next() => tracing::warn!(signal = name, "ended without draining"),
-    }
-    tracing::info!("ended");
-    Ok(())
-}
-
-/// What callers of a listener must trust whose certificate is of the local CA.
-fn local_ca(settings: &Settings) -> Option<std::path::PathBuf> {
-    settings.listeners.iter().find_map(|listener| match &listener.tls {
-        Some(Basis::LocalCa(home)) => Some(home.certificate()),
-        Some(Basis::Files(_)) | None => None,
     })
 }
 

@@ -154,6 +154,34 @@ impl Config {
         }
     }
 
+    /// The file that it was read from; `None` for the built-in defaults.
+    pub fn path(&self) -> Option<&Path> {
+        (self.path != Path::new(BUILT_IN)).then_some(&self.path)
+    }
+
+    /// The files that it is made of, apart from those that are followed by themselves: credentials, and the certificates
+    /// of listeners.
+    pub fn parts(&self) -> Vec<PathBuf> {
+        let of_instance = |file: &InstanceFile| {
+            let given = [&file.ca_file, &file.certificate, &file.key].into_iter().flatten();
+            let mut files: Vec<_> = given.map(|path| self.beside(path.get_ref())).collect();
+            if let Some(ProxyChoice::Reference(Reference::File(path))) = file.proxy.as_ref().map(Spanned::get_ref) {
+                files.push(self.beside(path));
+            }
+            files
+        };
+        let own = self.path().map(Path::to_owned);
+        let catalog = self.file.catalog_file.iter().map(|path| self.beside(path.get_ref()));
+        own.into_iter().chain(catalog).chain(self.file.instances.values().flat_map(of_instance)).collect()
+    }
+
+    /// A number that is the same for the same text, and another for another: the first 48 bits of its SHA-256, which a
+    /// floating-point number holds exactly.
+    pub fn digest(&self) -> u64 {
+        let digest = ring::digest::digest(&ring::digest::SHA256, self.text.as_bytes());
+        digest.as_ref().iter().take(6).fold(0, |number, octet| number << 8 | u64::from(*octet))
+    }
+
     /// Where it came from, for people.
     pub fn source(&self) -> impl std::fmt::Display + '_ {
         self.path.display()

@@ -1,5 +1,7 @@
 //! Counters for Prometheus, with labels from closed sets only: listener, operation, status class, code, blame.
 
+pub mod reloads;
+
 use std::cell::RefCell;
 use std::time::Duration;
 
@@ -114,6 +116,8 @@ impl Metrics {
             let counter = self.token_requests.with_label_values(&[result]);
             counter.inc_by(count.saturating_sub(counter.get()));
         }
+        // Of an instance that is not served any more nothing is told.
+        self.token_expiry.reset();
         for TokenReading { instance, scopes, expires_in } in tokens {
             let seconds = i64::try_from(expires_in.as_secs()).unwrap_or(i64::MAX);
             self.token_expiry.with_label_values(&[instance, scopes]).set(seconds);

@@ -46,8 +46,26 @@ pub struct Proxy {
     intake: Intake,
     /// `Proxy-Status` of an answer that NinjaOne gave.
     relayed: HeaderValue,
+    ids: Rc<Ids>,
+}
+
+/// Gives each request of one worker an id of its own, on all listeners and over reloads.
+pub struct Ids {
     worker: u32,
     count: Cell<u32>,
+}
+
+impl Ids {
+    /// `worker` makes them differ between workers and runs.
+    pub fn new(worker: u32) -> Self {
+        Self { worker, count: Cell::new(0) }
+    }
+
+    fn next(&self) -> RequestId {
+        let count = self.count.get();
+        self.count.set(count.wrapping_add(1));
+        RequestId(self.worker, count)
+    }
 }
 
 /// What is open to a caller, and the tokens for it.
@@ -92,19 +110,18 @@ pub struct Intake {
 }
 
 impl Proxy {
-    /// Puts the stages together; `worker` makes request ids differ between workers and runs.
+    /// Puts the stages together.
     pub fn new(
         guard: Guard,
         entrances: Vec<Entrance>,
         (gate, upstream): (Option<Arc<Gate>>, Rc<Upstream>),
         scribe: Scribe,
         intake: Intake,
-        worker: u32,
+        ids: Rc<Ids>,
     ) -> Self {
         let relayed = format!("ninjaone-proxy; next-hop=\"{}\"", upstream.authority());
         let relayed = HeaderValue::try_from(relayed).unwrap_or(HeaderValue::from_static("ninjaone-proxy"));
-        let (scribe, count) = (Rc::new(scribe), Cell::new(0));
-        Self { guard, entrances, gate, upstream, scribe, intake, relayed, worker, count }
+        Self { guard, entrances, gate, upstream, scribe: Rc::new(scribe), intake, relayed, ids }
     }
 
     /// Answers one request, whatever happens.
@@ -150,9 +167,7 @@ impl Proxy {
     }
 
     fn record(&self, peer: Peer, method: Option<Method>) -> Record {
-        let id = RequestId(self.worker, self.count.get());
-        self.count.set(id.1.wrapping_add(1));
-        Record::begin(&self.scribe, id, peer, method)
+        Record::begin(&self.scribe, self.ids.next(), peer, method)
     }
 
     /// The life of a request. Takes the headers out of its head.
@@ -379,7 +394,7 @@ mod tests {
             (None, upstream),
             Scribe { meter, lines: None },
             Intake { wait: MINUTE, limit: 1 },
-            1,
+            Rc::new(Ids::new(1)),
         )
     }
 

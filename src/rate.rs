@@ -121,6 +121,13 @@ impl Gate {
         }
     }
 
+    /// Takes the place of `old`: its cool-down goes on.
+    pub fn after(self, old: &Self) -> Self {
+        let pause = old.schedule().calm_in(old.now());
+        self.schedule().cool(self.now(), pause);
+        self
+    }
+
     /// Waits for a slot and a turn, in line and within the bound. Dropping the future leaves the line.
     pub async fn enter(&self) -> Result<Slot, Late> {
         if let Some(slot) = self.free_slot().filter(|_| self.pass()) {
@@ -322,6 +329,18 @@ mod tests {
         let late = gate.enter().await.expect_err("too long");
         assert_eq!((late.limit, late.retry_after), (Limit::CoolDown, MAX_PAUSE), "and at once");
         assert!(millis(begun) < 5010);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gate_in_the_place_of_another_goes_on_with_its_cool_down() {
+        let limits = Limits { pace: None, ..LIMITS };
+        let old = gate(limits.clone());
+        sleep(Duration::from_secs(7)).await;
+        old.heed(StatusCode::TOO_MANY_REQUESTS, &throttled("3"));
+        sleep(Duration::from_secs(1)).await;
+        let (new, begun) = (gate(limits).after(&old), Instant::now());
+        new.enter().await.expect("a turn");
+        assert!((2000..2010).contains(&millis(begun)), "{}", millis(begun));
     }
 
     #[tokio::test(start_paused = true)]

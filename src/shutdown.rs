@@ -40,13 +40,24 @@ impl Shutdown {
     }
 }
 
-/// The signals that end the process.
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// To end; the signal's name.
+    End(&'static str),
+    /// To read the configuration again.
+    Reload,
+}
+
+/// The signals that end the process, and the one that reloads it.
 #[derive(Debug)]
 pub struct Signals {
     #[cfg(unix)]
     terminate: Signal,
     #[cfg(unix)]
     interrupt: Signal,
+    #[cfg(unix)]
+    hang_up: Signal,
 }
 
 impl Signals {
@@ -57,12 +68,31 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             #[cfg(unix)]
             interrupt: signal(SignalKind::interrupt())?,
+            #[cfg(unix)]
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
-    /// The name of the next one.
+    /// What the next one asks for. Of several that ask for a reload while nobody looks, one is told.
     #[cfg(unix)]
-    pub async fn next(&mut self) -> &'static str {
+    pub async fn next(&mut self) -> Asked {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Asked::End("SIGTERM"),
+            _ = self.interrupt.recv() => Asked::End("SIGINT"),
+            _ = self.hang_up.recv() => Asked::Reload,
+        }
+    }
+
+    /// What the next one asks for.
+    #[cfg(not(unix))]
+    pub async fn next(&mut self) -> Asked {
+        Asked::End(self.end().await)
+    }
+
+    /// The name of the next one that ends the process.
+    #[cfg(unix)]
+    pub async fn end(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
@@ -71,7 +101,7 @@ impl Signals {
 
     /// The name of the next one.
     #[cfg(not(unix))]
-    pub async fn next(&mut self) -> &'static str {
+    pub async fn end(&mut self) -> &'static str {
         match tokio::signal::ctrl_c().await {
             Ok(()) => "Ctrl-C",
             Err(_) => std::future::pending().await,

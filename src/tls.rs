@@ -64,7 +64,7 @@ pub struct Trust {
 }
 
 /// Our own certificate, those between it and a root, and its key.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Shown {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
@@ -98,6 +98,11 @@ impl Trust {
     /// Nothing is trusted: for clear-text instances, which are on loopback.
     pub fn nobody() -> Self {
         Self { roots: Arc::new(RootCertStore::empty()), origin: Origin::default(), shown: None }
+    }
+
+    /// Whether the same servers are trusted, and shown the same certificate.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.roots.roots == other.roots.roots && self.shown == other.shown
     }
 
     /// What judges a server's certificate by these anchors.

@@ -16,12 +16,13 @@ use std::time::Duration;
 use http::HeaderValue;
 use moka::future::Cache;
 use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::clock::{Clock, Moment};
 use crate::fence;
+use crate::policy::Permit;
 use crate::policy::catalog::ScopeSet;
-use crate::policy::{InstanceId, Permit};
 use crate::telemetry::Causes;
 use endpoint::{Endpoint, TokenError};
 use state::{Grant, State};
@@ -31,21 +32,41 @@ const STEP: Duration = Duration::from_secs(5);
 /// The parts of a token's lifetime between which it is renewed.
 pub(crate) const RENEWED: (f64, f64) = (0.75, 0.90);
 
-/// What a grant is for.
-pub type Key = (InstanceId, ScopeSet);
-
-/// All grants of the process.
+/// All grants of one instance.
 #[derive(Debug)]
 pub struct Tokens {
-    cache: Cache<Key, Arc<State>>,
-    endpoints: Vec<Endpoint>,
+    cache: Cache<ScopeSet, Arc<State>>,
+    endpoint: Endpoint,
     /// The longest that a caller waits for a flight.
     patience: Duration,
     /// Where flights run: they must outlive the worker that asked first.
     runtime: Handle,
     clock: Clock,
+    counts: Arc<Counts>,
+}
+
+/// The flights of the process, to all instances.
+#[derive(Debug, Default)]
+pub struct Counts {
     requests: AtomicU64,
     failures: AtomicU64,
+}
+
+impl Counts {
+    /// Flights, and how many of them gave no grant.
+    pub fn read(&self) -> (u64, u64) {
+        (self.requests.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))
+    }
+}
+
+/// A grant that is renewed until this is dropped.
+#[derive(Debug)]
+pub struct Kept(AbortHandle);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The proof that a request may be sent: a token that has not expired.
@@ -91,106 +112,97 @@ pub struct Status {
 }
 
 impl Tokens {
-    /// Grants from these endpoints, by [`InstanceId`]; flights run on `runtime`, callers wait up to `patience`.
-    pub fn new(endpoints: Vec<Endpoint>, patience: Duration, runtime: Handle, clock: Clock) -> Arc<Self> {
+    /// Grants from this endpoint; flights run on the current runtime, callers wait up to `patience`.
+    pub fn new(endpoint: Endpoint, counts: Arc<Counts>, patience: Duration, clock: Clock) -> Arc<Self> {
+        // There are no more sets of scopes than that.
         let cache = Cache::new(1024);
-        let (requests, failures) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { cache, endpoints, patience, runtime, clock, requests, failures })
+        Arc::new(Self { cache, endpoint, patience, runtime: Handle::current(), clock, counts })
     }
 
-    /// Fetches a grant for `key` and renews it from now on, for as long as the runtime lives.
-    pub fn keep(self: &Arc<Self>, key: Key) {
+    /// Takes over the grants of `old`, which are good here too: same instance, same credentials.
+    pub async fn inherit(&self, old: &Self) {
+        let version = self.endpoint.version();
+        for (scopes, state) in &old.cache {
+            if let Some(state) = state.inherited(version) {
+                self.cache.insert(*scopes, Arc::new(state)).await;
+            }
+        }
+    }
+
+    /// Fetches a grant of these scopes and renews it from now on, for as long as the runtime lives.
+    pub fn keep(self: &Arc<Self>, scopes: ScopeSet) -> Kept {
         let tokens = Arc::clone(self);
-        self.runtime.spawn(async move {
+        let keeping = self.runtime.spawn(async move {
             loop {
-                if let Some(endpoint) = tokens.endpoint(key) {
-                    endpoint.look().await;
-                }
+                tokens.endpoint.look().await;
                 let step = Instant::now() + STEP;
                 // A loop that a panic ends would renew nothing any more, and nobody would see it.
-                let next = match fence::around(tokens.flight(key)).await {
+                let next = match fence::around(tokens.flight(scopes)).await {
                     Ok(state) => state.next.monotonic.min(step),
                     Err(panicked) => {
-                        tracing::error!(scopes = %key.1, error = %panicked, "a token request panicked");
+                        tracing::error!(%scopes, error = %panicked, "a token request panicked");
                         step
                     }
                 };
                 sleep_until(next).await;
             }
         });
+        Kept(keeping.abort_handle())
     }
 
-    /// How the token of `key` stands.
-    pub async fn status(&self, key: Key) -> Status {
-        let state = self.cache.get(&key).await;
+    /// How the token of these scopes stands.
+    pub async fn status(&self, scopes: ScopeSet) -> Status {
+        let state = self.cache.get(&scopes).await;
         let expires_in = state.as_ref().and_then(|state| state.expires_in((self.clock)()));
         Status { expires_in, failure: state.as_ref().and_then(|state| state.failure.clone()) }
     }
 
-    /// Flights, and how many of them gave no grant.
-    pub fn counts(&self) -> (u64, u64) {
-        (self.requests.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))
-    }
-
-    /// The usable grant of `key`, after a flight if there is none.
-    async fn grant(self: &Arc<Self>, key: Key) -> Result<Arc<Grant>, NoToken> {
-        if let Some(state) = self.cache.get(&key).await {
+    /// The usable grant of these scopes, after a flight if there is none.
+    async fn grant(self: &Arc<Self>, scopes: ScopeSet) -> Result<Arc<Grant>, NoToken> {
+        if let Some(state) = self.cache.get(&scopes).await {
             let now = (self.clock)();
             if let Some(grant) = state.usable(now) {
                 return Ok(Arc::clone(grant));
             }
-            if !state.is_due(now, self.version(key)) {
+            if !state.is_due(now, self.endpoint.version()) {
                 return Err(no_token(&state, now));
             }
         }
         let tokens = Arc::clone(self);
-        let flight = self.runtime.spawn(async move { tokens.flight(key).await });
+        let flight = self.runtime.spawn(async move { tokens.flight(scopes).await });
         let Ok(Ok(state)) = timeout(self.patience, flight).await else { return Err(NoToken::Timeout) };
         let now = (self.clock)();
         state.usable(now).cloned().ok_or_else(|| no_token(&state, now))
     }
 
-    /// Joins the flight of `key`, or starts one if it is due. To be run in a task of its own.
-    async fn flight(&self, key: Key) -> Arc<State> {
-        let due = |state: &Arc<State>| state.is_due((self.clock)(), self.version(key));
-        self.cache.entry(key).or_insert_with_if(self.fetch(key), due).await.into_value()
+    /// Joins the flight for these scopes, or starts one if it is due. To be run in a task of its own.
+    async fn flight(&self, scopes: ScopeSet) -> Arc<State> {
+        let due = |state: &Arc<State>| state.is_due((self.clock)(), self.endpoint.version());
+        self.cache.entry(scopes).or_insert_with_if(self.fetch(scopes), due).await.into_value()
     }
 
-    /// The version of the credentials for `key`.
-    fn version(&self, key: Key) -> u64 {
-        self.endpoint(key).map_or(0, Endpoint::version)
-    }
-
-    fn endpoint(&self, (InstanceId(instance), _): Key) -> Option<&Endpoint> {
-        self.endpoints.get(usize::from(instance))
-    }
-
-    async fn fetch(&self, key: Key) -> Arc<State> {
-        let previous = self.cache.get(&key).await;
+    async fn fetch(&self, scopes: ScopeSet) -> Arc<State> {
+        let previous = self.cache.get(&scopes).await;
         let previous = previous.as_deref();
         let asked = (self.clock)();
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        let (result, version) = match self.endpoint(key) {
-            Some(endpoint) => endpoint.request(key.1).await,
-            None => (Err(TokenError::UnknownClient), 0),
-        };
+        self.counts.requests.fetch_add(1, Ordering::Relaxed);
+        let (result, version) = self.endpoint.request(scopes).await;
         let state = match result {
             Ok(answer) => State::granted(answer, asked, version, previous),
             Err(error) => {
-                self.failures.fetch_add(1, Ordering::Relaxed);
+                self.counts.failures.fetch_add(1, Ordering::Relaxed);
                 State::failed(error, (asked, (self.clock)()), version, previous)
             }
         };
-        self.tell(key, &state, previous);
+        self.tell(scopes, &state, previous);
         Arc::new(state)
     }
 
     /// What lasts is told loudly, and once.
-    fn tell(&self, key: Key, state: &State, previous: Option<&State>) {
-        let now = (self.clock)();
-        let host = self.endpoint(key).map_or("", Endpoint::host);
+    fn tell(&self, scopes: ScopeSet, state: &State, previous: Option<&State>) {
+        let (now, host) = ((self.clock)(), self.endpoint.host());
         let seconds = |span: Duration| Duration::from_secs(span.as_secs_f64().round() as u64);
-        let (scopes, next) = (key.1, now.until(state.next));
+        let next = now.until(state.next);
         match &state.failure {
             None => {
                 let usable_for = seconds(state.expires_in(now).unwrap_or_default());
@@ -221,13 +233,13 @@ fn no_token(state: &State, now: Moment) -> NoToken {
 /// A worker's own copy of a grant: no count or header is shared between cores on the way of a request.
 #[derive(Debug)]
 struct Held {
-    key: Key,
+    scopes: ScopeSet,
     authorization: HeaderValue,
     grant: Arc<Grant>,
     clock: Clock,
 }
 
-/// Where one worker gets the bearers of one listener.
+/// Where one worker gets the bearers of one listener, all of one instance.
 #[derive(Debug)]
 pub struct Source {
     tokens: Arc<Tokens>,
@@ -242,33 +254,33 @@ impl Source {
 
     /// A bearer for a permitted request: the one at hand, or the current grant, or the one that a flight brings.
     pub async fn bearer(&self, permit: &Permit) -> Result<Bearer, NoToken> {
-        self.bearer_of((permit.instance(), permit.scopes())).await
+        self.bearer_of(permit.scopes()).await
     }
 
-    async fn bearer_of(&self, key: Key) -> Result<Bearer, NoToken> {
-        match self.at_hand(key) {
+    async fn bearer_of(&self, scopes: ScopeSet) -> Result<Bearer, NoToken> {
+        match self.at_hand(scopes) {
             Some(bearer) => Ok(bearer),
             // Boxed: it is seldom, and would make every request's state larger.
-            None => Box::pin(self.fetch(key)).await,
+            None => Box::pin(self.fetch(scopes)).await,
         }
     }
 
-    async fn fetch(&self, key: Key) -> Result<Bearer, NoToken> {
-        let grant = self.tokens.grant(key).await?;
+    async fn fetch(&self, scopes: ScopeSet) -> Result<Bearer, NoToken> {
+        let grant = self.tokens.grant(scopes).await?;
         let mut authorization =
             HeaderValue::from_bytes(grant.authorization.as_bytes()).map_err(|_| NoToken::Timeout)?;
         authorization.set_sensitive(true);
-        let bearer = Bearer(Rc::new(Held { key, authorization, grant, clock: self.tokens.clock }));
+        let bearer = Bearer(Rc::new(Held { scopes, authorization, grant, clock: self.tokens.clock }));
         self.held.replace(Some(bearer.clone()));
         Ok(bearer)
     }
 
     /// The bearer of the last request, until it is time to look for a newer one.
-    fn at_hand(&self, key: Key) -> Option<Bearer> {
+    fn at_hand(&self, scopes: ScopeSet) -> Option<Bearer> {
         let held = self.held.borrow();
         let bearer = held.as_ref()?;
-        let Held { key: own, grant, clock, .. } = &*bearer.0;
-        (*own == key && grant.is_fresh(clock())).then(|| bearer.clone())
+        let Held { scopes: own, grant, clock, .. } = &*bearer.0;
+        (*own == scopes && grant.is_fresh(clock())).then(|| bearer.clone())
     }
 }
 
@@ -340,16 +352,16 @@ mod tests {
             let tls = Arc::new(tls.expect("versions").with_root_certificates(roots).with_no_client_auth());
             let patience = Duration::from_secs(5);
             let endpoint = Endpoint::new(url, ClientAuth::Form, credentials, tls, None, patience).expect("an endpoint");
-            Self { tokens: Tokens::new(vec![endpoint], patience, Handle::current(), clock), asked, good }
+            Self { tokens: Tokens::new(endpoint, Arc::default(), patience, clock), asked, good }
         }
     }
 
-    fn key() -> Key {
-        (InstanceId(0), [Scope::Monitoring].into_iter().collect())
+    fn scopes() -> ScopeSet {
+        [Scope::Monitoring].into_iter().collect()
     }
 
     async fn token(source: &Source) -> Result<String, NoToken> {
-        let bearer = source.bearer_of(key()).await?;
+        let bearer = source.bearer_of(scopes()).await?;
         Ok(bearer.authorization().to_str().expect("text").to_owned())
     }
 
@@ -408,7 +420,7 @@ mod tests {
         }
         let issuer = Issuer::start().await;
         BROKEN.set(Some(0));
-        issuer.tokens.keep(key());
+        let _kept = issuer.tokens.keep(scopes());
         timeout(STEP, until(|| BROKEN.get() == Some(1))).await.expect("a panic");
         BROKEN.set(None);
         tokio::time::pause();

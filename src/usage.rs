@@ -115,17 +115,20 @@ struct Counter {
 #[derive(Debug)]
 pub struct Ledger {
     file: PathBuf,
-    pages: Vec<Arc<Page>>,
+    pages: Mutex<Vec<Arc<Page>>>,
     /// What was taken from the pages and is not in the file yet.
     pending: Mutex<Used>,
 }
 
 impl Page {
-    /// A page for a listener or caller; `operations` are the names by place.
-    pub fn new(listener: &str, caller: Option<&str>, operations: Vec<String>) -> Arc<Self> {
+    fn new(listener: &str, caller: Option<&str>, operations: Vec<String>) -> Arc<Self> {
         let counters = operations.iter().map(|_| Counter::default()).collect();
         let caller = caller.map(str::to_owned);
         Arc::new(Self { listener: listener.to_owned(), caller, operations, counters })
+    }
+
+    fn is_of(&self, listener: &str, caller: Option<&str>, operations: &[String]) -> bool {
+        self.listener == listener && self.caller.as_deref() == caller && self.operations == operations
     }
 
     /// Counts a request.
@@ -171,9 +174,27 @@ impl Count {
 }
 
 impl Ledger {
-    /// Pages that are added to `file`.
-    pub fn new(file: PathBuf, pages: Vec<Arc<Page>>) -> Self {
-        Self { file, pages, pending: Mutex::default() }
+    /// No pages yet; what is counted on them will be added to `file`.
+    pub fn new(file: PathBuf) -> Self {
+        Self { file, pages: Mutex::default(), pending: Mutex::default() }
+    }
+
+    /// The page of a listener or caller; `operations` are the names by place. It stays in the ledger as long as
+    /// somebody else has it.
+    pub fn page(&self, listener: &str, caller: Option<&str>, operations: Vec<String>) -> Arc<Page> {
+        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(page) = pages.iter().find(|page| page.is_of(listener, caller, &operations)) {
+            return Arc::clone(page);
+        }
+        let page = Page::new(listener, caller, operations);
+        pages.push(Arc::clone(&page));
+        page
+    }
+
+    /// Whether there is nothing to save, and nobody who could count more.
+    pub fn is_closed(&self) -> bool {
+        let empty = |pending: &Mutex<Used>| pending.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner).is_empty() && empty(&self.pending)
     }
 
     /// Where it is kept.
@@ -185,9 +206,12 @@ impl Ledger {
     /// written now is kept for the next time.
     pub fn save(&self) -> Result<(), UsageError> {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        for (what, count) in self.pages.iter().flat_map(|page| page.take()) {
-            pending.entry(what).or_default().add(count);
-        }
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner).retain(|page| {
+            // Looked at first: what is counted after that is taken the next time.
+            let shared = Arc::strong_count(page) > 1;
+            page.take().for_each(|(what, count)| pending.entry(what).or_default().add(count));
+            shared
+        });
         if pending.is_empty() {
             return Ok(());
         }
@@ -236,8 +260,30 @@ fn write(file: &Path, used: Used) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn page() -> Arc<Page> {
-        Page::new("local", Some("reports"), vec!["GET /v2/devices".to_owned(), "GET /v2/device/{id}".to_owned()])
+    fn page(ledger: &Ledger) -> Arc<Page> {
+        let operations = ["GET /v2/devices", "GET /v2/device/{id}"].map(str::to_owned);
+        ledger.page("local", Some("reports"), operations.into())
+    }
+
+    #[test]
+    fn usage_of_a_page_that_is_left_is_saved_before_the_ledger_forgets_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ledger = Ledger::new(folder.path().join("used.json"));
+        let (first, again) = (page(&ledger), page(&ledger));
+        assert!(Arc::ptr_eq(&first, &again), "one page for one caller");
+        let other = ledger.page("local", None, vec!["GET /v2/devices".to_owned()]);
+        assert!(!Arc::ptr_eq(&first, &other));
+        drop((again, other));
+        first.note(Request::default());
+        ledger.save().expect("saved");
+        assert!(!ledger.is_closed());
+        first.note(Request::default());
+        drop(first);
+        assert!(!ledger.is_closed());
+        ledger.save().expect("saved");
+        assert!(ledger.is_closed());
+        let used = read(ledger.file()).expect("a record");
+        assert_eq!(used.values().map(|count| count.requests).collect::<Vec<_>>(), [2]);
     }
 
     #[test]
@@ -245,8 +291,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("deep/used.json");
         assert!(matches!(read(&file), Err(UsageError::Missing(_))));
-        let page = page();
-        let ledger = Ledger::new(file.clone(), vec![Arc::clone(&page)]);
+        let ledger = Ledger::new(file.clone());
+        let page = page(&ledger);
         ledger.save().expect("nothing to save");
         assert!(!file.exists());
         for round in 1..=2 {
@@ -270,8 +316,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("used.json");
         fs::create_dir(&file).expect("a folder in the way");
-        let page = page();
-        let ledger = Ledger::new(file.clone(), vec![Arc::clone(&page)]);
+        let ledger = Ledger::new(file.clone());
+        let page = page(&ledger);
         page.note(Request::default());
         assert!(matches!(ledger.save(), Err(UsageError::Io(..))));
         fs::remove_dir(&file).expect("out of the way");

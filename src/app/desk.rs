@@ -1,5 +1,6 @@
 //! The admin desk: gathers what the admin listener tells.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -9,36 +10,45 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
-use crate::admin::{self, Health, TokenState};
+use crate::admin::{self, Configuration, Health, TokenState};
 use crate::guard::issuer::Issuer;
 use crate::guard::roster::Roster;
 use crate::guard::{Guard, Intruder, Orders};
-use crate::listener::{self, Limits, Socket};
+use crate::listener::{self, Limits, Socket, Terms};
 use crate::metrics::{Metrics, TokenReading};
-use crate::policy::InstanceId;
+use crate::policy::catalog::ScopeSet;
 use crate::response;
 use crate::shutdown::Shutdown;
-use crate::token::{Key, Tokens};
+use crate::token::{Counts, Tokens};
 
 /// What the admin listener draws on.
 pub(super) struct Desk {
-    pub(super) tokens: Arc<Tokens>,
-    pub(super) keys: Vec<Key>,
-    pub(super) names: Vec<String>,
     pub(super) metrics: Metrics,
+    pub(super) counts: Arc<Counts>,
     pub(super) shutdown: Shutdown,
+    /// The grants that are kept: of which instance, and which scopes.
+    pub(super) grants: RefCell<Vec<Grant>>,
+    pub(super) configuration: RefCell<Configuration>,
+}
+
+/// A grant that is kept.
+#[derive(Clone)]
+pub(super) struct Grant {
+    pub(super) instance: String,
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) scopes: ScopeSet,
 }
 
 impl Desk {
     async fn health(&self) -> Health {
         let mut tokens = Vec::new();
-        for key in &self.keys {
-            let (InstanceId(instance), scopes) = *key;
-            let status = self.tokens.status(*key).await;
+        let grants = self.grants.borrow().clone();
+        for Grant { instance, tokens: kept, scopes } in grants {
+            let status = kept.status(scopes).await;
             tokens.push(TokenState {
-                instance: self.names.get(usize::from(instance)).cloned().unwrap_or_default(),
+                instance,
                 scopes: scopes.to_string(),
                 expires_in: status.expires_in,
                 problem: status.failure.map(|failure| failure.to_string()),
@@ -52,9 +62,9 @@ impl Desk {
                 expires_in: token.expires_in.unwrap_or_default(),
             })
             .collect();
-        let metrics =
-            self.metrics.render(&readings, self.tokens.counts()).unwrap_or_else(|error| format!("# {error}\n"));
-        Health { draining: self.shutdown.has_begun(), tokens, metrics }
+        let metrics = self.metrics.render(&readings, self.counts.read()).unwrap_or_else(|error| format!("# {error}\n"));
+        let configuration = self.configuration.borrow().clone();
+        Health { draining: self.shutdown.has_begun(), tokens, metrics, configuration }
     }
 }
 
@@ -70,13 +80,14 @@ fn refuse(intruder: &Intruder) -> Response<Full<Bytes>> {
     refused
 }
 
-/// Serves the admin listener on a bound socket, until the process ends: it must be able to tell that it drains.
-pub(super) fn serve(socket: Socket, address: SocketAddr, desk: Desk) -> io::Result<()> {
+/// Serves the admin listener on a bound socket until it is closed, which a shutdown does not: it must be able to tell
+/// that the process drains.
+pub(super) fn serve(socket: Socket, address: SocketAddr, desk: &Rc<Desk>, closed: Shutdown) -> io::Result<()> {
     let limits = Limits {
         head_time: Duration::from_secs(10),
         head_size: 16 * 1024,
         header_count: 100,
-        drain: Duration::ZERO,
+        drain: Duration::from_secs(5),
         connections: Arc::new(Semaphore::new(64)),
     };
     let orders = Orders {
@@ -88,22 +99,21 @@ pub(super) fn serve(socket: Socket, address: SocketAddr, desk: Desk) -> io::Resu
         issuer: Arc::new(Issuer::new().map_err(io::Error::other)?),
         head_size: limits.head_size,
     };
-    let guard = Rc::new(Guard::new(orders));
-    let desk = Arc::new(desk);
-    tokio::task::spawn_local(async move {
-        let handle = move |peer, request: http::Request<hyper::body::Incoming>| {
-            let (desk, guard) = (Arc::clone(&desk), Rc::clone(&guard));
-            async move {
-                let (head, _) = request.into_parts();
-                if let Err(intruder) = guard.pass(peer, &head) {
-                    return refuse(&intruder);
-                }
-                admin::answer(&head.method, head.uri.path(), &desk.health().await)
+    let (guard, desk) = (Rc::new(Guard::new(orders)), Rc::clone(desk));
+    let handle = move |peer, request: http::Request<hyper::body::Incoming>| {
+        let (desk, guard) = (Rc::clone(&desk), Rc::clone(&guard));
+        async move {
+            let (head, _) = request.into_parts();
+            if let Err(intruder) = guard.pass(peer, &head) {
+                return refuse(&intruder);
             }
-        };
-        let (_keep, never) = crate::shutdown::channel();
+            admin::answer(&head.method, head.uri.path(), &desk.health().await)
+        }
+    };
+    tokio::task::spawn_local(async move {
+        let (_keep, terms) = watch::channel(Terms { tls: None, limits });
         let refuse = |_, status| response::refuse_head(status, None).0.concat();
-        if let Err(error) = listener::serve(socket, None, &limits, never, handle, refuse).await {
+        if let Err(error) = listener::serve(socket, terms, closed, handle, refuse).await {
             tracing::error!(%error, "admin listener ended");
         }
     });

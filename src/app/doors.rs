@@ -1,64 +1,220 @@
-//! The doors: every listener bound, once for each worker.
+//! The doors: every listener bound, once for each worker. One that stays in its place keeps its sockets over reloads.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 use super::StartError;
 use super::worker::{Post, Sockets};
 use crate::config::Listener;
 use crate::config::file::File;
 use crate::guard::issuer::Issuer;
-use crate::listener::{BindError, Bound, Hold, Inheritance, Limits, Place, Socket};
+use crate::listener::{BindError, Bound, Hold, Inheritance, Limits, Place, Socket, Terms};
+use crate::shutdown::{self, Shutdown, Trigger};
 use crate::tls::server::{Basis, Identity};
 
-/// What the listeners are bound to.
-pub(super) struct Doors {
-    /// For each worker.
-    pub(super) sockets: Vec<Sockets>,
-    /// By name.
-    pub(super) addresses: Vec<(String, Bound)>,
-    pub(super) holds: Vec<Hold>,
+/// A bound listener. Clones are the same door; when the last is dropped, nobody serves it any more.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub(super) id: u64,
+    /// The listener's.
+    pub(super) name: String,
+    pub(super) bound: Bound,
+    place: Place,
+    hold: Arc<Hold>,
+    stop: Arc<Trigger>,
+    stopped: Shutdown,
+    connections: Arc<Semaphore>,
+    /// The most connections.
+    limit: u32,
+    tls: Option<Arc<Tls>>,
+    issuer: Arc<Issuer>,
 }
 
-/// Each listener once for each of `count` workers, and where it is.
-pub(super) fn bind_all(listeners: &[Arc<Listener>], file: &File, count: usize) -> Result<Doors, StartError> {
-    let mut doors =
-        Doors { sockets: (0..count).map(|_| Vec::new()).collect(), addresses: Vec::new(), holds: Vec::new() };
-    let mut inheritance = Inheritance::default();
-    for listener in listeners {
-        let what = format!("listener {}", listener.name);
-        let opened =
-            listener.place.open(count, &mut inheritance).map_err(|error| bind_error(what, &listener.place, error))?;
-        let issuer = Arc::new(Issuer::new().map_err(io::Error::other)?);
-        let (listener_of, port) = (Arc::clone(listener), opened.bound.port(listener.tls.is_some()));
-        let tls = listener.tls.as_ref().map(|basis| identity(&listener.name, basis)).transpose()?;
-        let post = Post { listener: listener_of, port, tls, issuer, limits: limits(file) };
-        for (worker, socket) in doors.sockets.iter_mut().zip(opened.sockets) {
-            worker.push((socket, post.clone()));
-        }
-        doors.addresses.push((listener.name.clone(), opened.bound));
-        doors.holds.push(opened.hold);
+/// The certificate of a listener, which is followed as long as somebody has this.
+struct Tls {
+    basis: Basis,
+    identity: Identity,
+    following: AbortHandle,
+}
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        self.following.abort();
     }
-    Ok(doors)
 }
 
-/// Follows its certificate to the end of the process.
-fn identity(listener: &str, basis: &Basis) -> Result<Identity, StartError> {
-    let (identity, follow) = basis.clone().serve().map_err(|error| StartError::Identity(listener.to_owned(), error))?;
-    tokio::task::spawn_local(follow);
-    Ok(identity)
+/// What the listeners of a configuration are bound to. Dropping it closes what was opened for it.
+pub(super) struct Doors {
+    /// In the order of the listeners.
+    pub(super) doors: Vec<Door>,
+    /// The new ones, for each worker.
+    pub(super) sockets: Vec<Sockets>,
 }
 
-pub(super) fn bind_admin(file: &File) -> Result<Option<(Socket, SocketAddr)>, StartError> {
-    let Some(address) = file.admin.address.0 else { return Ok(None) };
+/// Opens doors.
+#[derive(Default)]
+pub(super) struct Opener {
+    inheritance: Inheritance,
+    count: u64,
+}
+
+impl Opener {
+    /// A door for each listener: one of `old` where there is one at its place, else one with a socket for each of
+    /// `workers`. Changes nothing of `old`.
+    pub(super) fn open(
+        &mut self,
+        listeners: &[Arc<Listener>],
+        old: &[Door],
+        file: &File,
+        workers: usize,
+    ) -> Result<Doors, StartError> {
+        let mut doors = Doors { doors: Vec::new(), sockets: (0..workers).map(|_| Vec::new()).collect() };
+        for listener in listeners {
+            let kept = old.iter().find(|door| door.serves(listener) && !doors.doors.iter().any(|d| d.id == door.id));
+            let issuer = match old.iter().find(|door| door.name == listener.name) {
+                Some(door) => Arc::clone(&door.issuer),
+                None => Arc::new(Issuer::new().map_err(io::Error::other)?),
+            };
+            let tls = listener.tls.as_ref().map(|basis| identity(&listener.name, basis, kept)).transpose()?;
+            let (name, place, limit) = (listener.name.clone(), listener.place.clone(), file.limits.connections.get());
+            let door = match kept {
+                Some(kept) => Door { name, place, limit, tls, issuer, ..kept.clone() },
+                None => {
+                    let own: Vec<_> = old.iter().filter_map(|door| door.bound.tcp()).collect();
+                    let opened = place.open(workers, &mut self.inheritance, &own);
+                    let opened =
+                        opened.map_err(|error| bind_error(format!("listener {name}"), &listener.place, error))?;
+                    self.count += 1;
+                    for (worker, socket) in doors.sockets.iter_mut().zip(opened.sockets) {
+                        worker.push((self.count, socket));
+                    }
+                    let (stop, stopped) = shutdown::channel();
+                    let (hold, stop) = (Arc::new(opened.hold), Arc::new(stop));
+                    let connections = Arc::new(Semaphore::new(limit as usize));
+                    let (id, bound) = (self.count, opened.bound);
+                    Door { id, name, bound, place, hold, stop, stopped, connections, limit, tls, issuer }
+                }
+            };
+            doors.doors.push(door);
+        }
+        Ok(doors)
+    }
+}
+
+impl Door {
+    /// Whether its sockets are those that this listener wants.
+    fn serves(&self, listener: &Listener) -> bool {
+        match (&listener.place, self.bound.tcp()) {
+            // Any port: the one that it has.
+            (Place::Tcp(wanted), _) if wanted.port() == 0 => self.place == listener.place && self.name == listener.name,
+            (Place::Tcp(wanted), Some(bound)) => *wanted == bound && matches!(self.place, Place::Tcp(_)),
+            (Place::Tcp(_) | Place::Unix(_) | Place::Inherited(_), _) => listener.place.is_at(&self.place),
+        }
+    }
+
+    /// What a worker needs to serve it.
+    pub(super) fn post(&self, listener: &Arc<Listener>, file: &File) -> Post {
+        let tls = self.tls.as_ref().map(|tls| tls.identity.clone());
+        let port = self.bound.port(tls.is_some());
+        let limits = Limits {
+            head_time: file.timeouts.client.0,
+            head_size: usize::try_from(file.limits.head.get_ref().0).unwrap_or(usize::MAX),
+            header_count: usize::from(file.limits.headers.get()),
+            drain: file.timeouts.drain.0,
+            connections: Arc::clone(&self.connections),
+        };
+        let (terms, stopped, issuer) = (Terms { tls, limits }, self.stopped.clone(), Arc::clone(&self.issuer));
+        Post { door: self.id, listener: Arc::clone(listener), port, terms, stopped, issuer }
+    }
+
+    /// Ends it, as a shutdown does.
+    pub(super) fn close(&self) {
+        self.stop.shut_down();
+    }
+
+    /// How the log calls it.
+    pub(super) fn url(&self) -> String {
+        self.bound.url(self.tls.is_some())
+    }
+
+    /// Of one that stays, as many connections as it may have now. It must not have more than before by that, so fewer
+    /// are reached when enough have ended.
+    fn resize(&self, old: &Self) {
+        if self.limit >= old.limit {
+            return self.connections.add_permits((self.limit - old.limit) as usize);
+        }
+        let (connections, surplus) = (Arc::clone(&self.connections), old.limit - self.limit);
+        tokio::task::spawn_local(async move {
+            if let Ok(permits) = connections.acquire_many(surplus).await {
+                permits.forget();
+            }
+        });
+    }
+}
+
+/// Gives the socket files that stay their new permissions: all, or none.
+pub(super) fn admit(old: &[Door], new: &[Door]) -> Result<(), StartError> {
+    let stays = |door: &&Door| old.iter().any(|old| old.id == door.id);
+    let mut done: Vec<(&Door, &Place)> = Vec::new();
+    for door in new.iter().filter(stays) {
+        let Some(before) = old.iter().find(|old| old.id == door.id).map(|old| &old.place) else { continue };
+        if let Err(error) = door.hold.admit(before, &door.place) {
+            for (door, before) in done {
+                // They had them a moment ago.
+                let _ = door.hold.admit(&door.place, before);
+            }
+            return Err(bind_error(format!("listener {}", door.name), &door.place, error));
+        }
+        done.push((door, before));
+    }
+    Ok(())
+}
+
+/// Says where is listened from now on that was not before.
+pub(super) fn tell(old: &[Door], new: &[Door], listeners: &[Arc<Listener>]) {
+    let same = |door: &Door| old.iter().any(|old| (&old.name, old.url()) == (&door.name, door.url()));
+    for (door, listener) in new.iter().zip(listeners).filter(|(door, _)| !same(door)) {
+        let scopes = listener.policy.scopes();
+        tracing::info!(listener = %door.name, address = %door.url(), %scopes, "listening");
+    }
+}
+
+/// The workers serve the new doors: those that nobody wants any more are closed.
+pub(super) fn replace(old: &mut Vec<Door>, new: Vec<Door>) {
+    for door in old.iter() {
+        match new.iter().find(|new| new.id == door.id) {
+            Some(new) => new.resize(door),
+            None => {
+                tracing::info!(listener = %door.name, address = %door.url(), "not listening any more");
+                door.close();
+            }
+        }
+    }
+    *old = new;
+}
+
+/// The certificate that the door has, or another one, which is followed.
+fn identity(listener: &str, basis: &Basis, kept: Option<&Door>) -> Result<Arc<Tls>, StartError> {
+    if let Some(tls) = kept.and_then(|door| door.tls.as_ref()).filter(|tls| tls.basis == *basis) {
+        return Ok(Arc::clone(tls));
+    }
+    let served = basis.clone().serve();
+    let (identity, follow) = served.map_err(|error| StartError::Identity(listener.to_owned(), error))?;
+    let following = tokio::task::spawn_local(follow).abort_handle();
+    Ok(Arc::new(Tls { basis: basis.clone(), identity, following }))
+}
+
+/// The door of the admin listener.
+pub(super) fn bind_admin(address: SocketAddr) -> Result<(Socket, SocketAddr), StartError> {
     let place = Place::Tcp(address);
-    let opened = place
-        .open(1, &mut Inheritance::default())
-        .map_err(|error| bind_error("admin listener".to_owned(), &place, error))?;
-    Ok(opened.sockets.into_iter().next().zip(opened.bound.tcp()))
+    let fault = |error| bind_error("admin listener".to_owned(), &place, error);
+    let opened = place.open(1, &mut Inheritance::default(), &[]).map_err(fault)?;
+    let bound = opened.sockets.into_iter().next().zip(opened.bound.tcp());
+    Ok(bound.ok_or(io::Error::from(io::ErrorKind::NotFound))?)
 }
 
 fn bind_error(what: String, place: &Place, source: BindError) -> StartError {
@@ -72,6 +228,7 @@ fn bind_error(what: String, place: &Place, source: BindError) -> StartError {
         | BindError::Taken
         | BindError::NotListening
         | BindError::Exposed(_)
+        | BindError::Replaced
         | BindError::NotHere => None,
     };
     let hint = match (place, kind) {
@@ -93,14 +250,4 @@ fn bind_error(what: String, place: &Place, source: BindError) -> StartError {
         (Place::Tcp(_) | Place::Unix(_) | Place::Inherited(_), _) => "",
     };
     StartError::Bind { what, address: place.clone(), source, hint }
-}
-
-fn limits(file: &File) -> Limits {
-    Limits {
-        head_time: file.timeouts.client.0,
-        head_size: usize::try_from(file.limits.head.get_ref().0).unwrap_or(usize::MAX),
-        header_count: usize::from(file.limits.headers.get()),
-        drain: file.timeouts.drain.0,
-        connections: Arc::new(Semaphore::new(file.limits.connections.get() as usize)),
-    }
 }

@@ -14,18 +14,21 @@ const PERIOD: Duration = Duration::from_secs(5);
 
 /// The pages, by listener and caller.
 pub(super) struct Recorder {
-    ledger: Arc<Ledger>,
+    pub(super) ledger: Arc<Ledger>,
     /// The name of the listener, and a page for each of its entrances.
     pages: Vec<(String, Vec<Arc<Page>>)>,
 }
 
 impl Recorder {
-    /// Pages for all listeners that only observe their rules.
-    pub(super) fn new(file: PathBuf, listeners: &[Arc<Listener>]) -> Self {
+    /// Pages for all listeners that only observe their rules; those of `old` where they can be used.
+    pub(super) fn new(file: PathBuf, listeners: &[Arc<Listener>], old: Option<&Arc<Ledger>>) -> Self {
+        let ledger = match old.filter(|old| old.file() == file) {
+            Some(old) => Arc::clone(old),
+            None => Arc::new(Ledger::new(file)),
+        };
         let observing = listeners.iter().filter(|listener| listener.policy.observes());
-        let pages: Vec<_> = observing.map(|listener| (listener.name.clone(), pages(listener))).collect();
-        let all = pages.iter().flat_map(|(_, pages)| pages.iter().cloned()).collect();
-        Self { ledger: Arc::new(Ledger::new(file, all)), pages }
+        let pages = observing.map(|listener| (listener.name.clone(), pages(&ledger, listener))).collect();
+        Self { ledger, pages }
     }
 
     /// The page of a listener's entrance, if its use is recorded.
@@ -33,20 +36,18 @@ impl Recorder {
         let (_, pages) = self.pages.iter().find(|(name, _)| name == listener)?;
         pages.get(entrance).cloned()
     }
+}
 
-    /// Saves from time to time, on the current thread's local runtime.
-    pub(super) fn keep(&self) -> Arc<Ledger> {
-        tracing::info!(file = %self.ledger.file().display(), "operations used are recorded");
-        let ledger = Arc::clone(&self.ledger);
-        tokio::task::spawn_local(async move {
-            let mut failing = false;
-            loop {
-                tokio::time::sleep(PERIOD).await;
-                failing = !save(&ledger, failing).await;
-            }
-        });
-        Arc::clone(&self.ledger)
-    }
+/// Saves from time to time, on the current thread's local runtime, until nobody counts any more.
+pub(super) fn keep(ledger: Arc<Ledger>) {
+    tracing::info!(file = %ledger.file().display(), "operations used are recorded");
+    tokio::task::spawn_local(async move {
+        let mut failing = false;
+        while Arc::strong_count(&ledger) > 1 || !ledger.is_closed() {
+            tokio::time::sleep(PERIOD).await;
+            failing = !save(&ledger, failing).await;
+        }
+    });
 }
 
 /// Saves what was counted; says whether it could. What cannot be saved is kept, which the log says once.
@@ -61,8 +62,8 @@ pub(super) async fn save(ledger: &Arc<Ledger>, said: bool) -> bool {
     matches!(saved, Ok(Ok(())))
 }
 
-fn pages(listener: &Listener) -> Vec<Arc<Page>> {
-    let page = |caller, policy: &Policy| Page::new(&listener.name, caller, names(policy));
+fn pages(ledger: &Ledger, listener: &Listener) -> Vec<Arc<Page>> {
+    let page = |caller, policy: &Policy| ledger.page(&listener.name, caller, names(policy));
     match listener.callers.as_slice() {
         [] => vec![page(None, &listener.policy)],
         callers => callers.iter().map(|caller| page(Some(caller.entry.name.as_str()), &caller.policy)).collect(),

@@ -1,5 +1,6 @@
 //! A worker: one core, one runtime, and nothing on the way of a request that another worker touches.
 
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,65 +8,79 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::audit::Scribe;
 use crate::config::Listener;
-use crate::config::file::Timeouts;
 use crate::guard::issuer::Issuer;
 use crate::guard::roster::Roster;
 use crate::guard::{Guard, Orders};
-use crate::listener::{self, Limits, Socket};
+use crate::listener::{self, Socket, Terms};
 use crate::metrics::Metrics;
 use crate::policy::catalog::Catalog;
 use crate::policy::{InstanceId, Policy};
-use crate::proxy::{Entrance, Intake, Proxy};
+use crate::proxy::{Entrance, Ids, Intake, Proxy};
 use crate::rate::Gate;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
 use crate::telemetry::lines::Lines;
-use crate::tls::server::Identity;
 use crate::token::{Source, Tokens};
 use crate::upstream::Upstream;
-use crate::upstream::connect::Connector;
 
 use super::record::Recorder;
+use super::tenants::Way;
 
 /// How often idle upstream connections are looked through.
 const SWEEP: Duration = Duration::from_secs(15);
 
 /// A bound listener, and what a worker needs to serve it.
-#[derive(Clone)]
 pub(super) struct Post {
+    /// Of the door.
+    pub(super) door: u64,
     pub(super) listener: Arc<Listener>,
     pub(super) port: u16,
-    pub(super) tls: Option<Identity>,
+    pub(super) terms: Terms,
+    /// When it ends.
+    pub(super) stopped: Shutdown,
     pub(super) issuer: Arc<Issuer>,
-    pub(super) limits: Limits,
 }
 
-/// What all workers share; each makes its own connections and counters from it.
+/// What all workers serve, until they are given another plan; each makes its own connections and counters from it.
 pub(super) struct Plan {
-    pub(super) connectors: Vec<Connector>,
+    pub(super) posts: Vec<Post>,
+    /// These three by [`InstanceId`].
+    pub(super) ways: Vec<Arc<Way>>,
     /// The one thing on the way of a request that workers share, where a rate is limited.
     pub(super) gates: Vec<Option<Arc<Gate>>>,
-    pub(super) tokens: Arc<Tokens>,
+    pub(super) tokens: Vec<Arc<Tokens>>,
     pub(super) metrics: Metrics,
-    pub(super) timeouts: Timeouts,
-    pub(super) body_limit: u64,
+    pub(super) intake: Intake,
     pub(super) recorder: Option<Recorder>,
-    /// Makes request ids of this run differ from those of another.
-    pub(super) run: u32,
 }
 
-/// The sockets of one worker.
-pub(super) type Sockets = Vec<(Socket, Post)>;
+/// New sockets for one worker, by the numbers of their doors.
+pub(super) type Sockets = Vec<(u64, Socket)>;
+
+/// What a worker is told.
+enum Word {
+    /// To serve this plan from now on. Dropping the last part says that it does.
+    Serve(Arc<Plan>, Sockets, mpsc::Sender<()>),
+    /// To show that it is alive, by dropping this.
+    Answer(mpsc::Sender<()>),
+}
 
 /// All workers.
 pub(super) struct Workers {
     threads: Vec<thread::JoinHandle<io::Result<()>>>,
+    words: Vec<UnboundedSender<Word>>,
     ended: UnboundedReceiver<()>,
 }
+
+/// Asks workers whether they are alive.
+#[derive(Clone)]
+pub struct Pulse(Vec<UnboundedSender<Word>>);
 
 /// Tells that a worker has ended, also when it panicked.
 struct Ending(UnboundedSender<()>);
@@ -77,7 +92,57 @@ impl Drop for Ending {
     }
 }
 
+impl Pulse {
+    /// Ends when each worker has come round to answering, or has ended.
+    pub async fn felt(&self) {
+        let (answer, mut answered) = mpsc::channel(1);
+        for words in &self.0 {
+            // One that has ended is told of elsewhere.
+            let _ = words.send(Word::Answer(answer.clone()));
+        }
+        drop(answer);
+        answered.recv().await;
+    }
+}
+
 impl Workers {
+    /// Starts `count` workers that serve nothing yet; `run` makes request ids differ from those of other runs.
+    pub(super) fn start(count: usize, run: u32, shutdown: &Shutdown) -> io::Result<Self> {
+        let (end, ended) = unbounded_channel();
+        let (mut threads, mut words) = (Vec::new(), Vec::new());
+        for (_, number) in (0..count).zip(0..) {
+            let (say, hear) = unbounded_channel();
+            let (shutdown, ending) = (shutdown.clone(), Ending(end.clone()));
+            let work = move || {
+                let _ending = ending;
+                let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+                runtime.block_on(Worker::new(Ids::new(run | (number & 0xff))).work(hear, shutdown))
+            };
+            threads.push(thread::Builder::new().name(format!("worker-{number}")).spawn(work)?);
+            words.push(say);
+        }
+        Ok(Self { threads, words, ended })
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Has all of them serve this plan, with sockets for what is new; ends when they do.
+    pub(super) async fn serve(&self, plan: &Arc<Plan>, sockets: Vec<Sockets>) {
+        let (taken, mut all) = mpsc::channel(1);
+        for (words, sockets) in self.words.iter().zip(sockets) {
+            // One that has ended ends the process.
+            let _ = words.send(Word::Serve(Arc::clone(plan), sockets, taken.clone()));
+        }
+        drop(taken);
+        all.recv().await;
+    }
+
+    pub(super) fn pulse(&self) -> Pulse {
+        Pulse(self.words.clone())
+    }
+
     /// Ends when a worker has ended.
     pub(super) async fn one_ended(&mut self) {
         self.ended.recv().await;
@@ -93,92 +158,125 @@ impl Workers {
     }
 }
 
-/// Starts a worker for each set of sockets.
-pub(super) fn start(sockets: Vec<Sockets>, plan: &Arc<Plan>, shutdown: &Shutdown) -> io::Result<Workers> {
-    let (end, ended) = tokio::sync::mpsc::unbounded_channel();
-    let threads = (0..)
-        .zip(sockets)
-        .map(|(number, sockets)| {
-            let (plan, shutdown) = (Arc::clone(plan), shutdown.clone());
-            let ending = Ending(end.clone());
-            let work = move || {
-                let _ending = ending;
-                work(number, sockets, &plan, &shutdown)
-            };
-            thread::Builder::new().name(format!("worker-{number}")).spawn(work)
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(Workers { threads, ended })
+type Upstreams = RefCell<Vec<(Arc<Way>, Rc<Upstream>)>>;
+
+/// What one worker has.
+struct Worker {
+    ids: Rc<Ids>,
+    /// Where its access records go, if anywhere.
+    lines: Option<Rc<Lines>>,
+    /// The ways of the plan, and its connections on each.
+    upstreams: Rc<Upstreams>,
+    seats: Vec<Seat>,
+    serving: JoinSet<io::Result<()>>,
 }
 
-fn work(number: u32, sockets: Sockets, plan: &Arc<Plan>, shutdown: &Shutdown) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-    runtime.block_on(async {
-        let upstreams: Vec<Rc<Upstream>> = plan
-            .connectors
-            .iter()
-            .map(|connector| Upstream::new(connector.clone(), plan.timeouts.upstream.0).map(Rc::new))
-            .collect::<Result<_, _>>()
-            .map_err(io::Error::other)?;
-        tokio::task::spawn_local(sweep(upstreams.clone()));
-        let lines = telemetry::access().map(Rc::new);
-        if let Some(lines) = &lines {
+/// A listener that is served. A request takes the proxy that is here when it comes, and keeps it to its end.
+struct Seat {
+    door: u64,
+    proxy: Rc<RefCell<Rc<Proxy>>>,
+    terms: watch::Sender<Terms>,
+}
+
+impl Worker {
+    fn new(ids: Ids) -> Self {
+        let (ids, lines) = (Rc::new(ids), telemetry::access().map(Rc::new));
+        Self { ids, lines, upstreams: Rc::default(), seats: Vec::new(), serving: JoinSet::new() }
+    }
+
+    /// Serves what it is told, until the shutdown has begun and all listeners have drained.
+    async fn work(mut self, mut words: UnboundedReceiver<Word>, shutdown: Shutdown) -> io::Result<()> {
+        tokio::task::spawn_local(sweep(Rc::clone(&self.upstreams)));
+        if let Some(lines) = &self.lines {
             tokio::task::spawn_local(Rc::clone(lines).flow());
         }
-        let mut serving = Vec::new();
-        for (socket, post) in sockets {
-            let proxy = Rc::new(proxy(number, &post, plan, (&upstreams, lines.clone()))?);
-            let shutdown = shutdown.clone();
-            serving.push(tokio::task::spawn_local(async move {
-                let refusing = Rc::clone(&proxy);
-                let refuse = move |peer, status| refusing.refuse_head(peer, status);
-                let handle = move |peer, request| Rc::clone(&proxy).serve(peer, request);
-                listener::serve(socket, post.tls, &post.limits, shutdown, handle, refuse).await
-            }));
-        }
-        for listener in serving {
-            listener.await??;
+        while !(shutdown.has_begun() && self.serving.is_empty()) {
+            tokio::select! {
+                Some(word) = words.recv() => match word {
+                    Word::Serve(plan, sockets, _taken) => self.serve(&plan, sockets)?,
+                    Word::Answer(_alive) => {}
+                },
+                Some(ended) = self.serving.join_next() => ended??,
+                () = shutdown.clone().begun(), if !shutdown.has_begun() => {}
+            }
         }
         Ok(())
-    })
-}
+    }
 
-async fn sweep(upstreams: Vec<Rc<Upstream>>) {
-    loop {
-        tokio::time::sleep(SWEEP).await;
-        upstreams.iter().for_each(|upstream| upstream.sweep());
+    fn serve(&mut self, plan: &Plan, sockets: Sockets) -> io::Result<()> {
+        let upstreams = plan.ways.iter().map(|way| self.upstream(way)).collect::<io::Result<Vec<_>>>()?;
+        let proxies = plan.posts.iter().map(|post| self.proxy(post, plan, &upstreams).map(Rc::new));
+        let proxies = proxies.collect::<io::Result<Vec<_>>>()?;
+        self.seats.retain(|seat| plan.posts.iter().any(|post| post.door == seat.door));
+        for (post, proxy) in plan.posts.iter().zip(&proxies) {
+            if let Some(seat) = self.seats.iter().find(|seat| seat.door == post.door) {
+                seat.proxy.replace(Rc::clone(proxy));
+                seat.terms.send_replace(post.terms.clone());
+            }
+        }
+        for (door, socket) in sockets {
+            let new = plan.posts.iter().zip(&proxies).find(|(post, _)| post.door == door);
+            let (post, proxy) = new.ok_or(io::ErrorKind::NotFound)?;
+            self.sit_down(post, Rc::clone(proxy), socket);
+        }
+        self.upstreams.replace(plan.ways.iter().cloned().zip(upstreams).collect());
+        Ok(())
+    }
+
+    fn sit_down(&mut self, post: &Post, proxy: Rc<Proxy>, socket: Socket) {
+        let proxy = Rc::new(RefCell::new(proxy));
+        let (terms, followed) = watch::channel(post.terms.clone());
+        self.seats.push(Seat { door: post.door, proxy: Rc::clone(&proxy), terms });
+        let refusing = Rc::clone(&proxy);
+        let refuse = move |peer, status| refusing.borrow().refuse_head(peer, status);
+        let handle = move |peer, request| {
+            let proxy = Rc::clone(&proxy.borrow());
+            proxy.serve(peer, request)
+        };
+        self.serving.spawn_local(listener::serve(socket, followed, post.stopped.clone(), handle, refuse));
+    }
+
+    /// The connections on this way that are there, or none yet.
+    fn upstream(&self, way: &Arc<Way>) -> io::Result<Rc<Upstream>> {
+        if let Some((_, upstream)) = self.upstreams.borrow().iter().find(|(own, _)| Arc::ptr_eq(own, way)) {
+            return Ok(Rc::clone(upstream));
+        }
+        Upstream::new(way.connector.clone(), way.patience).map(Rc::new).map_err(io::Error::other)
+    }
+
+    fn proxy(&self, post: &Post, plan: &Plan, upstreams: &[Rc<Upstream>]) -> io::Result<Proxy> {
+        let Listener { name, names, origins, policy, callers, .. } = &*post.listener;
+        let InstanceId(instance) = policy.instance();
+        let instance = usize::from(instance);
+        let upstream = upstreams.get(instance).ok_or(io::ErrorKind::NotFound)?;
+        let tokens = plan.tokens.get(instance).ok_or(io::ErrorKind::NotFound)?;
+        let gate = plan.gates.get(instance).cloned().flatten();
+        let entrance = |(place, policy): (usize, &Arc<Policy>)| {
+            let page = plan.recorder.as_ref().and_then(|recorder| recorder.page(name, place));
+            Entrance::new(Arc::clone(policy), Source::new(Arc::clone(tokens)), page)
+        };
+        let entrances = post.listener.policies().into_iter().enumerate().map(entrance).collect();
+        let guard = Guard::new(Orders {
+            names: names.clone(),
+            port: Some(post.port),
+            tls: post.terms.tls.is_some(),
+            origins: origins.clone(),
+            roster: Roster::new(callers.iter().map(|caller| caller.entry.clone()).collect()),
+            issuer: Arc::clone(&post.issuer),
+            head_size: post.terms.limits.head_size,
+        });
+        let caller_names = callers.iter().map(|caller| caller.entry.name.clone()).collect();
+        let meter = plan.metrics.meter(name, caller_names, operation_names(policy.catalog()));
+        let (scribe, ids) = (Scribe { meter, lines: self.lines.clone() }, Rc::clone(&self.ids));
+        Ok(Proxy::new(guard, entrances, (gate, Rc::clone(upstream)), scribe, plan.intake, ids))
     }
 }
 
-fn proxy(
-    number: u32,
-    post: &Post,
-    plan: &Plan,
-    (upstreams, lines): (&[Rc<Upstream>], Option<Rc<Lines>>),
-) -> io::Result<Proxy> {
-    let Listener { name, names, origins, policy, callers, .. } = &*post.listener;
-    let InstanceId(instance) = policy.instance();
-    let upstream = upstreams.get(usize::from(instance)).ok_or(io::ErrorKind::NotFound)?;
-    let gate = plan.gates.get(usize::from(instance)).cloned().flatten();
-    let entrance = |(place, policy): (usize, &Arc<Policy>)| {
-        let page = plan.recorder.as_ref().and_then(|recorder| recorder.page(name, place));
-        Entrance::new(Arc::clone(policy), Source::new(Arc::clone(&plan.tokens)), page)
-    };
-    let entrances = post.listener.policies().into_iter().enumerate().map(entrance).collect();
-    let guard = Guard::new(Orders {
-        names: names.clone(),
-        port: Some(post.port),
-        tls: post.tls.is_some(),
-        origins: origins.clone(),
-        roster: Roster::new(callers.iter().map(|caller| caller.entry.clone()).collect()),
-        issuer: Arc::clone(&post.issuer),
-        head_size: post.limits.head_size,
-    });
-    let caller_names = callers.iter().map(|caller| caller.entry.name.clone()).collect();
-    let meter = plan.metrics.meter(name, caller_names, operation_names(policy.catalog()));
-    let scribe = Scribe { meter, lines };
-    let intake = Intake { wait: plan.timeouts.client.0, limit: plan.body_limit };
-    Ok(Proxy::new(guard, entrances, (gate, Rc::clone(upstream)), scribe, intake, plan.run | (number & 0xff)))
+async fn sweep(upstreams: Rc<Upstreams>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        upstreams.borrow().iter().for_each(|(_, upstream)| upstream.sweep());
+    }
 }
 
 fn operation_names(catalog: &Catalog) -> Vec<String> {

@@ -46,6 +46,21 @@ pub enum EndpointError {
 }
 
 impl Site {
+    /// Whether it is the same server, reached and trusted in the same way.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let trusted = match (&self.trust, &other.trust) {
+            (None, None) => true,
+            (Some(own), Some(other)) => own.is_same(other),
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        let passed = match (&self.proxy, &other.proxy) {
+            (None, None) => true,
+            (Some(own), Some(other)) => own.is_same(other),
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        self.authority == other.authority && trusted && passed
+    }
+
     /// The token endpoint at this path; a request may take `timeout`.
     pub fn endpoint(
         &self,

@@ -91,6 +91,16 @@ impl Proxy {
         Self::parse(&text).map(Some)
     }
 
+    /// Whether it is the same proxy, with the same user and password.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same_authorization = match (&self.authorization, &other.authorization) {
+            (None, None) => true,
+            (Some(own), Some(other)) => own.is_same(other),
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        self.address() == other.address() && same_authorization
+    }
+
     /// Its host, without the brackets of an IPv6 address, and its port.
     pub fn address(&self) -> (&str, u16) {
         (&self.host, self.port)

@@ -1,9 +1,12 @@
 //! Sockets that the process was started with: systemd's socket activation (`LISTEN_FDS`, sd_listen_fds(3)).
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::{Arc, Weak};
 
 use listenfd::ListenFd;
 use socket2::SockRef;
@@ -13,30 +16,44 @@ use super::place::{BindError, Bound, Socket};
 /// The number of the first socket that is passed.
 const FIRST: usize = 3;
 
-/// The sockets that were passed; each can be taken once.
+/// The sockets that were passed; each serves one listener at a time.
 pub(super) struct Passed {
     sockets: ListenFd,
+    /// Those that were wanted.
+    taken: BTreeMap<usize, Taken>,
     /// As given by `FileDescriptorName=`; may be fewer than sockets.
     names: Vec<String>,
+}
+
+struct Taken {
+    socket: Socket,
+    bound: Bound,
+    /// Gone when no listener has it.
+    used: Weak<()>,
 }
 
 impl Passed {
     /// Takes note of what was passed, and takes that out of the environment.
     pub(super) fn from_env() -> Self {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-        Self { sockets: ListenFd::from_env(), names: names.split(':').map(str::to_owned).collect() }
+        Self {
+            sockets: ListenFd::from_env(),
+            taken: BTreeMap::new(),
+            names: names.split(':').map(str::to_owned).collect(),
+        }
     }
 
-    /// The socket with this number, from 3, or name; it must listen.
-    pub(super) fn take(&mut self, wanted: &str) -> Result<(Socket, Bound), BindError> {
+    /// The socket with this number, from 3, or name; it must listen. It is in use until the last part is dropped.
+    pub(super) fn lend(&mut self, wanted: &str) -> Result<(&Socket, &Bound, Arc<()>), BindError> {
         let index = self.index(wanted)?;
-        let taken = match self.sockets.take_tcp_listener(index) {
-            Ok(listener) => listener.map(of_tcp).transpose()?,
-            Err(_) => self.sockets.take_unix_listener(index).map_err(|_| BindError::NotListening)?.map(of_unix),
+        let Taken { socket, bound, used } = match self.taken.entry(index) {
+            Entry::Occupied(taken) if taken.get().used.strong_count() > 0 => return Err(BindError::Taken),
+            Entry::Occupied(taken) => taken.into_mut(),
+            Entry::Vacant(vacant) => vacant.insert(take(&mut self.sockets, index)?),
         };
-        let (socket, bound) = taken.ok_or(BindError::Taken)?;
-        socket.ready()?;
-        Ok((socket, bound))
+        let using = Arc::new(());
+        *used = Arc::downgrade(&using);
+        Ok((socket, bound, using))
     }
 
     fn index(&self, wanted: &str) -> Result<usize, BindError> {
@@ -59,6 +76,16 @@ impl Passed {
         };
         (FIRST..FIRST + self.sockets.len()).zip(names).map(entry).collect::<Vec<_>>().join(", ")
     }
+}
+
+fn take(sockets: &mut ListenFd, index: usize) -> Result<Taken, BindError> {
+    let taken = match sockets.take_tcp_listener(index) {
+        Ok(listener) => listener.map(of_tcp).transpose()?,
+        Err(_) => sockets.take_unix_listener(index).map_err(|_| BindError::NotListening)?.map(of_unix),
+    };
+    let (socket, bound) = taken.ok_or(BindError::Taken)?;
+    socket.ready()?;
+    Ok(Taken { socket, bound, used: Weak::new() })
 }
 
 fn of_tcp(listener: TcpListener) -> Result<(Socket, Bound), BindError> {

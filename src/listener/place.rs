@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 #[cfg(unix)]
 use super::inherited::Passed;
@@ -72,6 +73,9 @@ pub enum BindError {
         "{0} is not a loopback address: whoever reaches it uses the proxy's credentials; write ListenStream=127.0.0.1:PORT or a path"
     )]
     Exposed(SocketAddr),
+    /// The file is not the one that was bound.
+    #[error("the socket file was replaced by somebody else: its permissions cannot be changed; start the proxy anew")]
+    Replaced,
     /// There are no such sockets here.
     #[error("sockets of this kind do not work on this system: use an address such as \"127.0.0.1:8080\"")]
     NotHere,
@@ -114,10 +118,13 @@ pub struct Opened {
 #[derive(Debug, Default)]
 pub struct Hold {
     #[cfg(unix)]
-    _lease: Option<unix::Lease>,
+    lease: Option<unix::Lease>,
+    /// It is in use, see [`Inheritance`].
+    _passed: Option<Arc<()>>,
 }
 
-/// The sockets that the process was started with, looked at when the first is wanted.
+/// The sockets that the process was started with, looked at when the first is wanted. They stay open to its end, so
+/// that one can be left and taken up again.
 #[derive(Default)]
 pub struct Inheritance {
     #[cfg(unix)]
@@ -141,12 +148,22 @@ impl Place {
         }
     }
 
+    /// Whether a socket that was bound for `other` serves this place too, as far as can be told without a look at where
+    /// it was bound. The permissions of a socket file may differ.
+    pub fn is_at(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unix(own), Self::Unix(other)) => own.path == other.path,
+            (Self::Tcp(_) | Self::Unix(_) | Self::Inherited(_), _) => self == other,
+        }
+    }
+
     /// Binds it once for each of `count` workers. There shall be one `inheritance` in a process: looking at it takes
-    /// it out of the environment.
-    pub fn open(&self, count: usize, inheritance: &mut Inheritance) -> Result<Opened, BindError> {
+    /// it out of the environment. `own` are the addresses that this process listens on already.
+    pub fn open(&self, count: usize, inheritance: &mut Inheritance, own: &[SocketAddr]) -> Result<Opened, BindError> {
         match self {
             Self::Tcp(address) => {
-                let listeners = tcp::bind(*address, count)?;
+                let own_port = own.iter().any(|own| own.port() == address.port() && own != address);
+                let listeners = tcp::bind(*address, count, own_port)?;
                 let first = listeners.first().ok_or(io::Error::from(io::ErrorKind::NotFound))?;
                 let bound = Bound::Tcp(first.local_addr()?);
                 Ok(Opened { sockets: listeners.into_iter().map(Socket::Tcp).collect(), bound, hold: Hold::default() })
@@ -161,9 +178,9 @@ impl Inheritance {
     /// All workers accept from the one queue.
     #[cfg(unix)]
     fn open(&mut self, wanted: &str, count: usize) -> Result<Opened, BindError> {
-        let (socket, bound) = self.passed.get_or_insert_with(Passed::from_env).take(wanted)?;
+        let (socket, bound, used) = self.passed.get_or_insert_with(Passed::from_env).lend(wanted)?;
         let sockets = (0..count).map(|_| socket.share()).collect::<Result<_, _>>()?;
-        Ok(Opened { sockets, bound, hold: Hold::default() })
+        Ok(Opened { sockets, bound: bound.clone(), hold: Hold { _passed: Some(used), ..Hold::default() } })
     }
 
     #[cfg(not(unix))]
@@ -172,12 +189,29 @@ impl Inheritance {
     }
 }
 
+impl Hold {
+    /// Gives a socket file that was bound for `old` the group and the permissions of `new`.
+    #[cfg(unix)]
+    pub fn admit(&self, old: &Place, new: &Place) -> Result<(), BindError> {
+        match (&self.lease, old, new) {
+            (Some(lease), Place::Unix(old), Place::Unix(new)) if old != new => lease.admit(old, new),
+            (_, Place::Tcp(_) | Place::Unix(_) | Place::Inherited(_), _) => Ok(()),
+        }
+    }
+
+    /// There are no socket files here.
+    #[cfg(not(unix))]
+    pub fn admit(&self, _: &Place, _: &Place) -> Result<(), BindError> {
+        Ok(())
+    }
+}
+
 /// All workers accept from the one queue.
 #[cfg(unix)]
 fn open_file(file: &SocketFile, count: usize) -> Result<Opened, BindError> {
     let (listener, lease) = unix::bind(file)?;
     let sockets = (0..count).map(|_| listener.try_clone().map(Socket::Unix)).collect::<Result<_, _>>()?;
-    Ok(Opened { sockets, bound: Bound::Unix(file.path.clone()), hold: Hold { _lease: Some(lease) } })
+    Ok(Opened { sockets, bound: Bound::Unix(file.path.clone()), hold: Hold { lease: Some(lease), ..Hold::default() } })
 }
 
 #[cfg(not(unix))]

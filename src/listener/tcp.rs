@@ -10,9 +10,10 @@ use super::BACKLOG;
 /// Binds `address` once for each of `count` workers.
 ///
 /// On Linux each worker gets a queue of its own (`SO_REUSEPORT`), elsewhere they share one. A first bind without
-/// sharing finds out whether somebody else, another proxy included, has the port.
-pub(super) fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
-    if address.port() != 0 {
+/// sharing finds out whether somebody else, another proxy included, has the port; it would also find a socket of our
+/// own on another address with that port, for which it is left out.
+pub(super) fn bind(address: SocketAddr, count: usize, own_port: bool) -> io::Result<Vec<TcpListener>> {
+    if address.port() != 0 && !own_port {
         drop(open(address, false)?);
     }
     let first = open(address, true)?;

@@ -21,6 +21,25 @@ impl Lease {
     fn of(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), identity: identity(path)? })
     }
+
+    /// Changes who may connect. In no moment may anybody whom both keep out; if it fails, all is as it was.
+    pub(super) fn admit(&self, old: &SocketFile, new: &SocketFile) -> Result<(), BindError> {
+        if identity(&self.path)? != self.identity {
+            return Err(BindError::Replaced);
+        }
+        let give = |mode| std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(mode));
+        give(old.mode & new.mode)?;
+        let group = new.group.filter(|_| new.group != old.group);
+        let given = group.map_or(Ok(()), |group| {
+            chown(&self.path, None, Some(group)).map_err(|cause| BindError::Group { group, cause })
+        });
+        let given = given.and_then(|()| Ok(give(new.mode)?));
+        if given.is_err() {
+            // It was possible a moment ago.
+            let _ = give(old.mode);
+        }
+        given
+    }
 }
 
 impl Drop for Lease {

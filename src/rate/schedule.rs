@@ -68,6 +68,11 @@ impl Schedule {
         begins
     }
 
+    /// What is left of a cool-down.
+    pub fn calm_in(&self, now: Duration) -> Duration {
+        self.calm.saturating_sub(now)
+    }
+
     /// Whether there is a cool-down.
     pub fn is_cooling(&self, now: Duration) -> bool {
         now < self.calm

@@ -130,6 +130,17 @@ impl Source {
         }
     }
 
+    /// Whether it is the same place as `other`; a given value the same value.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Given(own), Self::Given(other)) => own.is_same(other),
+            (Self::Env(own), Self::Env(other)) => own == other,
+            (Self::File(own), Self::File(other)) => own == other,
+            (Self::Command(own), Self::Command(other)) => own == other,
+            (Self::Given(_) | Self::Env(_) | Self::File(_) | Self::Command(_), _) => false,
+        }
+    }
+
     /// Whether reading it again can bring something new although no stamp tells so.
     pub fn is_command(&self) -> bool {
         matches!(self, Self::Command(_))

@@ -93,6 +93,11 @@ pub enum ServerError {
 pub struct Identity(watch::Receiver<Arc<ServerConfig>>);
 
 impl Identity {
+    /// Whether it is the same listener's, unchanged.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.0.same_channel(&other.0)
+    }
+
     /// For the next handshake.
     pub fn current(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.0.borrow())

@@ -87,9 +87,29 @@ impl Credentials {
         let found = read(&self.id, &self.secret);
         let mut held = self.held();
         match found {
-            Ok(pair) => held.found(pair, stamps),
+            Ok(pair) => held.found(Arc::new(pair), stamps),
             Err(error) => held.missed(&error),
         }
+    }
+
+    /// Takes over what `read` has just read from the same sources.
+    pub fn renew(&self, read: &Self) {
+        let (pair, stamps) = {
+            let held = read.held();
+            (Arc::clone(&held.proven), held.stamps)
+        };
+        self.held().found(pair, stamps);
+    }
+
+    /// Whether both are read from the same places.
+    pub fn is_from_same(&self, other: &Self) -> bool {
+        self.id.is_same(&other.id) && self.secret.is_same(&other.secret)
+    }
+
+    /// Whether a grant for these is one for `other` too: the same pair, and no other to be tried.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let (own, other) = (self.pairs(), other.pairs());
+        matches!((own.as_slice(), other.as_slice()), ([own], [other]) if own.is_same(other))
     }
 
     /// A token was granted for this pair: an older one is not needed any more.
@@ -110,13 +130,13 @@ impl Credentials {
 }
 
 impl Held {
-    fn found(&mut self, pair: Pair, stamps: [Option<Stamp>; 2]) {
+    fn found(&mut self, pair: Arc<Pair>, stamps: [Option<Stamp>; 2]) {
         (self.stamps, self.trouble) = (stamps, None);
         if self.candidate.as_ref().unwrap_or(&self.proven).is_same(&pair) {
             return;
         }
         // Back to what works already.
-        self.candidate = (!self.proven.is_same(&pair)).then(|| Arc::new(pair));
+        self.candidate = (!self.proven.is_same(&pair)).then_some(pair);
         self.version += 1;
         tracing::info!("the client id or secret has changed");
     }
@@ -178,6 +198,31 @@ mod tests {
         fn secrets(&self) -> Vec<String> {
             self.credentials.pairs().iter().map(|pair| pair.secret.expose().to_string()).collect()
         }
+    }
+
+    #[test]
+    fn credentials_take_over_what_a_reload_read_as_a_pair_to_be_tried() {
+        let place = Place::new("one");
+        let source = || Source::File(place.folder.path().join("secret"));
+        let read = || Credentials::read(Source::Given(Secret::new("id".to_owned())), source()).expect("credentials");
+        let same = read();
+        assert!(place.credentials.is_from_same(&same) && place.credentials.is_same(&same));
+        place.credentials.renew(&same);
+        assert_eq!(place.credentials.version(), 0, "nothing new");
+        place.replace("two");
+        let other = read();
+        assert!(place.credentials.is_from_same(&other) && !place.credentials.is_same(&other));
+        place.credentials.renew(&other);
+        assert_eq!((place.credentials.version(), place.credentials.pairs().len()), (1, 2));
+        assert!(!place.credentials.is_same(&other), "not before it is accepted");
+        place.credentials.accepted(&place.credentials.pairs()[0]);
+        assert!(place.credentials.is_same(&other));
+        let elsewhere = Credentials::read(
+            Source::Given(Secret::new("id".to_owned())),
+            Source::Given(Secret::new("two".to_owned())),
+        );
+        let elsewhere = elsewhere.expect("credentials");
+        assert!(!place.credentials.is_from_same(&elsewhere) && place.credentials.is_same(&elsewhere));
     }
 
     #[test]

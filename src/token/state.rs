@@ -128,6 +128,13 @@ impl State {
         Self { grant, failure: Some(Arc::new(error)), failed: failed.saturating_add(1), next, version, renewals }
     }
 
+    /// The same grant, if there is one, for credentials of another version that are as good.
+    pub(super) fn inherited(&self, version: u64) -> Option<Self> {
+        let grant = Some(Arc::clone(self.grant.as_ref()?));
+        let renewals = Arc::clone(&self.renewals);
+        Some(Self { grant, failure: None, failed: 0, next: self.next, version, renewals })
+    }
+
     fn renewals(previous: Option<&Self>) -> Arc<Renewals> {
         previous.map_or_else(|| Arc::new(Renewals(Mutex::new(None))), |state| Arc::clone(&state.renewals))
     }

@@ -21,7 +21,7 @@ use ninjaone_proxy::guard::issuer::{Issuer, TokenRequest};
 use ninjaone_proxy::guard::roster::{Entry, KeyHash, Roster};
 use ninjaone_proxy::guard::{Caller, Guard, Orders};
 use ninjaone_proxy::headers;
-use ninjaone_proxy::listener::{self, Limits, Peer, Socket};
+use ninjaone_proxy::listener::{self, Limits, Peer, Socket, Terms};
 use ninjaone_proxy::policy::catalog::{Catalog, Scope};
 use ninjaone_proxy::policy::{Groups, InstanceId, Policy, Rules};
 use ninjaone_proxy::secret::Secret;
@@ -32,7 +32,7 @@ use ninjaone_proxy::token::endpoint::{ClientAuth, Endpoint};
 use ninjaone_proxy::token::{Source, Tokens};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 #[global_allocator]
 static MEMORY: AllocProfiler = AllocProfiler::system();
@@ -142,7 +142,10 @@ fn clean_response(bencher: Bencher) {
 #[divan::bench]
 fn token_at_hand(bencher: Bencher) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let tokens = Tokens::new(vec![endpoint()], PATIENCE, runtime.handle().clone(), Moment::now);
+    let tokens = {
+        let _inside = runtime.enter();
+        Tokens::new(endpoint(), Arc::default(), PATIENCE, Moment::now)
+    };
     let source = Source::new(tokens);
     let rules = Rules {
         scopes: [Scope::Monitoring].into_iter().collect(),
@@ -235,7 +238,8 @@ fn peer() -> Peer {
             async { Response::new(Full::new(Bytes::new())) }
         };
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-        let served = listener::serve(Socket::Tcp(socket), None, &limits, shutdown, handle, |_, _| Vec::new());
+        let (_keep, terms) = watch::channel(Terms { tls: None, limits });
+        let served = listener::serve(Socket::Tcp(socket), terms, shutdown, handle, |_, _| Vec::new());
         runtime.expect("a runtime").block_on(served).expect("an end");
     });
     exchange(address, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");

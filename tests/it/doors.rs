@@ -92,7 +92,7 @@ fn a_unix_socket_is_removed_at_the_end_of_the_drain() {
     let (mut proxy, path) = with_file("");
     assert!(path.exists());
     let folder = std::fs::read_dir(proxy.folder()).expect("a folder").count();
-    assert_eq!(folder, 2, "the secret and the socket");
+    assert_eq!(folder, 3, "the configuration, the secret and the socket");
     proxy.shut_down().join().expect("an end");
     assert!(!path.exists());
 }
@@ -125,7 +125,6 @@ impl Running {
     }
 
     /// The process's id.
-    #[cfg(target_os = "linux")]
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

@@ -159,6 +159,26 @@ fn http_1_is_served_over_tls() {
 }
 
 #[test]
+fn other_tls_that_comes_with_a_reload_ends_the_connections_that_began_without_it() {
+    let authority = Authority::new();
+    authority.write_identity("first");
+    let mut proxy = Proxy::sandboxed("");
+    let mut clear = connect(proxy.address);
+    clear.write_all(b"GET /v2/organizations HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
+    assert_eq!(Reply::read(&mut clear, false).status, 200);
+    proxy.reconfigure(&authority.listener(""), "").expect("a reload");
+    assert_eq!(clear.read(&mut [0]).expect("an end"), 0);
+    let mut stream = tls(proxy.address, authority.client(None));
+    assert_eq!(get(&mut stream, "/v2/organizations"), 200);
+    let denying = format!("deny = [\"GET /v2/organizations\"]\n{}", authority.listener(""));
+    proxy.reconfigure(&denying, "").expect("a reload");
+    assert_eq!((get(&mut stream, "/v2/organizations"), get(&mut stream, "/v2/devices")), (403, 200), "the same TLS");
+    let judged = format!("client-ca = {:?}", authority.path("ca.pem"));
+    proxy.reconfigure(&authority.listener(&judged), "").expect("a reload");
+    assert_eq!(stream.read(&mut [0]).unwrap_or_default(), 0, "callers without a certificate are not served any more");
+}
+
+#[test]
 fn http_2_is_served_over_tls_and_checks_the_authority() {
     let authority = Authority::new();
     let proxy = authority.proxy("", "");

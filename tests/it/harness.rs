@@ -10,9 +10,11 @@ use std::thread;
 use std::time::Duration;
 
 use ninjaone_proxy::app::App;
+use ninjaone_proxy::app::reload::{Loaded, Loader};
 use ninjaone_proxy::config::Config;
 use ninjaone_proxy::listener::Bound;
 use ninjaone_proxy::sandbox::{Counts, Options, Sandbox};
+use ninjaone_proxy::telemetry::Causes;
 use tempfile::TempDir;
 
 use crate::watch::{self, SCRIPTED_TOKEN, SECRET};
@@ -28,8 +30,18 @@ pub(crate) struct Proxy {
     pub(crate) admin: SocketAddr,
     pub(crate) sandbox: Option<SocketAddr>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
+    reload: tokio::sync::mpsc::UnboundedSender<mpsc::Sender<Reloaded>>,
     thread: Option<thread::JoinHandle<()>>,
     folder: TempDir,
+    /// The text of its configuration around its listener and the rest.
+    frame: (String, String),
+}
+
+/// How a reload went, and where the listeners are then.
+type Reloaded = (Result<(), String>, Vec<(String, Bound)>, Option<SocketAddr>);
+
+fn tcp(listeners: Vec<(String, Bound)>) -> HashMap<String, SocketAddr> {
+    listeners.into_iter().filter_map(|(name, bound)| Some((name, bound.tcp()?))).collect()
 }
 
 impl Proxy {
@@ -57,12 +69,17 @@ impl Proxy {
         watch::begin();
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("secret"), format!("{secret}\n")).expect("a file");
-        let text = format!(
-            "{top}\n[instances.main]\n{instance}\nclient-id = \"sandbox\"\nclient-secret = {{ file = \"secret\" }}\n\
-             [listeners.local]\naddress = \"127.0.0.1:0\"\n{listener}\n[admin]\naddress = \"127.0.0.1:0\"\n{rest}\n"
+        let frame = (
+            format!(
+                "{top}\n[instances.main]\n{instance}\nclient-id = \"sandbox\"\nclient-secret = {{ file = \"secret\" }}\n\
+                 [listeners.local]\naddress = \"127.0.0.1:0\"\n"
+            ),
+            "\n[admin]\naddress = \"127.0.0.1:0\"\n".to_owned(),
         );
-        let config = Config::parse(&folder.path().join("config.toml"), text).expect("a good configuration");
-        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, format!("{}{listener}{}{rest}\n", frame.0, frame.1)).expect("a file");
+        let (stop, mut stopped) = tokio::sync::oneshot::channel();
+        let (reload, mut reloads) = tokio::sync::mpsc::unbounded_channel::<mpsc::Sender<Reloaded>>();
         let (say, hear) = mpsc::channel();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -70,19 +87,51 @@ impl Proxy {
                 .build_local(tokio::runtime::LocalOptions::default())
                 .expect("a runtime");
             runtime.block_on(async {
-                let app = App::start(config.settings().expect("settings"), &config.file).await.expect("a start");
+                let config = Config::load(Some(&path)).expect("a good configuration");
+                let mut loader = Loader::new(&config, PATIENCE);
+                let settings = config.settings().expect("settings");
+                let mut app = App::start(Loaded { config, settings }).await.expect("a start");
                 say.send((app.addresses.clone(), app.admin, app.sandboxes.first().map(|(_, address)| *address)))
                     .expect("a test that listens");
-                let _ = stopped.await;
+                loop {
+                    let answer = tokio::select! {
+                        _ = &mut stopped => break,
+                        Some(answer) = reloads.recv() => answer,
+                    };
+                    let reloaded = app.reload(&mut loader, |_| ()).await.map_err(|error| Causes(&error).to_string());
+                    let _ = answer.send((reloaded, app.addresses.clone(), app.admin));
+                }
                 app.finish().await.expect("an end");
             });
         });
         let (listeners, admin, sandbox) = hear.recv_timeout(PATIENCE).expect("a proxy that starts");
         let admin = admin.expect("an admin listener");
-        let tcp = |(name, bound): (String, Bound)| Some((name, bound.tcp()?));
-        let listeners: HashMap<_, _> = listeners.into_iter().filter_map(tcp).collect();
+        let listeners = tcp(listeners);
         let address = listeners["local"];
-        Self { address, listeners, admin, sandbox, stop: Some(stop), thread: Some(thread), folder }
+        let (stop, thread) = (Some(stop), Some(thread));
+        Self { address, listeners, admin, sandbox, stop, reload, thread, folder, frame }
+    }
+
+    /// Writes another configuration, with this for its listener and the rest, and has it taken.
+    pub(crate) fn reconfigure(&mut self, listener: &str, rest: &str) -> Result<(), String> {
+        let text = format!("{}{listener}{}{rest}\n", self.frame.0, self.frame.1);
+        self.rewrite(&text)
+    }
+
+    /// Writes another configuration, and has it taken.
+    pub(crate) fn rewrite(&mut self, text: &str) -> Result<(), String> {
+        std::fs::write(self.folder.path().join("config.toml"), text).expect("a file");
+        self.reload()
+    }
+
+    /// Has the configuration taken as its files are now.
+    pub(crate) fn reload(&mut self) -> Result<(), String> {
+        let (say, hear) = mpsc::channel();
+        self.reload.send(say).expect("a proxy that runs");
+        let (reloaded, listeners, admin) = hear.recv_timeout(PATIENCE).expect("a reload that ends");
+        self.listeners = tcp(listeners);
+        self.admin = admin.unwrap_or(self.admin);
+        reloaded
     }
 
     /// Replaces the file of the client secret, as tools do that rotate secrets.
@@ -93,7 +142,6 @@ impl Proxy {
     }
 
     /// The folder of its configuration.
-    #[cfg(unix)]
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }

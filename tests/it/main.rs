@@ -43,6 +43,7 @@ mod queries;
 mod rate;
 #[path = "../oracle/readings.rs"]
 mod readings;
+mod reload;
 #[path = "../oracle/replies.rs"]
 mod replies;
 mod review;

@@ -13,7 +13,7 @@ use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use ninjaone_proxy::fence;
-use ninjaone_proxy::listener::{self, Limits, Socket};
+use ninjaone_proxy::listener::{self, Limits, Socket, Terms};
 use ninjaone_proxy::shutdown::{self, Trigger};
 use tokio::sync::Semaphore;
 
@@ -83,13 +83,14 @@ impl Served {
             connections: Arc::clone(&connections),
         };
         let (trigger, shutdown) = shutdown::channel();
+        let terms = tokio::sync::watch::channel(Terms { tls: None, limits }).1;
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build_local(tokio::runtime::LocalOptions::default())
                 .expect("a runtime");
             let handle = |_, request: Request<Incoming>| handle(request.uri().path().to_owned());
-            let serving = listener::serve(Socket::Tcp(listener), None, &limits, shutdown, handle, |_, _| Vec::new());
+            let serving = listener::serve(Socket::Tcp(listener), terms, shutdown, handle, |_, _| Vec::new());
             runtime.block_on(serving).expect("a listener to its end");
         });
         Self { address, connections, trigger, thread }

@@ -1,0 +1,135 @@
+//! Reloads: the configuration read and checked as at the start, and a watch over the files that it is made of.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::StartError;
+use crate::config::file::File;
+use crate::config::mistake::Mistake;
+use crate::config::{Config, Settings};
+use crate::secret::source::{Source, Stamp};
+use crate::telemetry::{self, TelemetryError};
+
+/// How often the files are looked at. Not by events of the file system: those of a mounted Kubernetes ConfigMap are
+/// those of links in another folder, and network file systems have none.
+pub const LOOK: Duration = Duration::from_secs(2);
+/// Where a configuration is looked for if none is given.
+const DEFAULT: &str = "config.toml";
+
+/// Why another configuration is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// It has a mistake.
+    #[error(transparent)]
+    Mistake(#[from] Mistake),
+    /// The level of the log.
+    #[error("{0}: log.level: {1}")]
+    Level(String, #[source] TelemetryError),
+    /// Something that it wants is not to be had.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The process ends.
+    #[error("the configuration was not read to its end")]
+    Cut(#[from] tokio::task::JoinError),
+}
+
+/// A configuration that was read and checked.
+#[derive(Debug)]
+pub struct Loaded {
+    /// As written.
+    pub config: Config,
+    /// What the stages are made of.
+    pub settings: Settings,
+}
+
+/// Reads the configuration again, and watches over its files.
+#[derive(Debug)]
+pub struct Loader {
+    /// The file of the configuration in force; `None` for the built-in defaults.
+    path: Option<PathBuf>,
+    look: Duration,
+    /// What is watched, as it was when it was last read.
+    seen: Vec<(PathBuf, Option<Stamp>)>,
+    /// As it was at the last look: a file is not read while it is written.
+    last: Vec<Option<Stamp>>,
+}
+
+impl Loader {
+    /// For the configuration in force; its files are looked at so often.
+    pub fn new(config: &Config, look: Duration) -> Self {
+        let mut loader = Self { path: config.path().map(Path::to_owned), look, seen: Vec::new(), last: Vec::new() };
+        loader.watch(config.parts());
+        loader
+    }
+
+    /// Ends when a file has changed, and has not changed since for a while. May be dropped at any time.
+    pub async fn changed(&mut self) {
+        loop {
+            tokio::time::sleep(self.look).await;
+            let now: Vec<_> = self.seen.iter().map(|(path, _)| stamp(path)).collect();
+            let changed = self.seen.iter().zip(&now).any(|((_, seen), now)| seen != now);
+            if changed && self.last == now {
+                return;
+            }
+            self.last = now;
+        }
+    }
+
+    /// Reads and checks everything. Once a file was read, there is no way back to the built-in defaults: they would
+    /// take the place of the rules of a file that somebody has moved away.
+    pub(super) async fn load(&mut self) -> Result<Loaded, ReloadError> {
+        // Before it is read: what changes meanwhile is a change.
+        self.watch(self.seen.iter().map(|(path, _)| path.clone()).collect());
+        let path = self.path.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let config = Config::load(path.as_deref())?;
+            let settings = config.settings();
+            Ok::<_, Mistake>((config, settings))
+        });
+        let (config, settings) = read.await??;
+        self.watch_more(config.parts());
+        let settings = settings?;
+        if let Err(error) = telemetry::filter(config.file.log.level.get_ref()) {
+            return Err(ReloadError::Level(config.source().to_string(), error));
+        }
+        Ok(Loaded { config, settings })
+    }
+
+    /// This configuration is in force: files that it does not name are not watched any more.
+    pub(super) fn taken(&mut self, config: &Config) {
+        let parts = config.parts();
+        self.path = config.path().map(Path::to_owned);
+        self.seen.retain(|(path, _)| parts.contains(path) || (parts.is_empty() && path == Path::new(DEFAULT)));
+    }
+
+    fn watch(&mut self, files: Vec<PathBuf>) {
+        let files = if self.path.is_none() && files.is_empty() { vec![DEFAULT.into()] } else { files };
+        self.seen = files.into_iter().map(|path| (stamp(&path), path)).map(|(stamp, path)| (path, stamp)).collect();
+    }
+
+    /// A mistake may be mended in a file that the configuration in force does not name.
+    fn watch_more(&mut self, files: Vec<PathBuf>) {
+        for path in files {
+            if !self.seen.iter().any(|(seen, _)| *seen == path) {
+                let stamp = stamp(&path);
+                self.seen.push((path, stamp));
+            }
+        }
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    Source::File(path.to_owned()).stamp()
+}
+
+/// The keys whose values differ, and count at the start of a process only.
+pub(super) fn restart_keys(running: &File, wanted: &File) -> Vec<&'static str> {
+    [
+        ("log.level", running.log.level != wanted.log.level),
+        ("log.format", running.log.format != wanted.log.format),
+        ("process.core-dumps", running.process != wanted.process),
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+    .collect()
+}

@@ -1,0 +1,180 @@
+//! The tenants: what is made of each instance, and goes on over reloads that do not touch it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::uri::Authority;
+
+use super::{Addresses, StartError};
+use crate::clock::Moment;
+use crate::config::file::Timeouts;
+use crate::config::{Instance, Origin, Site};
+use crate::metrics::Metrics;
+use crate::rate::{Gate, Limits};
+use crate::sandbox::{Options, Sandbox};
+use crate::secret::Secret;
+use crate::secret::source::Source;
+use crate::token::credentials::Credentials;
+use crate::token::endpoint::ClientAuth;
+use crate::token::{Counts, Tokens};
+use crate::upstream::connect::Connector;
+
+/// How workers reach an instance; they keep their connections as long as they are given the same.
+pub(super) struct Way {
+    pub(super) connector: Connector,
+    /// For the head of an answer, and each wait for more of it.
+    pub(super) patience: Duration,
+    /// What the connector is made for.
+    connect: Duration,
+}
+
+/// An instance that is served.
+pub(super) struct Tenant {
+    pub(super) name: String,
+    pub(super) way: Arc<Way>,
+    /// Where the rate is limited.
+    pub(super) gate: Option<Arc<Gate>>,
+    pub(super) tokens: Arc<Tokens>,
+    account: Arc<Account>,
+    limits: Option<Limits>,
+    /// The same credentials, just read again.
+    reread: Option<Arc<Credentials>>,
+}
+
+/// Where an instance is, and how it is asked for tokens.
+struct Account {
+    site: Site,
+    credentials: Arc<Credentials>,
+    token_path: String,
+    client_auth: ClientAuth,
+    token_time: Duration,
+}
+
+impl Account {
+    fn new(instance: &Instance, Origin { site, credentials }: Origin, timeouts: &Timeouts) -> Self {
+        let Instance { token_path, client_auth, .. } = instance;
+        let (token_path, token_time) = (token_path.clone(), timeouts.token.0);
+        Self { site, credentials, token_path, client_auth: *client_auth, token_time }
+    }
+
+    /// Whether all is as it was, but perhaps for what the credentials' places hold.
+    fn is_same(&self, other: &Self) -> bool {
+        self.is_at_same(other)
+            && self.site.is_same(&other.site)
+            && self.client_auth == other.client_auth
+            && self.token_time == other.token_time
+            && self.credentials.is_from_same(&other.credentials)
+    }
+
+    fn is_at_same(&self, other: &Self) -> bool {
+        self.site.authority == other.site.authority && self.token_path == other.token_path
+    }
+
+    fn tokens(&self, name: &str, counts: &Arc<Counts>) -> Result<Arc<Tokens>, StartError> {
+        let credentials = Arc::clone(&self.credentials);
+        let endpoint = self.site.endpoint(&self.token_path, self.client_auth, credentials, self.token_time);
+        let endpoint = endpoint.map_err(|error| StartError::Endpoint(name.to_owned(), error))?;
+        Ok(Tokens::new(endpoint, Arc::clone(counts), self.token_time, Moment::now))
+    }
+}
+
+impl Tenant {
+    /// What is made of an instance, with all of `old` that is as it was. Changes nothing of `old`.
+    pub(super) async fn next(
+        (instance, origin): (Instance, Origin),
+        old: Option<&Self>,
+        timeouts: &Timeouts,
+        (metrics, counts): (&Metrics, &Arc<Counts>),
+    ) -> Result<Self, StartError> {
+        let new = Account::new(&instance, origin, timeouts);
+        let Instance { name, rate: limits, .. } = instance;
+        let way = way(&name, &new.site, timeouts, old)?;
+        let gate = gate(&name, limits.as_ref(), old.filter(|old| old.account.is_at_same(&new)), metrics);
+        if let Some(old) = old.filter(|old| old.account.is_same(&new)) {
+            let (tokens, account) = (Arc::clone(&old.tokens), Arc::clone(&old.account));
+            return Ok(Self { name, way, gate, tokens, account, limits, reread: Some(new.credentials) });
+        }
+        let tokens = new.tokens(&name, counts)?;
+        if let Some(old) = old.filter(|old| old.account.is_at_same(&new))
+            && old.account.credentials.is_same(&new.credentials)
+        {
+            tokens.inherit(&old.tokens).await;
+        }
+        Ok(Self { name, way, gate, tokens, account: Arc::new(new), limits, reread: None })
+    }
+
+    /// It is served now: what was read again of its credentials counts.
+    pub(super) fn settle(&mut self) {
+        if let Some(read) = self.reread.take() {
+            self.account.credentials.renew(&read);
+        }
+    }
+}
+
+fn way(name: &str, site: &Site, timeouts: &Timeouts, old: Option<&Tenant>) -> Result<Arc<Way>, StartError> {
+    let (connect, patience) = (timeouts.connect.0, timeouts.upstream.0);
+    if let Some(Tenant { way, account, .. }) = old
+        && account.site.is_same(site)
+        && (way.connect, way.patience) == (connect, patience)
+    {
+        return Ok(Arc::clone(way));
+    }
+    // Found out here, before a worker needs it.
+    HeaderValue::from_str(site.authority.as_str()).map_err(io::Error::other)?;
+    let config = site.trust.as_ref().map(|trust| trust.client_config(&[])).transpose()?;
+    let connector = Connector::new(site.authority.clone(), config, site.route(), connect)
+        .map_err(|error| StartError::Host(name.to_owned(), error))?;
+    Ok(Arc::new(Way { connector, patience, connect }))
+}
+
+/// The way in to an instance whose rate is limited. Its line and its cool-down go on.
+fn gate(name: &str, limits: Option<&Limits>, old: Option<&Tenant>, metrics: &Metrics) -> Option<Arc<Gate>> {
+    let limits = limits?;
+    let old = old.and_then(|old| old.gate.as_ref().zip(old.limits.as_ref()));
+    match old {
+        Some((gate, same)) if same == limits => Some(Arc::clone(gate)),
+        Some((gate, _)) => Some(Arc::new(Gate::new(name.to_owned(), limits, metrics.rate_waits(name)).after(gate))),
+        None => Some(Arc::new(Gate::new(name.to_owned(), limits, metrics.rate_waits(name)))),
+    }
+}
+
+/// The embedded NinjaOnes, by the names of their instances. Each goes on to the end of the process: requests in flight
+/// are answered while the proxy drains, and while a reload takes its instance away.
+#[derive(Default)]
+pub(super) struct Sandboxes(Addresses);
+
+impl Sandboxes {
+    /// Gives each instance that asks for an embedded NinjaOne one; now each has an origin. Returns who got one.
+    pub(super) async fn place(
+        &mut self,
+        instances: Vec<Instance>,
+    ) -> Result<(Vec<(Instance, Origin)>, Addresses), StartError> {
+        let (mut placed, mut addresses) = (Vec::new(), Vec::new());
+        for mut instance in instances {
+            let origin = match instance.origin.take() {
+                Some(origin) => origin,
+                None => {
+                    let options = Options::default();
+                    let given = |text: &str| Source::Given(Secret::new(text.to_owned()));
+                    let credentials = Credentials::read(given(&options.client_id), given(&options.client_secret));
+                    let address = match self.0.iter().find(|(name, _)| *name == instance.name) {
+                        Some((_, address)) => *address,
+                        None => {
+                            let address = Sandbox::new(options)?.open().await?;
+                            self.0.push((instance.name.clone(), address));
+                            address
+                        }
+                    };
+                    addresses.push((instance.name.clone(), address));
+                    let authority = Authority::try_from(address.to_string()).map_err(io::Error::other)?;
+                    let credentials = Arc::new(credentials.map_err(io::Error::other)?);
+                    Origin { site: Site { authority, trust: None, proxy: None }, credentials }
+                }
+            };
+            placed.push((instance, origin));
+        }
+        Ok((placed, addresses))
+    }
+}

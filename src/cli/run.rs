@@ -1,0 +1,148 @@
+//! `run`: serves until a signal, and takes another configuration when the file changes or SIGHUP asks for it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+use super::{CONFIG, Failure, OS, SOFTWARE, all_exposures, catalog, failure, log_filter, runtime, settings};
+use crate::app::reload::{LOOK, Loaded, Loader};
+use crate::app::{Addresses, App, StartError};
+use crate::config::file::LogFormat;
+use crate::config::{Config, EndpointError, Settings};
+use crate::shutdown::{Asked, Signals};
+use crate::supervisor::Supervisor;
+use crate::telemetry::{self, Causes};
+use crate::tls::server::Basis;
+
+/// How callers come to trust the local CA.
+const TRUST: &str = "callers must trust the local CA: curl --cacert CERTIFICATE; or, for all programs, copy it to /usr/local/share/ca-certificates/ninjaone-proxy.crt and run update-ca-certificates (Debian), certutil -addstore Root CERTIFICATE (Windows), security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain CERTIFICATE (macOS)";
+
+/// Runs the proxy to its end.
+pub(super) fn run(config: Config) -> Result<(), Failure> {
+    let settings = settings(&config)?;
+    let _log = telemetry::start(log_filter(&config)?, config.file.log.format == LogFormat::Json)
+        .map_err(|error| failure(SOFTWARE)(error.into()))?;
+    crate::fence::install();
+    if let Some(listener) = settings.listeners.first() {
+        catalog::log(listener.policy.catalog());
+    }
+    let runtime = runtime()?;
+    let served = runtime.block_on(serve(Loaded { config, settings }));
+    // To drop it would be to wait for whoever waits for the workers: after a second signal nobody shall.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(loaded: Loaded) -> Result<(), Failure> {
+    let mut signals = Signals::catch().map_err(|error| failure(OS)(error.into()))?;
+    let supervisor = Supervisor::from_env();
+    let mut loader = Loader::new(&loaded.config, LOOK);
+    let (mut notes, source) = (Notes::default(), loaded.config.source().to_string());
+    let news = News::of(&loaded.settings);
+    let mut app = App::start(loaded).await.map_err(|error| failure(code(&error))(error.into()))?;
+    notes.tell(news, &app);
+    tracing::info!(configuration = %source, version = env!("CARGO_PKG_VERSION"), "started");
+    supervisor.ready("serving");
+    let (watched, pulse) = (supervisor.clone(), app.pulse());
+    tokio::task::spawn_local(watched.watched(async move || pulse.felt().await));
+    loop {
+        let cause = tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Reload => "SIGHUP",
+                Asked::End(signal) => break draining(signal),
+            },
+            () = app.broken() => break tracing::error!("a worker ended, so the proxy ends too"),
+            () = loader.changed() => "file",
+        };
+        tokio::select! {
+            () = reload(&mut app, &mut loader, cause, &mut notes, &supervisor) => {}
+            signal = signals.end() => break draining(signal),
+        }
+    }
+    supervisor.stopping();
+    tokio::select! {
+        finished = app.finish() => finished.context("drain").map_err(failure(SOFTWARE))?,
+        signal = signals.end() => tracing::warn!(signal, "ended without draining"),
+    }
+    tracing::info!("ended");
+    Ok(())
+}
+
+fn draining(signal: &str) {
+    tracing::info!(signal, "draining; a second signal ends at once");
+}
+
+async fn reload(app: &mut App, loader: &mut Loader, cause: &str, notes: &mut Notes, supervisor: &Supervisor) {
+    supervisor.reloading();
+    tracing::info!(cause, "reloading the configuration");
+    let mut news = None;
+    match app.reload(loader, |settings| news = Some(News::of(settings))).await {
+        Ok(()) => {
+            if let Some(news) = news {
+                notes.tell(news, app);
+            }
+            supervisor.ready("serving; the configuration was reloaded");
+        }
+        Err(error) => {
+            let why = Causes(&error);
+            supervisor.ready(&format!("serving; the new configuration was refused, the one before is in force: {why}"));
+        }
+    }
+}
+
+fn code(error: &StartError) -> u8 {
+    match error {
+        StartError::Bind { .. } | StartError::System(_) => OS,
+        StartError::Host(..) | StartError::Identity(..) | StartError::Endpoint(_, EndpointError::Url(_)) => CONFIG,
+        StartError::Tls(_) | StartError::Sandbox(_) | StartError::Endpoint(..) | StartError::Metrics(_) => SOFTWARE,
+    }
+}
+
+/// What an administrator should know of settings.
+struct News {
+    local_ca: Option<PathBuf>,
+    exposures: Vec<String>,
+}
+
+impl News {
+    fn of(settings: &Settings) -> Self {
+        Self { local_ca: local_ca(settings), exposures: all_exposures(settings) }
+    }
+}
+
+/// What the log has told; it is told once.
+#[derive(Default)]
+struct Notes {
+    local_ca: Option<PathBuf>,
+    admin: Option<std::net::SocketAddr>,
+    sandboxes: Addresses,
+    exposures: BTreeSet<String>,
+}
+
+impl Notes {
+    fn tell(&mut self, News { local_ca, exposures }: News, app: &App) {
+        if let Some(path) = local_ca.as_ref().filter(|_| self.local_ca != local_ca) {
+            tracing::info!(certificate = %path.display(), "{TRUST}");
+        }
+        if let Some(address) = app.admin.filter(|_| self.admin != app.admin) {
+            tracing::info!(address = %format_args!("http://{address}"), "admin listening");
+        }
+        for (name, address) in app.sandboxes.iter().filter(|sandbox| !self.sandboxes.contains(sandbox)) {
+            tracing::warn!(instance = %name, address = %format_args!("http://{address}"), "this is a SANDBOX: all data is invented, nothing reaches NinjaOne");
+        }
+        for exposure in exposures.iter().filter(|exposure| !self.exposures.contains(*exposure)) {
+            tracing::warn!(exposure, "a credential is open to others");
+        }
+        let (admin, sandboxes) = (app.admin, app.sandboxes.clone());
+        *self = Self { local_ca, admin, sandboxes, exposures: exposures.into_iter().collect() };
+    }
+}
+
+/// What callers of a listener must trust whose certificate is of the local CA.
+fn local_ca(settings: &Settings) -> Option<PathBuf> {
+    settings.listeners.iter().find_map(|listener| match &listener.tls {
+        Some(Basis::LocalCa(home)) => Some(home.certificate()),
+        Some(Basis::Files(_)) | None => None,
+    })
+}
