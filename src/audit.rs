@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::fence::{self, Panicked};
+use crate::headers::trace::TraceId;
 use crate::listener::Peer;
 use crate::metrics::Meter;
 use crate::telemetry::lines::{Line, Lines};
@@ -77,6 +78,7 @@ pub struct Record {
     refusal: Option<(&'static str, Blame)>,
     replayed: bool,
     overruled: Option<&'static str>,
+    trace: Option<TraceId>,
     octets: u64,
     complete: bool,
 }
@@ -97,6 +99,7 @@ impl Record {
             refusal: None,
             replayed: false,
             overruled: None,
+            trace: None,
             octets: 0,
             complete: false,
         }
@@ -115,6 +118,16 @@ impl Record {
     /// Whose request it is, once that is known.
     pub fn caller(&self) -> Option<usize> {
         self.caller
+    }
+
+    /// It belongs to this trace.
+    pub fn is_in(&mut self, trace: Option<TraceId>) {
+        self.trace = trace;
+    }
+
+    /// The trace that it belongs to.
+    pub fn trace(&self) -> Option<TraceId> {
+        self.trace
     }
 
     /// It is a request for this operation of the catalogue.
@@ -168,6 +181,9 @@ impl Drop for Record {
 impl Record {
     fn describe(&self, line: &mut Line<'_>, meter: &Meter, elapsed: Duration) {
         line.id("id", self.id.number());
+        if let Some(trace) = &self.trace {
+            line.word("trace", trace.as_str());
+        }
         line.text("listener", meter.listener());
         match self.peer.address() {
             Some(address) => line.address("peer", address),

@@ -1,5 +1,7 @@
 //! Header hygiene: what must not pass the proxy in either direction.
 
+pub mod trace;
+
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, Uri};
 

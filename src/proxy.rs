@@ -19,7 +19,7 @@ use crate::fence;
 use crate::guard::issuer::{self, Door, TokenRequest};
 use crate::guard::roster::CallerId;
 use crate::guard::{Guard, Intruder, Visitor};
-use crate::headers;
+use crate::headers::{self, trace};
 use crate::listener::Peer;
 use crate::policy::catalog::OperationId;
 use crate::policy::cover::SecureUse;
@@ -141,6 +141,7 @@ impl Proxy {
         L: AsyncFnOnce(&mut Parts, &mut Record) -> Result<Response<Reply>, Rejection>,
     {
         let mut record = self.record(peer, Some(head.method.clone()));
+        record.is_in(trace::of(&head.headers));
         let reader = self.guard.reader(&head.headers);
         // Pinned here: handed over by value it would have its room twice.
         let lived = fence::around(pin!(life(head, &mut record))).await;
@@ -195,6 +196,9 @@ impl Proxy {
         entrance.note(&permit);
         if let Some(closed) = permit.overruled() {
             record.overruled(response::code(&closed.barrier));
+        }
+        if record.trace().is_none() {
+            record.is_in(Some(trace::begin(&mut head.headers)));
         }
         let host = head.headers.get(HOST).cloned();
         let upload = Upload::new(body, head.version, self.intake.wait, self.intake.limit).map_err(Fault::Upload)?;

@@ -37,10 +37,44 @@ fn upstream_sees_one_authorization_ours_and_nothing_of_the_callers_origin() {
         .map(|(name, _)| name.to_ascii_lowercase())
         .collect();
     names.sort();
-    assert_eq!(names, ["accept", "accept-encoding", "authorization", "host", "user-agent", "x-custom"], "{head}");
+    let kept = ["accept", "accept-encoding", "authorization", "host", "traceparent", "user-agent", "x-custom"];
+    assert_eq!(names, kept, "{head}");
     assert!(head.contains("authorization: Bearer scripted_token_0\r\n"), "{head}");
     assert!(head.contains(&format!("host: {}\r\n", server.address)), "{head}");
     assert!(!head.to_ascii_lowercase().contains("evil"), "{head}");
+}
+
+#[test]
+fn a_trace_is_passed_on_or_begun_and_what_cannot_be_read_is_dropped() {
+    let (server, kept) = keeping(answer("200 OK", "[]"));
+    let proxy = Proxy::start(&server.instance(), "", "");
+    let sent = |lines: &str| {
+        assert_eq!(proxy.send("GET", "/v2/devices", lines, b"").status, 200);
+        let head = kept.lock().expect("a lock").clone();
+        let of = |name: &str| -> Vec<String> {
+            let lines = head.lines().filter_map(|line| line.split_once(": "));
+            lines.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()).collect()
+        };
+        (of("traceparent"), of("tracestate"))
+    };
+    const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let (parent, state) = sent(&format!("Traceparent: {GOOD}\r\nTracestate: a=1\r\nTracestate: b=2\r\n"));
+    assert_eq!((parent, state), (vec![GOOD.to_owned()], vec!["a=1".to_owned(), "b=2".to_owned()]));
+    let mut begun = Vec::new();
+    for lines in [
+        String::new(),
+        "Tracestate: a=1\r\n".to_owned(),
+        format!("Traceparent: {}\r\nTracestate: a=1\r\n", GOOD.to_uppercase()),
+        format!("Traceparent: {GOOD}\r\nTraceparent: {GOOD}\r\n"),
+    ] {
+        let (parent, state) = sent(&lines);
+        assert!(parent.len() == 1 && parent[0].len() == 55 && state.is_empty(), "{parent:?} {state:?}");
+        assert!(!parent[0].eq_ignore_ascii_case(GOOD), "{parent:?}");
+        begun.extend(parent);
+    }
+    begun.sort();
+    begun.dedup();
+    assert_eq!(begun.len(), 4, "each has its own");
 }
 
 #[test]

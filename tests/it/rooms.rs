@@ -42,7 +42,7 @@ const PLAN: [(&str, &[&str]); 30] = [
     ("headers", &[]),
     ("response", &["audit", "body", "dial", "fence", "guard", "headers", "policy", "rate", "token", "upstream"]),
     ("admin", &[]),
-    ("audit", &["fence", "listener", "metrics", "telemetry"]),
+    ("audit", &["fence", "headers", "listener", "metrics", "telemetry"]),
     ("metrics", &[]),
     ("telemetry", &[]),
     ("sandbox", &["policy"]),

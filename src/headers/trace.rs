@@ -1,0 +1,153 @@
+//! The trace that a request belongs to (W3C Trace Context): passed on if its name can be read, begun if there is none.
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+const PARENT: HeaderName = HeaderName::from_static("traceparent");
+const STATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The octets of `traceparent` in version 00, and of what every later version begins with.
+const LENGTH: usize = 55;
+
+/// The id of a trace: 32 lower case hexadecimal digits, not all of them 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceId([u8; 32]);
+
+impl TraceId {
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// The trace that a request says it belongs to; `None` also if it says so in a way that cannot be read.
+pub fn of(headers: &HeaderMap) -> Option<TraceId> {
+    let mut lines = headers.get_all(PARENT).iter();
+    match (lines.next(), lines.next()) {
+        (Some(only), None) => read(only.as_bytes()),
+        (Some(_), Some(_)) | (None, _) => None,
+    }
+}
+
+/// Begins a trace in place of whatever the headers say of one. Its ids need not be secret, only different, so they
+/// come from a generator of this thread and cost no system call. It is marked as not recorded: nothing is exported.
+pub fn begin(headers: &mut HeaderMap) -> TraceId {
+    headers.remove(STATE);
+    let (trace, parent) = (fastrand::u128(1..), fastrand::u64(1..));
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    write(&mut text, 3, &trace.to_be_bytes());
+    write(&mut text, 36, &parent.to_be_bytes());
+    if let Ok(mut value) = HeaderValue::from_bytes(&text) {
+        // It is never the same again: HTTP/2 shall not keep it in its table, where it would push others out.
+        value.set_sensitive(true);
+        headers.insert(PARENT, value);
+    }
+    let mut id = [b'0'; 32];
+    write(&mut id, 0, &trace.to_be_bytes());
+    TraceId(id)
+}
+
+/// Writes octets as hexadecimal digits, from this place on.
+fn write(text: &mut [u8], from: usize, octets: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |octet: u8| DIGITS.get(usize::from(octet)).copied().unwrap_or(b'0');
+    for (digit_of, octet) in text.iter_mut().skip(from).zip(octets.iter().flat_map(|octet| [octet >> 4, octet & 15])) {
+        *digit_of = digit(octet);
+    }
+}
+
+/// Reads `traceparent` (section 3.2): lower case only, neither id 0, no version ff, nothing after version 00.
+fn read(text: &[u8]) -> Option<TraceId> {
+    let (known, rest) = text.split_at_checked(LENGTH)?;
+    let known = std::str::from_utf8(known).ok()?;
+    let mut parts = known.split('-');
+    let [version, trace, parent, flags] = [parts.next()?, parts.next()?, parts.next()?, parts.next()?];
+    let lengths = [version.len(), trace.len(), parent.len(), flags.len()];
+    let hexadecimal = known.bytes().all(|octet| matches!(octet, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    let later = version != "00" && (rest.is_empty() || rest.starts_with(b"-"));
+    if lengths != [2, 32, 16, 2] || !hexadecimal || version == "ff" || !(later || rest.is_empty()) {
+        return None;
+    }
+    let zero = |id: &str| id.bytes().all(|digit| digit == b'0');
+    let id = TraceId(trace.as_bytes().try_into().ok()?);
+    (!zero(trace) && !zero(parent)).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    #[test]
+    fn trace_is_read_as_the_recommendation_says() {
+        let id = Some(TraceId(*b"0af7651916cd43dd8448eb211c80319c"));
+        assert_eq!(read(GOOD.as_bytes()), id);
+        for later in ["cc-", "01-", "fe-"].map(|version| GOOD.replacen("00-", version, 1)) {
+            assert_eq!(read(later.as_bytes()), id, "{later}");
+            assert_eq!(read(format!("{later}-what-the-future-brings").as_bytes()), id);
+            assert_eq!(read(format!("{later}x").as_bytes()), None);
+        }
+        for bad in [
+            "",
+            "00",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-B7AD6B7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319-cb7ad6b7169203331-01",
+            "00_0af7651916cd43dd8448eb211c80319c_b7ad6b7169203331_01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0g",
+            "+0-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            " 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert_eq!(read(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn trace_that_is_named_twice_is_none() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(of(&headers), None);
+        headers.append(PARENT, HeaderValue::from_static(GOOD));
+        assert!(of(&headers).is_some());
+        headers.append(PARENT, HeaderValue::from_static(GOOD));
+        assert_eq!(of(&headers), None);
+    }
+
+    #[test]
+    fn trace_that_begins_replaces_all_that_was_said_of_one() {
+        let mut headers = HeaderMap::new();
+        headers.append(PARENT, HeaderValue::from_static("nonsense"));
+        headers.append(PARENT, HeaderValue::from_static(GOOD));
+        headers.append(STATE, HeaderValue::from_static("a=1"));
+        headers.append(STATE, HeaderValue::from_static("b=2"));
+        let begun = begin(&mut headers);
+        assert_eq!((headers.len(), of(&headers)), (1, Some(begun)));
+        assert_ne!(begin(&mut headers), begun);
+    }
+
+    proptest! {
+        #[test]
+        fn trace_ids_are_what_stands_in_the_field(trace in 1u128.., parent in 1u64.., flags: u8, version in 0u8..0xff) {
+            let text = format!("{version:02x}-{trace:032x}-{parent:016x}-{flags:02x}");
+            let id = read(text.as_bytes()).map(|id| id.as_str().to_owned());
+            prop_assert_eq!(id, Some(format!("{trace:032x}")));
+            for place in [2, 35, 52] {
+                let mut broken = text.clone().into_bytes();
+                broken[place] = b'0';
+                prop_assert_eq!(read(&broken), None);
+            }
+        }
+
+        #[test]
+        fn trace_is_read_from_any_octets(octets: Vec<u8>) {
+            let _ = read(&octets);
+        }
+    }
+}
