@@ -4,6 +4,7 @@
 
 mod desk;
 mod doors;
+mod journal;
 mod record;
 pub mod reload;
 mod tenants;
@@ -20,6 +21,7 @@ use std::time::SystemTime;
 use crate::admin::{Configuration, Reload};
 use crate::config::file::File;
 use crate::config::{EndpointError, Listener, Settings};
+use crate::journal::BookError;
 use crate::listener::{BindError, Bound, Place, Socket};
 use crate::metrics::Metrics;
 use crate::metrics::reloads::Reloads;
@@ -36,6 +38,7 @@ use crate::upstream::connect::BadHost;
 use crate::usage::Ledger;
 use desk::{Desk, Grant};
 use doors::{Door, Doors, Opener};
+use journal::Writing;
 use record::Recorder;
 use reload::{Loaded, Loader, ReloadError};
 use tenants::{Sandboxes, Tenant};
@@ -60,6 +63,9 @@ pub enum StartError {
     /// A listener's certificate or key cannot be used.
     #[error("listener {0}")]
     Identity(String, #[source] ServerError),
+    /// The audit log cannot be opened.
+    #[error(transparent)]
+    Audit(#[from] BookError),
     /// There is no TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -99,6 +105,7 @@ pub struct App {
     ledger: Option<Arc<Ledger>>,
     /// All that may have something to save.
     ledgers: Vec<Weak<Ledger>>,
+    writing: Writing,
     /// Where it shall listen, and what closes it.
     admin_door: Option<(SocketAddr, Trigger)>,
     metrics: Metrics,
@@ -156,13 +163,16 @@ impl App {
             keepers: Vec::new(),
             ledger: None,
             ledgers: Vec::new(),
+            writing: Writing::default(),
             admin_door: None,
             reloads: Reloads::new(&metrics)?,
             metrics,
             desk,
             started: config.file.clone(),
         };
+        let audit = settings.audit.clone();
         let next = app.prepare(settings, &config.file).await?;
+        app.writing = Writing::start(audit.as_ref(), &app.metrics)?;
         app.replace(next, &config.file).await?;
         app.reloads.loaded(true, now, config.digest());
         Ok(app)
@@ -214,7 +224,7 @@ impl App {
 
     /// Makes what a configuration asks for; what there is serves on.
     async fn prepare(&mut self, settings: Settings, file: &File) -> Result<Next, StartError> {
-        let Settings { instances, listeners, record } = settings;
+        let Settings { instances, listeners, record, audit: _ } = settings;
         let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(Arc::new).collect();
         let doors = self.opener.open(&listeners, &self.doors, file, self.workers.count())?;
         let there = self.admin_door.as_ref().map(|(address, _)| *address);
@@ -255,6 +265,7 @@ impl App {
             gates: tenants.iter().map(|tenant| tenant.gate.clone()).collect(),
             tokens: tenants.iter().map(|tenant| Arc::clone(&tenant.tokens)).collect(),
             metrics: self.metrics.clone(),
+            journal: self.writing.journal(),
             intake: Intake { wait: file.timeouts.client.0, limit: file.limits.body.0 },
             recorder,
         });
@@ -315,6 +326,7 @@ impl App {
         self.trigger.shut_down();
         self.doors.iter().for_each(Door::close);
         self.workers.join().await?;
+        self.writing.end().await?;
         for ledger in self.ledgers.iter().filter_map(Weak::upgrade) {
             record::save(&ledger, false).await;
         }

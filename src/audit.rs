@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 use crate::fence::{self, Panicked};
 use crate::headers::trace::TraceId;
+use crate::journal::line::{Decision, Facts, Outcome, Text};
+use crate::journal::{Journal, Open};
 use crate::listener::Peer;
 use crate::metrics::Meter;
 use crate::telemetry::lines::{Line, Lines};
@@ -79,6 +81,8 @@ pub struct Record {
     replayed: bool,
     overruled: Option<&'static str>,
     trace: Option<TraceId>,
+    /// What the audit log waits for.
+    open: Option<Open>,
     octets: u64,
     complete: bool,
 }
@@ -100,6 +104,7 @@ impl Record {
             replayed: false,
             overruled: None,
             trace: None,
+            open: None,
             octets: 0,
             complete: false,
         }
@@ -146,6 +151,52 @@ impl Record {
         self.scribe.meter.overruled(code);
     }
 
+    /// What the audit log tells of it, as far as it is known; the rest is left open.
+    pub fn facts(&self, decision: Decision) -> Facts {
+        Facts {
+            id: self.id.to_string(),
+            trace: self.trace.map(|trace| trace.as_str().to_owned()),
+            listener: self.scribe.meter.listener().to_owned(),
+            caller: self.scribe.meter.caller(self.caller).map(str::to_owned),
+            peer: self.peer.to_string(),
+            method: self.method.as_ref().map(|method| Text::new(method.as_str())),
+            operation: self.scribe.meter.operation(self.operation).to_owned(),
+            path: None,
+            decision,
+            overruled: None,
+            rule: None,
+        }
+    }
+
+    /// The audit log waits for its end.
+    pub fn opened(&mut self, open: Option<Open>) {
+        self.open = open;
+    }
+
+    /// The audit log hears of it as a refusal, unless it waits for its end already.
+    pub fn refused_in(&mut self, journal: &Journal, facts: impl FnOnce(&Self) -> Facts) {
+        if self.open.is_none() {
+            self.open = journal.refusal(|| facts(self));
+        }
+    }
+
+    /// Tells the audit log how it ended, if it waits for that; waits until a write's outcome is safe there.
+    pub async fn settle(&mut self) {
+        let outcome = self.outcome();
+        if let Some(open) = self.open.take() {
+            open.close(outcome).await;
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        Outcome {
+            status: self.status.map(|status| status.as_u16()),
+            code: self.refusal.map(|(code, _)| code),
+            blame: self.refusal.map(|(_, blame)| blame.as_str()),
+            replayed: self.replayed,
+        }
+    }
+
     /// A panic ended it: told here, where its id is known, and nowhere else.
     pub fn panicked(&self, panicked: &Panicked) {
         self.scribe.meter.panicked();
@@ -169,6 +220,9 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let elapsed = self.begun.elapsed();
+        if let Some(open) = self.open.take() {
+            open.leave(self.outcome());
+        }
         let refusal = self.refusal.map(|(code, blame)| (code, blame.as_str()));
         let Scribe { meter, lines } = &*self.scribe;
         meter.end(self.operation, self.status, refusal, elapsed);

@@ -1,5 +1,6 @@
 //! The command line: arguments in, an exit code out.
 
+mod audit;
 mod catalog;
 mod check;
 mod doctor;
@@ -21,6 +22,7 @@ use crate::config::{Caller, Config, Instance, Listener, Settings};
 use crate::policy::Policy;
 use crate::secret::source::Source;
 use crate::telemetry;
+use audit::AuditCommand;
 use catalog::CatalogCommand;
 use routes::{Format, Selection};
 
@@ -28,7 +30,7 @@ use routes::{Format, Selection};
 const USAGE: u8 = 64;
 /// A file that was given cannot be used (EX_DATAERR).
 const DATA: u8 = 65;
-/// Recorded use would not pass.
+/// Recorded use would not pass, or the audit log is not whole.
 const REFUSED: u8 = 1;
 /// A resource of the system is missing: an address cannot be bound (EX_OSERR).
 const OS: u8 = 71;
@@ -45,7 +47,7 @@ const SOFTWARE: u8 = 70;
 #[command(
     name = "ninjaone-proxy",
     version,
-    after_help = "Exit codes: 0 drained, 1 doctor found a failure or check --against a refusal, 64 usage, 65 unusable data, 70 unexpected failure, 71 cannot bind, 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
+    after_help = "Exit codes: 0 drained, 1 doctor found a failure, check --against a refusal or audit verify a change, 64 usage, 65 unusable data, 70 unexpected failure, 71 cannot bind, 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
 )]
 struct Arguments {
     /// Configuration file [default: config.toml in the working directory, else built-in defaults]
@@ -102,6 +104,11 @@ enum Command {
     Catalog {
         #[command(subcommand)]
         command: CatalogCommand,
+    },
+    /// Verify the audit log
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
     },
     /// Make keys for callers
     Key {
@@ -180,6 +187,9 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(Command::Doctor { json, instance }) = &arguments.command {
         return examine(config, instance.as_deref(), *json);
     }
+    if let Some(Command::Audit { command }) = &arguments.command {
+        return audit::audit(command, config);
+    }
     let config = config?;
     match &arguments.command {
         None | Some(Command::Run) => run::run(config),
@@ -190,8 +200,8 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
             let subjects = subjects(&listeners, which)?;
             print(&explain::explain(&subjects, method, path, headers, which.json).map_err(failure(USAGE))?)
         }
-        // Done above: it also judges a configuration that cannot be read.
-        Some(Command::Doctor { .. }) => Ok(()),
+        // Done above: they also work with a configuration that cannot be read.
+        Some(Command::Doctor { .. } | Command::Audit { .. }) => Ok(()),
         Some(Command::Routes { selection, which }) => {
             let listeners = listeners(&config, which)?;
             print(&routes::routes(&subjects(&listeners, which)?, selection, which.json))

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use crate::dial::proxy::Proxy;
 use crate::guard::browser;
 use crate::guard::roster::{Entry, KeyHash};
+use crate::journal;
 use crate::listener::{self, Place, SocketFile};
 use crate::policy::catalog::{Catalog, Scope, ScopeSet};
 use crate::policy::group::{self, Group};
@@ -33,7 +34,7 @@ use crate::tls::local::{self, Home};
 use crate::tls::server::{Basis, ClientAuth as Demand, Files};
 use crate::token::credentials::{Credentials, CredentialsError};
 use crate::token::endpoint::ClientAuth;
-use file::{CallerFile, File, InstanceFile, ListenerFile, RateFile, TlsChoice, TlsFile};
+use file::{Audit, CallerFile, File, InstanceFile, ListenerFile, RateFile, TlsChoice, TlsFile};
 use mistake::Mistake;
 pub use site::{EndpointError, Origin, Site};
 use value::{Address, ClientId, ClientSecret, Host, Mode, Permissions, ProxyChoice, Reference, SecretText};
@@ -44,6 +45,9 @@ const BUILT_IN: &str = "built-in defaults";
 /// The range of `limits.head`; hyper takes no less.
 const MIN_HEAD: u64 = 8 << 10;
 const MAX_HEAD: u64 = 1 << 20;
+
+/// The least of `audit.max-size`.
+const MIN_AUDIT: u64 = 64 << 10;
 
 /// The most of `requests-per-second`.
 const MAX_PER_SECOND: f64 = 1e6;
@@ -69,6 +73,8 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// Where the operations used are recorded, if a listener only observes its rules.
     pub record: Option<PathBuf>,
+    /// The audit log, if there shall be one.
+    pub audit: Option<journal::Settings>,
 }
 
 /// A NinjaOne tenant.
@@ -193,7 +199,7 @@ impl Config {
         self.check_certificates(&listeners)?;
         let instances = self.file.instances.iter().map(|(name, file)| self.instance(name, file));
         let record = listeners.iter().any(|listener| listener.policy.observes()).then(|| self.record()).transpose()?;
-        Ok(Settings { instances: instances.collect::<Result<_, _>>()?, listeners, record })
+        Ok(Settings { instances: instances.collect::<Result<_, _>>()?, listeners, record, audit: self.audit()? })
     }
 
     /// Checks what the keys say together, credentials apart, and compiles the policies.
@@ -622,6 +628,22 @@ impl Config {
 
     fn mistake<T>(&self, place: &Spanned<T>, message: impl Into<String>) -> Mistake {
         Mistake::at(&self.path, &self.text, place.span(), message)
+    }
+
+    /// Where and how writes and refusals are recorded; `None`: they are not.
+    pub fn audit(&self) -> Result<Option<journal::Settings>, Mistake> {
+        let Audit { file, max_size, sync, on_failure } = &self.file.audit;
+        let size = max_size.get_ref();
+        if size.0 < MIN_AUDIT {
+            return Err(self.mistake(max_size, format!("{:?} is too small: write 64KiB or more", size.to_string())));
+        }
+        let settings = |file: &Spanned<PathBuf>| journal::Settings {
+            file: self.beside(file.get_ref()),
+            max_size: size.0,
+            sync: *sync,
+            on_failure: *on_failure,
+        };
+        Ok(file.as_ref().map(settings))
     }
 
     /// Where the operations used are recorded.

@@ -6,8 +6,8 @@
 //! # The life of a request
 //!
 //! ```text
-//! listener -> guard -> policy -> token -> upstream -> response
-//!  Peer       Caller    Permit    Bearer   Answer      Response
+//! listener -> guard -> policy -> journal -> token -> upstream -> response
+//!  Peer       Caller    Permit    Entered    Bearer   Answer      Response
 //! ```
 //!
 //! Each stage consumes the proof that the stage before it made. A proof has private fields and one constructor, in its
@@ -35,6 +35,7 @@
 //! | [`policy`] | canonical target, operation catalogue, rules -> `Permit` |
 //! | [`token`] | one flight for each key, own expiry, refresh ahead -> `Bearer` |
 //! | [`dial`] | TCP to a server: its name, its addresses, a proxy on the way |
+//! | [`journal`] | the audit log: every write and refusal, safe on the disk -> `Entered`; and its verification |
 //! | [`rate`] | how fast requests go up, in order of arrival -> `Slot` |
 //! | [`upstream`] | connections to NinjaOne, timeouts, replay rules -> `Answer` |
 //! | [`headers`], [`body`] | what passes of a message's head; bodies in transit |
@@ -58,6 +59,7 @@
 //! Only where an instance has a limited rate do workers share something on the way of a request, see [`rate`].
 //! Token flights, the admin listener and the sandbox run on the main thread. There a reload makes what another
 //! configuration asks for, beside what there is, and then sends each worker word of it: a request keeps what it began with.
+//! The audit log has a thread of its own, for which only writes wait.
 
 pub mod admin;
 pub mod app;
@@ -71,6 +73,7 @@ pub mod doctor;
 pub mod fence;
 pub mod guard;
 pub mod headers;
+pub mod journal;
 pub mod listener;
 pub mod metrics;
 pub mod policy;

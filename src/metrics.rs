@@ -127,6 +127,20 @@ impl Metrics {
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
     }
 
+    /// Counts of the audit log: its lines, the records that are lost, and whether it fails. To be asked for once.
+    pub fn audit(&self) -> Result<(IntCounter, IntCounter, IntGauge), prometheus::Error> {
+        let lines = IntCounter::new("ninjaone_proxy_audit_lines_total", "Lines written to the audit log.")?;
+        let lost = IntCounter::new(
+            "ninjaone_proxy_audit_lost_total",
+            "Records that the audit log could not keep, as it cannot be written and too many wait.",
+        )?;
+        let failing = IntGauge::new("ninjaone_proxy_audit_failing", "1 while the audit log cannot be written.")?;
+        self.registry.register(Box::new(lines.clone()))?;
+        self.registry.register(Box::new(lost.clone()))?;
+        self.registry.register(Box::new(failing.clone()))?;
+        Ok((lines, lost, failing))
+    }
+
     /// Counts the requests to an instance that are held back.
     pub fn rate_waits(&self, instance: &str) -> IntCounter {
         self.rate_waits.with_label_values(&[instance])

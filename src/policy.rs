@@ -252,6 +252,18 @@ impl fmt::Display for Barrier {
     }
 }
 
+impl Barrier {
+    /// What is in the way, in the words of the configuration.
+    pub fn rule(&self) -> String {
+        match self {
+            Self::Scope { missing, .. } => format!("scope:{missing}"),
+            Self::Group(group) => format!("group:{group}"),
+            Self::Rule(rule) => rule.to_string(),
+            Self::SecureValues => format!("group:{SECURE_VALUES}"),
+        }
+    }
+}
+
 impl Refusal {
     /// The operation that is refused, if it is one of the catalogue.
     pub fn operation(&self) -> Option<OperationId> {

@@ -1,5 +1,7 @@
 //! The spine: the one file that knows all the stages, and the order in which a request passes them.
 
+mod facts;
+
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
@@ -20,6 +22,7 @@ use crate::guard::issuer::{self, Door, TokenRequest};
 use crate::guard::roster::CallerId;
 use crate::guard::{Guard, Intruder, Visitor};
 use crate::headers::{self, trace};
+use crate::journal::{Entered, Journal};
 use crate::listener::Peer;
 use crate::policy::catalog::OperationId;
 use crate::policy::cover::SecureUse;
@@ -42,6 +45,7 @@ pub struct Proxy {
     /// Where the instance's rate is limited.
     gate: Option<Arc<Gate>>,
     upstream: Rc<Upstream>,
+    journal: Journal,
     scribe: Rc<Scribe>,
     intake: Intake,
     /// `Proxy-Status` of an answer that NinjaOne gave.
@@ -115,13 +119,13 @@ impl Proxy {
         guard: Guard,
         entrances: Vec<Entrance>,
         (gate, upstream): (Option<Arc<Gate>>, Rc<Upstream>),
-        scribe: Scribe,
+        (journal, scribe): (Journal, Scribe),
         intake: Intake,
         ids: Rc<Ids>,
     ) -> Self {
         let relayed = format!("ninjaone-proxy; next-hop=\"{}\"", upstream.authority());
         let relayed = HeaderValue::try_from(relayed).unwrap_or(HeaderValue::from_static("ninjaone-proxy"));
-        Self { guard, entrances, gate, upstream, scribe: Rc::new(scribe), intake, relayed, ids }
+        Self { guard, entrances, gate, upstream, journal, scribe: Rc::new(scribe), intake, relayed, ids }
     }
 
     /// Answers one request, whatever happens.
@@ -152,6 +156,7 @@ impl Proxy {
             }
             Err(rejection) => self.refuse(&rejection, head, &mut record),
         };
+        record.settle().await;
         if let Some(origin) = reader {
             response::share(response.headers_mut(), origin);
         }
@@ -163,6 +168,7 @@ impl Proxy {
         let mut record = self.record(peer, None);
         let ([head, body], outcome) = response::refuse_head(status, Some(&record.id().to_string()));
         record.answered(status, Some((outcome.code, outcome.blame)));
+        record.refused_in(&self.journal, facts::of_head);
         record.ended(body.len());
         [head, body].concat()
     }
@@ -200,9 +206,12 @@ impl Proxy {
         if record.trace().is_none() {
             record.is_in(Some(trace::begin(&mut head.headers)));
         }
+        let (permit, open) =
+            self.journal.enter(permit, |permit| facts::of_permit(record, permit, &entrance.policy)).await?;
+        record.opened(open);
         let host = head.headers.get(HOST).cloned();
         let upload = Upload::new(body, head.version, self.intake.wait, self.intake.limit).map_err(Fault::Upload)?;
-        let mut outbound = Outbound::new(permit.method(), std::mem::take(&mut head.headers), upload);
+        let mut outbound = Outbound::new(permit.permit().method(), std::mem::take(&mut head.headers), upload);
         let answer = self.ask(&entrance.source, &permit, &mut outbound, record).await?;
         let instance = self.upstream.authority();
         Ok(response::relay(answer, &self.relayed, |location| {
@@ -234,7 +243,7 @@ impl Proxy {
     async fn ask(
         &self,
         source: &Source,
-        permit: &Permit,
+        permit: &Entered,
         outbound: &mut Outbound,
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
@@ -248,12 +257,12 @@ impl Proxy {
         &self,
         gate: &Gate,
         source: &Source,
-        permit: &Permit,
+        permit: &Entered,
         outbound: &mut Outbound,
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
         // Without a token there is nothing to wait for; and those who wait for one must not go up all at once.
-        source.bearer(permit).await?;
+        source.bearer(permit.permit()).await?;
         let slot = gate.enter().await?;
         let answer = self.send(source, permit, outbound, record).await?;
         let mut answer = match gate.heed(answer.head.status, &answer.head.headers) {
@@ -269,7 +278,7 @@ impl Proxy {
         &self,
         gate: &Gate,
         source: &Source,
-        permit: &Permit,
+        permit: &Entered,
         (mut answer, pause, outbound): (Answer, Duration, &mut Outbound),
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
@@ -291,11 +300,11 @@ impl Proxy {
     async fn send(
         &self,
         source: &Source,
-        permit: &Permit,
+        permit: &Entered,
         outbound: &mut Outbound,
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
-        let bearer = source.bearer(permit).await?;
+        let bearer = source.bearer(permit.permit()).await?;
         let answer = self.upstream.send(permit, &bearer, outbound).await?;
         if answer.refuses_bearer() && bearer.refuse() {
             // Boxed: it is seldom, and would make every request's state larger.
@@ -307,7 +316,7 @@ impl Proxy {
     async fn send_again(
         &self,
         source: &Source,
-        permit: &Permit,
+        permit: &Entered,
         (answer, outbound): (Answer, &mut Outbound),
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
@@ -317,11 +326,11 @@ impl Proxy {
         drop(answer);
         record.replayed();
         if let Some(gate) = &self.gate {
-            source.bearer(permit).await?;
+            source.bearer(permit.permit()).await?;
             gate.enter_again(Duration::ZERO).await?;
         }
         // It may have expired in the line.
-        let bearer = source.bearer(permit).await?;
+        let bearer = source.bearer(permit.permit()).await?;
         Ok(self.upstream.send(permit, &bearer, outbound).await?)
     }
 
@@ -351,6 +360,7 @@ impl Proxy {
             record.panicked(panicked);
         }
         record.answered(response.status(), Some((outcome.code, outcome.blame)));
+        record.refused_in(&self.journal, |record| facts::of_refusal(record, rejection, &head.uri));
         response
     }
 }
@@ -396,7 +406,7 @@ mod tests {
             guard,
             Vec::new(),
             (None, upstream),
-            Scribe { meter, lines: None },
+            (Journal::default(), Scribe { meter, lines: None }),
             Intake { wait: MINUTE, limit: 1 },
             Rc::new(Ids::new(1)),
         )

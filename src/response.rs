@@ -23,6 +23,7 @@ use crate::dial::proxy::ProxyError;
 use crate::fence::Panicked;
 use crate::guard::Intruder;
 use crate::headers;
+use crate::journal::Unrecorded;
 use crate::policy::catalog::{OperationId, OperationName};
 use crate::policy::group::SECURE_VALUES;
 use crate::policy::path::Malformed;
@@ -57,6 +58,9 @@ pub enum Rejection {
     /// The policy did not permit it.
     #[error(transparent)]
     Policy(#[from] Refusal),
+    /// It is a write, and cannot be recorded.
+    #[error(transparent)]
+    Audit(#[from] Unrecorded),
     /// There is no token.
     #[error(transparent)]
     Token(#[from] NoToken),
@@ -112,9 +116,8 @@ impl Rejection {
     pub fn operation(&self) -> Option<OperationId> {
         match self {
             Self::Policy(refusal) => refusal.operation(),
-            Self::Guard(_) | Self::Grant(_) | Self::Token(_) | Self::Rate(_) | Self::Upstream(_) | Self::Panic(_) => {
-                None
-            }
+            Self::Guard(_) | Self::Grant(_) | Self::Audit(_) | Self::Token(_) => None,
+            Self::Rate(_) | Self::Upstream(_) | Self::Panic(_) => None,
         }
     }
 
@@ -122,6 +125,7 @@ impl Rejection {
         match self {
             Self::Guard(intruder) | Self::Grant(intruder) => guard_row(intruder, scene),
             Self::Policy(refusal) => policy_row(refusal, scene),
+            Self::Audit(_) => audit_row(),
             Self::Token(no_token) => token_row(no_token, scene),
             Self::Rate(late) => late_row(*late, scene),
             Self::Upstream(fault) => upstream_row(fault, scene),
@@ -136,7 +140,7 @@ impl Rejection {
                 Some((ALLOW, HeaderValue::try_from(allowed.to_string()).ok()?))
             }
             Self::Token(NoToken::Failed { retry_after, .. }) => Some((RETRY_AFTER, whole_seconds(*retry_after))),
-            Self::Token(NoToken::Timeout) => Some((RETRY_AFTER, HeaderValue::from(1))),
+            Self::Audit(_) | Self::Token(NoToken::Timeout) => Some((RETRY_AFTER, HeaderValue::from(1))),
             Self::Rate(late) => Some((RETRY_AFTER, whole_seconds(late.retry_after))),
             Self::Guard(intruder) | Self::Grant(intruder) => guard_field(intruder),
             Self::Policy(_) | Self::Upstream(_) | Self::Panic(_) => None,
@@ -324,6 +328,11 @@ fn unknown_detail(scene: &Scene<'_>) -> String {
     } else {
         format!("{path:?} is not below /v2/, where NinjaOne's API is. Try /v2/organizations.")
     }
+}
+
+fn audit_row() -> Row {
+    let detail = "The write was not sent: the audit log cannot be written, and what is not recorded must not happen (on-failure in [audit]). Its disk is full or fails; see the proxy's log. Reads go on, and writes too as soon as there is room.";
+    row(StatusCode::SERVICE_UNAVAILABLE, "audit-unavailable", Blame::Proxy, "proxy_internal_error", detail.to_owned())
 }
 
 fn token_row(no_token: &NoToken, scene: &Scene<'_>) -> Row {
@@ -546,7 +555,7 @@ pub fn refuse(rejection: &Rejection, scene: &Scene<'_>) -> (Response<Reply>, Out
     let oauth = match rejection {
         Rejection::Grant(intruder) => Some(oauth_error(intruder)),
         Rejection::Guard(_) | Rejection::Policy(_) | Rejection::Token(_) | Rejection::Rate(_) => None,
-        Rejection::Upstream(_) | Rejection::Panic(_) => None,
+        Rejection::Upstream(_) | Rejection::Panic(_) | Rejection::Audit(_) => None,
     };
     let operation = scene.operation.map(|name| name.to_string());
     let body = problem(&row, Some(scene.request_id), operation, oauth);

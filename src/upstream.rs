@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use crate::body::{Cut, Progress, Transit, Upload};
 use crate::clock::timer::Timer;
 use crate::headers;
+use crate::journal::Entered;
 use crate::policy::Permit;
 use crate::rate::Slot;
 use crate::token::Bearer;
@@ -188,12 +189,14 @@ impl Upstream {
         self.pool.sweep();
     }
 
-    /// Sends a permitted request with its bearer and waits for the head of the answer.
+    /// Sends a permitted request with its bearer and waits for the head of the answer. A write stands in the audit log by
+    /// then, if there is one.
     ///
     /// A connection from the pool may have died unused: what provably was not sent goes out again on another one, once,
     /// and so does what the instance says it has not processed, and a read that got no answer. Anything else is sent
     /// once.
-    pub async fn send(&self, permit: &Permit, bearer: &Bearer, outbound: &mut Outbound) -> Result<Answer, Fault> {
+    pub async fn send(&self, entered: &Entered, bearer: &Bearer, outbound: &mut Outbound) -> Result<Answer, Fault> {
+        let permit = entered.permit();
         let bulk = self.bulks.expected(permit, outbound.request.body());
         let (mut lease, reused) = self.pool.lease(bulk).await?;
         outbound.address(permit, &self.host, bearer.authorization());

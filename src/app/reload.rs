@@ -125,6 +125,7 @@ fn stamp(path: &Path) -> Option<Stamp> {
 /// The keys whose values differ, and count at the start of a process only.
 pub(super) fn restart_keys(running: &File, wanted: &File) -> Vec<&'static str> {
     [
+        ("audit", running.audit != wanted.audit),
         ("log.level", running.log.level != wanted.log.level),
         ("log.format", running.log.format != wanted.log.format),
         ("process.core-dumps", running.process != wanted.process),

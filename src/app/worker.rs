@@ -17,6 +17,7 @@ use crate::config::Listener;
 use crate::guard::issuer::Issuer;
 use crate::guard::roster::Roster;
 use crate::guard::{Guard, Orders};
+use crate::journal::Journal;
 use crate::listener::{self, Socket, Terms};
 use crate::metrics::Metrics;
 use crate::policy::catalog::Catalog;
@@ -56,6 +57,7 @@ pub(super) struct Plan {
     pub(super) gates: Vec<Option<Arc<Gate>>>,
     pub(super) tokens: Vec<Arc<Tokens>>,
     pub(super) metrics: Metrics,
+    pub(super) journal: Journal,
     pub(super) intake: Intake,
     pub(super) recorder: Option<Recorder>,
 }
@@ -268,7 +270,8 @@ impl Worker {
         let caller_names = callers.iter().map(|caller| caller.entry.name.clone()).collect();
         let meter = plan.metrics.meter(name, caller_names, operation_names(policy.catalog()));
         let (scribe, ids) = (Scribe { meter, lines: self.lines.clone() }, Rc::clone(&self.ids));
-        Ok(Proxy::new(guard, entrances, (gate, Rc::clone(upstream)), scribe, plan.intake, ids))
+        let (way, notes) = ((gate, Rc::clone(upstream)), (plan.journal.clone(), scribe));
+        Ok(Proxy::new(guard, entrances, way, notes, plan.intake, ids))
     }
 }
 

@@ -93,7 +93,7 @@ async fn reload(app: &mut App, loader: &mut Loader, cause: &str, notes: &mut Not
 
 fn code(error: &StartError) -> u8 {
     match error {
-        StartError::Bind { .. } | StartError::System(_) => OS,
+        StartError::Bind { .. } | StartError::Audit(_) | StartError::System(_) => OS,
         StartError::Host(..) | StartError::Identity(..) | StartError::Endpoint(_, EndpointError::Url(_)) => CONFIG,
         StartError::Tls(_) | StartError::Sandbox(_) | StartError::Endpoint(..) | StartError::Metrics(_) => SOFTWARE,
     }

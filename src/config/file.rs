@@ -12,6 +12,7 @@ use super::value::{
     Address, AdminAddress, ClientId, ClientSecret, Host, LocalCa, Mode, Pause, Period, Permissions, ProxyChoice,
     Reference, Size,
 };
+use crate::journal::{Durability, OnFailure};
 use crate::policy::catalog::Scope;
 use crate::tls::server::ClientAuth as Demand;
 use crate::token::endpoint::ClientAuth;
@@ -37,6 +38,8 @@ pub struct File {
     pub log: Log,
     /// The record of operations used.
     pub learn: Learn,
+    /// The record of writes and refusals.
+    pub audit: Audit,
     /// The process itself.
     pub process: Process,
 }
@@ -239,6 +242,21 @@ pub struct Learn {
     pub file: Option<PathBuf>,
 }
 
+/// The audit log: every write and every refusal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Audit {
+    /// Where it is kept; without it there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<Spanned<PathBuf>>,
+    /// When it is put aside and the next file is begun.
+    pub max_size: Spanned<Size>,
+    /// When it is written to the disk.
+    pub sync: Durability,
+    /// What becomes of writes while it cannot be written.
+    pub on_failure: OnFailure,
+}
+
 /// The process itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -281,6 +299,7 @@ impl Default for File {
             admin: Admin::default(),
             log: Log::default(),
             learn: Learn::default(),
+            audit: Audit::default(),
             process: Process::default(),
         }
     }
@@ -352,6 +371,12 @@ impl Default for LimitsFile {
 impl Default for Admin {
     fn default() -> Self {
         Self { address: AdminAddress(Some(([127, 0, 0, 1], 9180).into())) }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { file: None, max_size: unplaced(Size(64 << 20)), sync: Durability::Write, on_failure: OnFailure::Refuse }
     }
 }
 

@@ -9,9 +9,12 @@
 
 #[path = "../oracle/answers.rs"]
 mod answers;
+mod audit;
 mod bearer;
 mod bodies;
 mod browser;
+#[path = "../oracle/chain.rs"]
+mod chain;
 mod command_line;
 mod configuration;
 mod confusion;
@@ -33,6 +36,7 @@ mod heads;
 mod injection;
 mod judgement;
 mod learn;
+mod ledger;
 mod listener;
 mod memory;
 mod newer;

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Room -> the rooms it may import; `*` is every room.
-const PLAN: [(&str, &[&str]); 30] = [
+const PLAN: [(&str, &[&str]); 31] = [
     ("main", &["*"]),
     ("cli", &["*"]),
     ("app", &["*"]),
-    ("config", &["dial", "guard", "listener", "policy", "rate", "secret", "state", "tls", "token"]),
+    ("config", &["dial", "guard", "journal", "listener", "policy", "rate", "secret", "state", "tls", "token"]),
     ("doctor", &["config", "dial", "policy", "response", "sandbox", "secret", "telemetry", "tls", "token"]),
     ("dial", &["secret"]),
     ("listener", &["clock", "secret", "shutdown", "tls"]),
@@ -23,6 +23,7 @@ const PLAN: [(&str, &[&str]); 30] = [
             "fence",
             "guard",
             "headers",
+            "journal",
             "listener",
             "metrics",
             "policy",
@@ -37,12 +38,16 @@ const PLAN: [(&str, &[&str]); 30] = [
     ("guard", &["listener", "secret"]),
     ("policy", &["guard"]),
     ("token", &["clock", "dial", "fence", "policy", "secret", "telemetry"]),
+    ("journal", &["policy"]),
     ("rate", &["token"]),
-    ("upstream", &["body", "clock", "dial", "headers", "policy", "rate", "token"]),
+    ("upstream", &["body", "clock", "dial", "headers", "journal", "policy", "rate", "token"]),
     ("headers", &[]),
-    ("response", &["audit", "body", "dial", "fence", "guard", "headers", "policy", "rate", "token", "upstream"]),
+    (
+        "response",
+        &["audit", "body", "dial", "fence", "guard", "headers", "journal", "policy", "rate", "token", "upstream"],
+    ),
     ("admin", &[]),
-    ("audit", &["fence", "headers", "listener", "metrics", "telemetry"]),
+    ("audit", &["fence", "headers", "journal", "listener", "metrics", "telemetry"]),
     ("metrics", &[]),
     ("telemetry", &[]),
     ("sandbox", &["policy"]),

@@ -1,0 +1,324 @@
+//! The thread that writes: it collects the records of all workers, and makes many of them safe at once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use prometheus::{IntCounter, IntGauge};
+use tokio::sync::oneshot;
+
+use super::book::Book;
+use super::line::{Entry, Event};
+use super::{OnFailure, Pen, Unrecorded};
+
+/// The most records that are written at once.
+const BATCH: usize = 256;
+/// How long a record that nobody waits for may be in the file before it is made safe.
+const LINGER: Duration = Duration::from_secs(1);
+/// How often writing is tried again while it fails and nobody asks for it.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often it is tried again at most.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The most records that are kept in memory while writing fails.
+const BACKLOG: usize = 10_000;
+
+/// What the workers send to the keeper.
+#[derive(Debug)]
+pub(super) enum Mail {
+    /// A record, and who waits until it is safe.
+    Record(Box<Entry>, Option<Waiter>),
+    /// Nothing comes any more.
+    Close,
+}
+
+pub(super) type Waiter = oneshot::Sender<Result<(), Unrecorded>>;
+
+/// What is counted of the audit log.
+#[derive(Debug, Clone)]
+pub struct Counters {
+    /// Lines written.
+    pub lines: IntCounter,
+    /// Records that could not be kept.
+    pub lost: IntCounter,
+    /// 1 while it cannot be written.
+    pub failing: IntGauge,
+}
+
+/// Writes the audit log; to be run by a thread of its own.
+#[derive(Debug)]
+pub struct Keeper {
+    pub(super) book: Book,
+    pub(super) mail: Receiver<Mail>,
+    pub(super) pen: Arc<Pen>,
+    pub(super) on_failure: OnFailure,
+    pub(super) counters: Counters,
+    /// Written, and not safe yet.
+    pub(super) lingering: Vec<Entry>,
+    /// Since when.
+    pub(super) since: Option<Instant>,
+    /// Not written, because that failed.
+    pub(super) backlog: VecDeque<Entry>,
+    /// More of these than are kept.
+    pub(super) lost: u64,
+    /// Since the last failure.
+    pub(super) failing: Option<Instant>,
+}
+
+impl Keeper {
+    /// Writes what comes, until [`super::Journal::close`] is called and all of it is written. Blocks.
+    pub fn run(mut self) {
+        // What is there already: the line with which the process begins.
+        self.commit(Vec::new(), false);
+        let mut closing = false;
+        while !closing {
+            let mut batch = Vec::new();
+            closing = !self.collect(&mut batch);
+            if closing {
+                batch.push((Entry::now(Event::End {}), None));
+                self.failing = None;
+            }
+            self.commit(batch, closing);
+        }
+        let unwritten = self.backlog.len() as u64 + self.lost;
+        if unwritten > 0 {
+            tracing::error!(records = unwritten, "the audit log could not be written to the end");
+        }
+    }
+
+    /// Waits for records, or until there is something else to do; whether more will come.
+    fn collect(&mut self, batch: &mut Vec<(Entry, Option<Waiter>)>) -> bool {
+        let wait = match self.since {
+            _ if self.failing.is_some() || !self.backlog.is_empty() => Some(RETRY),
+            Some(since) => Some(LINGER.saturating_sub(since.elapsed())),
+            None => None,
+        };
+        let first = match wait {
+            Some(wait) => self.mail.recv_timeout(wait),
+            None => self.mail.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        let mut next = match first {
+            Ok(mail) => Some(mail),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return false,
+        };
+        while let Some(mail) = next {
+            match mail {
+                Mail::Record(entry, waiter) => batch.push((*entry, waiter)),
+                Mail::Close => return false,
+            }
+            self.pen.taken();
+            next = if batch.len() < BATCH { self.mail.try_recv().ok() } else { None };
+        }
+        true
+    }
+
+    /// Writes a batch after what is still to be written; makes it safe if somebody waits for that, or it is time.
+    fn commit(&mut self, batch: Vec<(Entry, Option<Waiter>)>, closing: bool) {
+        if self.failing.is_some_and(|failed| failed.elapsed() < PAUSE) {
+            return self.keep(batch);
+        }
+        let gap = (self.lost > 0).then(|| Entry::now(Event::Gap { lost: self.lost }));
+        let new = self.backlog.iter().chain(&gap).chain(batch.iter().map(|(entry, _)| entry));
+        let new: Vec<Entry> = new.cloned().collect();
+        let awaited = batch.iter().any(|(_, waiter)| waiter.is_some()) || !self.backlog.is_empty();
+        let safe_before = self.book.safe();
+        let mut written = if new.is_empty() { Ok(()) } else { self.book.append(&new) };
+        let late = self.since.is_some_and(|since| since.elapsed() >= LINGER) || self.lingering.len() >= BATCH;
+        let settle = awaited || late || closing;
+        if written.is_ok() && settle {
+            written = self.book.settle();
+        }
+        if let Err(error) = written {
+            self.fail(&error);
+            // What was not safe is not there any more; some of it may have become so.
+            let safe = usize::try_from(self.book.safe() - safe_before).unwrap_or(usize::MAX);
+            let lingering = std::mem::take(&mut self.lingering).into_iter().skip(safe);
+            lingering.collect::<Vec<_>>().into_iter().rev().for_each(|entry| self.backlog.push_front(entry));
+            self.since = None;
+            return self.keep(batch);
+        }
+        self.counters.lines.inc_by(new.len() as u64);
+        self.backlog.clear();
+        self.recover();
+        if settle {
+            self.lingering.clear();
+            self.since = None;
+        } else {
+            self.lingering.extend(new);
+            self.since = self.since.or_else(|| Some(Instant::now()));
+        }
+        batch.into_iter().filter_map(|(_, waiter)| waiter).for_each(|waiter| answer(waiter, Ok(())));
+    }
+
+    /// Keeps records for later. Only the intent of a write is given up where writes are refused then: it does not
+    /// happen.
+    fn keep(&mut self, batch: Vec<(Entry, Option<Waiter>)>) {
+        for (entry, waiter) in batch {
+            let refused = matches!(entry.event, Event::Intent(_)) && self.on_failure == OnFailure::Refuse;
+            if !refused && self.backlog.len() < BACKLOG {
+                self.backlog.push_back(entry);
+            } else if !refused {
+                self.lost += 1;
+                self.counters.lost.inc();
+            }
+            if let Some(waiter) = waiter {
+                answer(waiter, if refused { Err(Unrecorded) } else { Ok(()) });
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &std::io::Error) {
+        if self.failing.is_none() {
+            let file = self.book.path().display();
+            match self.on_failure {
+                OnFailure::Refuse => {
+                    tracing::error!(%file, %error, "the audit log cannot be written: writes are refused until it can");
+                }
+                OnFailure::Continue => {
+                    tracing::error!(%file, %error, "the audit log cannot be written: writes go on, and their records are kept in memory");
+                }
+            }
+        }
+        self.failing = Some(Instant::now());
+        self.counters.failing.set(1);
+    }
+
+    fn recover(&mut self) {
+        if self.failing.take().is_some() {
+            tracing::warn!(file = %self.book.path().display(), lost = self.lost, "the audit log is written again");
+        }
+        self.counters.failing.set(0);
+        self.lost = 0;
+    }
+}
+
+/// Who waited may be gone.
+fn answer(waiter: Waiter, result: Result<(), Unrecorded>) {
+    let _ = waiter.send(result);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+    use std::thread;
+
+    use super::super::line::tests::facts;
+    use super::super::line::{Ended, Outcome};
+    use super::super::verify::{Note, Report, verify};
+    use super::super::{Durability, Journal, Settings};
+    use super::*;
+
+    /// A log whose first file is full soon, and what lies in the way of the second.
+    struct Stage {
+        folder: tempfile::TempDir,
+        journal: Journal,
+        thread: thread::JoinHandle<()>,
+        counters: Counters,
+    }
+
+    impl Stage {
+        fn new(on_failure: OnFailure) -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = folder.path().join("audit.jsonl");
+            std::fs::write(obstacle(folder.path()), "").expect("a file");
+            let counter = |name: &str| IntCounter::new(name, name).expect("a counter");
+            let failing = IntGauge::new("failing", "failing").expect("a gauge");
+            let counters = Counters { lines: counter("lines"), lost: counter("lost"), failing };
+            let settings = Settings { file, max_size: 2000, sync: Durability::Write, on_failure };
+            let (journal, keeper) = Journal::open(&settings, counters.clone()).expect("a log");
+            Self { folder, journal, thread: thread::spawn(|| keeper.run()), counters }
+        }
+
+        fn pen(&self) -> &Pen {
+            self.journal.pen.as_deref().expect("a log")
+        }
+
+        /// Records the intent of a write.
+        fn intends(&self, id: u32) -> Result<(), Unrecorded> {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(self.pen().record(Entry::now(Event::Intent(facts(&id.to_string())))))
+        }
+
+        fn refuses(&self, count: u32) {
+            for id in 0..count {
+                let ended = Ended { facts: facts(&format!("refusal-{id}")), outcome: Outcome::default() };
+                self.pen().send(Entry::now(Event::Refusal(ended)), None);
+            }
+        }
+
+        fn make_room(&self) {
+            std::fs::remove_file(obstacle(self.folder.path())).expect("room");
+        }
+
+        /// The report, and the ids of all lines of this kind.
+        fn end(self, kind: &str) -> (Report, Vec<String>) {
+            self.journal.close();
+            self.thread.join().expect("an end");
+            let path = self.folder.path().join("audit.jsonl");
+            let report = verify(&path, &[]).expect("a log");
+            let files = super::super::book::files(&path).expect("files");
+            let text: String = files.iter().map(|file| std::fs::read_to_string(file).expect("text")).collect();
+            let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+            let ids =
+                lines.filter(|line| line["kind"] == kind).map(|line| line["id"].as_str().expect("an id").to_owned());
+            (report, ids.collect())
+        }
+    }
+
+    fn obstacle(folder: &Path) -> PathBuf {
+        folder.join("audit.jsonl.000000000001")
+    }
+
+    #[test]
+    fn keeper_refuses_intents_that_it_cannot_write_and_keeps_all_else() {
+        let stage = Stage::new(OnFailure::Refuse);
+        let mut written = (0..).take_while(|id| stage.intends(*id).is_ok()).collect::<Vec<_>>();
+        assert!((1..20).contains(&written.len()) && stage.counters.failing.get() == 1, "{written:?}");
+        stage.refuses(7);
+        assert_eq!(stage.intends(98), Err(Unrecorded));
+        stage.make_room();
+        while stage.intends(99).is_err() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!((stage.counters.failing.get(), stage.counters.lost.get()), (0, 0));
+        written.push(99);
+        let wanted: Vec<String> = written.iter().map(u32::to_string).collect();
+        stage.refuses(3);
+        let count = wanted.len() as u64;
+        let (report, ids) = stage.end("intent");
+        assert_eq!((report.findings, ids), (Vec::new(), wanted));
+        assert_eq!(report.lines, 1 + count + 10 + 1, "begin, intents, refusals, end");
+    }
+
+    #[test]
+    fn keeper_writes_later_what_it_cannot_write_now_where_writes_go_on() {
+        let stage = Stage::new(OnFailure::Continue);
+        assert!((0..50).all(|id| stage.intends(id).is_ok()));
+        assert_eq!(stage.counters.failing.get(), 1);
+        stage.make_room();
+        let (report, ids) = stage.end("intent");
+        assert_eq!((report.findings, ids), (Vec::new(), (0..50).map(|id| id.to_string()).collect()));
+    }
+
+    #[test]
+    fn keeper_tells_how_many_records_it_could_not_keep() {
+        let stage = Stage::new(OnFailure::Refuse);
+        while stage.intends(0).is_ok() {}
+        let count = BACKLOG as u32 + 500;
+        stage.refuses(count);
+        while stage.counters.lost.get() == 0 || stage.pen().crowd.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+            thread::sleep(Duration::from_millis(10));
+        }
+        stage.make_room();
+        let lost = stage.counters.lost.clone();
+        let (report, ids) = stage.end("refusal");
+        assert_eq!(report.findings, []);
+        assert_eq!(ids.len() as u64 + lost.get(), u64::from(count));
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "each once");
+        let told =
+            report.notes.iter().find_map(|note| if let Note::Lost { lost, .. } = note { Some(*lost) } else { None });
+        assert_eq!(told, Some(lost.get()));
+    }
+}

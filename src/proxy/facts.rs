@@ -1,0 +1,45 @@
+//! What the audit log is told of a request.
+//!
+//! The path is told with its ids: who looks for what was done wants to know to which device. The query and the body are
+//! not told: they hold values, personal data and secrets among them.
+
+use http::Uri;
+
+use crate::audit::Record;
+use crate::journal::line::{Decision, Facts, Text};
+use crate::policy::path::Target;
+use crate::policy::{Permit, Policy, Refusal};
+use crate::response::{self, Rejection};
+
+/// Of a request that `policy` let pass.
+pub(super) fn of_permit(record: &Record, permit: &Permit, policy: &Policy) -> Facts {
+    let path = Some(Text::new(permit.target().path()));
+    let rule = permit.rule().and_then(|id| policy.rules().allow.get(id.index()));
+    match permit.overruled() {
+        Some(closed) => Facts {
+            path,
+            overruled: Some(response::code(&closed.barrier)),
+            rule: Some(Text::new(&closed.barrier.rule())),
+            ..record.facts(Decision::Overruled)
+        },
+        None => {
+            Facts { path, rule: rule.map(|rule| Text::new(&rule.to_string())), ..record.facts(Decision::Permitted) }
+        }
+    }
+}
+
+/// Of a request that the proxy answers itself; its path as it came if it has no canonical form.
+pub(super) fn of_refusal(record: &Record, rejection: &Rejection, uri: &Uri) -> Facts {
+    let path = Target::canonical(uri).map_or(uri.path(), |target| target.path());
+    let rule = match rejection {
+        Rejection::Policy(Refusal::Closed(closed)) => Some(Text::new(&closed.barrier.rule())),
+        Rejection::Policy(_) | Rejection::Guard(_) | Rejection::Grant(_) | Rejection::Audit(_) => None,
+        Rejection::Token(_) | Rejection::Rate(_) | Rejection::Upstream(_) | Rejection::Panic(_) => None,
+    };
+    Facts { path: Some(Text::new(path)), rule, ..record.facts(Decision::Refused) }
+}
+
+/// Of a request whose head the parser refuses.
+pub(super) fn of_head(record: &Record) -> Facts {
+    record.facts(Decision::Refused)
+}

@@ -1,0 +1,133 @@
+//! An audit log as a process writes it, and what may be done to it: the measure of `audit verify`.
+
+use ninjaone_proxy::journal::line::{Begin, Decision, Ended, Entry, Event, Facts, Hash, Head, Outcome, Text, Torn};
+use ninjaone_proxy::journal::verify::{Report, Walk};
+
+/// A log in two files, and its head.
+pub(crate) struct Log {
+    pub(crate) text: Vec<u8>,
+    /// Where the second file begins.
+    pub(crate) seam: usize,
+    pub(crate) head: Head,
+}
+
+/// Something that is done to a text.
+#[derive(Debug, Clone)]
+pub(crate) enum Edit {
+    /// Changes bits of an octet.
+    Flip(usize, u8),
+    /// Removes a line.
+    Remove(usize),
+    /// Swaps two lines.
+    Swap(usize, usize),
+    /// Repeats a line somewhere.
+    Repeat(usize, usize),
+    /// Cuts the end off.
+    Cut(usize),
+    /// Puts octets in.
+    Insert(usize, Vec<u8>),
+}
+
+fn facts(id: usize) -> Facts {
+    Facts {
+        id: format!("{id:016x}"),
+        trace: None,
+        listener: "local".to_owned(),
+        caller: None,
+        peer: "127.0.0.1:1".to_owned(),
+        method: Some(Text::new("POST")),
+        operation: "POST /v2/organizations".to_owned(),
+        path: Some(Text::new("/v2/organizations")),
+        decision: Decision::Permitted,
+        overruled: None,
+        rule: None,
+    }
+}
+
+/// A line for each number, which says of which kind it is.
+pub(crate) fn log(kinds: &[u8]) -> Log {
+    let (mut text, mut head, mut seam) = (Vec::new(), Head::NONE, 0);
+    for (place, kind) in kinds.iter().enumerate() {
+        if place == kinds.len() / 2 {
+            seam = text.len();
+        }
+        // Of the line before, if that is an intent.
+        let ended = || Ended {
+            facts: facts(place.saturating_sub(1)),
+            outcome: Outcome { status: Some(200), ..Outcome::default() },
+        };
+        let event = match kind % 7 {
+            0 => Event::Begin(Begin { abrupt: true, ..Begin::default() }),
+            1 => {
+                let torn = &b"{\"seq\":7,\"ti\n\0\0"[..usize::from(kind / 7 % 14) + 1];
+                text.extend_from_slice(torn);
+                if !torn.ends_with(b"\n") {
+                    text.push(b'\n');
+                }
+                let torn = torn.strip_suffix(b"\n").unwrap_or(torn);
+                let torn = Some(Torn { octets: torn.len() as u64, sha256: Hash::of(torn) });
+                Event::Begin(Begin { torn, ..Begin::default() })
+            }
+            2 => Event::Intent(facts(place)),
+            3 => Event::Outcome(ended()),
+            4 => Event::Refusal(ended()),
+            5 => Event::Gap { lost: 3 },
+            _ => Event::End {},
+        };
+        head = Entry::now(event).write(head, &mut text);
+    }
+    Log { text, seam, head }
+}
+
+/// What is said of a text in one file or two.
+pub(crate) fn judge(text: &[u8], seam: usize, head: Option<Head>, known: &[Head]) -> Report {
+    let mut walk = Walk::new(head, known);
+    let (first, second) = text.split_at(seam.min(text.len()));
+    for part in [first, second].into_iter().filter(|part| !part.is_empty()) {
+        walk.read("log", part).expect("memory can be read");
+    }
+    walk.finish("log")
+}
+
+/// What becomes of `text`.
+pub(crate) fn edited(text: &[u8], edit: &Edit) -> Vec<u8> {
+    let mut lines: Vec<&[u8]> = text.split_inclusive(|octet| *octet == b'\n').collect();
+    let (octets, count) = (text.len().max(1), lines.len().max(1));
+    match edit {
+        Edit::Flip(place, bits) => {
+            let mut text = text.to_vec();
+            if let Some(octet) = text.get_mut(place % octets) {
+                *octet ^= (*bits).max(1);
+            }
+            return text;
+        }
+        Edit::Cut(length) => return text[..length % octets].to_vec(),
+        Edit::Insert(place, more) => {
+            let (before, after) = text.split_at(place % octets);
+            return [before, more, after].concat();
+        }
+        _ if lines.is_empty() => {}
+        Edit::Remove(line) => drop(lines.remove(line % count)),
+        Edit::Swap(one, other) => lines.swap(one % count, other % count),
+        Edit::Repeat(line, place) => lines.insert(place % count, lines[line % count]),
+    }
+    lines.concat()
+}
+
+/// Whatever is done to a log is found. Only what is added behind its last line, without a line feed, is taken for a line
+/// that was torn.
+pub(crate) fn hold(kinds: &[u8], edits: &[Edit]) {
+    let log = log(kinds);
+    let good = judge(&log.text, log.seam, Some(log.head), &[]);
+    assert!(good.findings.is_empty(), "{:?}", good.findings);
+    assert_eq!((good.lines, good.head), (kinds.len() as u64, Some(log.head).filter(|head| head.seq > 0)));
+    let text = edits.iter().fold(log.text.clone(), |text, edit| edited(&text, edit));
+    let report = judge(&text, log.seam, Some(log.head), &[]);
+    if !text.starts_with(&log.text) {
+        assert!(!report.findings.is_empty(), "{edits:?} made\n{}", String::from_utf8_lossy(&text));
+    } else if text.len() > log.text.len() && !text.ends_with(b"\n") && !text[log.text.len()..].contains(&b'\n') {
+        assert!(report.findings.is_empty() && !report.notes.is_empty(), "{:?}", report.findings);
+    } else if text.len() > log.text.len() {
+        assert!(!report.findings.is_empty(), "{edits:?} made\n{}", String::from_utf8_lossy(&text));
+    }
+}
