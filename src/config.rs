@@ -3,6 +3,7 @@
 pub(crate) mod document;
 pub mod file;
 pub mod mistake;
+mod records;
 mod site;
 pub mod value;
 
@@ -28,13 +29,12 @@ use crate::policy::{Groups, InstanceId, Policy, PolicyError, Rules};
 use crate::rate::Limits;
 use crate::secret::Secret;
 use crate::secret::source::{Source, SourceError};
-use crate::state::Folder;
 use crate::tls::Trust;
 use crate::tls::local::{self, Home};
 use crate::tls::server::{Basis, ClientAuth as Demand, Files};
 use crate::token::credentials::{Credentials, CredentialsError};
 use crate::token::endpoint::ClientAuth;
-use file::{Audit, CallerFile, File, InstanceFile, ListenerFile, RateFile, TlsChoice, TlsFile};
+use file::{CallerFile, File, InstanceFile, ListenerFile, RateFile, TlsChoice, TlsFile};
 use mistake::Mistake;
 pub use site::{EndpointError, Origin, Site};
 use value::{Address, ClientId, ClientSecret, Host, Mode, Permissions, ProxyChoice, Reference, SecretText};
@@ -45,9 +45,6 @@ const BUILT_IN: &str = "built-in defaults";
 /// The range of `limits.head`; hyper takes no less.
 const MIN_HEAD: u64 = 8 << 10;
 const MAX_HEAD: u64 = 1 << 20;
-
-/// The least of `audit.max-size`.
-const MIN_AUDIT: u64 = 64 << 10;
 
 /// The most of `requests-per-second`.
 const MAX_PER_SECOND: f64 = 1e6;
@@ -628,35 +625,6 @@ impl Config {
 
     fn mistake<T>(&self, place: &Spanned<T>, message: impl Into<String>) -> Mistake {
         Mistake::at(&self.path, &self.text, place.span(), message)
-    }
-
-    /// Where and how writes and refusals are recorded; `None`: they are not.
-    pub fn audit(&self) -> Result<Option<journal::Settings>, Mistake> {
-        let Audit { file, max_size, sync, on_failure } = &self.file.audit;
-        let size = max_size.get_ref();
-        if size.0 < MIN_AUDIT {
-            return Err(self.mistake(max_size, format!("{:?} is too small: write 64KiB or more", size.to_string())));
-        }
-        let settings = |file: &Spanned<PathBuf>| journal::Settings {
-            file: self.beside(file.get_ref()),
-            max_size: size.0,
-            sync: *sync,
-            on_failure: *on_failure,
-        };
-        Ok(file.as_ref().map(settings))
-    }
-
-    /// Where the operations used are recorded.
-    pub fn record(&self) -> Result<PathBuf, Mistake> {
-        match &self.file.learn.file {
-            Some(path) => Ok(self.beside(path)),
-            None => Folder::find().map(|folder| folder.learned()).map_err(|error| {
-                Mistake::of_file(
-                    &self.path,
-                    format!("there is no place for the record of operations used: {error}; set file in [learn]"),
-                )
-            }),
-        }
     }
 
     /// A path in the file is meant relative to the file.

@@ -36,6 +36,11 @@ impl Folder {
         self.0.join("used.json")
     }
 
+    /// Where writes and refusals are recorded if the configuration does not say.
+    pub fn audit(&self) -> PathBuf {
+        self.0.join("audit.jsonl")
+    }
+
     /// Makes it, closed to others, if it is not there.
     pub fn make(&self) -> io::Result<()> {
         make_folder(&self.0)

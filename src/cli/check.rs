@@ -22,6 +22,9 @@ pub(super) fn check(config: &Config, against: Option<&Path>) -> Result<(), Failu
     if let (Some(file), Some(listener)) = (&config.file.catalog_file, settings.listeners.first()) {
         text += &catalog::newer(file.get_ref(), listener.policy.catalog());
     }
+    if let Some(audit) = &settings.audit {
+        text += &format!("# writes and refusals are recorded in {}\n", audit.file.display());
+    }
     for exposure in all_exposures(&settings) {
         text += &format!("warning: {exposure}\n");
     }

@@ -246,7 +246,10 @@ pub struct Learn {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Audit {
-    /// Where it is kept; without it there is none.
+    /// Whether there is one; without this key there is where `file` says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Where it is kept, if not in the folder for state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<Spanned<PathBuf>>,
     /// When it is put aside and the next file is begun.
@@ -376,7 +379,13 @@ impl Default for Admin {
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { file: None, max_size: unplaced(Size(64 << 20)), sync: Durability::Write, on_failure: OnFailure::Refuse }
+        Self {
+            enabled: None,
+            file: None,
+            max_size: unplaced(Size(64 << 20)),
+            sync: Durability::Write,
+            on_failure: OnFailure::Refuse,
+        }
     }
 }
 

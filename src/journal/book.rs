@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::line::{Begin, Entry, Head, Kind};
 use super::read::{Debris, Pieces};
+use crate::state::make_folder;
 
 /// Why the audit log cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +82,7 @@ impl Book {
     pub(super) fn open(path: &Path, max_size: u64, sync: bool) -> Result<(Self, Found), BookError> {
         let failed = |error| BookError::Open(path.to_owned(), error);
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(failed)?;
+            make_folder(folder).map_err(failed)?;
         }
         let mut head = options().write(true).create(true).open(head_path(path)).map_err(failed)?;
         head.try_lock().map_err(|error| match error {

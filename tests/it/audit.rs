@@ -205,6 +205,26 @@ fn a_log_goes_on_over_restarts_and_in_further_files() {
 }
 
 #[test]
+fn audit_log_is_in_the_folder_for_state_if_it_is_enabled_without_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let state = state.to_str().expect("text");
+    for (audit, place) in [
+        ("enabled = true", Some(format!("{state}/audit.jsonl\n"))),
+        ("enabled = true\nfile = \"here.jsonl\"", Some("here.jsonl\n".to_owned())),
+        ("file = \"here.jsonl\"", Some("here.jsonl\n".to_owned())),
+        ("enabled = false\nfile = \"here.jsonl\"", None),
+        ("", None),
+    ] {
+        std::fs::write(folder.path().join("config.toml"), format!("[audit]\n{audit}")).expect("a file");
+        let (code, said, _) = run_binary(folder.path(), &["check"], &[("STATE_DIRECTORY", state)]);
+        let told = said.split("writes and refusals are recorded in ").nth(1);
+        assert!(code == 0 && told.is_some() == place.is_some(), "{said}");
+        assert!(told.zip(place).is_none_or(|(told, place)| told.starts_with(&place)), "{said}");
+    }
+}
+
+#[test]
 fn verify_needs_a_log_and_says_what_it_lacks() {
     let folder = tempfile::tempdir().expect("a folder");
     let (code, _, said) = run_binary(folder.path(), &["audit", "verify"], &[]);

@@ -38,7 +38,7 @@ const PLAN: [(&str, &[&str]); 31] = [
     ("guard", &["listener", "secret"]),
     ("policy", &["guard"]),
     ("token", &["clock", "dial", "fence", "policy", "secret", "telemetry"]),
-    ("journal", &["policy"]),
+    ("journal", &["policy", "state"]),
     ("rate", &["token"]),
     ("upstream", &["body", "clock", "dial", "headers", "journal", "policy", "rate", "token"]),
     ("headers", &[]),
