@@ -66,18 +66,17 @@ impl Document {
 impl Catalog {
     /// The operation of the same method and template; names do not count, and types only where there are several.
     pub(super) fn counterpart(&self, declared: &Declared) -> Option<&Operation> {
-        let wanted = shape(&declared.segments);
-        let alike =
-            || self.operations.iter().filter(|own| own.method == declared.method && shape(&own.segments) == wanted);
+        let is_alike =
+            |own: &&Operation| own.method == declared.method && shadow::same_shape(&own.segments, &declared.segments);
+        let alike = || self.operations.iter().filter(is_alike);
         alike().find(|own| shadow::same_place(&own.segments, &declared.segments)).or_else(|| alike().next())
     }
 
     /// The segments of a declared operation, with the types that operations on the same template have here: a second
     /// place for the same paths would leave each method at only one of the two.
     fn adopt(&self, declared: &Declared) -> Vec<TemplateSegment> {
-        let wanted = shape(&declared.segments);
         let mut places: Vec<&[TemplateSegment]> = Vec::new();
-        for own in self.operations.iter().filter(|own| shape(&own.segments) == wanted) {
+        for own in self.operations.iter().filter(|own| shadow::same_shape(&own.segments, &declared.segments)) {
             if !places.iter().any(|place| shadow::same_place(place, &own.segments)) {
                 places.push(&own.segments);
             }
@@ -144,11 +143,11 @@ fn bare(text: &str) -> String {
 /// `/v2` itself stands everything.
 fn by_path(declared: &Declared, scope: Scope, catalog: &Catalog) -> Option<(&'static Group, String)> {
     (2..=declared.segments.len()).rev().find_map(|depth| {
-        let start = shape(declared.segments.get(..depth)?);
+        let start = declared.segments.get(..depth)?;
         let below = |own: &&Operation| {
             own.scope == scope
                 && own.reason.is_none()
-                && own.segments.get(..depth).is_some_and(|own| shape(own) == start)
+                && own.segments.get(..depth).is_some_and(|own| shadow::same_shape(own, start))
         };
         let groups: Vec<_> = catalog.operations.iter().filter(below).map(|own| own.group).collect();
         if groups.is_empty() {
@@ -156,7 +155,7 @@ fn by_path(declared: &Declared, scope: Scope, catalog: &Catalog) -> Option<(&'st
         }
         let of = |group| groups.iter().filter(|own| **own == group).count();
         let most = groups.iter().find(|group| 2 * of(**group) > groups.len());
-        Some(most.map(|group| (*group, format!("path below {start}"))))
+        Some(most.map(|group| (*group, format!("path below {}", shape(start)))))
     })?
 }
 

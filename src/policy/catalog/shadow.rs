@@ -21,6 +21,17 @@ pub(super) fn same_place(one: &[TemplateSegment], other: &[TemplateSegment]) -> 
     one.len() == other.len() && one.iter().zip(other).all(|(one, other)| precedence(one, other).is_eq())
 }
 
+/// Whether both templates are the same but for the names and types of their parameters.
+pub(super) fn same_shape(one: &[TemplateSegment], other: &[TemplateSegment]) -> bool {
+    use TemplateSegment::{Literal, Parameter};
+    let same = |pair: (&TemplateSegment, &TemplateSegment)| match pair {
+        (Literal(one), Literal(other)) => one == other,
+        (Parameter(..), Parameter(..)) => true,
+        (Literal(_), Parameter(..)) | (Parameter(..), Literal(_)) => false,
+    };
+    one.len() == other.len() && one.iter().zip(other).all(same)
+}
+
 /// In the order in which the catalogue's tree tries them.
 fn precedence(one: &TemplateSegment, other: &TemplateSegment) -> Ordering {
     use TemplateSegment::{Literal, Parameter};
