@@ -34,6 +34,7 @@ use crate::telemetry::Causes;
 use crate::tls::TlsError;
 use crate::tls::server::ServerError;
 use crate::token::{Kept, Tokens};
+use crate::traces::{Traces, TracesError};
 use crate::upstream::connect::BadHost;
 use crate::usage::Ledger;
 use desk::{Desk, Grant};
@@ -66,6 +67,9 @@ pub enum StartError {
     /// The audit log cannot be opened.
     #[error(transparent)]
     Audit(#[from] BookError),
+    /// Spans cannot be sent.
+    #[error("the collector of traces cannot be used")]
+    Traces(#[from] TracesError),
     /// There is no TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -106,6 +110,7 @@ pub struct App {
     /// All that may have something to save.
     ledgers: Vec<Weak<Ledger>>,
     writing: Writing,
+    traces: Option<Traces>,
     /// Where it shall listen, and what closes it.
     admin_door: Option<(SocketAddr, Trigger)>,
     metrics: Metrics,
@@ -164,6 +169,7 @@ impl App {
             ledger: None,
             ledgers: Vec::new(),
             writing: Writing::default(),
+            traces: settings.traces.as_ref().map(Traces::start).transpose()?,
             admin_door: None,
             reloads: Reloads::new(&metrics)?,
             metrics,
@@ -224,7 +230,7 @@ impl App {
 
     /// Makes what a configuration asks for; what there is serves on.
     async fn prepare(&mut self, settings: Settings, file: &File) -> Result<Next, StartError> {
-        let Settings { instances, listeners, record, audit: _ } = settings;
+        let Settings { instances, listeners, record, audit: _, traces: _ } = settings;
         let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(Arc::new).collect();
         let doors = self.opener.open(&listeners, &self.doors, file, self.workers.count())?;
         let there = self.admin_door.as_ref().map(|(address, _)| *address);
@@ -266,6 +272,7 @@ impl App {
             tokens: tenants.iter().map(|tenant| Arc::clone(&tenant.tokens)).collect(),
             metrics: self.metrics.clone(),
             journal: self.writing.journal(),
+            traces: self.traces.clone(),
             intake: Intake { wait: file.timeouts.client.0, limit: file.limits.body.0 },
             recorder,
         });
@@ -327,6 +334,9 @@ impl App {
         self.doors.iter().for_each(Door::close);
         self.workers.join().await?;
         self.writing.end().await?;
+        if let Some(traces) = self.traces {
+            tokio::task::spawn_blocking(move || traces.finish()).await?;
+        }
         for ledger in self.ledgers.iter().filter_map(Weak::upgrade) {
             record::save(&ledger, false).await;
         }

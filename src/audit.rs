@@ -7,17 +7,18 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::fence::{self, Panicked};
-use crate::headers::trace::TraceId;
+use crate::headers::trace::{self, Parent, TraceId};
 use crate::journal::line::{Decision, Facts, Outcome, Text};
 use crate::journal::{Journal, Open};
 use crate::listener::Peer;
 use crate::metrics::Meter;
 use crate::telemetry::lines::{Line, Lines};
+use crate::traces::{Span, Told, Traces};
 
 /// Whose fault a refusal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub struct Scribe {
     pub meter: Meter,
     /// Written where it is wanted.
     pub lines: Option<Rc<Lines>>,
+    /// Where spans go.
+    pub traces: Option<Traces>,
 }
 
 /// What is taken down of a request. Dropping it writes it.
@@ -81,6 +84,8 @@ pub struct Record {
     replayed: bool,
     overruled: Option<&'static str>,
     trace: Option<TraceId>,
+    /// Where it is recorded for a collector.
+    span: Option<Box<Span>>,
     /// What the audit log waits for.
     open: Option<Open>,
     octets: u64,
@@ -104,6 +109,7 @@ impl Record {
             replayed: false,
             overruled: None,
             trace: None,
+            span: None,
             open: None,
             octets: 0,
             complete: false,
@@ -125,14 +131,19 @@ impl Record {
         self.caller
     }
 
-    /// It belongs to this trace.
-    pub fn is_in(&mut self, trace: Option<TraceId>) {
-        self.trace = trace;
+    /// It comes from there in a trace, or in none.
+    pub fn comes_from(&mut self, parent: Option<Parent>) {
+        self.span = self.scribe.traces.as_ref().and_then(|traces| traces.begin(parent));
+        self.trace = self.span.as_ref().map(|span| span.trace()).or(parent.map(|parent| parent.trace));
     }
 
-    /// The trace that it belongs to.
-    pub fn trace(&self) -> Option<TraceId> {
-        self.trace
+    /// Tells whoever gets these headers next which trace it belongs to; begins one if there is none.
+    pub fn pass_on(&mut self, headers: &mut HeaderMap) {
+        match &self.span {
+            Some(span) => span.name(headers),
+            None if self.trace.is_none() => self.trace = Some(trace::begin(headers)),
+            None => {}
+        }
     }
 
     /// It is a request for this operation of the catalogue.
@@ -224,15 +235,33 @@ impl Drop for Record {
             open.leave(self.outcome());
         }
         let refusal = self.refusal.map(|(code, blame)| (code, blame.as_str()));
-        let Scribe { meter, lines } = &*self.scribe;
+        let Scribe { meter, lines, traces } = &*self.scribe;
         meter.end(self.operation, self.status, refusal, elapsed);
         if let Some(lines) = lines {
             lines.write("request", |line| self.describe(line, meter, elapsed));
+        }
+        if let (Some(span), Some(traces)) = (&self.span, traces) {
+            traces.end(span, self.told(meter));
         }
     }
 }
 
 impl Record {
+    fn told<'a>(&'a self, meter: &'a Meter) -> Told<'a> {
+        Told {
+            method: self.method.as_ref().map(Method::as_str),
+            operation: self.operation.map(|_| meter.operation(self.operation)),
+            status: self.status.map(|status| status.as_u16()),
+            code: self.refusal.map(|(code, _)| code),
+            peer: self.peer.to_string(),
+            listener: meter.listener(),
+            caller: meter.caller(self.caller),
+            id: self.id.to_string(),
+            octets: self.octets,
+            replayed: self.replayed,
+        }
+    }
+
     fn describe(&self, line: &mut Line<'_>, meter: &Meter, elapsed: Duration) {
         line.id("id", self.id.number());
         if let Some(trace) = &self.trace {

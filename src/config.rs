@@ -34,6 +34,7 @@ use crate::tls::local::{self, Home};
 use crate::tls::server::{Basis, ClientAuth as Demand, Files};
 use crate::token::credentials::{Credentials, CredentialsError};
 use crate::token::endpoint::ClientAuth;
+use crate::traces;
 use file::{CallerFile, File, InstanceFile, ListenerFile, RateFile, TlsChoice, TlsFile};
 use mistake::Mistake;
 pub use site::{EndpointError, Origin, Site};
@@ -72,6 +73,8 @@ pub struct Settings {
     pub record: Option<PathBuf>,
     /// The audit log, if there shall be one.
     pub audit: Option<journal::Settings>,
+    /// Where spans go, if anywhere.
+    pub traces: Option<traces::Settings>,
 }
 
 /// A NinjaOne tenant.
@@ -196,7 +199,8 @@ impl Config {
         self.check_certificates(&listeners)?;
         let instances = self.file.instances.iter().map(|(name, file)| self.instance(name, file));
         let record = listeners.iter().any(|listener| listener.policy.observes()).then(|| self.record()).transpose()?;
-        Ok(Settings { instances: instances.collect::<Result<_, _>>()?, listeners, record, audit: self.audit()? })
+        let instances = instances.collect::<Result<_, _>>()?;
+        Ok(Settings { instances, listeners, record, audit: self.audit()?, traces: self.traces()? })
     }
 
     /// Checks what the keys say together, credentials apart, and compiles the policies.

@@ -41,6 +41,7 @@
 //! | [`headers`], [`body`] | what passes of a message's head; bodies in transit |
 //! | [`response`] | relay or refuse; the only table from cause to status |
 //! | [`admin`], [`audit`], [`metrics`], [`telemetry`] | health, one record for each request, counters, log |
+//! | [`traces`] | spans of sampled requests, for a collector |
 //! | [`supervisor`] | what systemd is told of the process's life |
 //! | [`fence`] | keeps a panic to the request that it happens in |
 //! | [`sandbox`] | an embedded NinjaOne with invented data: the default instance, and what tests talk to |
@@ -88,5 +89,6 @@ pub mod supervisor;
 pub mod telemetry;
 pub mod tls;
 pub mod token;
+pub mod traces;
 pub mod upstream;
 pub mod usage;

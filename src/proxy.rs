@@ -145,7 +145,7 @@ impl Proxy {
         L: AsyncFnOnce(&mut Parts, &mut Record) -> Result<Response<Reply>, Rejection>,
     {
         let mut record = self.record(peer, Some(head.method.clone()));
-        record.is_in(trace::of(&head.headers));
+        record.comes_from(trace::of(&head.headers));
         let reader = self.guard.reader(&head.headers);
         // Pinned here: handed over by value it would have its room twice.
         let lived = fence::around(pin!(life(head, &mut record))).await;
@@ -203,9 +203,7 @@ impl Proxy {
         if let Some(closed) = permit.overruled() {
             record.overruled(response::code(&closed.barrier));
         }
-        if record.trace().is_none() {
-            record.is_in(Some(trace::begin(&mut head.headers)));
-        }
+        record.pass_on(&mut head.headers);
         let (permit, open) =
             self.journal.enter(permit, |permit| facts::of_permit(record, permit, &entrance.policy)).await?;
         record.opened(open);
@@ -406,7 +404,7 @@ mod tests {
             guard,
             Vec::new(),
             (None, upstream),
-            (Journal::default(), Scribe { meter, lines: None }),
+            (Journal::default(), Scribe { meter, lines: None, traces: None }),
             Intake { wait: MINUTE, limit: 1 },
             Rc::new(Ids::new(1)),
         )

@@ -129,6 +129,7 @@ pub(super) fn restart_keys(running: &File, wanted: &File) -> Vec<&'static str> {
         ("log.level", running.log.level != wanted.log.level),
         ("log.format", running.log.format != wanted.log.format),
         ("process.core-dumps", running.process != wanted.process),
+        ("traces", running.traces != wanted.traces),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))

@@ -28,6 +28,7 @@ use crate::shutdown::Shutdown;
 use crate::telemetry;
 use crate::telemetry::lines::Lines;
 use crate::token::{Source, Tokens};
+use crate::traces::Traces;
 use crate::upstream::Upstream;
 
 use super::record::Recorder;
@@ -58,6 +59,7 @@ pub(super) struct Plan {
     pub(super) tokens: Vec<Arc<Tokens>>,
     pub(super) metrics: Metrics,
     pub(super) journal: Journal,
+    pub(super) traces: Option<Traces>,
     pub(super) intake: Intake,
     pub(super) recorder: Option<Recorder>,
 }
@@ -269,7 +271,8 @@ impl Worker {
         });
         let caller_names = callers.iter().map(|caller| caller.entry.name.clone()).collect();
         let meter = plan.metrics.meter(name, caller_names, operation_names(policy.catalog()));
-        let (scribe, ids) = (Scribe { meter, lines: self.lines.clone() }, Rc::clone(&self.ids));
+        let scribe = Scribe { meter, lines: self.lines.clone(), traces: plan.traces.clone() };
+        let ids = Rc::clone(&self.ids);
         let (way, notes) = ((gate, Rc::clone(upstream)), (plan.journal.clone(), scribe));
         Ok(Proxy::new(guard, entrances, way, notes, plan.intake, ids))
     }

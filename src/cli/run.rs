@@ -95,7 +95,11 @@ fn code(error: &StartError) -> u8 {
     match error {
         StartError::Bind { .. } | StartError::Audit(_) | StartError::System(_) => OS,
         StartError::Host(..) | StartError::Identity(..) | StartError::Endpoint(_, EndpointError::Url(_)) => CONFIG,
-        StartError::Tls(_) | StartError::Sandbox(_) | StartError::Endpoint(..) | StartError::Metrics(_) => SOFTWARE,
+        StartError::Tls(_)
+        | StartError::Traces(_)
+        | StartError::Sandbox(_)
+        | StartError::Endpoint(..)
+        | StartError::Metrics(_) => SOFTWARE,
     }
 }
 

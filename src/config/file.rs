@@ -40,6 +40,8 @@ pub struct File {
     pub learn: Learn,
     /// The record of writes and refusals.
     pub audit: Audit,
+    /// Where traces go.
+    pub traces: Traces,
     /// The process itself.
     pub process: Process,
 }
@@ -260,6 +262,17 @@ pub struct Audit {
     pub on_failure: OnFailure,
 }
 
+/// Traces for a collector.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Traces {
+    /// Where it takes them by OTLP over HTTP; without it nothing is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Spanned<String>>,
+    /// The part of the traces begun here that is recorded.
+    pub sample: Spanned<f64>,
+}
+
 /// The process itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -303,6 +316,7 @@ impl Default for File {
             log: Log::default(),
             learn: Learn::default(),
             audit: Audit::default(),
+            traces: Traces::default(),
             process: Process::default(),
         }
     }
@@ -386,6 +400,12 @@ impl Default for Audit {
             sync: Durability::Write,
             on_failure: OnFailure::Refuse,
         }
+    }
+}
+
+impl Default for Traces {
+    fn default() -> Self {
+        Self { endpoint: None, sample: unplaced(1.0) }
     }
 }
 

@@ -1,12 +1,16 @@
-//! Where the proxy writes down what was done: the audit log, and the operations used.
+//! Where the proxy tells what was done: the audit log, the operations used, and traces.
 
 use std::path::PathBuf;
 
+use reqwest::Url;
+
 use super::Config;
-use super::file::Audit;
+use super::file::{Audit, Traces};
 use super::mistake::Mistake;
 use crate::journal;
 use crate::state::Folder;
+use crate::tls::Trust;
+use crate::traces;
 
 /// The least size of a file of the audit log, in octets.
 const MIN_AUDIT: u64 = 64 << 10;
@@ -35,6 +39,27 @@ impl Config {
             Some(path) => Ok(self.beside(path)),
             None => self.folder("the record of operations used", "[learn]").map(|folder| folder.learned()),
         }
+    }
+
+    /// Where spans go, and of which requests; `None`: nowhere.
+    pub fn traces(&self) -> Result<Option<traces::Settings>, Mistake> {
+        let Traces { endpoint, sample } = &self.file.traces;
+        if !(0.0..=1.0).contains(sample.get_ref()) {
+            let message = format!("{} is no part of all traces: write a number from 0 to 1", sample.get_ref());
+            return Err(self.mistake(sample, message));
+        }
+        let Some(place) = endpoint else { return Ok(None) };
+        let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+        let mut endpoint = Url::parse(place.get_ref()).ok().filter(is_web).ok_or_else(|| {
+            let hint = "write the URL of a collector, such as http://127.0.0.1:4318";
+            self.mistake(place, format!("{:?} is no URL of http or https: {hint}", place.get_ref()))
+        })?;
+        if endpoint.path() == "/" {
+            endpoint.set_path("/v1/traces");
+        }
+        let trust = if endpoint.scheme() == "https" { Trust::load(None) } else { Ok(Trust::nobody()) };
+        let trust = trust.map_err(|error| self.mistake(place, error.to_string()))?;
+        Ok(Some(traces::Settings { endpoint, trust, sample: *sample.get_ref() }))
     }
 
     fn folder(&self, what: &str, table: &str) -> Result<Folder, Mistake> {

@@ -13,14 +13,34 @@ const LENGTH: usize = 55;
 pub struct TraceId([u8; 32]);
 
 impl TraceId {
+    /// Another one. It need not be secret, only different, so it comes from a generator of this thread and costs no
+    /// system call.
+    #[expect(clippy::new_without_default, reason = "there is no default trace")]
+    pub fn new() -> Self {
+        let mut id = [b'0'; 32];
+        write(&mut id, 0, &fastrand::u128(1..).to_be_bytes());
+        Self(id)
+    }
+
     /// The digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
+/// From where in which trace a request comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parent {
+    /// The trace.
+    pub trace: TraceId,
+    /// The caller's span; not 0.
+    pub span: u64,
+    /// Whether the caller records it.
+    pub sampled: bool,
+}
+
 /// The trace that a request says it belongs to; `None` also if it says so in a way that cannot be read.
-pub fn of(headers: &HeaderMap) -> Option<TraceId> {
+pub fn of(headers: &HeaderMap) -> Option<Parent> {
     let mut lines = headers.get_all(PARENT).iter();
     match (lines.next(), lines.next()) {
         (Some(only), None) => read(only.as_bytes()),
@@ -28,22 +48,35 @@ pub fn of(headers: &HeaderMap) -> Option<TraceId> {
     }
 }
 
-/// Begins a trace in place of whatever the headers say of one. Its ids need not be secret, only different, so they
-/// come from a generator of this thread and cost no system call. It is marked as not recorded: nothing is exported.
+/// Begins a trace in place of whatever the headers say of one. It is marked as not recorded: nothing is exported.
 pub fn begin(headers: &mut HeaderMap) -> TraceId {
+    let trace = TraceId::new();
     headers.remove(STATE);
-    let (trace, parent) = (fastrand::u128(1..), fastrand::u64(1..));
+    put(headers, trace, fastrand::u64(1..), false);
+    trace
+}
+
+/// Says that what these headers are sent with is called from this recorded span of the trace. What the caller keeps in
+/// `tracestate` goes on only with the caller's own trace.
+pub fn name(headers: &mut HeaderMap, trace: TraceId, span: u64, goes_on: bool) {
+    if !goes_on {
+        headers.remove(STATE);
+    }
+    put(headers, trace, span, true);
+}
+
+fn put(headers: &mut HeaderMap, trace: TraceId, span: u64, sampled: bool) {
     let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-    write(&mut text, 3, &trace.to_be_bytes());
-    write(&mut text, 36, &parent.to_be_bytes());
+    if let Some(place) = text.get_mut(3..35) {
+        place.copy_from_slice(&trace.0);
+    }
+    write(&mut text, 36, &span.to_be_bytes());
+    write(&mut text, 53, &[u8::from(sampled)]);
     if let Ok(mut value) = HeaderValue::from_bytes(&text) {
         // It is never the same again: HTTP/2 shall not keep it in its table, where it would push others out.
         value.set_sensitive(true);
         headers.insert(PARENT, value);
     }
-    let mut id = [b'0'; 32];
-    write(&mut id, 0, &trace.to_be_bytes());
-    TraceId(id)
 }
 
 /// Writes octets as hexadecimal digits, from this place on.
@@ -56,7 +89,7 @@ fn write(text: &mut [u8], from: usize, octets: &[u8]) {
 }
 
 /// Reads `traceparent` (section 3.2): lower case only, neither id 0, no version ff, nothing after version 00.
-fn read(text: &[u8]) -> Option<TraceId> {
+fn read(text: &[u8]) -> Option<Parent> {
     let (known, rest) = text.split_at_checked(LENGTH)?;
     let known = std::str::from_utf8(known).ok()?;
     let mut parts = known.split('-');
@@ -68,8 +101,10 @@ fn read(text: &[u8]) -> Option<TraceId> {
         return None;
     }
     let zero = |id: &str| id.bytes().all(|digit| digit == b'0');
+    let (span, flags) = (u64::from_str_radix(parent, 16).ok()?, u8::from_str_radix(flags, 16).ok()?);
+    let parent_of = |trace| Parent { trace, span, sampled: flags & 1 == 1 };
     let id = TraceId(trace.as_bytes().try_into().ok()?);
-    (!zero(trace) && !zero(parent)).then_some(id)
+    (!zero(trace) && span != 0).then(|| parent_of(id))
 }
 
 #[cfg(test)]
@@ -82,7 +117,8 @@ mod tests {
 
     #[test]
     fn trace_is_read_as_the_recommendation_says() {
-        let id = Some(TraceId(*b"0af7651916cd43dd8448eb211c80319c"));
+        let trace = TraceId(*b"0af7651916cd43dd8448eb211c80319c");
+        let id = Some(Parent { trace, span: 0xb7ad_6b71_6920_3331, sampled: true });
         assert_eq!(read(GOOD.as_bytes()), id);
         for later in ["cc-", "01-", "fe-"].map(|version| GOOD.replacen("00-", version, 1)) {
             assert_eq!(read(later.as_bytes()), id, "{later}");
@@ -128,16 +164,29 @@ mod tests {
         headers.append(STATE, HeaderValue::from_static("a=1"));
         headers.append(STATE, HeaderValue::from_static("b=2"));
         let begun = begin(&mut headers);
-        assert_eq!((headers.len(), of(&headers)), (1, Some(begun)));
+        assert_eq!((headers.len(), of(&headers).map(|it| (it.trace, it.sampled))), (1, Some((begun, false))));
         assert_ne!(begin(&mut headers), begun);
+    }
+
+    #[test]
+    fn trace_of_a_recorded_span_keeps_the_callers_state_only_if_it_is_the_callers() {
+        let trace = TraceId::new();
+        for goes_on in [true, false] {
+            let mut headers = HeaderMap::new();
+            headers.append(PARENT, HeaderValue::from_static(GOOD));
+            headers.append(STATE, HeaderValue::from_static("a=1"));
+            name(&mut headers, trace, 7, goes_on);
+            assert_eq!(of(&headers), Some(Parent { trace, span: 7, sampled: true }));
+            assert_eq!(headers.contains_key(STATE), goes_on);
+        }
     }
 
     proptest! {
         #[test]
         fn trace_ids_are_what_stands_in_the_field(trace in 1u128.., parent in 1u64.., flags: u8, version in 0u8..0xff) {
             let text = format!("{version:02x}-{trace:032x}-{parent:016x}-{flags:02x}");
-            let id = read(text.as_bytes()).map(|id| id.as_str().to_owned());
-            prop_assert_eq!(id, Some(format!("{trace:032x}")));
+            let told = read(text.as_bytes()).map(|it| (it.trace.as_str().to_owned(), it.span, it.sampled));
+            prop_assert_eq!(told, Some((format!("{trace:032x}"), parent, flags & 1 == 1)));
             for place in [2, 35, 52] {
                 let mut broken = text.clone().into_bytes();
                 broken[place] = b'0';

@@ -59,6 +59,7 @@ mod spelling;
 mod target;
 mod tls;
 mod token;
+mod traces;
 mod upstream;
 mod watch;
 #[cfg(target_os = "linux")]

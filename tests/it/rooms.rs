@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Room -> the rooms it may import; `*` is every room.
-const PLAN: [(&str, &[&str]); 31] = [
+const PLAN: [(&str, &[&str]); 32] = [
     ("main", &["*"]),
     ("cli", &["*"]),
     ("app", &["*"]),
-    ("config", &["dial", "guard", "journal", "listener", "policy", "rate", "secret", "state", "tls", "token"]),
+    (
+        "config",
+        &["dial", "guard", "journal", "listener", "policy", "rate", "secret", "state", "tls", "token", "traces"],
+    ),
     ("doctor", &["config", "dial", "policy", "response", "sandbox", "secret", "telemetry", "tls", "token"]),
     ("dial", &["secret"]),
     ("listener", &["clock", "secret", "shutdown", "tls"]),
@@ -47,7 +50,8 @@ const PLAN: [(&str, &[&str]); 31] = [
         &["audit", "body", "dial", "fence", "guard", "headers", "journal", "policy", "rate", "token", "upstream"],
     ),
     ("admin", &[]),
-    ("audit", &["fence", "headers", "journal", "listener", "metrics", "telemetry"]),
+    ("audit", &["fence", "headers", "journal", "listener", "metrics", "telemetry", "traces"]),
+    ("traces", &["headers", "telemetry", "tls"]),
     ("metrics", &[]),
     ("telemetry", &[]),
     ("sandbox", &["policy"]),
