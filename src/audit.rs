@@ -1,5 +1,6 @@
 //! One record for each request, written when its answer has ended, also when the caller left before.
 
+use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,11 +13,12 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::fence::{self, Panicked};
+use crate::headers::support::SupportId;
 use crate::headers::trace::{self, Parent, TraceId};
 use crate::journal::line::{Decision, Facts, Outcome, Text};
 use crate::journal::{Journal, Open};
 use crate::listener::Peer;
-use crate::metrics::Meter;
+use crate::metrics::{Ending, Meter};
 use crate::telemetry::lines::{Line, Lines};
 use crate::traces::{Span, Told, Traces};
 
@@ -81,6 +83,9 @@ pub struct Record {
     operation: Option<usize>,
     status: Option<StatusCode>,
     refusal: Option<(&'static str, Blame)>,
+    decision: Option<Decision>,
+    /// What decided, if it was a rule, a group or a scope.
+    rule: Option<Rc<str>>,
     replayed: bool,
     overruled: Option<&'static str>,
     trace: Option<TraceId>,
@@ -88,6 +93,12 @@ pub struct Record {
     span: Option<Box<Span>>,
     /// What the audit log waits for.
     open: Option<Open>,
+    /// How many octets of the request's body came, while more may come.
+    received: Option<Rc<Cell<u64>>>,
+    /// When the request was sent for the last time, and the head of the answer came.
+    asked: Option<(Instant, Instant)>,
+    /// NinjaOne's own id of it.
+    support: Option<SupportId>,
     octets: u64,
     complete: bool,
 }
@@ -106,11 +117,16 @@ impl Record {
             operation: None,
             status: None,
             refusal: None,
+            decision: None,
+            rule: None,
             replayed: false,
             overruled: None,
             trace: None,
             span: None,
             open: None,
+            received: None,
+            asked: None,
+            support: None,
             octets: 0,
             complete: false,
         }
@@ -151,15 +167,42 @@ impl Record {
         self.operation = operation;
     }
 
-    /// The request was sent again: the token was renewed, or the instance had throttled it.
+    /// The request was sent again.
     pub fn replayed(&mut self) {
         self.replayed = true;
     }
 
-    /// It passed although the rules say no, for which this is the code of a refusal: they are only observed.
-    pub fn overruled(&mut self, code: &'static str) {
+    /// The rules open it; `rule` is the one of `allow` that does, if one was needed.
+    pub fn permitted(&mut self, rule: Option<Rc<str>>) {
+        self.decision = Some(Decision::Permitted);
+        self.rule = rule;
+    }
+
+    /// It passed although `rule` says no, for which this is the code of a refusal: the rules are only observed.
+    pub fn overruled(&mut self, code: &'static str, rule: Rc<str>) {
+        self.decision = Some(Decision::Overruled);
+        self.rule = Some(rule);
         self.overruled = Some(code);
         self.scribe.meter.overruled(code);
+    }
+
+    /// The policy refuses it: this rule, group or scope does, or nothing opens it.
+    pub fn closed_by(&mut self, rule: Option<Rc<str>>) {
+        self.scribe.meter.closed_by(rule.as_deref());
+        self.rule = rule;
+    }
+
+    /// Its body comes, and its octets are counted there.
+    pub fn receives(&mut self, octets: Rc<Cell<u64>>) {
+        self.received = Some(octets);
+    }
+
+    /// NinjaOne's answer came, to a request that was sent at `sent`.
+    pub fn heard(&mut self, (sent, came): (Instant, Instant), headers: &HeaderMap) {
+        if self.scribe.lines.is_some() {
+            self.asked = Some((sent, came));
+            self.support = SupportId::of(headers);
+        }
     }
 
     /// What the audit log tells of it, as far as it is known; the rest is left open.
@@ -219,6 +262,9 @@ impl Record {
     pub fn answered(&mut self, status: StatusCode, refusal: Option<(&'static str, Blame)>) {
         self.status = Some(status);
         self.refusal = refusal;
+        if refusal.is_some() {
+            self.decision.get_or_insert(Decision::Refused);
+        }
     }
 
     /// The answer went out whole, with a body of so many octets.
@@ -236,7 +282,15 @@ impl Drop for Record {
         }
         let refusal = self.refusal.map(|(code, blame)| (code, blame.as_str()));
         let Scribe { meter, lines, traces } = &*self.scribe;
-        meter.end(self.operation, self.status, refusal, elapsed);
+        meter.end(Ending {
+            operation: self.operation,
+            caller: self.caller,
+            status: self.status,
+            refusal,
+            received: self.octets_in(),
+            sent: self.octets,
+            elapsed,
+        });
         if let Some(lines) = lines {
             lines.write("request", |line| self.describe(line, meter, elapsed));
         }
@@ -262,6 +316,10 @@ impl Record {
         }
     }
 
+    fn octets_in(&self) -> u64 {
+        self.received.as_ref().map_or(0, |octets| octets.get())
+    }
+
     fn describe(&self, line: &mut Line<'_>, meter: &Meter, elapsed: Duration) {
         line.id("id", self.id.number());
         if let Some(trace) = &self.trace {
@@ -279,6 +337,12 @@ impl Record {
             line.word("method", method.as_str());
         }
         line.text("operation", meter.operation(self.operation));
+        if let Some(decision) = self.decision {
+            line.text("decision", decision.as_str());
+        }
+        if let Some(rule) = &self.rule {
+            line.text("rule", rule);
+        }
         if let Some(status) = self.status {
             line.number("status", status.as_u16().into());
         }
@@ -292,9 +356,19 @@ impl Record {
         if let Some(code) = self.overruled {
             line.text("overruled", code);
         }
+        if let Some(id) = &self.support {
+            line.text("nj_request_id", id.as_str());
+        }
+        if let octets @ 1.. = self.octets_in() {
+            line.number("octets_in", octets);
+        }
         line.number("octets", self.octets);
         line.flag("complete", self.complete);
         line.millis("ms", elapsed);
+        if let Some((sent, came)) = self.asked {
+            line.millis("before_ms", sent.saturating_duration_since(self.begun));
+            line.millis("upstream_ms", came.saturating_duration_since(sent));
+        }
     }
 }
 

@@ -155,7 +155,8 @@ pub struct Leg {
 pub struct Progress {
     transit: RefCell<Transit>,
     moved: Cell<Instant>,
-    octets: Cell<u64>,
+    /// Counted for those, too, who outlast the body.
+    octets: Rc<Cell<u64>>,
     limit: u64,
     cut: Cell<Option<Cut>>,
     /// What came so far, while it is little: the pieces are shared, not copied.
@@ -168,6 +169,11 @@ impl Progress {
     /// When octets last went up.
     pub fn moved(&self) -> Instant {
         self.moved.get()
+    }
+
+    /// The count of octets that came so far. It does not hold the body.
+    pub fn count(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.octets)
     }
 
     /// Why the upload ended too soon, if it did: the caller's fault, not the instance's.
@@ -218,7 +224,8 @@ impl Upload {
             return Err(Cut::TooLarge);
         }
         let (transit, kept) = (RefCell::new(Transit::new(body, version, wait)), RefCell::new(Some(Vec::new())));
-        let (moved, octets, cut, leg) = (Cell::new(Instant::now()), Cell::new(0), Cell::new(None), Cell::new(0));
+        let (moved, octets) = (Cell::new(Instant::now()), Rc::default());
+        let (cut, leg) = (Cell::new(None), Cell::new(0));
         let progress = Rc::new(Progress { transit, moved, octets, limit, cut, kept, leg });
         Ok(Self::Stream(Leg { progress, again: VecDeque::new(), number: 0 }))
     }

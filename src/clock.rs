@@ -32,6 +32,12 @@ impl Moment {
         let wall = deadline.wall.duration_since(self.wall).unwrap_or_default();
         deadline.monotonic.saturating_duration_since(self.monotonic).min(wall)
     }
+
+    /// The time since `start`, by the clock on which more of it has passed.
+    pub fn since(self, start: Self) -> Duration {
+        let wall = self.wall.duration_since(start.wall).unwrap_or_default();
+        self.monotonic.saturating_duration_since(start.monotonic).max(wall)
+    }
 }
 
 impl std::ops::Add<Duration> for Moment {
@@ -70,5 +76,14 @@ mod tests {
         assert_eq!(Moment { wall: start.wall + HOUR / 2, ..start }.until(deadline), HOUR / 2);
         assert_eq!(Moment { wall: start.wall - HOUR, ..start }.until(deadline), HOUR);
         assert_eq!((deadline + HOUR).until(deadline), Duration::ZERO);
+    }
+
+    #[test]
+    fn moment_counts_up_by_the_clock_that_goes_ahead() {
+        let start = Moment::now();
+        assert_eq!((start + HOUR).since(start), HOUR);
+        assert_eq!(Moment { wall: start.wall + 8 * HOUR, ..start + HOUR }.since(start), 8 * HOUR, "the machine slept");
+        assert_eq!(Moment { wall: start.wall - HOUR, ..start + HOUR }.since(start), HOUR, "the clock was set back");
+        assert_eq!(start.since(start + HOUR), Duration::ZERO);
     }
 }

@@ -24,6 +24,7 @@ use crate::guard::{Guard, Intruder, Visitor};
 use crate::headers::{self, trace};
 use crate::journal::{Entered, Journal};
 use crate::listener::Peer;
+use crate::metrics::traffic::Replay;
 use crate::policy::catalog::OperationId;
 use crate::policy::cover::SecureUse;
 use crate::policy::{Permit, Policy};
@@ -80,13 +81,21 @@ pub struct Entrance {
     page: Option<Arc<Page>>,
     /// The scopes, for messages.
     scopes: String,
+    /// The rules of `allow`, for the log.
+    allow: Vec<Rc<str>>,
 }
 
 impl Entrance {
     /// What `policy` opens, with tokens from `source`; its use is counted on `page`.
     pub fn new(policy: Arc<Policy>, source: Source, page: Option<Arc<Page>>) -> Self {
         let scopes = policy.scopes().to_string();
-        Self { policy, source, page, scopes }
+        let allow = policy.rules().allow.iter().map(|rule| Rc::from(&*rule.text())).collect();
+        Self { policy, source, page, scopes, allow }
+    }
+
+    /// The rule of `allow` that opened a request, as written.
+    fn rule(&self, permit: &Permit) -> Option<Rc<str>> {
+        self.allow.get(permit.rule()?.index()).cloned()
     }
 
     /// Counts a request, where that is asked for: only its operation, or the rule that stands for it.
@@ -191,7 +200,7 @@ impl Proxy {
             return Ok(response::preflight(&head.headers));
         }
         if let Some(door) = Door::at(&head.uri) {
-            return Box::pin(self.grant(door, &visitor, head, body)).await;
+            return Box::pin(self.grant(door, &visitor, head, body, record)).await;
         }
         let caller = self.guard.identify(visitor, &head.headers)?;
         let CallerId(place) = caller.id();
@@ -200,8 +209,9 @@ impl Proxy {
         let permit = entrance.policy.judge(caller, &head.method, &head.uri)?;
         record.is_for(permit.operation().map(OperationId::index));
         entrance.note(&permit);
-        if let Some(closed) = permit.overruled() {
-            record.overruled(response::code(&closed.barrier));
+        match permit.overruled() {
+            None => record.permitted(entrance.rule(&permit)),
+            Some(closed) => record.overruled(response::code(&closed.barrier), closed.barrier.rule().into()),
         }
         record.pass_on(&mut head.headers);
         let (permit, open) =
@@ -210,7 +220,15 @@ impl Proxy {
         let host = head.headers.get(HOST).cloned();
         let upload = Upload::new(body, head.version, self.intake.wait, self.intake.limit).map_err(Fault::Upload)?;
         let mut outbound = Outbound::new(permit.permit().method(), std::mem::take(&mut head.headers), upload);
-        let answer = self.ask(&entrance.source, &permit, &mut outbound, record).await?;
+        if let Some(progress) = outbound.progress() {
+            record.receives(progress.count());
+        }
+        let asked = self.ask(&entrance.source, &permit, &mut outbound, record).await;
+        if outbound.was_resent() {
+            record.replayed();
+        }
+        let answer = asked?;
+        record.heard((answer.sent, answer.came), &answer.head.headers);
         let instance = self.upstream.authority();
         Ok(response::relay(answer, &self.relayed, |location| {
             headers::localize(location, instance, &origin(scheme, host.as_ref(), &head.uri))
@@ -224,6 +242,7 @@ impl Proxy {
         visitor: &Visitor,
         head: &Parts,
         body: Incoming,
+        record: &mut Record,
     ) -> Result<Response<Reply>, Rejection> {
         match door {
             Door::Authorize => return Err(Intruder::SignIn.into()),
@@ -231,6 +250,7 @@ impl Proxy {
             Door::Token => {}
         }
         let form = body::read_small(body, head.version, self.intake.wait, MAX_FORM).await.map_err(Fault::Upload)?;
+        record.receives(Rc::new(Cell::new(form.len() as u64)));
         let request = TokenRequest::read(&head.headers, &head.uri, &Zeroizing::new(form));
         let (CallerId(place), token) = self.guard.grant(visitor, &request).map_err(Rejection::Grant)?;
         let own = self.entrances.get(usize::from(place)).map_or("", |entrance| &entrance.scopes);
@@ -289,6 +309,7 @@ impl Proxy {
         }
         drop(answer);
         record.replayed();
+        self.upstream.replays(Replay::Throttled);
         let answer = self.send(source, permit, outbound, record).await?;
         gate.heed(answer.head.status, &answer.head.headers);
         Ok(answer)
@@ -322,13 +343,14 @@ impl Proxy {
             return Ok(answer);
         }
         drop(answer);
-        record.replayed();
         if let Some(gate) = &self.gate {
             source.bearer(permit.permit()).await?;
             gate.enter_again(Duration::ZERO).await?;
         }
         // It may have expired in the line.
         let bearer = source.bearer(permit.permit()).await?;
+        record.replayed();
+        self.upstream.replays(Replay::TokenRefused);
         Ok(self.upstream.send(permit, &bearer, outbound).await?)
     }
 
@@ -357,6 +379,7 @@ impl Proxy {
         if let Rejection::Panic(panicked) = rejection {
             record.panicked(panicked);
         }
+        facts::decided(record, rejection);
         record.answered(response.status(), Some((outcome.code, outcome.blame)));
         record.refused_in(&self.journal, |record| facts::of_refusal(record, rejection, &head.uri));
         response

@@ -107,6 +107,8 @@ pub enum NoToken {
 pub struct Status {
     /// The time to expiry, if there is a usable grant.
     pub expires_in: Option<Duration>,
+    /// The time since it was asked for, if there is a usable grant.
+    pub age: Option<Duration>,
     /// The last failure, if no success came after it.
     pub failure: Option<Arc<TokenError>>,
 }
@@ -153,8 +155,10 @@ impl Tokens {
     /// How the token of these scopes stands.
     pub async fn status(&self, scopes: ScopeSet) -> Status {
         let state = self.cache.get(&scopes).await;
-        let expires_in = state.as_ref().and_then(|state| state.expires_in((self.clock)()));
-        Status { expires_in, failure: state.as_ref().and_then(|state| state.failure.clone()) }
+        let (state, now) = (state.as_deref(), (self.clock)());
+        let expires_in = state.and_then(|state| state.expires_in(now));
+        let age = state.and_then(|state| state.age(now));
+        Status { expires_in, age, failure: state.and_then(|state| state.failure.clone()) }
     }
 
     /// The usable grant of these scopes, after a flight if there is none.

@@ -27,6 +27,7 @@ use crate::body::{Cut, Progress, Transit, Upload};
 use crate::clock::timer::Timer;
 use crate::headers;
 use crate::journal::Entered;
+use crate::metrics::traffic::{Replay, Traffic};
 use crate::policy::Permit;
 use crate::rate::Slot;
 use crate::token::Bearer;
@@ -44,6 +45,7 @@ const MAX_REASON: usize = 8 * 1024;
 /// One worker's way to one instance.
 pub struct Upstream {
     pool: Rc<Pool>,
+    traffic: Traffic,
     bulks: Rc<Bulks>,
     host: HeaderValue,
     /// Those of waits that are over: they serve the next ones as they are.
@@ -60,6 +62,8 @@ pub struct Outbound {
     progress: Option<Rc<Progress>>,
     /// A safe method without a body: it may have been processed before.
     safe: bool,
+    /// A connection lost it, and it went out again.
+    resent: bool,
 }
 
 /// Why there is no answer.
@@ -101,6 +105,10 @@ pub struct Answer {
     pub body: Box<AnswerBody>,
     /// What a 401 or 403 says.
     pub reason: Option<Reason>,
+    /// When the request was sent, for the last time.
+    pub sent: Instant,
+    /// When the head came.
+    pub came: Instant,
 }
 
 /// A body as it comes from a connection; why it breaks off does not matter any more.
@@ -131,7 +139,17 @@ impl Outbound {
         let kept = kept.collect();
         let mut request = Request::new(upload);
         *request.headers_mut() = headers;
-        Self { request, headers: kept, progress, safe }
+        Self { request, headers: kept, progress, safe, resent: false }
+    }
+
+    /// How far its body has come, if it has one.
+    pub fn progress(&self) -> Option<&Progress> {
+        self.progress.as_deref()
+    }
+
+    /// Whether it went out twice because of a connection.
+    pub fn was_resent(&self) -> bool {
+        self.resent
     }
 
     /// Makes the request once more, if little of its body has come.
@@ -164,10 +182,16 @@ impl Outbound {
 }
 
 impl Upstream {
-    /// A way through `connector`, with `patience` for the head of an answer and each wait for more of it.
-    pub fn new(connector: Connector, patience: Duration) -> Result<Self, http::header::InvalidHeaderValue> {
+    /// A way through `connector`, with `patience` for the head of an answer and each wait for more of it; counted as
+    /// `traffic`.
+    pub fn new(
+        connector: Connector,
+        patience: Duration,
+        traffic: Traffic,
+    ) -> Result<Self, http::header::InvalidHeaderValue> {
         let host = HeaderValue::from_str(connector.authority().as_str())?;
-        Ok(Self { pool: Pool::new(connector), bulks: Rc::default(), host, timers: RefCell::default(), patience })
+        let pool = Pool::new(connector, traffic.clone());
+        Ok(Self { pool, traffic, bulks: Rc::default(), host, timers: RefCell::default(), patience })
     }
 
     /// A way to a port that nobody has.
@@ -176,12 +200,18 @@ impl Upstream {
         let minute = Duration::from_secs(60);
         let route = crate::dial::Route::new("127.0.0.1".to_owned(), 1, None);
         let connector = Connector::new(Authority::from_static("127.0.0.1:1"), None, route, minute).expect("a host");
-        Self::new(connector, minute).expect("a field value")
+        let traffic = crate::metrics::Metrics::new().expect("metrics").traffic("nowhere");
+        Self::new(connector, minute, traffic).expect("a field value")
     }
 
     /// The instance's authority.
     pub fn authority(&self) -> &Authority {
         self.pool.connector().authority()
+    }
+
+    /// A request is about to be sent again.
+    pub fn replays(&self, why: Replay) {
+        self.traffic.replayed(why);
     }
 
     /// Closes connections that have been idle for long; to be called now and then.
@@ -201,13 +231,17 @@ impl Upstream {
         let (mut lease, reused) = self.pool.lease(bulk).await?;
         outbound.address(permit, &self.host, bearer.authorization());
         let mut answer = match self.exchange(&mut lease, outbound).await {
-            Ok(head) => self.answer(head, lease)?,
+            Ok((head, sent)) => self.answer(head, lease, sent)?,
             // Boxed: it is seldom, and would make every request's state larger.
             Err(lost) => Box::pin(self.retry(permit, bearer, (lost, reused, bulk), outbound)).await?,
         };
         answer.body.weight = Some(Weight::of(permit, &self.bulks));
         match answer.head.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(Box::pin(answer.with_reason()).await),
+            StatusCode::TOO_MANY_REQUESTS => {
+                self.traffic.throttled();
+                Ok(answer)
+            }
             _ => Ok(answer),
         }
     }
@@ -220,15 +254,13 @@ impl Upstream {
         (Lost { fault, reach, unsent }, reused, bulk): (Lost, bool, bool),
         outbound: &mut Outbound,
     ) -> Result<Answer, Fault> {
-        let may_repeat = match reach {
-            Reach::Unprocessed => true,
-            Reach::Unsent => reused,
-            Reach::Died => reused && outbound.safe,
-            Reach::Answered => false,
+        let why = match reach {
+            Reach::Unprocessed => Some(Replay::Unprocessed),
+            Reach::Unsent => reused.then_some(Replay::ConnectionStale),
+            Reach::Died => (reused && outbound.safe).then_some(Replay::ConnectionLost),
+            Reach::Answered => None,
         };
-        if !may_repeat {
-            return Err(fault);
-        }
+        let Some(why) = why else { return Err(fault) };
         match unsent {
             Some(request) => outbound.request = *request,
             None if outbound.remake() => {}
@@ -236,20 +268,26 @@ impl Upstream {
         }
         outbound.address(permit, &self.host, bearer.authorization());
         let mut lease = self.pool.lease_anew(bulk).await?;
+        self.traffic.replayed(why);
+        outbound.resent |= why != Replay::ConnectionStale;
         match self.exchange(&mut lease, outbound).await {
-            Ok(head) => self.answer(head, lease),
+            Ok((head, sent)) => self.answer(head, lease, sent),
             Err(lost) => Err(lost.fault),
         }
     }
 
-    /// Sends the request, and waits for the head of the answer.
-    async fn exchange(&self, lease: &mut Lease, outbound: &mut Outbound) -> Result<Response<Download>, Lost> {
-        let (begun, progress) = (lease.begin(), outbound.progress.as_deref());
+    /// Sends the request, and waits for the head of the answer. Tells also when it was sent.
+    async fn exchange(
+        &self,
+        lease: &mut Lease,
+        outbound: &mut Outbound,
+    ) -> Result<(Response<Download>, Instant), Lost> {
+        let (begun, progress, sent) = (lease.begin(), outbound.progress.as_deref(), Instant::now());
         let request = std::mem::take(&mut outbound.request);
         let answered = match lease {
             Lease::Http1 { sender, .. } => {
                 let answered = pin!(sender.try_send_request(request));
-                self.in_time(answered, progress).await.map(|answered| match answered {
+                self.in_time(answered, sent, progress).await.map(|answered| match answered {
                     Ok(answer) => Ok(answer.map(Download::Http1)),
                     Err(mut failed) => {
                         let request = failed.take_message().map(Box::new);
@@ -259,7 +297,7 @@ impl Upstream {
             }
             Lease::Http2 { client, .. } => match client.send(request, self.authority()) {
                 Ok(mut answered) => {
-                    self.in_time(Pin::new(&mut answered), progress).await.map(|answered| match answered {
+                    self.in_time(Pin::new(&mut answered), sent, progress).await.map(|answered| match answered {
                         Ok(answer) => Ok(answer.map(Download::Http2)),
                         Err(error) => Err((Break::Http2(error), None)),
                     })
@@ -268,7 +306,7 @@ impl Upstream {
             },
         };
         match answered {
-            Some(Ok(answer)) => Ok(answer),
+            Some(Ok(answer)) => Ok((answer, sent)),
             Some(Err((error, request))) => {
                 let lost = Lost::failed(error, request, lease.unsent(begun), progress.and_then(Progress::cut));
                 if lost.reach != Reach::Answered {
@@ -284,8 +322,13 @@ impl Upstream {
     }
 
     /// Waits for the head as long as the upload moves, and then for `patience`.
-    async fn in_time<F: Future>(&self, mut answered: Pin<&mut F>, progress: Option<&Progress>) -> Option<F::Output> {
-        let mut deadline = Instant::now() + self.patience;
+    async fn in_time<F: Future>(
+        &self,
+        mut answered: Pin<&mut F>,
+        sent: Instant,
+        progress: Option<&Progress>,
+    ) -> Option<F::Output> {
+        let mut deadline = sent + self.patience;
         let mut timer = self.timers.borrow_mut().pop().unwrap_or_default();
         let answer = std::future::poll_fn(|cx| {
             if let Poll::Ready(answer) = answered.as_mut().poll(cx) {
@@ -304,8 +347,10 @@ impl Upstream {
         answer
     }
 
-    fn answer(&self, response: Response<Download>, lease: Lease) -> Result<Answer, Fault> {
+    fn answer(&self, response: Response<Download>, lease: Lease, sent: Instant) -> Result<Answer, Fault> {
         lease.answered();
+        let came = Instant::now();
+        self.traffic.answered(came.saturating_duration_since(sent));
         let (mut head, body) = response.into_parts();
         head::judge(&mut head)?;
         let mut body = Box::new(AnswerBody {
@@ -317,7 +362,7 @@ impl Upstream {
             slot: None,
         });
         body.end_if_done();
-        Ok(Answer { head, body, reason: None })
+        Ok(Answer { head, body, reason: None, sent, came })
     }
 }
 

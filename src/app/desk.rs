@@ -43,10 +43,16 @@ pub(super) struct Grant {
 
 impl Desk {
     async fn health(&self) -> Health {
-        let mut tokens = Vec::new();
+        let (mut tokens, mut readings) = (Vec::new(), Vec::new());
         let grants = self.grants.borrow().clone();
         for Grant { instance, tokens: kept, scopes } in grants {
             let status = kept.status(scopes).await;
+            readings.push(TokenReading {
+                instance: instance.clone(),
+                scopes: scopes.to_string(),
+                expires_in: status.expires_in.unwrap_or_default(),
+                age: status.age,
+            });
             tokens.push(TokenState {
                 instance,
                 scopes: scopes.to_string(),
@@ -54,14 +60,6 @@ impl Desk {
                 problem: status.failure.map(|failure| failure.to_string()),
             });
         }
-        let readings: Vec<TokenReading> = tokens
-            .iter()
-            .map(|token| TokenReading {
-                instance: token.instance.clone(),
-                scopes: token.scopes.clone(),
-                expires_in: token.expires_in.unwrap_or_default(),
-            })
-            .collect();
         let metrics = self.metrics.render(&readings, self.counts.read()).unwrap_or_else(|error| format!("# {error}\n"));
         let configuration = self.configuration.borrow().clone();
         Health { draining: self.shutdown.has_begun(), tokens, metrics, configuration }

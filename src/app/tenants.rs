@@ -12,6 +12,7 @@ use crate::clock::Moment;
 use crate::config::file::Timeouts;
 use crate::config::{Instance, Origin, Site};
 use crate::metrics::Metrics;
+use crate::metrics::traffic::Traffic;
 use crate::rate::{Gate, Limits};
 use crate::sandbox::{Options, Sandbox};
 use crate::secret::Secret;
@@ -26,6 +27,8 @@ pub(super) struct Way {
     pub(super) connector: Connector,
     /// For the head of an answer, and each wait for more of it.
     pub(super) patience: Duration,
+    /// What is counted of it.
+    pub(super) traffic: Traffic,
     /// What the connector is made for.
     connect: Duration,
 }
@@ -90,7 +93,7 @@ impl Tenant {
     ) -> Result<Self, StartError> {
         let new = Account::new(&instance, origin, timeouts);
         let Instance { name, rate: limits, .. } = instance;
-        let way = way(&name, &new.site, timeouts, old)?;
+        let way = way(&name, &new.site, timeouts, old, metrics)?;
         let gate = gate(&name, limits.as_ref(), old.filter(|old| old.account.is_at_same(&new)), metrics);
         if let Some(old) = old.filter(|old| old.account.is_same(&new)) {
             let (tokens, account) = (Arc::clone(&old.tokens), Arc::clone(&old.account));
@@ -113,7 +116,13 @@ impl Tenant {
     }
 }
 
-fn way(name: &str, site: &Site, timeouts: &Timeouts, old: Option<&Tenant>) -> Result<Arc<Way>, StartError> {
+fn way(
+    name: &str,
+    site: &Site,
+    timeouts: &Timeouts,
+    old: Option<&Tenant>,
+    metrics: &Metrics,
+) -> Result<Arc<Way>, StartError> {
     let (connect, patience) = (timeouts.connect.0, timeouts.upstream.0);
     if let Some(Tenant { way, account, .. }) = old
         && account.site.is_same(site)
@@ -126,7 +135,7 @@ fn way(name: &str, site: &Site, timeouts: &Timeouts, old: Option<&Tenant>) -> Re
     let config = site.trust.as_ref().map(|trust| trust.client_config(&[])).transpose()?;
     let connector = Connector::new(site.authority.clone(), config, site.route(), connect)
         .map_err(|error| StartError::Host(name.to_owned(), error))?;
-    Ok(Arc::new(Way { connector, patience, connect }))
+    Ok(Arc::new(Way { connector, patience, traffic: metrics.traffic(name), connect }))
 }
 
 /// The way in to an instance whose rate is limited. Its line and its cool-down go on.

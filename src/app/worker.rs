@@ -245,7 +245,7 @@ impl Worker {
         if let Some((_, upstream)) = self.upstreams.borrow().iter().find(|(own, _)| Arc::ptr_eq(own, way)) {
             return Ok(Rc::clone(upstream));
         }
-        Upstream::new(way.connector.clone(), way.patience).map(Rc::new).map_err(io::Error::other)
+        Upstream::new(way.connector.clone(), way.patience, way.traffic.clone()).map(Rc::new).map_err(io::Error::other)
     }
 
     fn proxy(&self, post: &Post, plan: &Plan, upstreams: &[Rc<Upstream>]) -> io::Result<Proxy> {

@@ -152,6 +152,17 @@ pub enum Decision {
     Refused,
 }
 
+impl Decision {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Permitted => "permitted",
+            Self::Overruled => "overruled",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// Text of somebody else's, cut to a length that leaves room for the rest of the line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Text(String);

@@ -1,4 +1,4 @@
-//! What the audit log is told of a request.
+//! What the audit log is told of a request, and which rule decided it.
 //!
 //! The path is told with its ids: who looks for what was done wants to know to which device. The query and the body are
 //! not told: they hold values, personal data and secrets among them.
@@ -37,6 +37,17 @@ pub(super) fn of_refusal(record: &Record, rejection: &Rejection, uri: &Uri) -> F
         Rejection::Token(_) | Rejection::Rate(_) | Rejection::Upstream(_) | Rejection::Panic(_) => None,
     };
     Facts { path: Some(Text::new(path)), rule, ..record.facts(Decision::Refused) }
+}
+
+/// Takes down what of the policy refuses a request, if the policy does. A target that cannot be judged no rule refuses.
+pub(super) fn decided(record: &mut Record, rejection: &Rejection) {
+    match rejection {
+        Rejection::Policy(Refusal::Closed(closed)) => record.closed_by(Some(closed.barrier.rule().into())),
+        Rejection::Policy(Refusal::UnknownOperation | Refusal::MethodNotAllowed { .. }) => record.closed_by(None),
+        Rejection::Policy(Refusal::Malformed(_)) | Rejection::Guard(_) | Rejection::Grant(_) => {}
+        Rejection::Audit(_) | Rejection::Token(_) | Rejection::Rate(_) => {}
+        Rejection::Upstream(_) | Rejection::Panic(_) => {}
+    }
 }
 
 /// Of a request whose head the parser refuses.

@@ -42,6 +42,8 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct Grant {
     pub(super) authorization: HeaderValue,
+    /// When it was asked for.
+    asked: Moment,
     /// From here on a new one is fetched, while this one is still used.
     refresh: Moment,
     /// From here on it is not used.
@@ -103,7 +105,7 @@ impl State {
         let renewals = Self::renewals(previous);
         let (refused, replaced) = (AtomicBool::new(false), AtomicBool::new(false));
         let expiry = asked + (lifetime - margin);
-        let grant = Grant { authorization, refresh, expiry, refused, replaced, renewals: Arc::clone(&renewals) };
+        let grant = Grant { authorization, asked, refresh, expiry, refused, replaced, renewals: Arc::clone(&renewals) };
         if let Some(old) = previous.and_then(|state| state.grant.as_ref()) {
             old.replaced.store(true, Ordering::Relaxed);
         }
@@ -147,6 +149,11 @@ impl State {
     /// The time to the expiry of the usable grant.
     pub(super) fn expires_in(&self, now: Moment) -> Option<Duration> {
         self.usable(now).map(|grant| now.until(grant.expiry))
+    }
+
+    /// The age of the usable grant.
+    pub(super) fn age(&self, now: Moment) -> Option<Duration> {
+        self.usable(now).map(|grant| now.since(grant.asked))
     }
 
     /// Whether a flight is to start. After a failure nobody starts one before its time, however many wait.

@@ -19,6 +19,7 @@ use super::http2;
 use super::wire::{Track, Wire};
 use crate::body::Upload;
 use crate::dial::{DialError, Route};
+use crate::metrics::traffic::{Protocol, Traffic};
 
 /// The longest head of an answer, and with that what hyper reads at a time, in octets.
 const MAX_HEAD: usize = 64 * 1024;
@@ -156,14 +157,19 @@ impl Connector {
         self.patience
     }
 
-    /// A connection, or the step that did not end before `deadline`.
-    pub(super) async fn connect(&self, offer: Offer, deadline: Instant) -> Result<Opened, ConnectError> {
+    /// A connection, counted as `traffic` as long as it is open, or the step that did not end before `deadline`.
+    pub(super) async fn connect(
+        &self,
+        offer: Offer,
+        deadline: Instant,
+        traffic: &Traffic,
+    ) -> Result<Opened, ConnectError> {
         let step = Cell::new(Step::Name);
         let opened = async {
-            match self.dial(offer, &step).await {
+            match self.dial(offer, &step, traffic).await {
                 Err(error) if offer == Offer::Http1 && error.is_no_common_protocol() => {
                     step.set(Step::Name);
-                    self.dial(Offer::Http2, &step).await
+                    self.dial(Offer::Http2, &step, traffic).await
                 }
                 opened => opened,
             }
@@ -171,7 +177,7 @@ impl Connector {
         timeout_at(deadline, opened).await.unwrap_or_else(|_| Err(ConnectError::Timeout(step.get())))
     }
 
-    async fn dial(&self, offer: Offer, step: &Cell<Step>) -> Result<Opened, ConnectError> {
+    async fn dial(&self, offer: Offer, step: &Cell<Step>, traffic: &Traffic) -> Result<Opened, ConnectError> {
         let addresses = self.route.resolve().await?;
         step.set(Step::Tcp);
         let mut stream = self.route.connect(&addresses).await?;
@@ -182,15 +188,15 @@ impl Connector {
         let track = Rc::<Track>::default();
         let stream = Wire::new(stream, Rc::clone(&track));
         let sender = match &self.tls {
-            None => begin_http1(stream).await?,
+            None => begin_http1(stream, traffic).await?,
             Some(Tls { http1, http2, name }) => {
                 let connector = if offer == Offer::Http1 { http1 } else { http2 };
                 let stream = connector.connect(name.clone(), stream).await.map_err(ConnectError::Tls)?;
                 if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                    let begun = http2::begin(stream, MAX_HEAD as u32, self.patience, Rc::clone(&track)).await;
-                    Sender::Http2(begun.map_err(|error| ConnectError::Http(error.into()))?)
+                    let begun = http2::begin(stream, MAX_HEAD as u32, self.patience, Rc::clone(&track), traffic);
+                    Sender::Http2(begun.await.map_err(|error| ConnectError::Http(error.into()))?)
                 } else {
-                    begin_http1(stream).await?
+                    begin_http1(stream, traffic).await?
                 }
             }
         };
@@ -216,7 +222,7 @@ fn notice_death(stream: &TcpStream, patience: Duration) {
     let _ = socket.set_tcp_user_timeout(Some(patience * 2));
 }
 
-async fn begin_http1<I>(io: I) -> Result<Sender, ConnectError>
+async fn begin_http1<I>(io: I, traffic: &Traffic) -> Result<Sender, ConnectError>
 where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 {
@@ -224,7 +230,9 @@ where
     builder.max_header_size(MAX_HEAD).max_buf_size(READ_BUFFER);
     let (sender, connection) =
         builder.handshake(TokioIo::new(io)).await.map_err(|error| ConnectError::Http(error.into()))?;
+    let open = traffic.open(Protocol::Http1);
     tokio::task::spawn_local(async move {
+        let _open = open;
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended");
         }

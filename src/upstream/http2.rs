@@ -24,6 +24,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::wire::{Mark, Track};
 use crate::body::Upload;
+use crate::metrics::traffic::{Protocol, Traffic};
 
 /// The window of one stream, and of a connection, in octets: bulk bodies must not wait for the round trip.
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
@@ -65,7 +66,13 @@ impl Client {
 
 /// Begins the conversation on a connection that ALPN chose for it, with heads of at most `head` octets. A round trip may
 /// take no longer than `patience`, or the connection is dead: one that is silent for twice that time is asked.
-pub(super) async fn begin<I>(io: I, head: u32, patience: Duration, track: Rc<Track>) -> Result<Client, h2::Error>
+pub(super) async fn begin<I>(
+    io: I,
+    head: u32,
+    patience: Duration,
+    track: Rc<Track>,
+    traffic: &Traffic,
+) -> Result<Client, h2::Error>
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -86,7 +93,9 @@ where
         told.streams.set(streams);
         track.listen(cx);
     });
+    let open = traffic.open(Protocol::Http2);
     spawn_local(async move {
+        let _open = open;
         task.await;
         driven.ended.set(true);
     });

@@ -13,6 +13,7 @@ use super::http2;
 use super::wire::{Mark, Track};
 use crate::body::Upload;
 use crate::clock::Moment;
+use crate::metrics::traffic::Traffic;
 
 /// A connection that rested for longer is not used: servers close theirs after about a minute.
 const MAX_IDLE: Duration = Duration::from_secs(45);
@@ -28,6 +29,7 @@ const CALM: u32 = 16;
 /// The connections of one worker to one instance.
 pub(super) struct Pool {
     connector: Connector,
+    traffic: Traffic,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Shared>>,
     /// What the instance speaks, as far as it is known.
@@ -197,9 +199,10 @@ impl Drop for Opening<'_> {
 }
 
 impl Pool {
-    pub(super) fn new(connector: Connector) -> Rc<Self> {
+    pub(super) fn new(connector: Connector, traffic: Traffic) -> Rc<Self> {
         Rc::new(Self {
             connector,
+            traffic,
             idle: RefCell::default(),
             shared: RefCell::default(),
             speaks: Cell::new(None),
@@ -302,7 +305,7 @@ impl Pool {
     /// A new connection.
     async fn open(self: &Rc<Self>, offer: Offer, turn: Turn, deadline: Instant) -> Result<Lease, ConnectError> {
         let _opening = (offer == Offer::Http2).then(|| Opening::begin(self));
-        let Opened { sender, track } = self.connector.connect(offer, deadline).await?;
+        let Opened { sender, track } = self.connector.connect(offer, deadline, &self.traffic).await?;
         match sender {
             Sender::Http1(sender) => {
                 if offer == Offer::Http2 {
@@ -365,6 +368,7 @@ mod tests {
 
     use super::*;
     use crate::dial::Route;
+    use crate::metrics::Metrics;
 
     /// What happens to connections; numbers choose one of those there are.
     #[derive(Debug, Clone, Copy)]
@@ -396,6 +400,7 @@ mod tests {
     /// A pool, the far ends of its connections, and what it should hold.
     struct Trial {
         pool: Rc<Pool>,
+        metrics: Metrics,
         listener: TcpListener,
         /// By the number of the connection.
         far: Vec<Option<TcpStream>>,
@@ -419,7 +424,8 @@ mod tests {
             let route = Route::new(address.ip().to_string(), address.port(), None);
             let connector = Connector::new(authority, None, route, Duration::from_secs(20)).expect("a connector");
             let (far, tracks, lent, good) = (vec![], vec![], vec![], vec![]);
-            Self { pool: Pool::new(connector), listener, far, tracks, lent, good }
+            let metrics = Metrics::new().expect("metrics");
+            Self { pool: Pool::new(connector, metrics.traffic("main")), metrics, listener, far, tracks, lent, good }
         }
 
         async fn act(&mut self, act: Act) {
@@ -436,6 +442,18 @@ mod tests {
                 Act::Close(place) => self.close(place).await,
                 Act::Age(place) => self.age(place),
                 Act::Sweep => self.pool.sweep(),
+            }
+        }
+
+        /// Every connection was counted, and none is once nobody has it.
+        async fn end(self) {
+            let Self { pool, metrics, tracks, lent, .. } = self;
+            drop((pool, lent));
+            let shows = |line: String| metrics.render(&[], (0, 0)).expect("metrics").lines().any(|shown| shown == line);
+            let labels = "{instance=\"main\",protocol=\"http/1.1\"}";
+            assert!(shows(format!("ninjaone_proxy_upstream_connections_opened_total{labels} {}", tracks.len())));
+            while !shows(format!("ninjaone_proxy_upstream_connections{labels} 0")) {
+                tokio::task::yield_now().await;
             }
         }
 
@@ -509,6 +527,7 @@ mod tests {
                     trial.act(act).await;
                     assert_eq!(trial.pool.opening.get(), 0);
                 }
+                trial.end().await;
             });
         }
     }

@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::harness::{Proxy, Reply, connect, eventually};
+use crate::metrics::connections;
 use crate::replies;
 use server::Server;
 
@@ -175,6 +176,14 @@ impl Caller<'_> {
     }
 }
 
+/// However a connection failed, it is not counted any more once nobody uses it.
+fn all_end(mut proxy: Proxy) -> Result<(), String> {
+    proxy.reconfigure(SCOPES, "[timeouts]\nconnect = \"3s\"")?;
+    let count = || ["http/1.1", "h2"].map(|protocol| connections(proxy.admin, protocol));
+    eventually("no connection is counted", || count() == [0.0, 0.0]);
+    Ok(())
+}
+
 impl Row {
     fn settings(&self) -> &'static [u8] {
         if self.over == Over::Http2 { self.greeting } else { b"" }
@@ -210,7 +219,7 @@ impl Row {
             Caller { proxy: &proxy, stream: None }.is_healthy()?;
         }
         match server.arrived() {
-            again if again == arrived => Ok(()),
+            again if again == arrived => all_end(proxy),
             again => Err(format!("it arrived again later: {again} times")),
         }
     }

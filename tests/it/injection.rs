@@ -251,11 +251,14 @@ fn crowd(count: usize, work: impl Fn(usize) + Sync) {
     });
 }
 
-fn nobody_is_left(proxy: &Proxy) {
+/// Also no connection to the instance, once the configuration says that other ones are to be made.
+fn nobody_is_left(proxy: &mut Proxy) {
     eventually("nothing is in flight, and nothing panicked", || {
         let text = String::from_utf8(request(proxy.admin, "GET", "/metrics", "", b"").body).expect("text");
         text.contains("requests_in_flight{listener=\"local\"} 0") && text.contains("panics_total{listener=\"local\"} 0")
     });
+    proxy.reconfigure(WRITE, "[timeouts]\nconnect = \"4s\"").expect("another way to the instance");
+    eventually("no connection is counted", || crate::metrics::connections(proxy.admin, "http/1.1") == 0.0);
 }
 
 #[test]
@@ -264,9 +267,9 @@ fn a_fault_at_any_octet_of_a_request_or_stage_of_its_answer_harms_nobody_else() 
     assert!(scene.cases.len() >= 500, "{} faults", scene.cases.len());
     let playing = Arc::clone(&scene);
     let server = Scripted::start(move |asked| playing.play(asked));
-    let proxy = Proxy::start(&server.instance(), WRITE, "");
+    let mut proxy = Proxy::start(&server.instance(), WRITE, "");
     crowd(scene.cases.len(), |number| suffer(proxy.address, &scene, number));
-    nobody_is_left(&proxy);
+    nobody_is_left(&mut proxy);
     assert_eq!(scene.without_token.load(Ordering::SeqCst), 0);
     for (case, mark) in scene.cases.iter().zip(&scene.marks) {
         let arrived = mark.arrived.load(Ordering::SeqCst);
@@ -305,7 +308,7 @@ fn wait_for_a_token(write: bool, stage: Stage, fault: Fault) {
         asked.answer(&text(1, false).concat());
         Then::Continue
     });
-    let proxy = Proxy::start(&server.instance(), WRITE, "");
+    let mut proxy = Proxy::start(&server.instance(), WRITE, "");
     eventually("the token is asked for", || mark.reached.load(Ordering::SeqCst));
     let mut stream = connect(proxy.address);
     stream.write_all(message(1, write).as_bytes()).expect("a request");
@@ -329,7 +332,7 @@ fn wait_for_a_token(write: bool, stage: Stage, fault: Fault) {
     let arrived = server.api_requests();
     assert!(arrived <= 1, "{scene}: {arrived} arrived");
     eventually("the next request is served", || is_own(&proxy.get("/v2/devices?case=1&"), 1));
-    nobody_is_left(&proxy);
+    nobody_is_left(&mut proxy);
     assert_eq!(wrong.load(Ordering::SeqCst), 0, "{scene}: no request without a token");
 }
 

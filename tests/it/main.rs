@@ -39,6 +39,7 @@ mod learn;
 mod ledger;
 mod listener;
 mod memory;
+mod metrics;
 mod newer;
 mod panics;
 mod property;
@@ -47,6 +48,8 @@ mod queries;
 mod rate;
 #[path = "../oracle/readings.rs"]
 mod readings;
+#[cfg(unix)]
+mod record;
 mod reload;
 #[path = "../oracle/replies.rs"]
 mod replies;

@@ -43,7 +43,7 @@ const PLAN: [(&str, &[&str]); 32] = [
     ("token", &["clock", "dial", "fence", "policy", "secret", "telemetry"]),
     ("journal", &["policy", "state"]),
     ("rate", &["token"]),
-    ("upstream", &["body", "clock", "dial", "headers", "journal", "policy", "rate", "token"]),
+    ("upstream", &["body", "clock", "dial", "headers", "journal", "metrics", "policy", "rate", "token"]),
     ("headers", &[]),
     (
         "response",

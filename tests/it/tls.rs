@@ -88,7 +88,7 @@ impl Secure {
         self.ca_file.with_file_name(name)
     }
 
-    fn proxy(&self, host: &str) -> Proxy {
+    pub(crate) fn proxy(&self, host: &str) -> Proxy {
         let instance = format!("host = \"https://{host}:{}\"\nca-file = {:?}", self.address.port(), self.ca_file);
         Proxy::start(&instance, "scopes = [\"monitoring\", \"management\"]", "")
     }
