@@ -40,8 +40,11 @@ mod ledger;
 mod listener;
 mod memory;
 mod metrics;
+mod monitoring;
 mod newer;
 mod panics;
+#[path = "../oracle/promql.rs"]
+mod promql;
 mod property;
 #[path = "../oracle/queries.rs"]
 mod queries;
