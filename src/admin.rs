@@ -1,9 +1,13 @@
-//! The admin listener: is the process alive, can it serve, and what has it done.
+//! The admin listener: is the process alive, can it serve, and what has it done; for programs, and as a page.
+
+pub mod history;
+pub mod page;
+pub mod view;
 
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -19,6 +23,10 @@ pub struct TokenState {
     pub expires_in: Option<Duration>,
     /// Why the last fetch failed, if no success came after it.
     pub problem: Option<String>,
+    /// The same with all that led to it.
+    pub causes: Option<String>,
+    /// What would mend it.
+    pub remedy: Option<String>,
 }
 
 /// The configuration in force, and how the last attempt to replace it went.
@@ -68,11 +76,11 @@ pub struct Health {
     pub configuration: Configuration,
 }
 
-/// Answers a request for `/livez`, `/readyz` or `/metrics`.
+/// Answers a request for anything but the page: `/livez`, `/readyz` or `/metrics`.
 pub fn answer(method: &Method, path: &str, health: &Health) -> Response<Full<Bytes>> {
     let reads = *method == Method::GET || *method == Method::HEAD;
     match (path, reads) {
-        ("/livez" | "/readyz" | "/metrics", false) => {
+        ("/livez" | "/readyz" | "/metrics" | "/" | "/events" | "/explain", false) => {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "use GET\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             response
@@ -80,7 +88,7 @@ pub fn answer(method: &Method, path: &str, health: &Health) -> Response<Full<Byt
         ("/livez", true) => text(StatusCode::OK, "text/plain", "alive\n"),
         ("/readyz", true) => ready(health),
         ("/metrics", true) => text(StatusCode::OK, "text/plain; version=0.0.4", health.metrics.clone()),
-        _ => text(StatusCode::NOT_FOUND, "text/plain", "there are /livez, /readyz and /metrics\n"),
+        _ => text(StatusCode::NOT_FOUND, "text/plain", "there are /, /livez, /readyz and /metrics\n"),
     }
 }
 
@@ -109,7 +117,38 @@ fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Respo
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    page::guarded(response)
+}
+
+/// The head of a row of events (HTML standard, section 9.2) with this body.
+pub fn events<B>(body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    page::guarded(response)
+}
+
+/// An event that tells this view.
+pub fn event(view: &view::View) -> Bytes {
+    // JSON has no line ends of its own.
+    format!("data: {}\n\n", json!(view)).into()
+}
+
+/// To who asks for one more row of events than there may be.
+pub fn too_many() -> Response<Full<Bytes>> {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let mut response = text(
+        status,
+        "text/plain",
+        "too many pages are open and live: close one, or load this one again for a later state\n",
+    );
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
     response
+}
+
+/// An explanation for the script of the page.
+pub fn explained(answer: &page::Answer) -> Response<Full<Bytes>> {
+    let status = if answer.problem.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    text(status, "application/json", format!("{}\n", json!(answer)))
 }
 
 #[cfg(test)]
@@ -137,7 +176,14 @@ mod tests {
 
     fn status(method: Method, path: &str, usable: bool, draining: bool) -> u16 {
         let expires_in = usable.then_some(Duration::from_secs(60));
-        let token = TokenState { instance: "main".into(), scopes: "monitoring".into(), expires_in, problem: None };
+        let token = TokenState {
+            instance: "main".into(),
+            scopes: "monitoring".into(),
+            expires_in,
+            problem: None,
+            causes: None,
+            remedy: None,
+        };
         let health = Health { draining, tokens: vec![token], metrics: String::new(), configuration: configuration() };
         answer(&method, path, &health).status().as_u16()
     }
@@ -151,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn admin_answers_reads_of_its_three_paths_only() {
+    fn admin_answers_reads_of_its_paths_only() {
         assert_eq!(status(Method::POST, "/livez", true, false), 405);
         assert_eq!(status(Method::GET, "/v2/devices", true, false), 404);
     }

@@ -7,10 +7,10 @@ mod doors;
 mod journal;
 mod record;
 pub mod reload;
+mod setup;
 mod tenants;
 mod worker;
 
-use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -134,6 +134,8 @@ struct Next {
     sandboxes: Addresses,
     listeners: Vec<Arc<Listener>>,
     recorder: Option<Recorder>,
+    /// Who else may read or write what shall be secret.
+    exposures: Vec<String>,
     /// A socket, if it is another one.
     admin: Option<(Socket, SocketAddr)>,
 }
@@ -148,13 +150,7 @@ impl App {
         let now = SystemTime::now();
         let source = config.source().to_string();
         let configuration = Configuration { source, since: now, reload: None, restart: Vec::new() };
-        let desk = Rc::new(Desk {
-            metrics: metrics.clone(),
-            counts: Arc::default(),
-            shutdown: shutdown.clone(),
-            grants: RefCell::default(),
-            configuration: RefCell::new(configuration),
-        });
+        let desk = Rc::new(Desk::new(metrics.clone(), shutdown.clone(), configuration));
         let mut app = Self {
             addresses: Vec::new(),
             admin: None,
@@ -230,6 +226,7 @@ impl App {
 
     /// Makes what a configuration asks for; what there is serves on.
     async fn prepare(&mut self, settings: Settings, file: &File) -> Result<Next, StartError> {
+        let exposures = settings.exposures();
         let Settings { instances, listeners, record, audit: _, traces: _ } = settings;
         let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(Arc::new).collect();
         let doors = self.opener.open(&listeners, &self.doors, file, self.workers.count())?;
@@ -243,12 +240,13 @@ impl App {
             tenants.push(Tenant::next(instance, old, &file.timeouts, shared).await?);
         }
         let recorder = record.map(|file| Recorder::new(file, &listeners, self.ledger.as_ref()));
-        Ok(Next { doors, tenants, sandboxes, listeners, recorder, admin })
+        Ok(Next { doors, tenants, sandboxes, listeners, recorder, exposures, admin })
     }
 
     /// Puts it in the place of what there is. The only thing that can fail comes first.
     async fn replace(&mut self, next: Next, file: &File) -> Result<(), StartError> {
-        let Next { doors: Doors { doors, sockets }, mut tenants, sandboxes, listeners, recorder, admin } = next;
+        let Next { doors: Doors { doors, sockets }, mut tenants, sandboxes, listeners, recorder, exposures, admin } =
+            next;
         if let Some((socket, address)) = admin {
             let (close, closed) = shutdown::channel();
             desk::serve(socket, address, &self.desk, closed)?;
@@ -273,6 +271,7 @@ impl App {
             metrics: self.metrics.clone(),
             journal: self.writing.journal(),
             traces: self.traces.clone(),
+            refusals: self.desk.refusals.clone(),
             intake: Intake { wait: file.timeouts.client.0, limit: file.limits.body.0 },
             recorder,
         });
@@ -281,19 +280,26 @@ impl App {
         self.addresses = doors.iter().map(|door| (door.name.clone(), door.bound.clone())).collect();
         self.workers.serve(&plan, sockets).await;
         doors::tell(&self.doors, &doors, &listeners);
+        let setup = setup::of(&self.tenants, &self.sandboxes, (&doors, &listeners), exposures);
+        self.desk.setup.replace(setup);
+        self.desk.listeners.replace(listeners);
         doors::replace(&mut self.doors, doors);
         Ok(())
     }
 
     /// Renews the grants that the listeners need, each once, and no others.
     fn keep(&mut self, tenants: &[Tenant], listeners: &[Arc<Listener>]) {
-        let (mut old, mut grants) = (std::mem::take(&mut self.keepers), Vec::new());
-        for policy in listeners.iter().flat_map(|listener| listener.policies()) {
+        let (mut old, mut grants) = (std::mem::take(&mut self.keepers), Vec::<Grant>::new());
+        for subject in listeners.iter().flat_map(|listener| listener.subjects()) {
+            let (policy, listener) = (subject.policy(), subject.listener.name.clone());
             let InstanceId(instance) = policy.instance();
             let Some(Tenant { name, tokens, .. }) = tenants.get(usize::from(instance)) else { continue };
             let scopes = policy.scopes();
             let same = |keeper: &Keeper| Arc::ptr_eq(&keeper.tokens, tokens) && keeper.scopes == scopes;
-            if self.keepers.iter().any(same) {
+            if let Some(place) = self.keepers.iter().position(same) {
+                if let Some(grant) = grants.get_mut(place).filter(|grant| !grant.listeners.contains(&listener)) {
+                    grant.listeners.push(listener);
+                }
                 continue;
             }
             let keeper = match old.iter().position(same) {
@@ -301,7 +307,12 @@ impl App {
                 None => Keeper { tokens: Arc::clone(tokens), scopes, _kept: tokens.keep(scopes) },
             };
             self.keepers.push(keeper);
-            grants.push(Grant { instance: name.clone(), tokens: Arc::clone(tokens), scopes });
+            grants.push(Grant {
+                instance: name.clone(),
+                tokens: Arc::clone(tokens),
+                scopes,
+                listeners: vec![listener],
+            });
         }
         self.desk.grants.replace(grants);
     }

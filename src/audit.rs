@@ -167,6 +167,16 @@ impl Record {
         self.operation = operation;
     }
 
+    /// Whether it is for an operation of the catalogue.
+    pub fn is_known(&self) -> bool {
+        self.operation.is_some()
+    }
+
+    /// Its method; none if its head could not be read.
+    pub fn method(&self) -> Option<&Method> {
+        self.method.as_ref()
+    }
+
     /// The request was sent again.
     pub fn replayed(&mut self) {
         self.replayed = true;

@@ -4,7 +4,6 @@ mod audit;
 mod catalog;
 mod check;
 mod doctor;
-mod explain;
 mod key;
 mod learn;
 mod routes;
@@ -18,9 +17,9 @@ use clap::{Args, Parser, Subcommand};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tracing_subscriber::filter::Targets;
 
-use crate::config::{Caller, Config, Instance, Listener, Settings};
-use crate::policy::Policy;
-use crate::secret::source::Source;
+use crate::config::subject::Subject;
+use crate::config::{Config, Listener, Settings};
+use crate::explain::{Told, explain};
 use crate::telemetry;
 use audit::AuditCommand;
 use catalog::CatalogCommand;
@@ -198,7 +197,12 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
         Some(Command::Explain { method, path, headers, which }) => {
             let listeners = listeners(&config, which)?;
             let subjects = subjects(&listeners, which)?;
-            print(&explain::explain(&subjects, method, path, headers, which.json).map_err(failure(USAGE))?)
+            let told = explain(&subjects, method, path, headers).map_err(|error| failure(USAGE)(error.into()))?;
+            print(&if which.json {
+                format!("{}\n", serde_json::Value::from(told.iter().map(Told::json).collect::<Vec<_>>()))
+            } else {
+                told.iter().map(Told::text).collect::<Vec<_>>().join("\n")
+            })
         }
         // Done above: they also work with a configuration that cannot be read.
         Some(Command::Doctor { .. } | Command::Audit { .. }) => Ok(()),
@@ -228,29 +232,6 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// A listener, or one of its callers, and what is open to it.
-struct Subject<'a> {
-    listener: &'a Listener,
-    caller: Option<&'a Caller>,
-}
-
-impl Subject<'_> {
-    fn policy(&self) -> &Policy {
-        self.caller.map_or(&self.listener.policy, |caller| &caller.policy)
-    }
-
-    /// The caller's name, if callers are told apart.
-    fn caller(&self) -> Option<&str> {
-        self.caller.map(|caller| caller.entry.name.as_str())
-    }
-
-    /// The name in tables and warnings.
-    fn name(&self) -> String {
-        let listener = &self.listener.name;
-        self.caller().map_or_else(|| listener.clone(), |caller| format!("{listener}.callers.{caller}"))
-    }
-}
-
 fn listeners(config: &Config, which: &Which) -> Result<Vec<Listener>, Failure> {
     let mut listeners = config.listeners().map_err(|error| failure(CONFIG)(error.into()))?;
     if let Some(wanted) = &which.listener {
@@ -266,7 +247,7 @@ fn listeners(config: &Config, which: &Which) -> Result<Vec<Listener>, Failure> {
 
 /// Each listener without callers, and each caller of the others.
 fn subjects<'a>(listeners: &'a [Listener], which: &Which) -> Result<Vec<Subject<'a>>, Failure> {
-    let mut subjects: Vec<Subject<'_>> = listeners.iter().flat_map(subjects_of).collect();
+    let mut subjects: Vec<Subject<'_>> = listeners.iter().flat_map(Listener::subjects).collect();
     if let Some(wanted) = &which.caller {
         let names: Vec<_> = subjects.iter().filter_map(Subject::caller).map(str::to_owned).collect();
         subjects.retain(|subject| subject.caller() == Some(wanted));
@@ -276,13 +257,6 @@ fn subjects<'a>(listeners: &'a [Listener], which: &Which) -> Result<Vec<Subject<
         }
     }
     Ok(subjects)
-}
-
-fn subjects_of(listener: &Listener) -> Vec<Subject<'_>> {
-    match listener.callers.as_slice() {
-        [] => vec![Subject { listener, caller: None }],
-        callers => callers.iter().map(|caller| Subject { listener, caller: Some(caller) }).collect(),
-    }
 }
 
 /// Sees to it that nobody else looks at the secrets that are read from now on.
@@ -324,16 +298,4 @@ fn log_filter(config: &Config) -> Result<Targets, Failure> {
         let source = config.source();
         failure(CONFIG)(anyhow::anyhow!("{source}: log.level: {error}"))
     })
-}
-
-/// Who else may read or write what shall be secret.
-fn all_exposures(settings: &Settings) -> Vec<String> {
-    let keys = settings.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.exposure());
-    settings.instances.iter().flat_map(exposures).chain(keys).collect()
-}
-
-/// Who else may read or write the credentials of an instance.
-fn exposures(instance: &Instance) -> Vec<String> {
-    let sources = instance.origin.iter().flat_map(|origin| origin.credentials.sources());
-    sources.filter_map(Source::exposure).collect()
 }

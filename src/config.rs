@@ -5,6 +5,7 @@ pub mod file;
 pub mod mistake;
 mod records;
 mod site;
+pub mod subject;
 pub mod value;
 
 use std::collections::BTreeMap;

@@ -18,6 +18,7 @@ use crate::config::mistake::Mistake;
 use crate::config::{Config, Listener};
 use crate::policy::InstanceId;
 use chart::Chart;
+pub use grant::cure;
 use patient::Patient;
 
 /// Examines a configuration, or the message why there is none, and then its instances, or only the one of this name.

@@ -28,6 +28,7 @@
 //! |---|---|
 //! | [`cli`], [`app`] | arguments to exit code; composition: bind, a worker for each core, run until shutdown |
 //! | [`config`] | file as written -> settings of the stages |
+//! | [`explain`] | what would happen to a request, and why: for the command line and the status page |
 //! | [`doctor`] | tries all that the proxy needs, step by step, with the cure for what fails |
 //! | [`listener`], [`tls`], [`shutdown`] | sockets, limits, timers, drain around a closure; trust anchors; signals |
 //! | [`proxy`] | the spine |
@@ -40,8 +41,9 @@
 //! | [`upstream`] | connections to NinjaOne, timeouts, replay rules -> `Answer` |
 //! | [`headers`], [`body`] | what passes of a message's head; bodies in transit |
 //! | [`response`] | relay or refuse; the only table from cause to status |
-//! | [`admin`], [`audit`], [`metrics`], [`telemetry`] | health, one record for each request, counters, log |
+//! | [`admin`], [`audit`], [`metrics`], [`telemetry`] | health and status page, one record for each request, counters, log |
 //! | [`traces`] | spans of sampled requests, for a collector |
+//! | [`refusals`] | the last refusals, for the status page |
 //! | [`supervisor`] | what systemd is told of the process's life |
 //! | [`fence`] | keeps a panic to the request that it happens in |
 //! | [`sandbox`] | an embedded NinjaOne with invented data: the default instance, and what tests talk to |
@@ -71,6 +73,7 @@ pub mod clock;
 pub mod config;
 pub mod dial;
 pub mod doctor;
+pub mod explain;
 pub mod fence;
 pub mod guard;
 pub mod headers;
@@ -80,6 +83,7 @@ pub mod metrics;
 pub mod policy;
 pub mod proxy;
 pub mod rate;
+pub mod refusals;
 pub mod response;
 pub mod sandbox;
 pub mod secret;

@@ -7,6 +7,7 @@
 mod meter;
 mod process;
 pub mod reloads;
+pub mod tally;
 pub mod traffic;
 
 use std::time::Duration;

@@ -29,6 +29,7 @@ use crate::policy::catalog::OperationId;
 use crate::policy::cover::SecureUse;
 use crate::policy::{Permit, Policy};
 use crate::rate::Gate;
+use crate::refusals::Refusals;
 use crate::response::{self, Rejection, Reply, Scene};
 use crate::telemetry::Causes;
 use crate::token::Source;
@@ -48,6 +49,7 @@ pub struct Proxy {
     upstream: Rc<Upstream>,
     journal: Journal,
     scribe: Rc<Scribe>,
+    refusals: Refusals,
     intake: Intake,
     /// `Proxy-Status` of an answer that NinjaOne gave.
     relayed: HeaderValue,
@@ -128,13 +130,13 @@ impl Proxy {
         guard: Guard,
         entrances: Vec<Entrance>,
         (gate, upstream): (Option<Arc<Gate>>, Rc<Upstream>),
-        (journal, scribe): (Journal, Scribe),
+        (journal, scribe, refusals): (Journal, Scribe, Refusals),
         intake: Intake,
         ids: Rc<Ids>,
     ) -> Self {
         let relayed = format!("ninjaone-proxy; next-hop=\"{}\"", upstream.authority());
         let relayed = HeaderValue::try_from(relayed).unwrap_or(HeaderValue::from_static("ninjaone-proxy"));
-        Self { guard, entrances, gate, upstream, journal, scribe: Rc::new(scribe), intake, relayed, ids }
+        Self { guard, entrances, gate, upstream, journal, scribe: Rc::new(scribe), refusals, intake, relayed, ids }
     }
 
     /// Answers one request, whatever happens.
@@ -178,6 +180,7 @@ impl Proxy {
         let ([head, body], outcome) = response::refuse_head(status, Some(&record.id().to_string()));
         record.answered(status, Some((outcome.code, outcome.blame)));
         record.refused_in(&self.journal, facts::of_head);
+        self.refusals.note(|| facts::to_show(&record, None, status, outcome));
         record.ended(body.len());
         [head, body].concat()
     }
@@ -382,6 +385,8 @@ impl Proxy {
         facts::decided(record, rejection);
         record.answered(response.status(), Some((outcome.code, outcome.blame)));
         record.refused_in(&self.journal, |record| facts::of_refusal(record, rejection, &head.uri));
+        let status = response.status();
+        self.refusals.note(|| facts::to_show(record, Some(&head.uri), status, outcome));
         response
     }
 }
@@ -427,7 +432,7 @@ mod tests {
             guard,
             Vec::new(),
             (None, upstream),
-            (Journal::default(), Scribe { meter, lines: None, traces: None }),
+            (Journal::default(), Scribe { meter, lines: None, traces: None }, Refusals::default()),
             Intake { wait: MINUTE, limit: 1 },
             Rc::new(Ids::new(1)),
         )

@@ -547,6 +547,8 @@ pub struct Outcome {
     pub code: &'static str,
     /// Whose fault it is.
     pub blame: Blame,
+    /// What the caller is told.
+    pub detail: String,
 }
 
 /// Our own answer to a request that gets none of NinjaOne's.
@@ -574,7 +576,7 @@ pub fn refuse(rejection: &Rejection, scene: &Scene<'_>) -> (Response<Reply>, Out
         // Over HTTP/2 hyper leaves it out.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    (response, Outcome { code: row.code, blame: row.blame })
+    (response, Outcome { code: row.code, blame: row.blame, detail: row.detail })
 }
 
 /// What OAuth clients understand of a refused token request.
@@ -626,7 +628,7 @@ pub fn refuse_head(status: StatusCode, request_id: Option<&str>) -> ([Vec<u8>; 2
         proxy_status(&row),
         body.len()
     );
-    ([head.into_bytes(), body], Outcome { code: row.code, blame: row.blame })
+    ([head.into_bytes(), body], Outcome { code: row.code, blame: row.blame, detail: row.detail })
 }
 
 /// What [`refuse`] would say: status, code and detail.

@@ -5,23 +5,45 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
-use http_body_util::Full;
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use http_body_util::channel::Channel;
+use http_body_util::{Either, Full};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
 
+use crate::admin::history::History;
+use crate::admin::page::{Answer, Page, Question, Told};
+use crate::admin::view::{Setup, Status, View};
 use crate::admin::{self, Configuration, Health, TokenState};
+use crate::config::Listener;
+use crate::doctor;
+use crate::explain::explain;
 use crate::guard::issuer::Issuer;
 use crate::guard::roster::Roster;
 use crate::guard::{Guard, Intruder, Orders};
 use crate::listener::{self, Limits, Socket, Terms};
 use crate::metrics::{Metrics, TokenReading};
 use crate::policy::catalog::ScopeSet;
+use crate::refusals::Refusals;
 use crate::response;
 use crate::shutdown::Shutdown;
+use crate::telemetry::Causes;
+use crate::token::endpoint::TokenError;
 use crate::token::{Counts, Tokens};
+
+/// How often open pages are told the state.
+const BEAT: Duration = Duration::from_secs(1);
+/// The most pages that are told it at a time: the admin listener has connections for other things too.
+const PAGES: usize = 8;
+/// How long a page may take to read what it is told.
+const STALL: Duration = Duration::from_secs(30);
+
+/// An answer: whole, or a row of events.
+type Body = Either<Full<Bytes>, Channel<Bytes>>;
 
 /// What the admin listener draws on.
 pub(super) struct Desk {
@@ -31,6 +53,17 @@ pub(super) struct Desk {
     /// The grants that are kept: of which instance, and which scopes.
     pub(super) grants: RefCell<Vec<Grant>>,
     pub(super) configuration: RefCell<Configuration>,
+    /// What the configuration made.
+    pub(super) setup: RefCell<Setup>,
+    pub(super) listeners: RefCell<Vec<Arc<Listener>>>,
+    pub(super) refusals: Refusals,
+    history: RefCell<History>,
+    begun: Instant,
+    page: Page,
+    /// The last view that was told to open pages.
+    events: watch::Sender<Bytes>,
+    /// A slot for each page that may be open.
+    pages: Arc<Semaphore>,
 }
 
 /// A grant that is kept.
@@ -39,13 +72,34 @@ pub(super) struct Grant {
     pub(super) instance: String,
     pub(super) tokens: Arc<Tokens>,
     pub(super) scopes: ScopeSet,
+    /// The names of the listeners that need it.
+    pub(super) listeners: Vec<String>,
 }
 
 impl Desk {
-    async fn health(&self) -> Health {
+    /// With nothing on it yet.
+    pub(super) fn new(metrics: Metrics, shutdown: Shutdown, configuration: Configuration) -> Self {
+        Self {
+            metrics,
+            counts: Arc::default(),
+            shutdown,
+            grants: RefCell::default(),
+            configuration: RefCell::new(configuration),
+            setup: RefCell::default(),
+            listeners: RefCell::default(),
+            refusals: Refusals::default(),
+            history: RefCell::default(),
+            begun: Instant::now(),
+            page: Page::new(),
+            events: watch::Sender::new(Bytes::new()),
+            pages: Arc::new(Semaphore::new(PAGES)),
+        }
+    }
+
+    async fn tokens(&self) -> (Vec<TokenState>, Vec<TokenReading>) {
         let (mut tokens, mut readings) = (Vec::new(), Vec::new());
         let grants = self.grants.borrow().clone();
-        for Grant { instance, tokens: kept, scopes } in grants {
+        for Grant { instance, tokens: kept, scopes, listeners } in grants {
             let status = kept.status(scopes).await;
             readings.push(TokenReading {
                 instance: instance.clone(),
@@ -57,16 +111,142 @@ impl Desk {
                 instance,
                 scopes: scopes.to_string(),
                 expires_in: status.expires_in,
-                problem: status.failure.map(|failure| failure.to_string()),
+                problem: status.failure.as_ref().map(|failure| failure.to_string()),
+                causes: status.failure.as_ref().map(|failure| Causes(&**failure).to_string()),
+                remedy: status.failure.map(|failure| remedy(&failure, scopes, &listeners)),
             });
         }
+        (tokens, readings)
+    }
+
+    async fn health(&self) -> Health {
+        let (tokens, readings) = self.tokens().await;
         let metrics = self.metrics.render(&readings, self.counts.read()).unwrap_or_else(|error| format!("# {error}\n"));
         let configuration = self.configuration.borrow().clone();
         Health { draining: self.shutdown.has_begun(), tokens, metrics, configuration }
     }
+
+    async fn view(&self) -> View {
+        let (tokens, _) = self.tokens().await;
+        View::of(&Status {
+            now: SystemTime::now(),
+            uptime: self.begun.elapsed(),
+            draining: self.shutdown.has_begun(),
+            tokens,
+            configuration: self.configuration.borrow().clone(),
+            setup: self.setup.borrow().clone(),
+            tally: self.metrics.tally(),
+            refusals: self.refusals.last(),
+            charts: self.history.borrow().charts(),
+        })
+    }
+
+    /// Answers a request that the guard has let in; rows of events end with `closed`.
+    async fn answer(&self, head: &Parts, closed: Shutdown) -> Response<Body> {
+        let reads = head.method == Method::GET || head.method == Method::HEAD;
+        let whole = match (head.uri.path(), reads) {
+            ("/", true) => self.page.show(&self.view().await, None),
+            ("/explain", true) => self.explain(head).await,
+            ("/events", true) if head.method == Method::GET => return self.tell(closed).await,
+            ("/events", true) => admin::events(Full::default()),
+            (path, _) => admin::answer(&head.method, path, &self.health().await),
+        };
+        whole.map(Either::Left)
+    }
+
+    /// For the script of the page as JSON, else as the page.
+    async fn explain(&self, head: &Parts) -> Response<Full<Bytes>> {
+        let question = Question::read(head.uri.query());
+        let answer = question.as_ref().map(|question| self.explanation(question));
+        let accepts = head.headers.get(http::header::ACCEPT).map(http::HeaderValue::as_bytes);
+        if accepts == Some(b"application/json") {
+            return admin::explained(&answer.unwrap_or_else(|| Answer::problem("say the path, such as /v2/devices")));
+        }
+        self.page.show(&self.view().await, question.as_ref().zip(answer.as_ref()))
+    }
+
+    fn explanation(&self, Question { listener, method, path }: &Question) -> Answer {
+        let listeners = self.listeners.borrow();
+        let wanted = listeners.iter().filter(|own| listener.is_empty() || own.name == *listener);
+        let subjects: Vec<_> = wanted.flat_map(|listener| listener.subjects()).collect();
+        if subjects.is_empty() {
+            return Answer::problem(format!("there is no listener {listener:?} any more: choose another"));
+        }
+        let method = if method.is_empty() { "GET" } else { method };
+        match explain(&subjects, method, path, &[]) {
+            Err(error) => Answer::problem(error.to_string()),
+            Ok(told) => {
+                let told = told.iter().map(|told| Told {
+                    title: format!("{}: {}", told.name(), if told.is_open() { "allowed" } else { "refused" }),
+                    open: told.is_open(),
+                    lines: told.lines(),
+                });
+                Answer { problem: None, told: told.collect() }
+            }
+        }
+    }
+
+    /// A row of events: what the page shows, now and as it changes.
+    async fn tell(&self, closed: Shutdown) -> Response<Body> {
+        let Ok(slot) = Arc::clone(&self.pages).try_acquire_owned() else {
+            return admin::too_many().map(Either::Left);
+        };
+        let (mut page, body) = Channel::new(1);
+        let mut events = self.events.subscribe();
+        let mut event = admin::event(&self.view().await);
+        tokio::task::spawn_local(async move {
+            let _slot = slot;
+            let telling = async {
+                // Ends when the page is left, or does not read.
+                while let Ok(Ok(())) = timeout(STALL, page.send_data(event)).await {
+                    if events.changed().await.is_err() {
+                        return;
+                    }
+                    event = events.borrow_and_update().clone();
+                }
+            };
+            tokio::select! {
+                () = closed.begun() => {}
+                () = telling => {}
+            }
+        });
+        admin::events(Either::Right(body))
+    }
+
+    /// Takes samples for the charts, and tells open pages the state; never ends.
+    async fn beat(&self) {
+        loop {
+            self.history.borrow_mut().sample(Instant::now(), || self.metrics.tally().total());
+            if self.events.receiver_count() > 0 {
+                self.events.send_replace(admin::event(&self.view().await));
+            }
+            sleep(BEAT).await;
+        }
+    }
 }
 
-fn refuse(intruder: &Intruder) -> Response<Full<Bytes>> {
+/// What an administrator can do about a token that is not to be had.
+fn remedy(error: &TokenError, scopes: ScopeSet, listeners: &[String]) -> String {
+    match error {
+        TokenError::Unreachable(_)
+        | TokenError::NameUnknown(_)
+        | TokenError::NoTunnel(_)
+        | TokenError::Untrusted(_) => {
+            "run \"ninjaone-proxy doctor\": it tries name, network, proxy and certificate one by one".to_owned()
+        }
+        TokenError::UnknownClient
+        | TokenError::InvalidClient
+        | TokenError::InvalidScope
+        | TokenError::Refused { .. }
+        | TokenError::Unusable(_)
+        | TokenError::Timeout => {
+            let listeners = listeners.iter().map(|name| format!("[listeners.{name}]")).collect::<Vec<_>>().join(", ");
+            doctor::cure(error, scopes, &listeners)
+        }
+    }
+}
+
+fn refuse(intruder: &Intruder) -> Response<Body> {
     let mut refused = Response::new(Full::from(format!("{intruder}: call localhost, and no web page may\n")));
     *refused.status_mut() = if matches!(intruder, Intruder::ForeignHost(_)) {
         StatusCode::MISDIRECTED_REQUEST
@@ -75,7 +255,7 @@ fn refuse(intruder: &Intruder) -> Response<Full<Bytes>> {
     } else {
         StatusCode::FORBIDDEN
     };
-    refused
+    refused.map(Either::Left)
 }
 
 /// Serves the admin listener on a bound socket until it is closed, which a shutdown does not: it must be able to tell
@@ -97,15 +277,23 @@ pub(super) fn serve(socket: Socket, address: SocketAddr, desk: &Rc<Desk>, closed
         issuer: Arc::new(Issuer::new().map_err(io::Error::other)?),
         head_size: limits.head_size,
     };
-    let (guard, desk) = (Rc::new(Guard::new(orders)), Rc::clone(desk));
+    let (guard, beating) = (Rc::new(Guard::new(orders)), (Rc::clone(desk), closed.clone()));
+    tokio::task::spawn_local(async move {
+        let (desk, closed) = beating;
+        tokio::select! {
+            () = closed.begun() => {}
+            () = desk.beat() => {}
+        }
+    });
+    let (desk, ending) = (Rc::clone(desk), closed.clone());
     let handle = move |peer, request: http::Request<hyper::body::Incoming>| {
-        let (desk, guard) = (Rc::clone(&desk), Rc::clone(&guard));
+        let (desk, guard, closed) = (Rc::clone(&desk), Rc::clone(&guard), ending.clone());
         async move {
             let (head, _) = request.into_parts();
-            if let Err(intruder) = guard.pass(peer, &head) {
-                return refuse(&intruder);
+            match guard.pass(peer, &head) {
+                Ok(_) => desk.answer(&head, closed).await,
+                Err(intruder) => refuse(&intruder),
             }
-            admin::answer(&head.method, head.uri.path(), &desk.health().await)
         }
     };
     tokio::task::spawn_local(async move {

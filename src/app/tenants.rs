@@ -108,6 +108,11 @@ impl Tenant {
         Ok(Self { name, way, gate, tokens, account: Arc::new(new), limits, reread: None })
     }
 
+    /// Its host, and port if it has one.
+    pub(super) fn host(&self) -> &str {
+        self.account.site.authority.as_str()
+    }
+
     /// It is served now: what was read again of its credentials counts.
     pub(super) fn settle(&mut self) {
         if let Some(read) = self.reread.take() {

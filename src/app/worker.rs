@@ -24,6 +24,7 @@ use crate::policy::catalog::Catalog;
 use crate::policy::{InstanceId, Policy};
 use crate::proxy::{Entrance, Ids, Intake, Proxy};
 use crate::rate::Gate;
+use crate::refusals::Refusals;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
 use crate::telemetry::lines::Lines;
@@ -60,6 +61,7 @@ pub(super) struct Plan {
     pub(super) metrics: Metrics,
     pub(super) journal: Journal,
     pub(super) traces: Option<Traces>,
+    pub(super) refusals: Refusals,
     pub(super) intake: Intake,
     pub(super) recorder: Option<Recorder>,
 }
@@ -273,7 +275,7 @@ impl Worker {
         let meter = plan.metrics.meter(name, caller_names, operation_names(policy.catalog()));
         let scribe = Scribe { meter, lines: self.lines.clone(), traces: plan.traces.clone() };
         let ids = Rc::clone(&self.ids);
-        let (way, notes) = ((gate, Rc::clone(upstream)), (plan.journal.clone(), scribe));
+        let (way, notes) = ((gate, Rc::clone(upstream)), (plan.journal.clone(), scribe, plan.refusals.clone()));
         Ok(Proxy::new(guard, entrances, way, notes, plan.intake, ids))
     }
 }

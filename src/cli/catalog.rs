@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::routes::{columns, operation};
+use super::routes::columns;
 use crate::config::document;
+use crate::explain::operation;
 use crate::policy::catalog::diff::Difference;
 use crate::policy::catalog::openapi::{Document, Skipped};
 use crate::policy::catalog::{Catalog, Operation, OperationName};

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use super::{DATA, SOFTWARE};
-use super::{
-    Failure, REFUSED, Subject, all_exposures, catalog, failure, learn, log_filter, print, settings, subjects_of,
-};
+use super::{Failure, REFUSED, catalog, failure, learn, log_filter, print, settings};
+use crate::config::subject::Subject;
 use crate::config::{Config, Listener, Origin, Settings};
 use crate::policy::Policy;
 use crate::policy::catalog::{OperationName, Risk};
@@ -25,13 +24,13 @@ pub(super) fn check(config: &Config, against: Option<&Path>) -> Result<(), Failu
     if let Some(audit) = &settings.audit {
         text += &format!("# writes and refusals are recorded in {}\n", audit.file.display());
     }
-    for exposure in all_exposures(&settings) {
+    for exposure in settings.exposures() {
         text += &format!("warning: {exposure}\n");
     }
     settings.listeners.iter().for_each(|listener| text += &of_listener(listener));
     let Some(file) = against else { return print(&text) };
     let used = usage::read(file).map_err(|error| failure(DATA)(error.into()))?;
-    let subjects: Vec<_> = settings.listeners.iter().flat_map(subjects_of).collect();
+    let subjects: Vec<_> = settings.listeners.iter().flat_map(Listener::subjects).collect();
     let (told, passes) = learn::against(&subjects, &used, file);
     print(&(text + &told))?;
     if passes { Ok(()) } else { Err(failure(REFUSED)(anyhow::anyhow!("recorded use would be refused"))) }
@@ -50,21 +49,11 @@ fn instances(settings: &Settings) -> String {
 
 fn of_listener(listener: &Listener) -> String {
     let name = &listener.name;
-    let mut text = String::new();
-    if listener.place.is_exposed() && listener.tls.is_none() {
-        text += &format!(
-            "warning: listeners.{name} takes keys in clear text from the network: whoever listens there has them\n"
-        );
-    }
-    if listener.policy.observes() {
-        text += &format!(
-            "warning: listeners.{name} only observes its rules: it lets pass all that its scopes permit, guarded groups too\n"
-        );
-    }
+    let mut text: String = listener.warnings().iter().map(|warning| format!("warning: {warning}\n")).collect();
     if !listener.callers.is_empty() {
         text += &findings(name, &listener.policy);
     }
-    text + &subjects_of(listener).iter().map(of_subject).collect::<String>()
+    text + &listener.subjects().iter().map(of_subject).collect::<String>()
 }
 
 /// Entries that do not do what they seem to.

@@ -6,8 +6,9 @@ use std::path::Path;
 use http::{Method, Uri};
 use serde_json::{Value, json};
 
-use super::{CONFIG, DATA, Failure, Subject, Which, failure, print, subjects_of};
-use crate::config::Config;
+use super::{CONFIG, DATA, Failure, Which, failure, print};
+use crate::config::subject::Subject;
+use crate::config::{Config, Listener};
 use crate::policy::catalog::{Catalog, OperationId, Risk, ScopeSet};
 use crate::policy::cover::{self, Cover, SecureUse, Wanted};
 use crate::policy::path::Target;
@@ -32,7 +33,7 @@ pub(super) fn learn(config: &Config, from: Option<&Path>, which: &Which) -> Resu
             && (which.caller.is_none() || which.caller == what.caller)
     });
     let listeners = config.listeners().map_err(|error| failure(CONFIG)(error.into()))?;
-    let subjects: Vec<_> = listeners.iter().flat_map(subjects_of).collect();
+    let subjects: Vec<_> = listeners.iter().flat_map(Listener::subjects).collect();
     let catalog = config.catalog().map_err(|error| failure(CONFIG)(error.into()))?;
     print(&lessons(&subjects, &catalog, &used, &file, which.json))
 }

@@ -6,7 +6,8 @@ use std::io::IsTerminal;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::Subject;
+use crate::config::subject::Subject;
+use crate::explain::operation;
 use crate::policy::catalog::{Catalog, Operation, OperationId, Risk, Scope};
 use crate::policy::group::Group;
 use crate::policy::review::{List, Oddity, review};
@@ -78,15 +79,6 @@ fn parse_scope(name: &str) -> Result<Scope, String> {
 
 fn parse_risk(name: &str) -> Result<Risk, String> {
     Risk::parse(name).ok_or_else(|| format!("valid risks are {}", Risk::ALL.map(Risk::as_str).join(", ")))
-}
-
-/// An operation for programs.
-pub(super) fn operation(operation: &Operation) -> Value {
-    json!({
-        "method": operation.method.as_str(), "path": operation.template, "scope": operation.scope.as_str(),
-        "group": operation.group.name, "risk": operation.risk.as_str(), "idempotent": operation.idempotent,
-        "userContext": operation.user_context, "document": operation.document, "classified": operation.reason,
-    })
 }
 
 /// The operations of each listener and caller, as selected.

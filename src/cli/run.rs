@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use super::{CONFIG, Failure, OS, SOFTWARE, all_exposures, catalog, failure, log_filter, runtime, settings};
+use super::{CONFIG, Failure, OS, SOFTWARE, catalog, failure, log_filter, runtime, settings};
 use crate::app::reload::{LOOK, Loaded, Loader};
 use crate::app::{Addresses, App, StartError};
 use crate::config::file::LogFormat;
@@ -111,7 +111,7 @@ struct News {
 
 impl News {
     fn of(settings: &Settings) -> Self {
-        Self { local_ca: local_ca(settings), exposures: all_exposures(settings) }
+        Self { local_ca: local_ca(settings), exposures: settings.exposures() }
     }
 }
 

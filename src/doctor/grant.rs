@@ -99,7 +99,8 @@ async fn ask(endpoint: &Endpoint, question: &Question, chart: &Chart) -> Result<
     }
 }
 
-fn cure(error: &TokenError, scopes: ScopeSet, listeners: &str) -> String {
+/// What cures a failure of the token endpoint itself; `listeners` are those that go without a token.
+pub fn cure(error: &TokenError, scopes: ScopeSet, listeners: &str) -> String {
     match error {
         TokenError::UnknownClient => format!(
             "check host (NinjaOne does not know a client id of another region) and client-id; it stands in {CONSOLE}"

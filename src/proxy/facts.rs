@@ -1,15 +1,16 @@
-//! What the audit log is told of a request, and which rule decided it.
+//! What the audit log and the status page are told of a request, and which rule decided it.
 //!
 //! The path is told with its ids: who looks for what was done wants to know to which device. The query and the body are
 //! not told: they hold values, personal data and secrets among them.
 
-use http::Uri;
+use http::{StatusCode, Uri};
 
 use crate::audit::Record;
 use crate::journal::line::{Decision, Facts, Text};
 use crate::policy::path::Target;
 use crate::policy::{Permit, Policy, Refusal};
-use crate::response::{self, Rejection};
+use crate::refusals::What;
+use crate::response::{self, Outcome, Rejection};
 
 /// Of a request that `policy` let pass.
 pub(super) fn of_permit(record: &Record, permit: &Permit, policy: &Policy) -> Facts {
@@ -53,4 +54,21 @@ pub(super) fn decided(record: &mut Record, rejection: &Rejection) {
 /// Of a request whose head the parser refuses.
 pub(super) fn of_head(record: &Record) -> Facts {
     record.facts(Decision::Refused)
+}
+
+/// What the status page shows of a request that the proxy answers itself.
+pub(super) fn to_show(record: &Record, uri: Option<&Uri>, status: StatusCode, outcome: Outcome) -> What {
+    let Facts { listener, caller, operation, .. } = record.facts(Decision::Refused);
+    let path = uri.map(|uri| Target::canonical(uri).map_or(uri.path(), |target| target.path()).to_owned());
+    What {
+        listener,
+        caller,
+        method: record.method().map(ToString::to_string),
+        operation: record.is_known().then_some(operation),
+        path,
+        status: status.as_u16(),
+        code: outcome.code,
+        blame: outcome.blame.as_str(),
+        reason: outcome.detail,
+    }
 }

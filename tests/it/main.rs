@@ -42,6 +42,7 @@ mod memory;
 mod metrics;
 mod monitoring;
 mod newer;
+mod page;
 mod panics;
 #[path = "../oracle/promql.rs"]
 mod promql;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Room -> the rooms it may import; `*` is every room.
-const PLAN: [(&str, &[&str]); 32] = [
+const PLAN: [(&str, &[&str]); 34] = [
     ("main", &["*"]),
     ("cli", &["*"]),
     ("app", &["*"]),
@@ -13,6 +13,7 @@ const PLAN: [(&str, &[&str]); 32] = [
         &["dial", "guard", "journal", "listener", "policy", "rate", "secret", "state", "tls", "token", "traces"],
     ),
     ("doctor", &["config", "dial", "policy", "response", "sandbox", "secret", "telemetry", "tls", "token"]),
+    ("explain", &["config", "guard", "policy", "response"]),
     ("dial", &["secret"]),
     ("listener", &["clock", "secret", "shutdown", "tls"]),
     ("tls", &["secret", "state"]),
@@ -31,6 +32,7 @@ const PLAN: [(&str, &[&str]); 32] = [
             "metrics",
             "policy",
             "rate",
+            "refusals",
             "response",
             "telemetry",
             "token",
@@ -58,6 +60,7 @@ const PLAN: [(&str, &[&str]); 32] = [
     ("secret", &[]),
     ("clock", &[]),
     ("state", &[]),
+    ("refusals", &[]),
     ("usage", &["state"]),
     ("body", &["clock", "fence"]),
     ("fence", &[]),

@@ -1,12 +1,11 @@
-//! `explain`: what would happen to a request, at which gate, and why.
+//! What would happen to a request, at which gate, and why; for the command line and for the status page.
 
-use anyhow::Context;
 use http::header::{HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Uri};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::Subject;
+use crate::config::subject::Subject;
 use crate::guard::issuer::{Door, Issuer};
 use crate::guard::roster::{CallerId, Roster};
 use crate::guard::{Guard, Intruder, Orders};
@@ -20,18 +19,34 @@ use crate::response::{Rejection, Scene, foretell};
 /// The largest head that is explained; the limit of a running proxy is checked by it alone.
 const HEAD_SIZE: usize = 1 << 20;
 
-/// The answer for every subject, for people or as JSON. Fails for what is no method, no target or no field at all.
-pub(super) fn explain(
-    subjects: &[Subject<'_>],
+/// Why nothing can be explained.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// It is no method.
+    #[error("{0:?} is no request method: write GET, POST, PUT, PATCH or DELETE")]
+    Method(String),
+    /// It is no target.
+    #[error("{0:?} is no request target: write a path such as /v2/device/7/disks")]
+    Target(String),
+    /// It is no field.
+    #[error("{0:?} is no header field: write \"Name: value\"")]
+    Field(String),
+    /// Something that the system must give.
+    #[error("the system gives no randomness")]
+    System(#[from] getrandom::Error),
+}
+
+/// The answer for every subject. Fails for what is no method, no target or no field at all.
+pub fn explain<'a>(
+    subjects: &'a [Subject<'a>],
     method: &str,
     path: &str,
     fields: &[String],
-    json: bool,
-) -> anyhow::Result<String> {
+) -> Result<Vec<Told<'a>>, ExplainError> {
     let head = head(method, path, fields)?;
     let mut told = Vec::new();
     for subject in subjects {
-        let guard = guard(subject).context("the system gives no randomness")?;
+        let guard = guard(subject)?;
         // A key says whose request it is: the other callers are not asked.
         let presented = guard.foretell_caller(&head.headers);
         if presented.as_ref().is_ok_and(|CallerId(id)| subject.caller() != guard.roster().name(CallerId(*id))) {
@@ -39,22 +54,18 @@ pub(super) fn explain(
         }
         told.push(tell(subject, &guard, &head, presented));
     }
-    if json {
-        let told: Vec<_> = told.iter().map(Told::json).collect();
-        return Ok(format!("{}\n", serde_json::Value::from(told)));
-    }
-    Ok(told.iter().map(Told::text).collect::<Vec<_>>().join("\n"))
+    Ok(told)
 }
 
 /// The head of the request; without a `Host` of its own, it is for localhost.
-fn head(method: &str, path: &str, fields: &[String]) -> anyhow::Result<Parts> {
+fn head(method: &str, path: &str, fields: &[String]) -> Result<Parts, ExplainError> {
     let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes())
-        .with_context(|| format!("{method:?} is no request method: write GET, POST, PUT, PATCH or DELETE"))?;
+        .map_err(|_| ExplainError::Method(method.to_owned()))?;
     let target: Uri = path
         .parse()
         .ok()
         .filter(|uri: &Uri| uri.authority().is_none() || uri.scheme().is_some())
-        .with_context(|| format!("{path:?} is no request target: write a path such as /v2/device/7/disks"))?;
+        .ok_or_else(|| ExplainError::Target(path.to_owned()))?;
     let mut request = Request::new(());
     (*request.method_mut(), *request.uri_mut()) = (method, target);
     for field in fields {
@@ -62,7 +73,7 @@ fn head(method: &str, path: &str, fields: &[String]) -> anyhow::Result<Parts> {
             let (name, value) = field.split_once(':')?;
             Some((HeaderName::try_from(name.trim()).ok()?, HeaderValue::try_from(value.trim()).ok()?))
         };
-        let (name, value) = read().with_context(|| format!("{field:?} is no header field: write \"Name: value\""))?;
+        let (name, value) = read().ok_or_else(|| ExplainError::Field(field.clone()))?;
         request.headers_mut().append(name, value);
     }
     if !request.headers().contains_key(HOST) {
@@ -84,7 +95,9 @@ fn guard(subject: &Subject<'_>) -> Result<Guard, getrandom::Error> {
     }))
 }
 
-struct Told<'a> {
+/// What is told of a request to one subject.
+#[derive(Debug)]
+pub struct Told<'a> {
     subject: &'a Subject<'a>,
     request: String,
     operation: Option<&'a Operation>,
@@ -186,7 +199,23 @@ fn why_refused(subject: &Subject<'_>, head: &Parts, rejection: &Rejection) -> St
 }
 
 impl Told<'_> {
-    fn text(&self) -> String {
+    /// The name of the subject.
+    pub fn name(&self) -> String {
+        self.subject.name()
+    }
+
+    /// Whether the request is answered as its sender wants.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        self.lines().iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
+    }
+
+    /// For people, line by line, each with what it tells of.
+    pub fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = vec![("listener", self.subject.listener.name.clone())];
         lines.extend(self.subject.caller().map(|caller| ("caller", caller.to_owned())));
         lines.push(("request", self.request.clone()));
@@ -208,7 +237,7 @@ impl Told<'_> {
         lines.push(("decision", if self.open { "allowed" } else { "refused" }.to_owned()));
         lines.push(("reason", self.reason.clone()));
         lines.extend(self.changes.iter().map(|change| ("change", self.change(change))));
-        lines.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
+        lines
     }
 
     fn rule(&self, Considered { by_listener, rule, outcome, effect }: &Considered<'_>) -> String {
@@ -228,7 +257,8 @@ impl Told<'_> {
         }
     }
 
-    fn json(&self) -> serde_json::Value {
+    /// For programs.
+    pub fn json(&self) -> Value {
         let rule = |considered: &Considered<'_>| {
             json!({
                 "table": self.table(considered.by_listener || self.subject.caller.is_none()),
@@ -248,7 +278,7 @@ impl Told<'_> {
             "listener": self.subject.listener.name,
             "caller": self.subject.caller(),
             "request": self.request,
-            "operation": self.operation.map(super::routes::operation),
+            "operation": self.operation.map(operation),
             "rules": self.considered.iter().map(rule).collect::<Vec<_>>(),
             "gate": self.gate,
             "allowed": self.open,
@@ -256,6 +286,15 @@ impl Told<'_> {
             "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
         })
     }
+}
+
+/// An operation for programs.
+pub fn operation(operation: &Operation) -> Value {
+    json!({
+        "method": operation.method.as_str(), "path": operation.template, "scope": operation.scope.as_str(),
+        "group": operation.group.name, "risk": operation.risk.as_str(), "idempotent": operation.idempotent,
+        "userContext": operation.user_context, "document": operation.document, "classified": operation.reason,
+    })
 }
 
 fn list(effect: Effect) -> &'static str {

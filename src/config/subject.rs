@@ -1,0 +1,72 @@
+//! Who is judged: a listener, or one of its callers; and what of it an administrator should know.
+
+use super::{Caller, Instance, Listener, Settings};
+use crate::policy::Policy;
+use crate::secret::source::Source;
+
+/// A listener, or one of its callers, and what is open to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The listener.
+    pub listener: &'a Listener,
+    /// The caller, if callers are told apart.
+    pub caller: Option<&'a Caller>,
+}
+
+impl<'a> Subject<'a> {
+    /// What is open.
+    pub fn policy(&self) -> &'a Policy {
+        self.caller.map_or(&self.listener.policy, |caller| &caller.policy)
+    }
+
+    /// The caller's name, if callers are told apart.
+    pub fn caller(&self) -> Option<&'a str> {
+        self.caller.map(|caller| caller.entry.name.as_str())
+    }
+
+    /// The name in tables and warnings.
+    pub fn name(&self) -> String {
+        let listener = &self.listener.name;
+        self.caller().map_or_else(|| listener.clone(), |caller| format!("{listener}.callers.{caller}"))
+    }
+}
+
+impl Listener {
+    /// The listener without callers, or each of its callers.
+    pub fn subjects(&self) -> Vec<Subject<'_>> {
+        match self.callers.as_slice() {
+            [] => vec![Subject { listener: self, caller: None }],
+            callers => callers.iter().map(|caller| Subject { listener: self, caller: Some(caller) }).collect(),
+        }
+    }
+
+    /// What of it opens more than it may seem.
+    pub fn warnings(&self) -> Vec<String> {
+        let name = &self.name;
+        let clear = (self.place.is_exposed() && self.tls.is_none()).then(|| {
+            format!("listeners.{name} takes keys in clear text from the network: whoever listens there has them")
+        });
+        let observes = self.policy.observes().then(|| {
+            format!(
+                "listeners.{name} only observes its rules: it lets pass all that its scopes permit, guarded groups too"
+            )
+        });
+        clear.into_iter().chain(observes).collect()
+    }
+}
+
+impl Settings {
+    /// Who else may read or write what shall be secret.
+    pub fn exposures(&self) -> Vec<String> {
+        let keys = self.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.exposure());
+        self.instances.iter().flat_map(Instance::exposures).chain(keys).collect()
+    }
+}
+
+impl Instance {
+    /// Who else may read or write its credentials.
+    fn exposures(&self) -> Vec<String> {
+        let sources = self.origin.iter().flat_map(|origin| origin.credentials.sources());
+        sources.filter_map(Source::exposure).collect()
+    }
+}
