@@ -5,6 +5,7 @@
 mod desk;
 mod doors;
 mod journal;
+mod probes;
 mod record;
 pub mod reload;
 mod setup;
@@ -40,6 +41,7 @@ use crate::usage::Ledger;
 use desk::{Desk, Grant};
 use doors::{Door, Doors, Opener};
 use journal::Writing;
+use probes::Probes;
 use record::Recorder;
 use reload::{Loaded, Loader, ReloadError};
 use tenants::{Sandboxes, Tenant};
@@ -113,6 +115,7 @@ pub struct App {
     traces: Option<Traces>,
     /// Where it shall listen, and what closes it.
     admin_door: Option<(SocketAddr, Trigger)>,
+    probes: Probes,
     metrics: Metrics,
     reloads: Reloads,
     desk: Rc<Desk>,
@@ -138,6 +141,8 @@ struct Next {
     exposures: Vec<String>,
     /// A socket, if it is another one.
     admin: Option<(Socket, SocketAddr)>,
+    /// As of the admin listener.
+    probes: Option<(Socket, SocketAddr)>,
 }
 
 impl App {
@@ -167,6 +172,7 @@ impl App {
             writing: Writing::default(),
             traces: settings.traces.as_ref().map(Traces::start).transpose()?,
             admin_door: None,
+            probes: Probes::default(),
             reloads: Reloads::new(&metrics)?,
             metrics,
             desk,
@@ -231,7 +237,10 @@ impl App {
         let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(Arc::new).collect();
         let doors = self.opener.open(&listeners, &self.doors, file, self.workers.count())?;
         let there = self.admin_door.as_ref().map(|(address, _)| *address);
-        let admin = file.admin.address.0.filter(|wanted| Some(*wanted) != there).map(doors::bind_admin).transpose()?;
+        let bind = |address| doors::bind_single("admin listener", address);
+        let admin = file.admin.address.0.filter(|wanted| Some(*wanted) != there).map(bind).transpose()?;
+        let bind = |address| doors::bind_single("probe listener", address);
+        let probes = self.probes.other(file.probes.address.0).map(bind).transpose()?;
         let (instances, sandboxes) = self.embedded.place(instances).await?;
         let mut tenants = Vec::new();
         for instance in instances {
@@ -240,13 +249,13 @@ impl App {
             tenants.push(Tenant::next(instance, old, &file.timeouts, shared).await?);
         }
         let recorder = record.map(|file| Recorder::new(file, &listeners, self.ledger.as_ref()));
-        Ok(Next { doors, tenants, sandboxes, listeners, recorder, exposures, admin })
+        Ok(Next { doors, tenants, sandboxes, listeners, recorder, exposures, admin, probes })
     }
 
     /// Puts it in the place of what there is. The only thing that can fail comes first.
     async fn replace(&mut self, next: Next, file: &File) -> Result<(), StartError> {
-        let Next { doors: Doors { doors, sockets }, mut tenants, sandboxes, listeners, recorder, exposures, admin } =
-            next;
+        let Next { doors, mut tenants, sandboxes, listeners, recorder, exposures, admin, probes } = next;
+        let Doors { doors, sockets } = doors;
         if let Some((socket, address)) = admin {
             let (close, closed) = shutdown::channel();
             desk::serve(socket, address, &self.desk, closed)?;
@@ -259,6 +268,7 @@ impl App {
         if file.admin.address.0.is_none() {
             (self.admin, self.admin_door) = (None, None);
         }
+        self.probes.go(file.probes.address.0, probes, &self.desk);
         tenants.iter_mut().for_each(Tenant::settle);
         self.keep(&tenants, &listeners);
         self.record(recorder.as_ref());
@@ -327,6 +337,11 @@ impl App {
             self.ledgers.push(Arc::downgrade(new));
         }
         self.ledger = ledger;
+    }
+
+    /// Where the probe listener listens.
+    pub fn probes(&self) -> Option<SocketAddr> {
+        self.probes.bound
     }
 
     /// Finds out whether all workers are alive.

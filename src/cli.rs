@@ -4,20 +4,25 @@ mod audit;
 mod catalog;
 mod check;
 mod doctor;
+mod health;
 mod key;
 mod learn;
+mod paper;
 mod routes;
 mod run;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tracing_subscriber::filter::Targets;
 
 use crate::config::subject::Subject;
+use crate::config::value::Period;
 use crate::config::{Config, Listener, Settings};
 use crate::explain::{Told, explain};
 use crate::telemetry;
@@ -29,7 +34,7 @@ use routes::{Format, Selection};
 const USAGE: u8 = 64;
 /// A file that was given cannot be used (EX_DATAERR).
 const DATA: u8 = 65;
-/// Recorded use would not pass, or the audit log is not whole.
+/// Recorded use would not pass, the audit log is not whole, or the proxy is not alive or not ready.
 const REFUSED: u8 = 1;
 /// A resource of the system is missing: an address cannot be bound (EX_OSERR).
 const OS: u8 = 71;
@@ -46,7 +51,7 @@ const SOFTWARE: u8 = 70;
 #[command(
     name = "ninjaone-proxy",
     version,
-    after_help = "Exit codes: 0 drained, 1 doctor found a failure, check --against a refusal or audit verify a change, 64 usage, 65 unusable data, 70 unexpected failure, 71 cannot bind, 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
+    after_help = "Exit codes: 0 drained, 1 doctor found a failure, check --against a refusal, audit verify a change, or health or wait no proxy, 64 usage, 65 unusable data, 70 unexpected failure, 71 cannot bind, 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
 )]
 struct Arguments {
     /// Configuration file [default: config.toml in the working directory, else built-in defaults]
@@ -123,6 +128,37 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         instance: Option<String>,
     },
+    /// Ask the admin listener of the running proxy whether it is alive; 1 if not. For a container's health check
+    Health {
+        /// Whether it is ready: it has a token for every listener, and does not drain
+        #[arg(long)]
+        ready: bool,
+        /// The longest time to wait for the answer
+        #[arg(long, value_name = "TIME", default_value = "3s", value_parser = period)]
+        timeout: Duration,
+    },
+    /// Wait until the running proxy is ready; 1 if it is not in time. For what must not start before the token stands
+    Wait {
+        /// The longest time to wait
+        #[arg(long, value_name = "TIME", default_value = "60s", value_parser = period)]
+        timeout: Duration,
+    },
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write manual pages, one for each command
+    Man {
+        /// Where to; made if it is not there
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
+}
+
+/// A time, as the configuration has it.
+fn period(text: &str) -> Result<Duration, String> {
+    text.parse().map(|Period(time)| time)
 }
 
 #[derive(Debug, Subcommand)]
@@ -182,6 +218,13 @@ fn failure(code: u8) -> impl Fn(anyhow::Error) -> Failure {
 }
 
 fn run_command(arguments: &Arguments) -> Result<(), Failure> {
+    // These know no configuration.
+    if let Some(Command::Completions { shell }) = &arguments.command {
+        return print(&paper::completions(*shell));
+    }
+    if let Some(Command::Man { folder }) = &arguments.command {
+        return paper::man(folder).map_err(failure(OS));
+    }
     let config = Config::load(arguments.config.as_deref()).map_err(|error| failure(CONFIG)(error.into()));
     if let Some(Command::Doctor { json, instance }) = &arguments.command {
         return examine(config, instance.as_deref(), *json);
@@ -205,7 +248,11 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
             })
         }
         // Done above: they also work with a configuration that cannot be read.
-        Some(Command::Doctor { .. } | Command::Audit { .. }) => Ok(()),
+        Some(Command::Doctor { .. } | Command::Audit { .. } | Command::Completions { .. } | Command::Man { .. }) => {
+            Ok(())
+        }
+        Some(Command::Health { ready, timeout }) => health::health(&config, *ready, *timeout),
+        Some(Command::Wait { timeout }) => health::wait(&config, *timeout),
         Some(Command::Routes { selection, which }) => {
             let listeners = listeners(&config, which)?;
             print(&routes::routes(&subjects(&listeners, which)?, selection, which.json))

@@ -119,7 +119,7 @@ impl Desk {
         (tokens, readings)
     }
 
-    async fn health(&self) -> Health {
+    pub(super) async fn health(&self) -> Health {
         let (tokens, readings) = self.tokens().await;
         let metrics = self.metrics.render(&readings, self.counts.read()).unwrap_or_else(|error| format!("# {error}\n"));
         let configuration = self.configuration.borrow().clone();

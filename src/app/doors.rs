@@ -208,10 +208,10 @@ fn identity(listener: &str, basis: &Basis, kept: Option<&Door>) -> Result<Arc<Tl
     Ok(Arc::new(Tls { basis: basis.clone(), identity, following }))
 }
 
-/// The door of the admin listener.
-pub(super) fn bind_admin(address: SocketAddr) -> Result<(Socket, SocketAddr), StartError> {
+/// The one door of a listener that is no proxy, such as the admin listener.
+pub(super) fn bind_single(what: &str, address: SocketAddr) -> Result<(Socket, SocketAddr), StartError> {
     let place = Place::Tcp(address);
-    let fault = |error| bind_error("admin listener".to_owned(), &place, error);
+    let fault = |error| bind_error(what.to_owned(), &place, error);
     let opened = place.open(1, &mut Inheritance::default(), &[]).map_err(fault)?;
     let bound = opened.sockets.into_iter().next().zip(opened.bound.tcp());
     Ok(bound.ok_or(io::Error::from(io::ErrorKind::NotFound))?)

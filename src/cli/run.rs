@@ -120,6 +120,7 @@ impl News {
 struct Notes {
     local_ca: Option<PathBuf>,
     admin: Option<std::net::SocketAddr>,
+    probes: Option<std::net::SocketAddr>,
     sandboxes: Addresses,
     exposures: BTreeSet<String>,
 }
@@ -132,14 +133,17 @@ impl Notes {
         if let Some(address) = app.admin.filter(|_| self.admin != app.admin) {
             tracing::info!(address = %format_args!("http://{address}"), "admin listening");
         }
+        if let Some(address) = app.probes().filter(|_| self.probes != app.probes()) {
+            tracing::info!(address = %format_args!("http://{address}"), "probes listening");
+        }
         for (name, address) in app.sandboxes.iter().filter(|sandbox| !self.sandboxes.contains(sandbox)) {
             tracing::warn!(instance = %name, address = %format_args!("http://{address}"), "this is a SANDBOX: all data is invented, nothing reaches NinjaOne");
         }
         for exposure in exposures.iter().filter(|exposure| !self.exposures.contains(*exposure)) {
             tracing::warn!(exposure, "a credential is open to others");
         }
-        let (admin, sandboxes) = (app.admin, app.sandboxes.clone());
-        *self = Self { local_ca, admin, sandboxes, exposures: exposures.into_iter().collect() };
+        let (admin, probes, sandboxes) = (app.admin, app.probes(), app.sandboxes.clone());
+        *self = Self { local_ca, admin, probes, sandboxes, exposures: exposures.into_iter().collect() };
     }
 }
 

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::value::{
-    Address, AdminAddress, ClientId, ClientSecret, Host, LocalCa, Mode, Pause, Period, Permissions, ProxyChoice,
-    Reference, Size,
+    Address, AdminAddress, ClientId, ClientSecret, Host, LocalCa, Mode, Pause, Period, Permissions, ProbeAddress,
+    ProxyChoice, Reference, Size,
 };
 use crate::journal::{Durability, OnFailure};
 use crate::policy::catalog::Scope;
@@ -34,6 +34,8 @@ pub struct File {
     pub limits: LimitsFile,
     /// The listener for health and metrics.
     pub admin: Admin,
+    /// The listener for probes and metrics over a network.
+    pub probes: Probes,
     /// The log on standard error.
     pub log: Log,
     /// The record of operations used.
@@ -225,6 +227,14 @@ pub struct Admin {
     pub address: AdminAddress,
 }
 
+/// The listener for probes and metrics over a network.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Probes {
+    /// Where it listens.
+    pub address: ProbeAddress,
+}
+
 /// The log on standard error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -313,6 +323,7 @@ impl Default for File {
             timeouts: Timeouts::default(),
             limits: LimitsFile::default(),
             admin: Admin::default(),
+            probes: Probes::default(),
             log: Log::default(),
             learn: Learn::default(),
             audit: Audit::default(),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use http::uri::Authority;
@@ -64,6 +65,10 @@ pub enum Mode {
 /// The admin listener's address; `"none"` for no such listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdminAddress(pub Option<SocketAddr>);
+
+/// The probe listener's address; `"none"` for no such listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProbeAddress(pub Option<SocketAddr>);
 
 /// Where a credential is read from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -301,12 +306,20 @@ fn parsed<'de, D: Deserializer<'de>, T>(
 
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bad = |text: &str| {
+        parsed(deserializer, str::parse)
+    }
+}
+
+impl FromStr for Period {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || {
             format!(
                 "{text:?} is no length of time: write a number and ms, s, m or h, such as \"30s\" (from 1ms to 24h)"
             )
         };
-        parsed(deserializer, |text| parse_period(text).map(Self).ok_or_else(|| bad(text)))
+        parse_period(text).map(Self).ok_or_else(bad)
     }
 }
 
@@ -372,6 +385,15 @@ impl<'de> Deserialize<'de> for AdminAddress {
                 if text == "none" { Ok(Self(None)) } else { parse_loopback(text).map(|a| Self(Some(a))) }
             },
         )
+    }
+}
+
+impl<'de> Deserialize<'de> for ProbeAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer, |text| match text {
+            "none" => Ok(Self(None)),
+            _ => parse_tcp_address(text).map(|address| Self(Some(address))),
+        })
     }
 }
 
@@ -547,12 +569,22 @@ impl Serialize for Permissions {
     }
 }
 
+fn or_none<S: Serializer>(address: Option<SocketAddr>, serializer: S) -> Result<S::Ok, S::Error> {
+    match address {
+        Some(address) => serializer.collect_str(&address),
+        None => serializer.serialize_str("none"),
+    }
+}
+
 impl Serialize for AdminAddress {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Some(address) => serializer.collect_str(&address),
-            None => serializer.serialize_str("none"),
-        }
+        or_none(self.0, serializer)
+    }
+}
+
+impl Serialize for ProbeAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        or_none(self.0, serializer)
     }
 }
 

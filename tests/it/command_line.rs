@@ -25,7 +25,9 @@ fn the_version_and_help_are_printed_and_wrong_arguments_are_64() {
     let (code, help, _) = run("", &["--help"]);
     assert!(
         code == 0
-            && ["run", "check", "explain", "routes", "doctor", "--config", "78"].iter().all(|word| help.contains(word)),
+            && ["run", "check", "explain", "routes", "doctor", "health", "wait", "--config", "78"]
+                .iter()
+                .all(|word| help.contains(word)),
         "{help}"
     );
     for arguments in [
@@ -146,6 +148,29 @@ fn a_new_key_is_shown_once_with_the_lines_that_make_it_good() {
     let closed = told("X-Api-Key: wrong");
     assert!(closed.contains("gate       caller") && closed.contains("401 key-wrong"), "{closed}");
     assert_eq!(run("", &["key", "new", "a b"]).0, 71);
+}
+
+#[test]
+fn manual_pages_and_completions_are_of_the_commands_that_there_are() {
+    let folder = folder("no configuration is read");
+    let (code, said, errors) = run_binary(folder.path(), &["man", "a/b"], &[]);
+    assert_eq!((code, said, errors), (0, String::new(), String::new()));
+    let page = |name: &str| std::fs::read_to_string(folder.path().join("a/b").join(name)).expect("a page");
+    assert!(page("ninjaone-proxy.1").contains(".TH ninjaone-proxy 1"), "{}", page("ninjaone-proxy.1"));
+    assert!(page("ninjaone-proxy-audit-verify.1").contains("Follow the chain"));
+    let pages = std::fs::read_dir(folder.path().join("a/b")).expect("a folder").count();
+    assert!(pages > 15, "{pages}");
+    for (shell, begin) in
+        [("bash", "_ninjaone"), ("zsh", "#compdef ninjaone-proxy"), ("fish", "# "), ("powershell", "\nusing ")]
+    {
+        let (code, said, _) = run_binary(folder.path(), &["completions", shell], &[]);
+        assert!(code == 0 && said.starts_with(begin), "{said}");
+        for word in ["explain", "doctor", "health", "timeout"] {
+            assert!(said.contains(word), "{word} is missing for {shell}");
+        }
+    }
+    let (code, _, errors) = run_binary(folder.path(), &["man", "config.toml"], &[]);
+    assert!(code == 71 && errors.contains("the manual pages cannot be written to config.toml"), "{errors}");
 }
 
 #[test]

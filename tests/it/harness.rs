@@ -29,6 +29,7 @@ pub(crate) struct Proxy {
     pub(crate) listeners: HashMap<String, SocketAddr>,
     pub(crate) admin: SocketAddr,
     pub(crate) sandbox: Option<SocketAddr>,
+    pub(crate) probes: Option<SocketAddr>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     reload: tokio::sync::mpsc::UnboundedSender<mpsc::Sender<Reloaded>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -91,8 +92,8 @@ impl Proxy {
                 let mut loader = Loader::new(&config, PATIENCE);
                 let settings = config.settings().expect("settings");
                 let mut app = App::start(Loaded { config, settings }).await.expect("a start");
-                say.send((app.addresses.clone(), app.admin, app.sandboxes.first().map(|(_, address)| *address)))
-                    .expect("a test that listens");
+                let sandbox = app.sandboxes.first().map(|(_, address)| *address);
+                say.send((app.addresses.clone(), app.admin, sandbox, app.probes())).expect("a test that listens");
                 loop {
                     let answer = tokio::select! {
                         _ = &mut stopped => break,
@@ -104,12 +105,12 @@ impl Proxy {
                 app.finish().await.expect("an end");
             });
         });
-        let (listeners, admin, sandbox) = hear.recv_timeout(PATIENCE).expect("a proxy that starts");
+        let (listeners, admin, sandbox, probes) = hear.recv_timeout(PATIENCE).expect("a proxy that starts");
         let admin = admin.expect("an admin listener");
         let listeners = tcp(listeners);
         let address = listeners["local"];
         let (stop, thread) = (Some(stop), Some(thread));
-        Self { address, listeners, admin, sandbox, stop, reload, thread, folder, frame }
+        Self { address, listeners, admin, sandbox, probes, stop, reload, thread, folder, frame }
     }
 
     /// Writes another configuration, with this for its listener and the rest, and has it taken.

@@ -33,6 +33,7 @@ mod harness;
 mod headers;
 #[path = "../oracle/heads.rs"]
 mod heads;
+mod health;
 mod injection;
 mod judgement;
 mod learn;
