@@ -19,6 +19,8 @@ mod command_line;
 mod configuration;
 mod confusion;
 mod credentials;
+#[cfg(unix)]
+mod docs;
 mod doctor;
 #[path = "../oracle/doorkeeper.rs"]
 mod doorkeeper;

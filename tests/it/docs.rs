@@ -1,0 +1,279 @@
+//! README.md and deploy/README.md: every block of commands is run as it is written, or says here why not.
+//!
+//! `cargo test --test it docs -- --nocapture` lists both.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use regex::Regex;
+
+/// What becomes of a block.
+enum How {
+    /// Run beside a proxy with this TOML for its listener and for other tables; each command must end with 0.
+    Runs(&'static str, &'static str),
+    /// The same, but that its commands print what the block shows counts, numbers and hashes apart.
+    Shows(&'static str, &'static str),
+    /// The same beside the proxy of the block before.
+    ShowsThen,
+    /// A program in Python.
+    Python,
+    /// Not run.
+    Not(&'static str),
+}
+use How::{Not, Python, Runs, Shows, ShowsThen};
+
+/// Blocks by how they begin.
+const BLOCKS: &[(&str, How)] = &[
+    ("cargo run --release", Not("builds for minutes; the commands below run what it builds")),
+    ("curl localhost:8080/v2/organizations", Runs("", "")),
+    ("cargo test --locked", Not("is what runs this")),
+    ("export NINJAONE_CLIENT_ID=the-client-id", Not("needs a tenant, and somebody who types its secret")),
+    ("$ ninjaone-proxy key new reports", Shows("", "")),
+    ("$ curl -d grant_type=client_credentials", Shows("", "")),
+    ("curl --unix-socket", Runs("", "[listeners.ninja]\naddress = \"unix:ninja.sock\"")),
+    ("systemd-socket-activate", Not("goes on until it is ended; tests/it/doors.rs passes sockets")),
+    ("$ curl -s -o /dev/null -w", Shows("", "")),
+    ("$ sed -i 's/deny/denny/' ninjaone.toml", ShowsThen),
+    ("curl --cacert ca.pem --cert caller.pem", Not("needs certificates; tests/it/encrypted.rs makes them")),
+    ("curl --cacert ~/.local/state", Runs("", "[listeners.tls]\naddress = \"127.0.0.1:8443\"\ntls = \"local-ca\"")),
+    ("$ curl -i -X POST", Shows("", "")),
+    ("$ ninjaone-proxy --config ninjaone.toml learn", Not("needs what a tool used; tests/it/learn.rs")),
+    ("$ ninjaone-proxy --config narrower.toml check", Not("needs what a tool used; tests/it/learn.rs")),
+    ("$ ninjaone-proxy check | tail -5", Shows("", "")),
+    ("$ ninjaone-proxy --config ninjaone.toml explain POST", Shows(RULES, "")),
+    ("$ ninjaone-proxy routes --all --group alerts", Shows("", "")),
+    ("$ ninjaone-proxy --config ninjaone.toml doctor", Not("needs an instance that refuses; tests/it/doctor.rs")),
+    ("$ ninjaone-proxy --config ninjaone.toml wait", Not("needs an instance that refuses; tests/it/health.rs")),
+    ("$ curl localhost:9180/readyz", Shows("", "")),
+    ("$ curl -X POST localhost:8080/v2/device/7/reboot", Shows(WRITES, "[audit]\nfile = \"audit.jsonl\"")),
+    ("curl localhost:36079/sandbox/counts", Runs("", "")),
+    ("curl localhost:8080/v2/devices", Runs("", "")),
+    ("curl --form 'files=@notes.txt'", Runs(WRITES, "")),
+    ("$api = 'http://localhost:8080/v2'", Not("there is no PowerShell here")),
+    ("import requests", Python),
+    ("cargo bench --bench load", Not("measures for minutes; tests/bench/README.md")),
+    ("cargo install cargo-deb", Not("builds for minutes and installs a package; needs root")),
+    ("sudo install", Not("changes the system; needs root and systemd")),
+    ("sudo groupadd", Not("changes the system; needs root, systemd and cron")),
+    ("docker build", Not("needs docker")),
+    ("kubectl create secret", Not("needs a cluster; .ci/manifests checks the files")),
+    ("helm install", Not("needs a cluster; .ci/manifests renders and checks the chart")),
+    ("icacls", Not("needs Windows")),
+    ("security add-generic-password", Not("needs macOS")),
+];
+
+const WRITES: &str = "scopes = [\"monitoring\", \"management\"]";
+/// As in README.md, below Rules.
+const RULES: &str = "scopes = [\"monitoring\", \"management\"]\ngroups = [\"queries\", \"tickets\"]\n\
+    allow = [\"GET /v2/devices\", \"PATCH /v2/device/{id}/custom-fields\", \"POST /v2/device/{id}/script/run\"]\n\
+    deny = [\"* /v2/device/7/**\", \"PUT group:tickets\"]";
+
+/// A block of indented lines, if it is one of commands.
+fn indented(lines: &mut Vec<&str>) -> Option<String> {
+    let block = std::mem::take(lines).join("\n").trim_end().to_owned();
+    ["$ ", "curl ", "cargo ", "systemd-"].iter().any(|begin| block.starts_with(begin)).then_some(block)
+}
+
+/// The blocks of commands of a document.
+fn blocks(text: &str) -> Vec<String> {
+    let (mut found, mut open, mut fence) = (Vec::new(), Vec::<&str>::new(), None);
+    for line in text.lines().chain([""; 2]) {
+        let inner = line.trim_start().strip_prefix("```");
+        match (fence, inner) {
+            (None, Some(kind)) => {
+                found.extend(indented(&mut open));
+                fence = Some(["sh", "powershell", "python"].contains(&kind));
+            }
+            (Some(commands), Some(_)) => {
+                if commands {
+                    found.push(open.join("\n"));
+                }
+                (open, fence) = (Vec::new(), None);
+            }
+            (Some(_), None) => open.push(line),
+            (None, None) => match line.strip_prefix("    ") {
+                Some(rest) => open.push(rest),
+                // A block has empty lines in it, but does not end with one.
+                None if line.is_empty() && !open.is_empty() && open.last() != Some(&"") => open.push(""),
+                None => found.extend(indented(&mut open)),
+            },
+        }
+    }
+    found
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// A running proxy, in a folder of its own; what the documents call ports of it.
+struct Stage {
+    child: Child,
+    folder: tempfile::TempDir,
+    /// As documented, and as it is.
+    names: Vec<(String, String)>,
+}
+
+impl Stage {
+    fn start(listener: &str, more: &str) -> Self {
+        // Somebody else may have taken a port that was free.
+        (0..5).find_map(|_| Self::try_start(listener, more)).expect("a proxy that starts")
+    }
+
+    fn try_start(listener: &str, more: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut names: Vec<_> = ["8080", "9180", "8443"]
+            .into_iter()
+            .map(|port| (format!(":{port}"), format!(":{}", free_port())))
+            .collect();
+        let text = format!(
+            "[listeners.local]\naddress = \"127.0.0.1:8080\"\n{listener}\n[admin]\naddress = \"127.0.0.1:9180\"\n{more}\n"
+        );
+        let text = names.iter().fold(text, |text, (there, here)| text.replace(there, here));
+        std::fs::write(folder.path().join("ninjaone.toml"), text).expect("a file");
+        std::fs::write(folder.path().join("notes.txt"), "notes").expect("a file");
+        std::fs::write(folder.path().join(".curlrc"), "silent\nshow-error\nfail-with-body\n").expect("a file");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ninjaone-proxy"))
+            .args(["--config", "ninjaone.toml"])
+            .current_dir(folder.path())
+            .env("HOME", folder.path())
+            .env_remove("XDG_STATE_HOME")
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let errors = child.stderr.take().expect("standard error");
+        names.push(("$(pidof ninjaone-proxy)".to_owned(), child.id().to_string()));
+        // Stands for a cursor that the page before had.
+        names.push(("&cursor=NAME".to_owned(), String::new()));
+        names.push(("/run/ninjaone-proxy".to_owned(), folder.path().display().to_string()));
+        let mut stage = Self { child, folder, names };
+        let mut lines = BufReader::new(errors).lines().map_while(Result::ok);
+        let mut sandbox = None;
+        let started = lines.by_ref().any(|line| {
+            if let Some((_, rest)) = line.split_once("address=http://127.0.0.1:").filter(|_| line.contains("SANDBOX")) {
+                sandbox = Some(rest.trim().to_owned());
+            }
+            line.contains("configuration=") && line.contains("started")
+        });
+        std::thread::spawn(move || lines.for_each(drop));
+        stage.names.push((":36079".to_owned(), format!(":{}", sandbox.filter(|_| started)?)));
+        Some(stage)
+    }
+
+    fn here(&self, text: &str) -> String {
+        self.names.iter().fold(text.to_owned(), |text, (there, here)| text.replace(there, here))
+    }
+
+    /// Runs a program with this text, and returns whether it ended well, and what it printed.
+    fn run(&self, program: &str, text: &str) -> (bool, String) {
+        let binary = Path::new(env!("CARGO_BIN_EXE_ninjaone-proxy")).parent().expect("a folder");
+        let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap_or_default());
+        let output = Command::new(program)
+            .args(["-c", &self.here(text)])
+            .current_dir(self.folder.path())
+            .env("PATH", path)
+            .env("HOME", self.folder.path())
+            .env("CURL_HOME", self.folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("a shell");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), said.replace('\r', ""))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A pattern for what a document shows: other numbers, hashes, days; `...` for anything.
+fn pattern(shown: &str) -> Regex {
+    let vague = Regex::new(r"[0-9a-f]{16,}|(Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]+ [A-Z][a-z]{2}|[0-9]+|\.\.\.")
+        .expect("a pattern");
+    let (mut text, mut at) = (String::from("^"), 0);
+    for found in vague.find_iter(shown) {
+        text += &regex::escape(&shown[at..found.start()]);
+        text += match found.as_str() {
+            "..." => ".*",
+            hash if hash.len() >= 16 && !hash.contains(' ') => "[0-9a-f]+",
+            day if day.contains(',') => "[A-Z][a-z]{2}, [0-9]+ [A-Z][a-z]{2}",
+            _ => "[0-9]+",
+        };
+        at = found.end();
+    }
+    Regex::new(&(text + &regex::escape(&shown[at..]) + "$")).expect("a pattern")
+}
+
+/// Commands that follow `$`, and what they print.
+fn shows(stage: &Stage, block: &str) {
+    for part in block.strip_prefix("$ ").expect("a command").split("\n$ ") {
+        let (command, shown) = part.split_once('\n').unwrap_or((part, ""));
+        let (_, said) = stage.run("bash", command);
+        let fits = pattern(shown.trim_end()).is_match(said.trim_end());
+        assert!(fits, "{command} shows\n{shown}\n-- and prints\n{said}");
+    }
+}
+
+#[test]
+fn documents_show_commands_that_do_what_they_say() {
+    if [("bash", "true"), ("curl", "--version")].iter().any(|(name, how)| {
+        Command::new(name).args(["-c", how]).stdout(Stdio::null()).stderr(Stdio::null()).status().is_err()
+    }) {
+        return println!("NOT RUN: the commands of the documents: there is no bash or no curl");
+    }
+    let python = Command::new("python3").args(["-c", "import requests"]).stderr(Stdio::null()).status();
+    let python = python.is_ok_and(|status| status.success());
+    let (mut seen, mut stage) = (BTreeSet::new(), None);
+    for name in ["README.md", "deploy/README.md"] {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a document");
+        for block in blocks(&text) {
+            let first = block.lines().next().unwrap_or_default().trim();
+            let known = BLOCKS.iter().position(|(begin, _)| first.starts_with(begin));
+            let known = known.unwrap_or_else(|| panic!("{name}: say in tests/it/docs.rs what becomes of: {first}"));
+            seen.insert(known);
+            let (listener, more) = match BLOCKS[known].1 {
+                Runs(listener, more) | Shows(listener, more) => (listener, more),
+                Python if python => ("", ""),
+                Python => {
+                    println!("not run: {name}: {first}: there is no Python with requests");
+                    continue;
+                }
+                ShowsThen => ("", ""),
+                Not(why) => {
+                    println!("not run: {name}: {first}: {why}");
+                    continue;
+                }
+            };
+            if !matches!(BLOCKS[known].1, ShowsThen) {
+                stage = Some(Stage::start(listener, more));
+            }
+            let stage = stage.as_ref().expect("a stage");
+            println!("run: {name}: {first}");
+            match BLOCKS[known].1 {
+                Shows(..) | ShowsThen => shows(stage, &block),
+                Python => assert!(stage.run("python3", &block).0, "{block}"),
+                Runs(..) | Not(_) => assert!(stage.run("bash", &format!("set -e\n{block}")).0, "{block}"),
+            }
+        }
+    }
+    let unseen: Vec<_> =
+        BLOCKS.iter().enumerate().filter(|(at, _)| !seen.contains(at)).map(|(_, (name, _))| name).collect();
+    assert!(unseen.is_empty(), "tests/it/docs.rs knows blocks that are not there: {unseen:?}");
+}
+
+#[test]
+fn what_a_document_shows_fits_other_numbers_and_nothing_else() {
+    let fits = |shown: &str, said: &str| pattern(shown).is_match(said);
+    assert!(fits("took 3 ms at 0123456789abcdef, Sun, 22 Nov 2026", "took 12 ms at fedcba9876543210, Mon, 3 Dec 2027"));
+    assert!(fits("key npk_... (x)", "key npk_AbC (x)"));
+    assert!(!fits("took 3 ms", "took 3 s") && !fits("a", "a\nb") && !fits("403", "ok"));
+}
