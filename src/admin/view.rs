@@ -11,6 +11,9 @@ use super::{Configuration, TokenState};
 use crate::metrics::tally::{Sum, Tally};
 use crate::refusals::Refusal;
 
+/// How long a failure behind the proxy is a warning.
+const RECENT: Duration = Duration::from_secs(60);
+
 /// All that the page tells of; gathered anew for each view.
 #[derive(Debug)]
 pub struct Status {
@@ -218,11 +221,21 @@ fn readiness(status: &Status) -> (&'static str, &'static str, String) {
     ("bad", "Not ready", visible(&why).into_owned())
 }
 
+/// The last request that failed behind the proxy, if that was just now.
+fn failing(Status { now, refusals, .. }: &Status) -> Option<String> {
+    let last = refusals.iter().find(|refusal| refusal.what.blame == "upstream")?;
+    let recent = now.duration_since(last.at).is_ok_and(|age| age < RECENT);
+    recent.then(|| format!("{}: {}", moment(last.at), last.what.reason))
+}
+
 fn warnings(status: &Status) -> Vec<String> {
     let Status { configuration, setup, tally, .. } = status;
     let mut warnings = Vec::new();
     if let Some(why) = configuration.reload.as_ref().and_then(|reload| reload.refused.as_ref()) {
         warnings.push(format!("The last change of the configuration was refused, the one before is in force: {why}"));
+    }
+    if let Some(last) = failing(status) {
+        warnings.push(format!("NinjaOne, or the way there, failed requests in the last minute; at {last}"));
     }
     if tally.audit_failing {
         warnings.push(
@@ -526,6 +539,19 @@ pub(super) mod tests {
             "others may",
         ] {
             assert!(view.warnings.iter().any(|warning| warning.contains(words)), "{words} in {:?}", view.warnings);
+        }
+    }
+
+    #[test]
+    fn view_warns_of_requests_that_failed_behind_the_proxy_for_a_minute() {
+        let mut status = status();
+        let mut failed = refusal("/v2/devices");
+        (failed.what.blame, failed.what.reason) = ("upstream", "no answer".into());
+        for (ago, warned) in [(0, true), (59, true), (60, false)] {
+            failed.at = status.now - Duration::from_secs(ago);
+            status.refusals = vec![refusal("/v2/x"), failed.clone()];
+            let told = View::of(&status).warnings;
+            assert_eq!(told.iter().any(|warning| warning.ends_with("UTC: no answer")), warned, "{ago} s: {told:?}");
         }
     }
 

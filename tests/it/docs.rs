@@ -48,6 +48,7 @@ const BLOCKS: &[(&str, How)] = &[
     ("$ ninjaone-proxy --config ninjaone.toml doctor", Not("needs an instance that refuses; tests/it/doctor.rs")),
     ("$ ninjaone-proxy --config ninjaone.toml wait", Not("needs an instance that refuses; tests/it/health.rs")),
     ("$ curl localhost:9180/readyz", Shows("", "")),
+    ("$ curl -s -H 'Accept: application/json'", Shows("", "")),
     ("$ curl -X POST localhost:8080/v2/device/7/reboot", Shows(WRITES, "[audit]\nfile = \"audit.jsonl\"")),
     ("curl localhost:36079/sandbox/counts", Runs("", "")),
     ("curl localhost:8080/v2/devices", Runs("", "")),

@@ -51,7 +51,7 @@ const PLAN: [(&str, &[&str]); 34] = [
         "response",
         &["audit", "body", "dial", "fence", "guard", "headers", "journal", "policy", "rate", "token", "upstream"],
     ),
-    ("admin", &[]),
+    ("admin", &["metrics", "refusals"]),
     ("audit", &["fence", "headers", "journal", "listener", "metrics", "telemetry", "traces"]),
     ("traces", &["headers", "telemetry", "tls"]),
     ("metrics", &[]),
