@@ -81,8 +81,7 @@ fn put(headers: &mut HeaderMap, trace: TraceId, span: u64, sampled: bool) {
 
 /// Writes octets as hexadecimal digits, from this place on.
 fn write(text: &mut [u8], from: usize, octets: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |octet: u8| DIGITS.get(usize::from(octet)).copied().unwrap_or(b'0');
+    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' - 10 + half };
     for (digit_of, octet) in text.iter_mut().skip(from).zip(octets.iter().flat_map(|octet| [octet >> 4, octet & 15])) {
         *digit_of = digit(octet);
     }

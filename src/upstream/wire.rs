@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// What may come on an HTTP/1.1 connection until the head of the answer is known, in octets. hyper reads informational
@@ -90,36 +90,34 @@ pub(super) struct Wire {
 struct Ahead {
     /// The last read took all that there was room for: there is more.
     more: bool,
-    octets: Box<[u8]>,
-    begin: usize,
-    end: usize,
+    octets: Vec<u8>,
+    /// How many of them were given.
+    given: usize,
 }
 
 impl Ahead {
     fn is_empty(&self) -> bool {
-        self.begin == self.end
+        self.given == self.octets.len()
     }
 
     /// Reads as much as there is, into room that is kept while that is much.
     fn poll_fill(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.octets.is_empty() {
-            self.octets = vec![0; BULK_READ].into_boxed_slice();
-        }
-        let mut buffer = ReadBuf::new(&mut self.octets);
-        ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
-        (self.begin, self.end) = (0, buffer.filled().len());
-        Poll::Ready(Ok(()))
+        self.octets.clear();
+        self.given = 0;
+        self.octets.reserve_exact(BULK_READ);
+        let read = pin!(stream.read_buf(&mut self.octets));
+        read.poll(cx).map_ok(drop)
     }
 
     fn give(&mut self, buffer: &mut ReadBuf<'_>) {
-        let octets = self.octets.get(self.begin..self.end).unwrap_or_default();
+        let octets = self.octets.get(self.given..).unwrap_or_default();
         let (given, _) = octets.split_at(octets.len().min(buffer.remaining()));
         buffer.put_slice(given);
-        self.begin += given.len();
-        if self.begin == self.end {
-            self.more = self.end * 2 > BULK_READ;
+        self.given += given.len();
+        if self.is_empty() {
+            self.more = self.octets.len() * 2 > BULK_READ;
             if !self.more {
-                self.octets = Box::default();
+                (self.octets, self.given) = (Vec::new(), 0);
             }
         }
     }
@@ -260,7 +258,7 @@ mod tests {
         while read.len() < sent.len() {
             let octets = wire.read(&mut piece).await.expect("an open connection");
             read.extend_from_slice(piece.get(..octets).expect("no more than fits"));
-            most = most.max(wire.ahead.end - wire.ahead.begin);
+            most = most.max(wire.ahead.octets.len() - wire.ahead.given);
         }
         assert!(read == sent && most > 4096, "{most}");
         let mut far = writer.join().expect("no panic").expect("an open connection");
