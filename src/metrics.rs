@@ -67,6 +67,7 @@ impl Families<'_> {
     }
 
     /// A gauge without labels.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "for what only Unix tells of a process"))]
     fn number(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         self.add(&IntGauge::new(name, help)?)
     }

@@ -139,39 +139,43 @@ impl Proxy {
         Self { guard, entrances, gate, upstream, journal, scribe: Rc::new(scribe), refusals, intake, relayed, ids }
     }
 
-    /// Answers one request, whatever happens.
+    /// Answers one request, whatever happens. Its record begins here, not when the answer is first asked for: a caller who
+    /// sends a request and leaves at once is dropped before that.
     pub fn serve(
         self: Rc<Self>,
         peer: Peer,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Recorded<Reply>>> {
         let (mut head, body) = request.into_parts();
-        let far = peer.clone();
-        async move { self.live(peer, &mut head, async |head, record| self.relay(far, head, body, record).await).await }
+        let mut record = self.record(peer.clone(), Some(head.method.clone()));
+        async move {
+            let life = async |head: &mut Parts, record: &mut Record| self.relay(peer, head, body, record).await;
+            let response = self.live(&mut head, &mut record, life).await;
+            response.map(|body| Recorded::new(body, record))
+        }
     }
 
-    /// Gives a request its record, and an answer whatever becomes of its `life`, a panic in it included.
-    async fn live<L>(&self, peer: Peer, head: &mut Parts, life: L) -> Response<Recorded<Reply>>
+    /// Gives a request an answer whatever becomes of its `life`, a panic in it included.
+    async fn live<L>(&self, head: &mut Parts, record: &mut Record, life: L) -> Response<Reply>
     where
         L: AsyncFnOnce(&mut Parts, &mut Record) -> Result<Response<Reply>, Rejection>,
     {
-        let mut record = self.record(peer, Some(head.method.clone()));
         record.comes_from(trace::of(&head.headers));
         let reader = self.guard.reader(&head.headers);
         // Pinned here: handed over by value it would have its room twice.
-        let lived = fence::around(pin!(life(head, &mut record))).await;
+        let lived = fence::around(pin!(life(head, record))).await;
         let mut response = match lived.unwrap_or_else(|panicked| Err(panicked.into())) {
             Ok(response) => {
                 record.answered(response.status(), None);
                 response
             }
-            Err(rejection) => self.refuse(&rejection, head, &mut record),
+            Err(rejection) => self.refuse(&rejection, head, record),
         };
         record.settle().await;
         if let Some(origin) = reader {
             response::share(response.headers_mut(), origin);
         }
-        response.map(|body| Recorded::new(body, record))
+        response
     }
 
     /// Takes down a request whose head the parser refuses; the whole answer, octet for octet.
@@ -452,12 +456,13 @@ mod tests {
         let metrics = Metrics::new().expect("metrics");
         let proxy = proxy(&metrics);
         let mut asked = head();
-        let response = proxy.live(Peer::loopback(), &mut asked, async |_, record| {
+        let mut record = proxy.record(Peer::loopback(), Some(Method::GET));
+        let response = proxy.live(&mut asked, &mut record, async |_, record| {
             record.is_for(Some(0));
             tokio::task::yield_now().await;
             panic!("on the way");
         });
-        let response = response.await;
+        let response = response.await.map(|body| Recorded::new(body, record));
         shows(&metrics, "ninjaone_proxy_requests_in_flight{listener=\"local\"} 1");
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
@@ -465,10 +470,10 @@ mod tests {
         let problem: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         assert_eq!(problem["code"], "internal-error");
         assert!(!problem.to_string().contains("on the way"), "{problem}");
-        let next =
-            proxy.live(Peer::loopback(), &mut head(), async |head, _| Ok(response::preflight(&head.headers))).await;
+        let mut record = proxy.record(Peer::loopback(), Some(Method::GET));
+        let next = proxy.live(&mut head(), &mut record, async |head, _| Ok(response::preflight(&head.headers))).await;
         assert_eq!(next.status(), StatusCode::NO_CONTENT);
-        drop(next);
+        drop((next, record));
         for line in [
             "ninjaone_proxy_requests_in_flight{listener=\"local\"} 0",
             "ninjaone_proxy_panics_total{listener=\"local\"} 1",
@@ -485,10 +490,12 @@ mod tests {
         let metrics = Metrics::new().expect("metrics");
         let proxy = proxy(&metrics);
         let mut asked = head();
-        let mut life = Box::pin(proxy.live(Peer::loopback(), &mut asked, async |_, _| pending().await));
+        let mut record = proxy.record(Peer::loopback(), Some(Method::GET));
+        let mut life = Box::pin(proxy.live(&mut asked, &mut record, async |_, _| pending().await));
         assert!(life.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         shows(&metrics, "ninjaone_proxy_requests_in_flight{listener=\"local\"} 1");
         drop(life);
+        drop(record);
         shows(&metrics, "ninjaone_proxy_requests_in_flight{listener=\"local\"} 0");
     }
 

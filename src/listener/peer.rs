@@ -20,6 +20,7 @@ pub struct Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Far {
     Tcp(SocketAddr),
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there are no Unix sockets"))]
     Unix(User),
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::harness::{Ninja, Proxy, Scripted, Then, answer, connect, eventually, request, run_binary};
+use crate::harness::{Proxy, Scripted, Then, answer, connect, eventually, run_binary};
 
 const BOTH: &str = "scopes = [\"monitoring\", \"management\"]";
 const REBOOT: &str = "/v2/device/7/reboot/NORMAL";
@@ -257,6 +257,7 @@ mod process {
 
     use super::*;
     use crate::doors::Running;
+    use crate::harness::{Ninja, request};
     use crate::watch::SECRET;
 
     const SHELL: &str = "exec \"$0\"";
