@@ -258,16 +258,21 @@ fn refuse(intruder: &Intruder) -> Response<Body> {
     refused.map(Either::Left)
 }
 
-/// Serves the admin listener on a bound socket until it is closed, which a shutdown does not: it must be able to tell
-/// that the process drains.
-pub(super) fn serve(socket: Socket, address: SocketAddr, desk: &Rc<Desk>, closed: Shutdown) -> io::Result<()> {
-    let limits = Limits {
+/// Of a listener for administrators and their programs.
+pub(super) fn limits() -> Limits {
+    Limits {
         head_time: Duration::from_secs(10),
         head_size: 16 * 1024,
         header_count: 100,
         drain: Duration::from_secs(5),
         connections: Arc::new(Semaphore::new(64)),
-    };
+    }
+}
+
+/// Serves the admin listener on a bound socket until it is closed, which a shutdown does not: it must be able to tell
+/// that the process drains.
+pub(super) fn serve(socket: Socket, address: SocketAddr, desk: &Rc<Desk>, closed: Shutdown) -> io::Result<()> {
+    let limits = limits();
     let orders = Orders {
         names: Vec::new(),
         port: Some(address.port()),

@@ -3,19 +3,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
 use http::uri::Authority;
 use http::{Response, StatusCode};
 use http_body_util::Full;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
-use super::desk::Desk;
+use super::desk::{self, Desk};
 use crate::admin;
-use crate::listener::{self, Limits, Socket, Terms};
+use crate::listener::{self, Socket, Terms};
 use crate::response;
 use crate::shutdown::{self, Shutdown, Trigger};
 
@@ -88,20 +86,13 @@ async fn answer(head: &http::request::Parts, desk: &Desk) -> Response<Full<Bytes
 
 /// Serves until it is closed, which a shutdown does not: it must be able to tell that the process drains.
 fn serve(socket: Socket, desk: &Rc<Desk>, closed: Shutdown) {
-    let limits = Limits {
-        head_time: Duration::from_secs(10),
-        head_size: 16 * 1024,
-        header_count: 100,
-        drain: Duration::from_secs(5),
-        connections: Arc::new(Semaphore::new(64)),
-    };
     let desk = Rc::clone(desk);
     let handle = move |_, request: http::Request<hyper::body::Incoming>| {
         let desk = Rc::clone(&desk);
         async move { answer(&request.into_parts().0, &desk).await }
     };
     tokio::task::spawn_local(async move {
-        let (_keep, terms) = watch::channel(Terms { tls: None, limits });
+        let (_keep, terms) = watch::channel(Terms { tls: None, limits: desk::limits() });
         let refuse = |_, status| response::refuse_head(status, None).0.concat();
         if let Err(error) = listener::serve(socket, terms, closed, handle, refuse).await {
             tracing::error!(%error, "probe listener ended");
