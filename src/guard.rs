@@ -8,6 +8,7 @@ pub mod browser;
 pub mod issuer;
 pub mod roster;
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -330,6 +331,25 @@ fn check_codings(headers: &HeaderMap) -> Result<(), Intruder> {
     }
 }
 
+/// Whether a request names this place by its address, or as localhost, and by no other name. A page that an attacker
+/// serves under a name of his own, which he then lets mean this place (DNS rebinding), cannot do so.
+pub fn is_called_by_address(head: &Parts) -> bool {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok());
+    let target = head.uri.authority().is_none_or(|authority| is_address(authority.as_str()));
+    hosts.next().is_none() && host.is_some_and(is_address) && target
+}
+
+/// An IP address or localhost, and perhaps a port.
+fn is_address(host: &str) -> bool {
+    let is_port = |port: &str| port.bytes().all(|octet| octet.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    let name = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(name, _)| name);
+    let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
+        || name.parse::<Ipv4Addr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+}
+
 /// A name or an address, and perhaps a port (RFC 9110 section 7.2), without what RFC 3986 has beyond that: user
 /// information, percent-encoding and sub-delimiters, at which readers cut differently.
 fn is_authority(host: &[u8]) -> bool {
@@ -580,5 +600,25 @@ mod tests {
         let query = "x".repeat(1000 - "GET /? HTTP/1.1\r\nHost: localhost\r\n\r\n".len());
         assert_eq!(admit(&format!("/?{query}"), Version::HTTP_11, &["localhost"]), Ok(()));
         assert_eq!(admit(&format!("/?{query}x"), Version::HTTP_11, &["localhost"]), Err(Intruder::LargeHead));
+    }
+
+    #[test]
+    fn probes_are_called_by_address_or_localhost_and_by_no_other_name() {
+        let called = |target: &str, hosts: &[&str]| {
+            let request = hosts.iter().fold(Request::get(target), |request, host| request.header(HOST, *host));
+            is_called_by_address(&request.body(()).expect("a request").into_parts().0)
+        };
+        for ours in ["10.1.2.3:9181", "10.1.2.3", "[fd00::1]:9181", "[::1]", "localhost:9181", "LocalHost"] {
+            assert!(called("/livez", &[ours]), "{ours}");
+        }
+        let foreign =
+            ["evil.example", "evil.example:9181", "10.1.2.3.evil.example", "", "u@10.1.2.3", "localhost.evil"];
+        let unreadable = ["[::1", "::1", "[10.1.2.3]", "10.1.2.3:", "10.1.2.3:99999", "10.1.2.3:+80", "0x7f.1", ":80"];
+        for foreign in foreign.into_iter().chain(unreadable) {
+            assert!(!called("/livez", &[foreign]), "{foreign}");
+        }
+        assert!(!called("/livez", &[]) && !called("/livez", &["10.1.2.3", "10.1.2.3"]));
+        assert!(called("http://10.1.2.3/livez", &["10.1.2.3"]));
+        assert!(!called("http://evil.example/livez", &["10.1.2.3"]));
     }
 }

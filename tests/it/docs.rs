@@ -1,4 +1,5 @@
-//! README.md and deploy/README.md: every block of commands is run as it is written, or says here why not.
+//! README.md and deploy/README.md: every block of commands is run as it is written, or says here why not, and every
+//! configuration is checked by the proxy.
 //!
 //! `cargo test --test it docs -- --nocapture` lists both.
 
@@ -55,6 +56,7 @@ const BLOCKS: &[(&str, How)] = &[
     ("curl --form 'files=@notes.txt'", Runs(WRITES, "")),
     ("$api = 'http://localhost:8080/v2'", Not("there is no PowerShell here")),
     ("import requests", Python),
+    ("import yaml", Not("needs FastMCP and NinjaOne's document")),
     ("cargo bench --bench load", Not("measures for minutes; tests/bench/README.md")),
     ("cargo install cargo-deb", Not("builds for minutes and installs a package; needs root")),
     ("sudo install", Not("changes the system; needs root and systemd")),
@@ -72,10 +74,26 @@ const RULES: &str = "scopes = [\"monitoring\", \"management\"]\ngroups = [\"quer
     allow = [\"GET /v2/devices\", \"PATCH /v2/device/{id}/custom-fields\", \"POST /v2/device/{id}/script/run\"]\n\
     deny = [\"* /v2/device/7/**\", \"PUT group:tickets\"]";
 
+const DOCUMENTS: [&str; 2] = ["README.md", "deploy/README.md"];
+
+fn document(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a document")
+}
+
 /// A block of indented lines, if it is one of commands.
 fn indented(lines: &mut Vec<&str>) -> Option<String> {
     let block = std::mem::take(lines).join("\n").trim_end().to_owned();
     ["$ ", "curl ", "cargo ", "systemd-"].iter().any(|begin| block.starts_with(begin)).then_some(block)
+}
+
+/// The blocks of a document that are between fences for TOML.
+fn configurations(text: &str) -> Vec<String> {
+    let fence = Regex::new(r"(?ms)^( *)```toml\n(.*?)^ *```").expect("a pattern");
+    let block = |found: regex::Captures<'_>| {
+        let lines = found[2].lines().map(|line| line.strip_prefix(&found[1]).unwrap_or(line));
+        lines.map(|line| format!("{line}\n")).collect()
+    };
+    fence.captures_iter(text).map(block).collect()
 }
 
 /// The blocks of commands of a document.
@@ -234,9 +252,8 @@ fn documents_show_commands_that_do_what_they_say() {
     let python = Command::new("python3").args(["-c", "import requests"]).stderr(Stdio::null()).status();
     let python = python.is_ok_and(|status| status.success());
     let (mut seen, mut stage) = (BTreeSet::new(), None);
-    for name in ["README.md", "deploy/README.md"] {
-        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a document");
-        for block in blocks(&text) {
+    for name in DOCUMENTS {
+        for block in blocks(&document(name)) {
             let first = block.lines().next().unwrap_or_default().trim();
             let known = BLOCKS.iter().position(|(begin, _)| first.starts_with(begin));
             let known = known.unwrap_or_else(|| panic!("{name}: say in tests/it/docs.rs what becomes of: {first}"));
@@ -269,6 +286,30 @@ fn documents_show_commands_that_do_what_they_say() {
     let unseen: Vec<_> =
         BLOCKS.iter().enumerate().filter(|(at, _)| !seen.contains(at)).map(|(_, (name, _))| name).collect();
     assert!(unseen.is_empty(), "tests/it/docs.rs knows blocks that are not there: {unseen:?}");
+}
+
+#[test]
+fn documents_show_configurations_that_the_proxy_takes() {
+    /// What such a configuration names and this machine lacks.
+    const LACKS: [&str; 3] = ["No such file or directory", "this system has no group", "cannot be run"];
+    let mut count = 0;
+    for name in DOCUMENTS {
+        for block in configurations(&document(name)) {
+            let folder = tempfile::tempdir().expect("a folder");
+            let text = block.replace("sha256:...", &format!("sha256:{}", "0".repeat(64)));
+            std::fs::write(folder.path().join("ninjaone.toml"), text).expect("a file");
+            let output = Command::new(env!("CARGO_BIN_EXE_ninjaone-proxy"))
+                .args(["--config", "ninjaone.toml", "check"])
+                .current_dir(folder.path())
+                .envs([("NINJAONE_CLIENT_ID", "id"), ("NINJAONE_CLIENT_SECRET", "secret")])
+                .output()
+                .expect("the binary runs");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() || LACKS.iter().any(|lack| said.contains(lack)), "{name}: {block}{said}");
+            count += 1;
+        }
+    }
+    assert!(count >= 15, "{count} configurations were found");
 }
 
 #[test]

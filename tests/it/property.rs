@@ -11,7 +11,7 @@ use ninjaone_proxy::policy::{InstanceId, Policy, Rules};
 use proptest::prelude::*;
 
 use crate::answers::read_every_way;
-use crate::doorkeeper::{agree, guard};
+use crate::doorkeeper::{agree, guard, nobodys_domain};
 use crate::heads;
 use crate::readings::{obviously_allowed, readings};
 
@@ -89,6 +89,7 @@ proptest! {
     ) {
         thread_local!(static GUARD: ninjaone_proxy::guard::Guard = guard());
         let origin = listed.map(str::to_owned).or(origin.map(|(scheme, host)| format!("{scheme}{host}")));
+        nobodys_domain(host.as_bytes());
         GUARD.with(|guard| agree(guard, host.as_bytes(), origin.as_deref().map(str::as_bytes)));
     }
 }

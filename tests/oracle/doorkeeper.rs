@@ -7,7 +7,7 @@ use http::{HeaderValue, Request};
 use ninjaone_proxy::guard::browser::Origin;
 use ninjaone_proxy::guard::issuer::Issuer;
 use ninjaone_proxy::guard::roster::Roster;
-use ninjaone_proxy::guard::{Guard, Intruder, Orders};
+use ninjaone_proxy::guard::{Guard, Intruder, Orders, is_called_by_address};
 
 /// A guard of port 8080 that also answers to `proxy.internal`, and lets one page in.
 pub(crate) fn guard() -> Guard {
@@ -63,4 +63,23 @@ pub(crate) fn agree(guard: &Guard, host: &[u8], origin: Option<&[u8]>) {
         String::from_utf8_lossy(host),
         origin.map(String::from_utf8_lossy)
     );
+}
+
+/// Asks whether a request with this `Host` names its place by address; fails where it does so by anything that could
+/// be the name of somebody's domain, which has letters and no brackets.
+pub(crate) fn nobodys_domain(host: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(host) else { return };
+    let mut request = Request::new(());
+    request.headers_mut().insert(HOST, value);
+    if is_called_by_address(&request.into_parts().0) {
+        let host = host.to_ascii_lowercase();
+        let plain = match &host[..] {
+            [b'[', inner @ ..] => inner.iter().all(|octet| octet.is_ascii_hexdigit() || b":.]".contains(octet)),
+            name => {
+                let name = name.strip_prefix(b"localhost").unwrap_or(name);
+                name.iter().all(|octet| octet.is_ascii_digit() || b".:".contains(octet))
+            }
+        };
+        assert!(plain, "{:?} is taken for an address", String::from_utf8_lossy(&host));
+    }
 }
