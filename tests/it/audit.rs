@@ -1,7 +1,7 @@
 //! The audit log of a running proxy: what stands in it, when, and what becomes of writes when it cannot be written.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{MAIN_SEPARATOR, Path};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -210,7 +210,7 @@ fn audit_log_is_in_the_folder_for_state_if_it_is_enabled_without_a_file() {
     let state = folder.path().join("state");
     let state = state.to_str().expect("text");
     for (audit, place) in [
-        ("enabled = true", Some(format!("{state}/audit.jsonl\n"))),
+        ("enabled = true", Some(format!("{state}{MAIN_SEPARATOR}audit.jsonl\n"))),
         ("enabled = true\nfile = \"here.jsonl\"", Some("here.jsonl\n".to_owned())),
         ("file = \"here.jsonl\"", Some("here.jsonl\n".to_owned())),
         ("enabled = false\nfile = \"here.jsonl\"", None),

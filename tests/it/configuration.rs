@@ -257,8 +257,10 @@ const MISTAKES: [(&str, &str, &str); 52] = [
 
 #[test]
 fn mistakes_name_file_line_key_value_and_what_is_valid() {
-    for (text, message, hint) in MISTAKES {
-        let said = mistake(text);
+    let has_sockets = |text: &str| cfg!(unix) || !(text.contains("\"unix:") || text.contains("\"fd:"));
+    for (text, message, hint) in MISTAKES.into_iter().filter(|(text, ..)| has_sockets(text)) {
+        // Paths are joined by a backslash on Windows, by two in quotation marks.
+        let said = mistake(text).replace("/nowhere\\\\", "/nowhere/").replace("/nowhere\\", "/nowhere/");
         assert!(said.starts_with("/nowhere/config.toml"), "{said}");
         assert!(said.contains(message), "{text}\n said: {said}\n not:  {message}");
         assert!(said.contains(hint), "{text}\n said: {said}\n without: {hint}");

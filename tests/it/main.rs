@@ -11,6 +11,8 @@
 mod answers;
 mod audit;
 mod bearer;
+#[cfg(unix)]
+mod binary;
 mod bodies;
 mod browser;
 #[path = "../oracle/chain.rs"]
@@ -19,7 +21,7 @@ mod command_line;
 mod configuration;
 mod confusion;
 mod credentials;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod docs;
 mod doctor;
 #[path = "../oracle/doorkeeper.rs"]

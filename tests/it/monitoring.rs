@@ -139,7 +139,9 @@ fn the_dashboard_and_the_rules_ask_for_series_and_labels_that_the_proxy_shows() 
     let exposed = promql::exposed(&metrics(&proxy));
     let (panels, rules) = (dashboard(&file(DASHBOARD)), rules(&file(RULES)));
     assert!(panels.len() >= 20 && rules.len() >= 10, "{} and {} were visited", panels.len(), rules.len());
-    let found = [findings(&panels, &exposed), findings(&rules, &exposed)].concat();
+    let mut found = [findings(&panels, &exposed), findings(&rules, &exposed)].concat();
+    // Other systems tell less of the process.
+    found.retain(|text| cfg!(target_os = "linux") || !text.contains("there is no series process_"));
     assert!(found.is_empty(), "{}", found.join("\n"));
     // The other way round: who looks at the dashboard or is woken learns of all that is counted.
     let asked: BTreeSet<String> = panels

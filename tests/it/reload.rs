@@ -108,16 +108,18 @@ fn listeners_come_move_and_go_and_the_others_keep_their_connections() {
     assert_eq!(moved.port(), port);
     assert_eq!(request(moved, "GET", "/v2/organizations", "", b"").code(), "rule-denied");
     eventually("the old place is left", || is_closed(came));
-    // The same place under another name, and for all addresses of this machine.
+    // The same place under another name, and, where one socket may follow another so, for all addresses of this machine.
     proxy.reconfigure("", &format!("[listeners.another]\naddress = \"127.0.0.1:{port}\"")).expect("a name");
     assert_eq!(request(moved, "GET", "/v2/organizations", "", b"").status, 200);
-    let open = format!(
-        "[listeners.another]\naddress = \"0.0.0.0:{port}\"\ncleartext = true\n\
-         [listeners.another.callers.a]\nkey = \"{}\"",
-        KeyHash::of(b"key")
-    );
-    proxy.reconfigure("", &open).expect("a wider address with the same port");
-    eventually("the wider one alone", || request(moved, "GET", "/v2/organizations", "", b"").status == 401);
+    if cfg!(unix) {
+        let open = format!(
+            "[listeners.another]\naddress = \"0.0.0.0:{port}\"\ncleartext = true\n\
+             [listeners.another.callers.a]\nkey = \"{}\"",
+            KeyHash::of(b"key")
+        );
+        proxy.reconfigure("", &open).expect("a wider address with the same port");
+        eventually("the wider one alone", || request(moved, "GET", "/v2/organizations", "", b"").status == 401);
+    }
     proxy.reconfigure("", "").expect("one less");
     eventually("it is gone", || is_closed(moved));
     assert_eq!(ask(&mut stream, "/v2/organizations").status, 200);
