@@ -7,12 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::metric;
 use crate::doors::Running;
 use crate::harness::{Reply, eventually, request};
 
 const PLAIN: &str = "[listeners.local]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n";
-const APPLIED: &str = "ninjaone_proxy_config_reloads_total{result=\"applied\"}";
 
 /// The same with a rule that closes organizations.
 fn denying() -> String {
@@ -150,6 +148,7 @@ fn a_socket_file_gets_other_permissions_and_stays_the_same() {
 #[cfg(target_os = "linux")]
 #[test]
 fn many_reloads_leave_the_memory_as_it_was() {
+    const APPLIED: &str = "ninjaone_proxy_config_reloads_total{result=\"applied\"}";
     let running = Running::start(PLAIN, "exec \"$0\"", Stdio::null());
     let admin = address(&running, "admin listening");
     let memory = || {
@@ -161,7 +160,7 @@ fn many_reloads_leave_the_memory_as_it_was() {
         for number in numbers {
             write(&running, &PLAIN.replace("\n[admin]", &format!("\ndeny = [\"GET /v2/device/{number}\"]\n[admin]")));
             hang_up(&running);
-            eventually("a reload", || metric(admin, APPLIED) == f64::from(number + 1));
+            eventually("a reload", || super::metric(admin, APPLIED) == f64::from(number + 1));
             assert_eq!(status(&running), 200);
         }
     };
