@@ -36,6 +36,8 @@ struct Seen {
     arrived: AtomicUsize,
     /// The fault of the idle connection was done.
     idled: AtomicBool,
+    /// All of the script was sent.
+    played: AtomicBool,
     /// The caller has its answer; from now on all is well.
     healed: AtomicBool,
     /// The scripted connection of HTTP/2 was opened.
@@ -107,6 +109,10 @@ impl Server {
         self.seen.idled.load(Ordering::SeqCst)
     }
 
+    pub(super) fn has_played(&self) -> bool {
+        self.seen.played.load(Ordering::SeqCst)
+    }
+
     pub(super) fn heal(&self) {
         self.seen.healed.store(true, Ordering::SeqCst);
     }
@@ -166,7 +172,7 @@ fn http1(row: &Row, seen: &Seen, stream: &mut dyn Stream) {
             let then = send(stream, &healthy);
             if row.idle.is_empty() || seen.idled.load(Ordering::SeqCst) { then } else { idle(row, seen, stream, 0) }
         } else if seen.arrived.fetch_add(1, Ordering::SeqCst) == 0 {
-            play(seen, &row.script, stream, 0)
+            play_script(row, seen, stream, 0)
         } else if head.starts_with("HEAD") {
             send(stream, &rows::GOOD[..rows::GOOD.len() - rows::BODY.len()])
         } else {
@@ -199,6 +205,12 @@ fn send(stream: &mut dyn Stream, octets: &[u8]) -> Then {
         Ok(()) => Then::Continue,
         Err(_) => Then::End,
     }
+}
+
+fn play_script(row: &Row, seen: &Seen, stream: &mut dyn Stream, id: u32) -> Then {
+    let then = play(seen, &row.script, stream, id);
+    seen.played.store(true, Ordering::SeqCst);
+    then
 }
 
 fn play(seen: &Seen, steps: &[Step], stream: &mut dyn Stream, id: u32) -> Then {
@@ -294,7 +306,7 @@ fn request(row: &Row, seen: &Seen, stream: &mut dyn Stream, (scripted, number): 
         return if warming && !row.idle.is_empty() { idle(row, seen, stream, id) } else { then };
     }
     if seen.arrived.fetch_add(1, Ordering::SeqCst) == 0 && (row.idle.is_empty() || scripted) {
-        return play(seen, &row.script, stream, id);
+        return play_script(row, seen, stream, id);
     }
     send(stream, &[frame(1, 4, id, b"\x88"), frame(0, 1, id, rows::BODY)].concat())
 }
