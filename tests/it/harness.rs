@@ -244,9 +244,10 @@ impl Reply {
         }
         if reply.header("transfer-encoding") == "chunked" {
             reply.whole = read_chunks(stream, &mut reply.body);
-        } else if let Ok(length) = reply.header("content-length").parse::<usize>() {
-            reply.body = vec![0; length];
-            reply.whole = stream.read_exact(&mut reply.body).is_ok();
+        } else if let Ok(length) = reply.header("content-length").parse::<u64>() {
+            // Not made room for: a faulty instance may say any length.
+            let read = stream.take(length).read_to_end(&mut reply.body);
+            reply.whole = read.is_ok_and(|octets| octets as u64 == length);
         } else {
             let _ = stream.read_to_end(&mut reply.body);
         }
