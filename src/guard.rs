@@ -617,7 +617,9 @@ mod tests {
         for foreign in foreign.into_iter().chain(unreadable) {
             assert!(!called("/livez", &[foreign]), "{foreign}");
         }
-        assert!(!called("/livez", &[]) && !called("/livez", &["10.1.2.3", "10.1.2.3"]));
+        for hosts in [&[][..], &["10.1.2.3", "10.1.2.3"], &["10.1.2.3", "evil.example"]] {
+            assert!(!called("/livez", hosts), "{hosts:?}");
+        }
         assert!(called("http://10.1.2.3/livez", &["10.1.2.3"]));
         assert!(!called("http://evil.example/livez", &["10.1.2.3"]));
     }

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use ninjaone_proxy::sandbox::TOKEN_MARK;
 
+use crate::command_line::folder;
 use crate::harness::{Ninja, connect, eventually, request};
 use crate::watch::SECRET;
 
@@ -26,8 +27,7 @@ impl Running {
     fn with_listener(shell: &str, listener: &str, more: &str) -> Self {
         let ports =
             format!("[listeners.local]\naddress = \"127.0.0.1:0\"\n{listener}\n[admin]\naddress = \"127.0.0.1:0\"\n");
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("config.toml"), format!("{ports}{more}")).expect("a file");
+        let folder = folder(&format!("{ports}{more}"));
         std::fs::write(folder.path().join("secret"), SECRET).expect("a file");
         let mut child = Command::new("sh")
             .args(["-c", shell, env!("CARGO_BIN_EXE_ninjaone-proxy")])

@@ -4,7 +4,7 @@ use crate::harness::run_binary;
 use crate::watch::SECRET;
 
 /// A folder with a configuration file.
-fn folder(text: &str) -> tempfile::TempDir {
+pub(crate) fn folder(text: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("config.toml"), text).expect("a file");
     folder
