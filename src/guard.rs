@@ -335,9 +335,13 @@ fn check_codings(headers: &HeaderMap) -> Result<(), Intruder> {
 /// serves under a name of his own, which he then lets mean this place (DNS rebinding), cannot do so.
 pub fn is_called_by_address(head: &Parts) -> bool {
     let mut hosts = head.headers.get_all(HOST).iter();
-    let host = hosts.next().and_then(|host| host.to_str().ok());
     let target = head.uri.authority().is_none_or(|authority| is_address(authority.as_str()));
-    hosts.next().is_none() && host.is_some_and(is_address) && target
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().is_ok_and(is_address) && target,
+        // HTTP/1.0 has no such field, and load balancers still ask so; no browser does.
+        (None, _) => head.version == Version::HTTP_10 && target,
+        (Some(_), Some(_)) => false,
+    }
 }
 
 /// An IP address or localhost, and perhaps a port.
@@ -621,6 +625,13 @@ mod tests {
             assert!(!called("/livez", hosts), "{hosts:?}");
         }
         assert!(called("http://10.1.2.3/livez", &["10.1.2.3"]));
+        let old = |target: &str, host: Option<&str>| {
+            let request = host.into_iter().fold(Request::get(target), |request, host| request.header(HOST, host));
+            let request = request.version(Version::HTTP_10);
+            is_called_by_address(&request.body(()).expect("a request").into_parts().0)
+        };
+        assert!(old("/livez", None) && old("/livez", Some("10.1.2.3")), "HTTP/1.0 needs no Host");
+        assert!(!old("/livez", Some("evil.example")) && !old("http://evil.example/livez", None));
         assert!(!called("http://evil.example/livez", &["10.1.2.3"]));
     }
 }

@@ -8,6 +8,7 @@ pub mod head;
 mod inherited;
 mod peer;
 mod place;
+mod slots;
 mod tcp;
 mod tracked;
 #[cfg(unix)]
@@ -18,7 +19,6 @@ use std::error::Error;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::UnixListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -41,6 +41,8 @@ use accept::{Accept, accept};
 use conversation::Host;
 pub use peer::{Peer, User};
 pub use place::{BindError, Bound, Hold, Inheritance, Opened, Place, Socket, SocketFile, group};
+pub use slots::Slots;
+use slots::{Slot, Taken};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -61,8 +63,8 @@ pub struct Limits {
     pub header_count: usize,
     /// For requests in flight once shutdown has begun.
     pub drain: Duration,
-    /// The most connections at a time, shared by all workers of a listener.
-    pub connections: Arc<Semaphore>,
+    /// The most connections at a time.
+    pub connections: Slots,
 }
 
 /// How connections are served from the moment on at which they are accepted.
@@ -125,15 +127,12 @@ where
         Self { host, end, graceful: GracefulShutdown::new() }
     }
 
-    fn welcome<S>(&self, stream: S, peer: Peer, slot: Option<OwnedSemaphorePermit>)
+    fn welcome<S>(&self, stream: S, peer: Peer, slot: Slot)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let conversation = Rc::clone(&self.host).serve(stream, peer, self.graceful.watcher());
-        tokio::task::spawn_local(async move {
-            conversation.await;
-            drop(slot);
-        });
+        let conversation = Rc::clone(&self.host).serve(stream, peer, slot.usage(), self.graceful.watcher());
+        tokio::task::spawn_local(slot.hold(conversation));
     }
 
     /// Whether its connections may go on beside new ones on these terms.
@@ -176,7 +175,7 @@ async fn attend<A, H, R, F, B>(
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let mut party = invite(&terms.borrow_and_update());
-    let connections = Arc::clone(&party.host.limits.connections);
+    let connections = Taken::new(&party.host.limits.connections);
     let mut leaving = JoinSet::new();
     let mut stop = pin!(shutdown.begun());
     let mut backoff = FIRST_ACCEPT_BACKOFF;
@@ -203,6 +202,7 @@ async fn attend<A, H, R, F, B>(
                 Ok((stream, peer, slot)) => {
                     backoff = FIRST_ACCEPT_BACKOFF;
                     party.welcome(stream, peer, slot);
+                    connections.after_you().await;
                 }
                 // The caller left before it was accepted: nothing is wrong here.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

@@ -25,7 +25,7 @@ use crate::explain::explain;
 use crate::guard::issuer::Issuer;
 use crate::guard::roster::Roster;
 use crate::guard::{Guard, Intruder, Orders};
-use crate::listener::{self, Limits, Socket, Terms};
+use crate::listener::{self, Limits, Slots, Socket, Terms};
 use crate::metrics::{Metrics, TokenReading};
 use crate::policy::catalog::ScopeSet;
 use crate::refusals::Refusals;
@@ -258,14 +258,15 @@ fn refuse(intruder: &Intruder) -> Response<Body> {
     refused.map(Either::Left)
 }
 
-/// Of a listener for administrators and their programs.
+/// Of a listener for administrators and their programs. A probe gives up after a second: nobody can make it wait by
+/// connections that ask nothing.
 pub(super) fn limits() -> Limits {
     Limits {
-        head_time: Duration::from_secs(10),
+        head_time: Duration::from_secs(5),
         head_size: 16 * 1024,
         header_count: 100,
         drain: Duration::from_secs(5),
-        connections: Arc::new(Semaphore::new(64)),
+        connections: Slots::Replacing(64),
     }
 }
 

@@ -12,7 +12,7 @@ use super::worker::{Post, Sockets};
 use crate::config::Listener;
 use crate::config::file::File;
 use crate::guard::issuer::Issuer;
-use crate::listener::{BindError, Bound, Hold, Inheritance, Limits, Place, Socket, Terms};
+use crate::listener::{BindError, Bound, Hold, Inheritance, Limits, Place, Slots, Socket, Terms};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::tls::server::{Basis, Identity};
 
@@ -125,7 +125,7 @@ impl Door {
             head_size: usize::try_from(file.limits.head.get_ref().0).unwrap_or(usize::MAX),
             header_count: usize::from(file.limits.headers.get()),
             drain: file.timeouts.drain.0,
-            connections: Arc::clone(&self.connections),
+            connections: Slots::Waiting(Arc::clone(&self.connections)),
         };
         let (terms, stopped, issuer) = (Terms { tls, limits }, self.stopped.clone(), Arc::clone(&self.issuer));
         Post { door: self.id, listener: Arc::clone(listener), port, terms, stopped, issuer }

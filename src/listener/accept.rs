@@ -1,17 +1,16 @@
 //! Taking connections, and a slot for each.
 
 use std::io;
-use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Peer;
 #[cfg(unix)]
 use super::User;
+use super::slots::{Slot, Taken};
 
 /// A listening socket.
 pub(super) trait Accept {
@@ -47,12 +46,8 @@ impl Accept for UnixListener {
 
 /// A connection, and a slot for it. One connection beyond the limit waits here, further ones in the kernel: a slot
 /// taken before the connection would be kept from the other workers.
-pub(super) async fn accept<A: Accept>(
-    listener: &A,
-    connections: &Arc<Semaphore>,
-) -> io::Result<(A::Stream, Peer, Option<OwnedSemaphorePermit>)> {
+pub(super) async fn accept<A: Accept>(listener: &A, connections: &Taken) -> io::Result<(A::Stream, Peer, Slot)> {
     let (stream, peer) = listener.next().await?;
-    // An error says that the semaphore is closed, which nobody does.
-    let slot = Arc::clone(connections).acquire_owned().await.ok();
+    let slot = connections.slot(&peer).await;
     Ok((stream, peer, slot))
 }

@@ -71,12 +71,13 @@ where
         Self { http1: http1(limits), http2: http2(limits), tls, limits: limits.clone(), shutdown, handle, refuse }
     }
 
-    /// Serves a connection to its end. The drain waits as long as `watcher` is there.
-    pub(super) async fn serve<S>(self: Rc<Self>, stream: S, peer: Peer, watcher: Watcher)
+    /// Serves a connection to its end, and notes in `usage` when it serves a request over HTTP/1. The drain waits as long
+    /// as `watcher` is there.
+    pub(super) async fn serve<S>(self: Rc<Self>, stream: S, peer: Peer, usage: Option<Rc<Usage>>, watcher: Watcher)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let Some(tls) = &self.tls else { return self.http1(stream, peer, watcher).await };
+        let Some(tls) = &self.tls else { return self.http1(stream, peer, usage, watcher).await };
         let shaken = tokio::select! {
             biased;
             () = self.shutdown.clone().begun() => return,
@@ -92,11 +93,11 @@ where
         if session.alpn_protocol() == Some(b"h2") {
             self.http2(stream, peer, watcher).await;
         } else {
-            self.http1(stream, peer, watcher).await;
+            self.http1(stream, peer, usage, watcher).await;
         }
     }
 
-    async fn http1<S>(self: Rc<Self>, stream: S, peer: Peer, watcher: Watcher)
+    async fn http1<S>(self: Rc<Self>, stream: S, peer: Peer, usage: Option<Rc<Usage>>, watcher: Watcher)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -107,6 +108,7 @@ where
         let host = Rc::clone(&self);
         let service = service_fn(move |request| {
             let (serving, fault) = track.serve();
+            let serving = (serving, usage.as_ref().map(Using::begin));
             // Boxed: hyper keeps room for the future of a request in every connection, also at rest.
             let answer = Box::pin((host.handle)(peer.clone().with_fault(fault), request));
             let track = Rc::clone(&track);
@@ -163,12 +165,17 @@ where
 
 /// Whether a connection is used.
 #[derive(Debug, Default)]
-struct Usage {
+pub(super) struct Usage {
     requests: Cell<usize>,
     recent: Cell<bool>,
 }
 
 impl Usage {
+    /// Whether a request is being served.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.requests.get() > 0
+    }
+
     /// Whether a request was there since the last look.
     fn since_last_look(&self) -> bool {
         self.recent.replace(false) || self.requests.get() > 0
@@ -177,10 +184,10 @@ impl Usage {
 
 /// Kept as long as a request's answer.
 #[derive(Debug)]
-struct Using(Rc<Usage>);
+pub(super) struct Using(Rc<Usage>);
 
 impl Using {
-    fn begin(usage: &Rc<Usage>) -> Self {
+    pub(super) fn begin(usage: &Rc<Usage>) -> Self {
         usage.requests.set(usage.requests.get() + 1);
         usage.recent.set(true);
         Self(Rc::clone(usage))

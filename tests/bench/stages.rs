@@ -21,7 +21,7 @@ use ninjaone_proxy::guard::issuer::{Issuer, TokenRequest};
 use ninjaone_proxy::guard::roster::{Entry, KeyHash, Roster};
 use ninjaone_proxy::guard::{Caller, Guard, Orders};
 use ninjaone_proxy::headers;
-use ninjaone_proxy::listener::{self, Limits, Peer, Socket, Terms};
+use ninjaone_proxy::listener::{self, Limits, Peer, Slots, Socket, Terms};
 use ninjaone_proxy::policy::catalog::{Catalog, Scope};
 use ninjaone_proxy::policy::{Groups, InstanceId, Policy, Rules};
 use ninjaone_proxy::secret::Secret;
@@ -231,7 +231,7 @@ fn peer() -> Peer {
             head_size: 64 << 10,
             header_count: 100,
             drain: PATIENCE,
-            connections: Arc::new(Semaphore::new(1)),
+            connections: Slots::Waiting(Arc::new(Semaphore::new(1))),
         };
         let handle = move |peer: Peer, _| {
             say.send(peer).expect("somebody who listens");

@@ -66,6 +66,7 @@ mod review;
 mod rooms;
 #[path = "../oracle/rulebook.rs"]
 mod rulebook;
+mod slots;
 #[path = "../oracle/spelling.rs"]
 mod spelling;
 mod target;

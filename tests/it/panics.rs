@@ -13,7 +13,7 @@ use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use ninjaone_proxy::fence;
-use ninjaone_proxy::listener::{self, Limits, Socket, Terms};
+use ninjaone_proxy::listener::{self, Limits, Slots, Socket, Terms};
 use ninjaone_proxy::shutdown::{self, Trigger};
 use tokio::sync::Semaphore;
 
@@ -80,7 +80,7 @@ impl Served {
             head_size: 8192,
             header_count: 100,
             drain: PATIENCE,
-            connections: Arc::clone(&connections),
+            connections: Slots::Waiting(Arc::clone(&connections)),
         };
         let (trigger, shutdown) = shutdown::channel();
         let terms = tokio::sync::watch::channel(Terms { tls: None, limits }).1;
