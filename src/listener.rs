@@ -3,6 +3,7 @@
 mod accept;
 mod chunks;
 mod conversation;
+mod flush;
 pub mod head;
 #[cfg(unix)]
 mod inherited;

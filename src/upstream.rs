@@ -21,7 +21,7 @@ use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Uri, Version, response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::body::{Cut, Progress, Transit, Upload};
 use crate::clock::timer::Timer;
@@ -41,6 +41,8 @@ pub use reason::Reason;
 
 /// How much of a 401 or 403 is read, roughly, to learn what it means.
 const MAX_REASON: usize = 8 * 1024;
+/// How long its head is withheld for that.
+const READ_AHEAD: Duration = Duration::from_millis(250);
 
 /// One worker's way to one instance.
 pub struct Upstream {
@@ -393,16 +395,20 @@ impl AnswerBody {
         self.read_ahead().await;
     }
 
-    /// Reads the beginning of the body, and keeps it to be passed on with the rest.
+    /// Reads what comes soon of the beginning of the body, and keeps it to be passed on with the rest.
     async fn read_ahead(&mut self) -> Bytes {
         let mut read = Vec::new();
-        while read.len() < MAX_REASON && self.broken.is_none() {
-            match std::future::poll_fn(|cx| Pin::new(&mut self.transit).poll_frame(cx)).await {
-                Some(Ok(frame)) => read.extend_from_slice(&frame.into_data().unwrap_or_default()),
-                Some(Err(cut)) => self.broken = Some(cut),
-                None => break,
+        let reading = async {
+            while read.len() < MAX_REASON && self.broken.is_none() {
+                match std::future::poll_fn(|cx| Pin::new(&mut self.transit).poll_frame(cx)).await {
+                    Some(Ok(frame)) => read.extend_from_slice(&frame.into_data().unwrap_or_default()),
+                    Some(Err(cut)) => self.broken = Some(cut),
+                    None => break,
+                }
             }
-        }
+        };
+        // What does not come in time is passed on as it comes: a slow body must not withhold the head.
+        let _ = timeout(READ_AHEAD, reading).await;
         self.end_if_done();
         let read = Bytes::from(read);
         self.ahead = read.clone();
@@ -458,7 +464,7 @@ impl Body for AnswerBody {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.ahead)))));
         }
         if let Some(cut) = self.broken {
-            self.lease = None;
+            (self.lease, self.slot) = (None, None);
             return Poll::Ready(Some(Err(cut)));
         }
         let polled = ready!(Pin::new(&mut self.transit).poll_frame(cx));
@@ -468,7 +474,8 @@ impl Body for AnswerBody {
                 self.weight.iter_mut().for_each(|weight| weight.add(octets));
                 self.end_if_done();
             }
-            Some(Err(_)) => self.lease = None,
+            // The caller may take its time to learn of it.
+            Some(Err(_)) => (self.lease, self.slot) = (None, None),
             None => self.end(),
         }
         Poll::Ready(polled)

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::error::Error;
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
@@ -23,6 +24,7 @@ use tokio::time::{Instant, interval_at, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::flush::{Flush, Watched};
 use super::tracked::Tracked;
 use super::wire::{Track, Wire};
 use super::{Limits, Peer};
@@ -117,7 +119,7 @@ where
                 if track.is_over() {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, Infallible>(answer.map(|body| Tracked::new(body, serving)))
+                Ok::<_, Infallible>(answer.map(|body| Tracked::new(body, Rc::clone(track.flush()), serving)))
             }
         });
         if let Err(error) = watcher.watch(self.http1.serve_connection(TokioIo::new(wire), service)).await {
@@ -130,20 +132,21 @@ where
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let (host, usage) = (Rc::clone(&self), Rc::new(Usage::default()));
-        let used = Rc::clone(&usage);
+        let (host, usage, flush) = (Rc::clone(&self), Rc::new(Usage::default()), Rc::new(Flush::default()));
+        let (used, flushed) = (Rc::clone(&usage), Rc::clone(&flush));
         let service = service_fn(move |request| {
-            let using = Using::begin(&used);
+            let (using, flush) = (Using::begin(&used), Rc::clone(&flushed));
             let answer = (host.handle)(peer.clone(), request);
-            async move { Ok::<_, Infallible>(answer.await.map(|body| Tracked::new(body, using))) }
+            async move { Ok::<_, Infallible>(answer.await.map(|body| Tracked::new(body, flush, using))) }
         });
-        let mut connection = pin!(self.http2.serve_connection(TokioIo::new(stream), service));
+        let stream = TokioIo::new(Watched::new(stream, Rc::clone(&flush)));
+        let mut connection = pin!(self.http2.serve_connection(stream, service));
         let mut stop = pin!(self.shutdown.clone().begun());
         let mut tick = interval_at(Instant::now() + self.limits.head_time, self.limits.head_time);
         let (mut stopping, mut idle) = (false, 0);
         loop {
             tokio::select! {
-                ended = connection.as_mut() => {
+                ended = poll_fn(|cx| flush.drive(connection.as_mut(), cx)) => {
                     return ended.unwrap_or_else(|error| tracing::debug!(%error, "connection ended"));
                 }
                 () = &mut stop, if !stopping => {

@@ -1,20 +1,26 @@
 //! The body of an answer, and with it the knowledge that its request is being served.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// A body that keeps `_serving` to its end.
-pub(super) struct Tracked<B, G> {
+use super::flush::{Flush, Wait};
+
+/// A body that keeps `_serving` to its end, and breaks only when all that came before is written out.
+pub(super) struct Tracked<B: Body, G> {
     body: B,
+    flush: Rc<Flush>,
+    /// Boxed, so that it may be of any type.
+    broken: Option<(Box<B::Error>, Wait)>,
     _serving: G,
 }
 
-impl<B, G> Tracked<B, G> {
-    pub(super) fn new(body: B, serving: G) -> Self {
-        Self { body, _serving: serving }
+impl<B: Body, G> Tracked<B, G> {
+    pub(super) fn new(body: B, flush: Rc<Flush>, serving: G) -> Self {
+        Self { body, flush, broken: None, _serving: serving }
     }
 }
 
@@ -23,11 +29,21 @@ impl<B: Body<Data = Bytes> + Unpin, G: Unpin> Body for Tracked<B, G> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let Self { body, flush, broken, .. } = &mut *self;
+        if broken.is_none() {
+            match ready!(Pin::new(body).poll_frame(cx)) {
+                Some(Err(error)) => *broken = Some((Box::new(error), flush.begin())),
+                other => return Poll::Ready(other),
+            }
+        }
+        if let Some((_, wait)) = broken {
+            ready!(flush.poll(wait, cx));
+        }
+        Poll::Ready(broken.take().map(|(error, _)| Err(*error)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.broken.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

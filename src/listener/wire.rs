@@ -14,6 +14,7 @@ use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::flush::Flush;
 use super::head::{Fault, Heads};
 use crate::clock::timer::Timer;
 
@@ -37,6 +38,7 @@ enum Phase {
 pub(super) struct Track {
     phase: Cell<Phase>,
     heads: RefCell<Heads>,
+    flush: Rc<Flush>,
 }
 
 /// Kept as long as a request's answer.
@@ -45,13 +47,18 @@ pub(super) struct Serving(Rc<Track>);
 
 impl Track {
     pub(super) fn new() -> Rc<Self> {
-        Rc::new(Self { phase: Cell::new(Phase::Head), heads: RefCell::default() })
+        Rc::new(Self { phase: Cell::new(Phase::Head), heads: RefCell::default(), flush: Rc::default() })
     }
 
     /// A request's head was read whole; what is wrong with it.
     pub(super) fn serve(self: &Rc<Self>) -> (Serving, Option<Fault>) {
         self.phase.set(Phase::Serving);
         (Serving(Rc::clone(self)), self.heads.borrow_mut().parsed())
+    }
+
+    /// Tells when everything is written out.
+    pub(super) fn flush(&self) -> &Rc<Flush> {
+        &self.flush
     }
 
     /// Whether nothing more may be served on this connection.
@@ -180,7 +187,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8> + Unpin> As
             // Whoever reads next finds out.
             let _ = self.poll_late(cx);
         }
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.track.flush.done();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

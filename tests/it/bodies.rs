@@ -81,6 +81,38 @@ fn a_truncated_answer_is_never_a_whole_one() {
 }
 
 #[test]
+fn a_body_that_drips_does_not_withhold_its_head() {
+    let (say, hear) = std::sync::mpsc::channel::<()>();
+    let hear = std::sync::Mutex::new(hear);
+    let server = Scripted::start(move |mut asked| {
+        let status = match asked.head.split(' ').next() {
+            Some("PUT") => 401,
+            Some("POST") => 403,
+            Some("DELETE") => 404,
+            _ => 429,
+        };
+        asked.answer(&format!(
+            "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nRetry-After: 0\r\nContent-Length: 2\r\n\r\n{{"
+        ));
+        let _ = hear.lock().expect("a lock").recv();
+        asked.answer("}");
+        Then::Continue
+    });
+    let rate = "[instances.main.rate]\nconcurrent = 4\nretry-after-max = \"5s\"";
+    let proxy = Proxy::start(&server.instance(), WRITE, rate);
+    for (status, asked) in
+        [(401, "PUT /v2/tag/7"), (403, "POST /v2/organizations"), (404, "DELETE /v2/tag/7"), (429, "GET /v2/devices")]
+    {
+        let mut stream = connect(proxy.address);
+        stream.write_all(format!("{asked} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).expect("a request");
+        let mut octets = [0; 12];
+        stream.read_exact(&mut octets).expect("a head");
+        assert_eq!(octets, format!("HTTP/1.1 {status}").as_bytes());
+        say.send(()).expect("an instance that waits");
+    }
+}
+
+#[test]
 fn a_truncated_upload_never_arrives_as_a_whole_one() {
     let server = Scripted::start(|mut asked| {
         let mut rest = Vec::new();

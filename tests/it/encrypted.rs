@@ -195,6 +195,54 @@ fn http_2_is_served_over_tls_and_checks_the_authority() {
     assert_eq!(ask(request("GET", &format!("{own}/v2/no-such-thing"), b"")).0, 404);
 }
 
+/// Statuses of requests over one HTTP/2 connection, one after the other; 0 for a stream that ends without an answer.
+async fn statuses_over_http_2(address: SocketAddr, mut config: ClientConfig, paths: &[&str]) -> Vec<(u16, bool)> {
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let stream = connector.connect(localhost(), stream).await.expect("a handshake");
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let mut statuses = Vec::new();
+    for path in paths {
+        statuses.push(match sender.send_request(request("GET", &format!("https://localhost{path}"), b"")).await {
+            Ok(answer) => (answer.status().as_u16(), answer.into_body().collect().await.is_ok()),
+            Err(_) => (0, false),
+        });
+    }
+    statuses
+}
+
+#[test]
+fn the_head_of_an_answer_arrives_over_both_versions_though_its_body_breaks_at_once() {
+    let authority = Authority::new();
+    authority.write_identity("first");
+    let server = Scripted::start(|mut asked| {
+        let text = match asked.head.split(' ').nth(1) {
+            Some("/v2/devices") => "200 OK\r\nContent-Length: 100\r\n\r\n",
+            Some("/v2/locations") => "200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            _ => "403 Forbidden\r\nContent-Length: 100\r\n\r\nNot yo",
+        };
+        asked.answer(&format!("HTTP/1.1 {text}"));
+        Then::Close
+    });
+    let proxy = Proxy::start(&server.instance(), &authority.listener(""), "");
+    let paths = ["/v2/devices", "/v2/locations", "/v2/groups"].repeat(10);
+    let expected = [(200, false), (200, false), (403, false)].repeat(10);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let over_http_2 = runtime.block_on(statuses_over_http_2(proxy.address, authority.client(None), &paths));
+    assert_eq!(over_http_2, expected);
+    let over_http_1 = paths.iter().map(|path| {
+        let mut stream = tls(proxy.address, authority.client(None));
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("a request");
+        let reply = Reply::read(&mut stream, false);
+        (reply.status, reply.whole)
+    });
+    assert_eq!(over_http_1.collect::<Vec<_>>(), expected);
+}
+
 #[test]
 fn a_location_at_the_instance_becomes_https() {
     let authority = Authority::new();

@@ -46,7 +46,7 @@ impl Row {
 
 /// All rows.
 pub(crate) fn all() -> Vec<Row> {
-    [heads(), lengths(), codings(), bodies(), surplus(), informational(), silence(), once(), tls()]
+    [heads(), lengths(), codings(), bodies(), refusals(), surplus(), informational(), silence(), once(), tls()]
         .into_iter()
         .chain([http2_heads(), http2_bodies(), http2_connections()])
         .flatten()
@@ -266,6 +266,38 @@ fn bodies() -> Vec<Row> {
         )
         .over(Tls),
         row(Body, "an answer in single octets is whole", "9112-6", vec![Drip(GOOD, 5)], GOOD_COMES),
+    ]
+}
+
+/// Answers whose body is looked at before they are passed on.
+fn refusals() -> Vec<Row> {
+    let refusal = |about, status, script| row(Body, about, "9112-8", script, Broken(status));
+    vec![
+        refusal("nothing of a 403's length", 403, vec![Send(b"HTTP/1.1 403 X\r\nContent-Length: 100\r\n\r\n"), Close]),
+        refusal(
+            "some of a 403's length, then the end",
+            403,
+            vec![Send(b"HTTP/1.1 403 X\r\nContent-Length: 100\r\n\r\nNot yo"), Close],
+        ),
+        refusal(
+            "some of a 403's length, then nothing",
+            403,
+            vec![Send(b"HTTP/1.1 403 X\r\nContent-Length: 100\r\n\r\nNot yo"), Hang],
+        ),
+        refusal(
+            "some of a 401's length, then a reset",
+            401,
+            vec![Send(b"HTTP/1.1 401 X\r\nContent-Length: 100\r\n\r\nNot yo"), Wait(50), Reset],
+        )
+        .by(Method::Post),
+        refusal(
+            "half a chunk of a 404",
+            404,
+            vec![
+                Send(b"HTTP/1.1 404 X\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n[\"goo"),
+                Close,
+            ],
+        ),
     ]
 }
 
@@ -538,6 +570,20 @@ fn http2_bodies() -> Vec<Row> {
             vec![head(0, b"\x88"), data(0, b"[\"good"), reset(b"\0\0\0\x08")],
             Broken(200),
         ),
+        two("nothing of a body, then a reset", "9113-8.1", vec![head(0, b"\x88"), reset(b"\0\0\0\x02")], Broken(200)),
+        two(
+            "nothing of a 403, then a reset",
+            "9113-8.1",
+            vec![head(0, b"\x08\x03403"), reset(b"\0\0\0\x02")],
+            Broken(403),
+        ),
+        two(
+            "half a 401, then the end",
+            "9113-8.1",
+            vec![head(0, b"\x08\x03401"), data(0, b"[\"good"), Close],
+            Broken(401),
+        )
+        .by(Method::Post),
         two("less than its length", "9113-8.1.1", vec![head(0, NINE), data(END_STREAM, BODY)], Broken(200)),
         two("more than its length", "9113-8.1.1", vec![head(0, NINE), data(END_STREAM, b"[\"good\"]..")], Broken(200)),
         two("half a body, then the end", "9113-8.1", vec![head(0, b"\x88"), data(0, b"[\"good"), Close], Broken(200)),
