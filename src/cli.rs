@@ -13,6 +13,7 @@ mod run;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -25,9 +26,11 @@ use crate::config::subject::Subject;
 use crate::config::value::Period;
 use crate::config::{Config, Listener, Settings};
 use crate::explain::{Told, explain};
-use crate::telemetry;
+use crate::policy::catalog::Catalog;
+use crate::telemetry::{self, Causes};
 use audit::AuditCommand;
 use catalog::CatalogCommand;
+use health::Whom;
 use routes::{Format, Selection};
 
 /// Wrong arguments (sysexits EX_USAGE).
@@ -128,8 +131,11 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         instance: Option<String>,
     },
-    /// Ask the admin listener of the running proxy whether it is alive; 1 if not. For a container's health check
+    /// Ask the running proxy whether it is alive; 1 if not. For a container's health check: mistakes of the
+    /// configuration file do not matter
     Health {
+        #[command(flatten)]
+        whom: Whom,
         /// Whether it is ready: it has a token for every listener, and does not drain
         #[arg(long)]
         ready: bool,
@@ -137,8 +143,10 @@ enum Command {
         #[arg(long, value_name = "TIME", default_value = "3s", value_parser = period)]
         timeout: Duration,
     },
-    /// Wait until the running proxy is ready; 1 if it is not in time. For what must not start before the token stands
+    /// Wait until the running proxy is ready; 1 if it is not in time. For what must not start before there is a token
     Wait {
+        #[command(flatten)]
+        whom: Whom,
         /// The longest time to wait
         #[arg(long, value_name = "TIME", default_value = "60s", value_parser = period)]
         timeout: Duration,
@@ -167,9 +175,9 @@ enum KeyCommand {
     New {
         /// The caller's name
         name: String,
-        /// The listener that it calls
-        #[arg(long, value_name = "NAME", default_value = "local")]
-        listener: String,
+        /// The listener that it calls [default: local, or the only one of the configuration]
+        #[arg(long, value_name = "NAME")]
+        listener: Option<String>,
     },
 }
 
@@ -200,7 +208,7 @@ pub fn main() -> ExitCode {
     match run_command(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("ninjaone-proxy: {:#}", failure.error);
+            note(&Causes(&*failure.error).to_string());
             failure.code.into()
         }
     }
@@ -218,27 +226,15 @@ fn failure(code: u8) -> impl Fn(anyhow::Error) -> Failure {
 }
 
 fn run_command(arguments: &Arguments) -> Result<(), Failure> {
-    // These know no configuration.
-    if let Some(Command::Completions { shell }) = &arguments.command {
-        return print(&paper::completions(*shell));
-    }
-    if let Some(Command::Man { folder }) = &arguments.command {
-        return paper::man(folder).map_err(failure(OS));
-    }
-    let config = Config::load(arguments.config.as_deref()).map_err(|error| failure(CONFIG)(error.into()));
-    if let Some(Command::Doctor { json, instance }) = &arguments.command {
-        return examine(config, instance.as_deref(), *json);
-    }
-    if let Some(Command::Audit { command }) = &arguments.command {
-        return audit::audit(command, config);
-    }
-    let config = config?;
+    let path = arguments.config.as_deref();
+    // Only commands that need the configuration read it.
+    let load = || Config::load(path).map_err(|error| failure(CONFIG)(error.into()));
     match &arguments.command {
-        None | Some(Command::Run) => run::run(config),
-        Some(Command::Check { against }) => check::check(&config, against.as_deref()),
-        Some(Command::Learn { from, which }) => learn::learn(&config, from.as_deref(), which),
+        None | Some(Command::Run) => run::run(load()?),
+        Some(Command::Check { against }) => check::check(&load()?, against.as_deref()),
+        Some(Command::Learn { from, which }) => learn::learn(&load()?, from.as_deref(), which),
         Some(Command::Explain { method, path, headers, which }) => {
-            let listeners = listeners(&config, which)?;
+            let listeners = listeners(&load()?, which)?;
             let subjects = subjects(&listeners, which)?;
             let told = explain(&subjects, method, path, headers).map_err(|error| failure(USAGE)(error.into()))?;
             print(&if which.json {
@@ -247,27 +243,39 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
                 told.iter().map(Told::text).collect::<Vec<_>>().join("\n")
             })
         }
-        // Done above: they also work with a configuration that cannot be read.
-        Some(Command::Doctor { .. } | Command::Audit { .. } | Command::Completions { .. } | Command::Man { .. }) => {
-            Ok(())
-        }
-        Some(Command::Health { ready, timeout }) => health::health(&config, *ready, *timeout),
-        Some(Command::Wait { timeout }) => health::wait(&config, *timeout),
+        Some(Command::Doctor { json, instance }) => examine(load(), instance.as_deref(), *json),
+        Some(Command::Audit { command }) => audit::audit(command, load),
+        Some(Command::Health { whom, ready, timeout }) => health::health(path, whom, *ready, *timeout),
+        Some(Command::Wait { whom, timeout }) => health::wait(path, whom, *timeout),
         Some(Command::Routes { selection, which }) => {
-            let listeners = listeners(&config, which)?;
+            let listeners = listeners(&load()?, which)?;
             print(&routes::routes(&subjects(&listeners, which)?, selection, which.json))
         }
-        Some(Command::Groups { format }) => {
-            let catalog = config.catalog().map_err(|error| failure(CONFIG)(error.into()))?;
-            print(&routes::groups(&catalog, *format))
-        }
+        Some(Command::Groups { format }) => print(&routes::groups(&*catalog_of(load())?, *format)),
         Some(Command::Catalog { command: CatalogCommand::Diff { file, json } }) => {
             print(&catalog::diff(file, *json).map_err(failure(USAGE))?)
         }
         Some(Command::Key { command: KeyCommand::New { name, listener } }) => {
-            print(&key::new(name, listener).map_err(failure(OS))?)
+            print(&key::new(name, listener.as_deref(), load().ok().as_ref())?)
         }
+        Some(Command::Completions { shell }) => print(&paper::completions(*shell)),
+        Some(Command::Man { folder }) => paper::man(folder).map_err(failure(OS)),
     }
+}
+
+/// The operations that are known: the built-in ones, where a mistake keeps the configuration from naming more.
+fn catalog_of(config: Result<Config, Failure>) -> Result<Arc<Catalog>, Failure> {
+    let known = config.and_then(|config| config.catalog().map_err(|error| failure(CONFIG)(error.into())));
+    known.or_else(|failed| {
+        note(&format!("only built-in operations are counted: {}", Causes(&*failed.error)));
+        Catalog::built_in().map(Arc::new).map_err(|error| failure(SOFTWARE)(error.into()))
+    })
+}
+
+/// Writes a line to standard error; a closed one leaves nobody to tell.
+fn note(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "ninjaone-proxy: {text}");
 }
 
 /// Writes to standard output; a reader who has seen enough is no failure.
@@ -329,7 +337,7 @@ fn runtime() -> Result<LocalRuntime, Failure> {
 /// `doctor`, to which a bad configuration is one more finding.
 fn examine(config: Result<Config, Failure>, only: Option<&str>, json: bool) -> Result<(), Failure> {
     let config = config.and_then(|config| log_filter(&config).map(|_| config));
-    let config = config.map_err(|failure| format!("{:#}", failure.error));
+    let config = config.map_err(|failure| Causes(&*failure.error).to_string());
     if let (Ok(config), Some(name)) = (&config, only)
         && !config.file.instances.contains_key(name)
     {

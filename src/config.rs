@@ -2,6 +2,7 @@
 
 pub(crate) mod document;
 pub mod file;
+pub mod listening;
 pub mod mistake;
 mod records;
 mod site;
@@ -40,6 +41,9 @@ use file::{CallerFile, File, InstanceFile, ListenerFile, RateFile, TlsChoice, Tl
 use mistake::Mistake;
 pub use site::{EndpointError, Origin, Site};
 use value::{Address, ClientId, ClientSecret, Host, Mode, Permissions, ProxyChoice, Reference, SecretText};
+
+/// Where a configuration is looked for if none is given.
+pub const DEFAULT_FILE: &str = "config.toml";
 
 /// The name that stands for the built-in defaults in messages.
 const BUILT_IN: &str = "built-in defaults";
@@ -143,7 +147,7 @@ impl Config {
     /// Reads the file at `path`; without one `config.toml` in the working directory, and without that the built-in
     /// defaults.
     pub fn load(path: Option<&Path>) -> Result<Self, Mistake> {
-        let asked = path.unwrap_or(Path::new("config.toml"));
+        let asked = path.unwrap_or(Path::new(DEFAULT_FILE));
         match std::fs::read_to_string(asked) {
             Ok(text) => Self::parse(asked, text),
             Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {

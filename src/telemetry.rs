@@ -32,18 +32,23 @@ pub enum TelemetryError {
     Twice(#[source] tracing_subscriber::util::TryInitError),
 }
 
-/// An error with all its causes, on one line.
+/// An error with all its causes, on one line. A cause that an error before it has told already is left out.
 pub struct Causes<'a>(pub &'a dyn std::error::Error);
 
 impl std::fmt::Display for Causes<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
+        let (mut told, mut cause) = (self.0.to_string(), self.0.source());
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            let text = error.to_string();
+            if !told.contains(&text) {
+                // It may begin with the words that the error before it ends with.
+                let ends = text.match_indices(": ").map(|(at, _)| text.split_at(at));
+                let rest = ends.filter(|(begin, _)| told.ends_with(begin)).last().map(|(_, rest)| rest.to_owned());
+                told += &rest.unwrap_or_else(|| format!(": {text}"));
+            }
             cause = error.source();
         }
-        Ok(())
+        f.write_str(&told)
     }
 }
 
@@ -73,4 +78,28 @@ pub fn start(filter: Targets, json: bool) -> Result<WorkerGuard, TelemetryError>
 /// The access records of one worker; `None` where they are not wanted, or there is no log.
 pub fn access() -> Option<Lines> {
     PAPER.get()?.clone().map(|paper| Lines::new(paper, ACCESS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Sample {
+        #[error("cannot read {0}: {1}")]
+        Names(&'static str, #[source] std::io::Error),
+        #[error("the start failed")]
+        Wraps(#[source] Box<Sample>),
+    }
+
+    #[test]
+    fn causes_tell_each_text_once() {
+        let missing = || std::io::Error::other("no such file");
+        let inner = || Sample::Names("a.toml", missing());
+        assert_eq!(Causes(&inner()).to_string(), "cannot read a.toml: no such file");
+        let outer = Sample::Wraps(Box::new(inner()));
+        assert_eq!(Causes(&outer).to_string(), "the start failed: cannot read a.toml: no such file");
+        let context = anyhow::Error::new(inner()).context("check: cannot read a.toml");
+        assert_eq!(Causes(&*context).to_string(), "check: cannot read a.toml: no such file");
+    }
 }

@@ -6,15 +6,13 @@ use std::time::Duration;
 use super::StartError;
 use crate::config::file::File;
 use crate::config::mistake::Mistake;
-use crate::config::{Config, Settings};
+use crate::config::{Config, DEFAULT_FILE, Settings};
 use crate::secret::source::{Source, Stamp};
 use crate::telemetry::{self, TelemetryError};
 
 /// How often the files are looked at. Not by events of the file system: those of a mounted Kubernetes ConfigMap are
 /// those of links in another folder, and network file systems have none.
 pub const LOOK: Duration = Duration::from_secs(2);
-/// Where a configuration is looked for if none is given.
-const DEFAULT: &str = "config.toml";
 
 /// Why another configuration is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -99,11 +97,11 @@ impl Loader {
     pub(super) fn taken(&mut self, config: &Config) {
         let parts = config.parts();
         self.path = config.path().map(Path::to_owned);
-        self.seen.retain(|(path, _)| parts.contains(path) || (parts.is_empty() && path == Path::new(DEFAULT)));
+        self.seen.retain(|(path, _)| parts.contains(path) || (parts.is_empty() && path == Path::new(DEFAULT_FILE)));
     }
 
     fn watch(&mut self, files: Vec<PathBuf>) {
-        let files = if self.path.is_none() && files.is_empty() { vec![DEFAULT.into()] } else { files };
+        let files = if self.path.is_none() && files.is_empty() { vec![DEFAULT_FILE.into()] } else { files };
         self.seen = files.into_iter().map(|path| (stamp(&path), path)).map(|(stamp, path)| (path, stamp)).collect();
     }
 

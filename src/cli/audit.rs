@@ -26,13 +26,13 @@ pub(super) enum AuditCommand {
     },
 }
 
-/// Verifies a log; the configuration matters only if no file is named.
-pub(super) fn audit(command: &AuditCommand, config: Result<Config, Failure>) -> Result<(), Failure> {
+/// Verifies a log; the configuration is read only if no file is named.
+pub(super) fn audit(command: &AuditCommand, load: impl FnOnce() -> Result<Config, Failure>) -> Result<(), Failure> {
     let AuditCommand::Verify { file, known } = command;
     let file = match file {
         Some(file) => file.clone(),
         None => {
-            let settings = config?.audit().map_err(|error| failure(CONFIG)(error.into()))?;
+            let settings = load()?.audit().map_err(|error| failure(CONFIG)(error.into()))?;
             let missing = || failure(USAGE)(anyhow!("there is no audit log in the configuration: name its file"));
             settings.ok_or_else(missing)?.file
         }

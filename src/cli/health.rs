@@ -1,20 +1,23 @@
-//! `health` and `wait`: whether the proxy that runs with this configuration is alive, or ready, by its admin listener.
+//! `health` and `wait`: whether a running proxy is alive, or ready, by its admin or probe listener.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
+use clap::Args;
 use http::header::HOST;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{CONFIG, Failure, REFUSED, failure, runtime};
-use crate::config::Config;
+use super::{Failure, REFUSED, USAGE, failure, runtime};
+use crate::config::listening::{Listening, listening};
+use crate::telemetry::Causes;
 
 /// `/readyz` names each token: this is enough for thousands.
 const MAX_BODY: usize = 1 << 20;
@@ -23,61 +26,98 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The longest that `wait` gives one look, so that one that hangs is not the last.
 const LOOK: Duration = Duration::from_secs(3);
 
+/// The environment variable that stands for `--admin`.
+const ADMIN: &str = "NINJAONE_PROXY_ADMIN";
+
+/// Whom to ask.
+#[derive(Debug, Args)]
+pub(super) struct Whom {
+    /// Ask the admin or probe listener at this address [default: NINJAONE_PROXY_ADMIN of the environment, else
+    /// admin.address and probes.address of the configuration file, which may have mistakes]
+    #[arg(long, value_name = "IP:PORT", value_parser = address)]
+    admin: Option<SocketAddr>,
+}
+
+/// As the log names it, as a URL, or by the name localhost.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let local = bare.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    local.as_deref().unwrap_or(bare).parse().ok().filter(|address: &SocketAddr| address.port() != 0).ok_or_else(|| {
+        format!("{text:?} is not an address: write IP:PORT, as the log of the running proxy has it (\"admin listening\"), such as 127.0.0.1:9180")
+    })
+}
+
+impl Whom {
+    /// The addresses to ask. The configuration is not judged: whether it is right says nothing about a running proxy.
+    fn addresses(&self, config: Option<&Path>) -> Result<Vec<Listening>, Failure> {
+        let given = |address, origin: &str| Ok(vec![Listening { address, origin: origin.to_owned() }]);
+        if let Some(address) = self.admin {
+            return given(address, "--admin");
+        }
+        match std::env::var(ADMIN).ok().filter(|text| !text.is_empty()).map(|text| address(&text)) {
+            Some(Ok(address)) => given(address, ADMIN),
+            Some(Err(error)) => Err(failure(USAGE)(anyhow!("{ADMIN}: {error}"))),
+            None => listening(config).map_err(|error| failure(USAGE)(error.into())),
+        }
+    }
+}
+
 /// Asks once; an error unless the proxy is alive, or ready if `ready`.
-pub(super) fn health(config: &Config, ready: bool, patience: Duration) -> Result<(), Failure> {
-    let address = address(config).map_err(failure(CONFIG))?;
-    let look = async {
-        let late = |_| anyhow!("{address} does not answer within {patience:?}");
-        timeout(patience, look(address, ready)).await.map_err(late)?
-    };
-    runtime()?.block_on(look).map_err(failure(REFUSED))
+pub(super) fn health(config: Option<&Path>, whom: &Whom, ready: bool, limit: Duration) -> Result<(), Failure> {
+    let addresses = whom.addresses(config)?;
+    runtime()?.block_on(look(&addresses, ready, limit)).map_err(failure(REFUSED))
 }
 
 /// Asks until the proxy is ready; an error with what it lacks if it is not in time.
-pub(super) fn wait(config: &Config, patience: Duration) -> Result<(), Failure> {
-    let address = address(config).map_err(failure(CONFIG))?;
-    runtime()?.block_on(ready_within(address, patience)).map_err(failure(REFUSED))
+pub(super) fn wait(config: Option<&Path>, whom: &Whom, limit: Duration) -> Result<(), Failure> {
+    let addresses = whom.addresses(config)?;
+    runtime()?.block_on(ready_within(&addresses, limit)).map_err(failure(REFUSED))
 }
 
-async fn ready_within(address: SocketAddr, patience: Duration) -> anyhow::Result<()> {
-    let end = Instant::now() + patience;
-    let mut last = anyhow!("{address} does not answer");
+async fn ready_within(addresses: &[Listening], limit: Duration) -> anyhow::Result<()> {
+    let end = Instant::now() + limit;
+    let mut last = None;
     loop {
-        match timeout_at(end.min(Instant::now() + LOOK), look(address, true)).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => last = error,
-            Err(_) if Instant::now() < end => last = anyhow!("{address} does not answer within {LOOK:?}"),
-            // What the look before said tells more.
+        let left = Duration::from_millis(end.duration_since(Instant::now()).as_millis() as u64);
+        match look(addresses, true, LOOK.min(left)).await {
+            Ok(()) => return Ok(()),
+            // Where the end of the time cut the look short, what the one before said tells more.
+            Err(error) if last.is_none() || Instant::now() < end => last = Some(error),
             Err(_) => {}
         }
         if Instant::now() + PAUSE >= end {
-            return Err(last.context(format!("not ready within {patience:?}")));
+            let late = format!("not ready within {limit:?}");
+            return Err(last.map_or_else(|| anyhow!(late.clone()), |last| last.context(late.clone())));
         }
         sleep(PAUSE).await;
     }
 }
 
-/// Where the admin listener of a configuration is to be found.
-fn address(config: &Config) -> anyhow::Result<SocketAddr> {
-    let source = config.source();
-    match config.file.admin.address.0 {
-        None => {
-            bail!("{source}: admin.address is \"none\", so nobody can be asked: give the admin listener an address")
+/// Asks one address after the other; an error with what each said, unless one of them is as wanted.
+async fn look(addresses: &[Listening], ready: bool, limit: Duration) -> anyhow::Result<()> {
+    let (mut said, end) = (Vec::new(), Instant::now() + limit);
+    for Listening { address, origin } in addresses {
+        let late = |_| anyhow!("{address} ({origin}) does not answer within {limit:?}");
+        match timeout_at(end, look_at(*address, origin, ready)).await.map_err(late).flatten() {
+            Ok(()) => return Ok(()),
+            Err(error) => said.push(Causes(&*error).to_string()),
         }
-        Some(address) if address.port() == 0 => bail!(
-            "{source}: admin.address has port 0, so that only the log tells which port it is: give it a port of its own"
-        ),
-        Some(address) => Ok(address),
     }
+    bail!(said.join("; "))
 }
 
-async fn look(address: SocketAddr, ready: bool) -> anyhow::Result<()> {
+async fn look_at(address: SocketAddr, origin: &str, ready: bool) -> anyhow::Result<()> {
     let path = if ready { "/readyz" } else { "/livez" };
-    let (status, body) = ask(address, path).await.with_context(|| format!("{address} does not answer"))?;
+    let silent = || format!("{address} ({origin}) does not answer");
+    let (status, body) = ask(address, path).await.with_context(silent)?;
     match status {
         StatusCode::OK => Ok(()),
         StatusCode::SERVICE_UNAVAILABLE if ready => bail!("the proxy at {address} is not ready: {}", lacks(&body)),
-        other => bail!("{address} answers {path} with {other}: is it the admin listener of this configuration?"),
+        other => {
+            bail!(
+                "{address} ({origin}) answers {path} with {other}: it is not the admin or probe listener of a ninjaone-proxy"
+            )
+        }
     }
 }
 
@@ -137,16 +177,12 @@ mod tests {
     }
 
     #[test]
-    fn health_asks_only_where_the_configuration_tells_the_port() {
-        let of = |text: &str| {
-            let config = Config::parse(std::path::Path::new("c.toml"), text.to_owned()).expect("a configuration");
-            address(&config).map(|address| address.to_string()).map_err(|error| error.to_string())
-        };
-        assert_eq!(of(""), Ok("127.0.0.1:9180".to_owned()));
-        assert_eq!(of("[admin]\naddress = \"[::1]:9\""), Ok("[::1]:9".to_owned()));
-        for (address, said) in [("none", "nobody can be asked"), ("127.0.0.1:0", "only the log tells")] {
-            let error = of(&format!("[admin]\naddress = \"{address}\"")).expect_err("a refusal");
-            assert!(error.contains(said), "{error}");
+    fn an_address_is_taken_as_people_have_it() {
+        for text in ["127.0.0.1:9180", "http://127.0.0.1:9180", "http://localhost:9180/", "localhost:9180"] {
+            assert_eq!(address(text), Ok(SocketAddr::from(([127, 0, 0, 1], 9180))), "{text}");
+        }
+        for bad in ["", "9180", "localhost", "127.0.0.1:0", "https://127.0.0.1:9180", "127.0.0.1:9180/readyz"] {
+            assert!(address(bad).is_err_and(|error| error.contains("IP:PORT")), "{bad}");
         }
     }
 }

@@ -1,17 +1,19 @@
 //! `key`: makes keys for callers; the configuration holds their hashes only.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 
+use super::{Failure, OS, USAGE, failure};
+use crate::config::{Config, nearest};
 use crate::guard::roster::NewKey;
 
-/// A new key, and the lines of the configuration that make it good.
-pub(super) fn new(name: &str, listener: &str) -> anyhow::Result<String> {
-    for name in [name, listener] {
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
-            bail!("{name:?} is no name: use letters, digits, - and _");
-        }
-    }
-    let key = NewKey::make().context("the system gives no randomness for a key")?;
+/// The listener of the built-in defaults.
+const LISTENER: &str = "local";
+
+/// A new key, and the lines of the configuration that make it good; without a configuration the listener is not judged.
+pub(super) fn new(name: &str, listener: Option<&str>, config: Option<&Config>) -> Result<String, Failure> {
+    check_name("caller", name).map_err(failure(USAGE))?;
+    let listener = choose(listener, config).map_err(failure(USAGE))?;
+    let key = NewKey::make().context("cannot make a key: the system gives no random numbers").map_err(failure(OS))?;
     Ok(format!(
         "# The key of {name}. It is shown only here: give it to the caller, and keep it as a password is kept.\n\
          #   {}\n\
@@ -21,4 +23,35 @@ pub(super) fn new(name: &str, listener: &str) -> anyhow::Result<String> {
         key.expose(),
         key.hash()
     ))
+}
+
+fn check_name(what: &str, name: &str) -> anyhow::Result<()> {
+    let taken = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if !name.is_empty() && name.chars().all(taken) {
+        return Ok(());
+    }
+    let fixed: String = name.trim().chars().map(|c| if taken(c) { c.to_ascii_lowercase() } else { '-' }).collect();
+    let hint = if fixed.is_empty() { String::new() } else { format!(", such as {fixed:?}") };
+    Err(anyhow!("{name:?} cannot be the name of a {what}: use letters, digits, - and _{hint}"))
+}
+
+/// The listener that was asked for, else the usual one, else the only one.
+fn choose(wanted: Option<&str>, config: Option<&Config>) -> anyhow::Result<String> {
+    let names: Vec<_> = config.iter().flat_map(|config| config.file.listeners.keys()).map(String::as_str).collect();
+    match (wanted, names.as_slice(), config) {
+        (Some(wanted), _, None) => check_name("listener", wanted).map(|()| wanted.to_owned()),
+        (Some(wanted), known, Some(_)) if known.contains(&wanted) => Ok(wanted.to_owned()),
+        (Some(wanted), known, Some(config)) => Err(anyhow!(
+            "there is no listener {wanted:?} in {}: valid listeners are {}{} (--config FILE, before the command, names another configuration)",
+            config.source(),
+            known.join(", "),
+            nearest(wanted, known.iter().copied())
+        )),
+        (None, [only], _) => Ok((*only).to_owned()),
+        (None, [_, _, ..], _) if !names.contains(&LISTENER) => Err(anyhow!(
+            "there are several listeners: name the one that the caller calls, with --listener: {}",
+            names.join(", ")
+        )),
+        (None, _, _) => Ok(LISTENER.to_owned()),
+    }
 }

@@ -142,7 +142,84 @@ fn a_new_key_is_shown_once_with_the_lines_that_make_it_good() {
     assert!(open.contains("caller     reports") && open.contains("decision   allowed"), "{open}");
     let closed = told("X-Api-Key: wrong");
     assert!(closed.contains("gate       caller") && closed.contains("401 key-wrong"), "{closed}");
-    assert_eq!(run("", &["key", "new", "a b"]).0, 71);
+}
+
+#[test]
+fn a_key_is_made_only_for_a_name_and_a_listener_that_can_be() {
+    let (code, said, errors) = run("", &["key", "new", "Ticket Bot"]);
+    assert_eq!((code, said.as_str()), (64, ""));
+    assert!(
+        errors.contains("\"Ticket Bot\" cannot be the name of a caller") && errors.contains("\"ticket-bot\""),
+        "{errors}"
+    );
+    let two = "[listeners.tools]\naddress = \"127.0.0.1:1\"\n[listeners.desk]\naddress = \"127.0.0.1:2\"\n";
+    let (code, said, errors) = run(two, &["key", "new", "a", "--listener", "tool"]);
+    assert_eq!((code, said.as_str()), (64, ""));
+    let named =
+        "there is no listener \"tool\" in config.toml: valid listeners are desk, tools; did you mean \"tools\"?";
+    assert!(errors.contains(named), "{errors}");
+    let (code, _, errors) = run(two, &["key", "new", "a"]);
+    assert!(code == 64 && errors.contains("--listener: desk, tools"), "{errors}");
+    assert!(run(two, &["key", "new", "a", "--listener", "desk"]).1.contains("[listeners.desk.callers.a]"));
+    assert!(run("[listeners.tools]", &["key", "new", "a"]).1.contains("[listeners.tools.callers.a]"));
+}
+
+#[test]
+fn commands_that_do_not_need_the_configuration_work_with_a_broken_one() {
+    let folder = folder("x");
+    let document = r#"{"openapi":"3.0.1","info":{"version":"9"},"paths":{"/v2/organizations":{"get":{}}}}"#;
+    std::fs::write(folder.path().join("openapi.json"), document).expect("a file");
+    for arguments in [
+        &["key", "new", "a"][..],
+        &["key", "new", "a", "--listener", "any"],
+        &["catalog", "diff", "openapi.json"],
+        &["completions", "bash"],
+        &["man", "pages"],
+        &["--config", "missing.toml", "key", "new", "a"],
+    ] {
+        let (code, _, errors) = run_binary(folder.path(), arguments, &[]);
+        assert_eq!((code, errors.as_str()), (0, ""), "{arguments:?}");
+    }
+    let (code, said, errors) = run("x", &["groups"]);
+    assert_eq!((code, said.as_str()), (0, run("", &["groups"]).1.as_str()));
+    assert!(errors.starts_with("ninjaone-proxy: only built-in operations are counted: config.toml:1:"), "{errors}");
+}
+
+#[test]
+fn no_error_tells_a_text_twice() {
+    let audit = "[audit]\nfile = \"none/a.jsonl\"";
+    for (text, arguments) in [
+        ("", &["catalog", "diff", "none.yaml"][..]),
+        ("", &["check", "--against", "none.json"]),
+        ("", &["audit", "verify", "none.jsonl"]),
+        ("", &["learn", "--from", "none.json"]),
+        ("", &["--config", "none.toml", "check"]),
+        ("catalog-file = \"none.yaml\"", &["check"]),
+        ("[log]\nlevel = \"a=b=c\"", &["check"]),
+        (audit, &["run"]),
+        ("[instances.main]\nhost = \"eu\"\nclient-id = { file = \"none\" }", &["check"]),
+        ("[listeners.local]\naddress = \"unix:none/a.sock\"\n[admin]\naddress = \"none\"", &["run"]),
+    ] {
+        let (code, _, errors) = run(text, arguments);
+        assert_ne!(code, 0, "{arguments:?}");
+        let last = errors.lines().last().expect("an error");
+        let parts: Vec<_> = last.split(": ").collect();
+        let twice = parts.iter().enumerate().any(|(at, part)| parts[..at].contains(part));
+        assert!(!twice && last.matches("os error").count() <= 1, "{arguments:?}: {last}");
+    }
+    // One place prints errors with their causes.
+    let mut files = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut visited = 0;
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).expect("a source");
+            assert!(!text.contains(":#}"), "{}: print errors with telemetry::Causes", path.display());
+            visited += 1;
+        }
+    }
+    assert!(visited >= 50, "{visited} files were visited");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Ninja, Proxy, answer, eventually, read_head, request, run_binary};
 
-/// Runs a command with a configuration whose admin listener is at `admin`.
+/// Runs a command with the configuration of a proxy whose admin listener is at `admin`.
 fn run(admin: impl std::fmt::Display, arguments: &[&str]) -> (i32, String) {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("config.toml"), format!("[admin]\naddress = \"{admin}\"")).expect("a file");
@@ -75,28 +75,90 @@ fn wait_waits_until_the_token_stands() {
 fn health_is_1_where_nobody_answers_or_somebody_else() {
     let closed = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     let (code, errors) = run(closed, &["health"]);
-    assert!(code == 1 && errors.starts_with(&format!("ninjaone-proxy: {closed} does not answer: ")), "{errors}");
+    let begin = format!("ninjaone-proxy: {closed} (admin.address of config.toml) does not answer: ");
+    assert!(code == 1 && errors.starts_with(&begin), "{errors}");
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("an address");
     let (code, errors) = run(address, &["health", "--timeout", "200ms"]);
-    assert_eq!((code, errors), (1, format!("ninjaone-proxy: {address} does not answer within 200ms\n")));
+    let silence = format!("ninjaone-proxy: {address} (admin.address of config.toml) does not answer within 200ms\n");
+    assert_eq!((code, errors), (1, silence));
     let (code, errors) = run(address, &["wait", "--timeout", "200ms"]);
     assert!(code == 1 && errors.contains("not ready within 200ms") && errors.contains("does not answer"), "{errors}");
     let other = scripted(vec![answer("404 Not Found", "")]);
     let (code, errors) = run(other, &["health", "--ready"]);
-    assert!(code == 1 && errors.contains("is it the admin listener of this configuration?"), "{errors}");
+    assert!(code == 1 && errors.contains("it is not the admin or probe listener of a ninjaone-proxy"), "{errors}");
 }
 
 #[test]
-fn health_without_an_admin_listener_to_ask_is_78_and_a_wrong_time_64() {
-    for (admin, said) in [("none", "nobody can be asked"), ("127.0.0.1:0", "only the log tells")] {
+fn health_with_nobody_to_ask_and_wrong_arguments_are_64() {
+    for (admin, said) in [("none", "there is no listener to ask"), ("127.0.0.1:0", "only the log of the running proxy")]
+    {
         for command in ["health", "wait"] {
             let (code, errors) = run(admin, &[command]);
-            assert!(code == 78 && errors.contains(said), "{errors}");
+            assert!(code == 64 && errors.contains(said), "{errors}");
         }
     }
     let (code, errors) = run("127.0.0.1:9", &["wait", "--timeout", "soon"]);
     assert!(code == 64 && errors.contains("such as \"30s\""), "{errors}");
+    let (code, errors) = run("127.0.0.1:9", &["health", "--admin", "9180"]);
+    assert!(code == 64 && errors.contains("write IP:PORT"), "{errors}");
+}
+
+#[test]
+fn health_asks_the_address_that_it_is_given_and_no_file() {
+    let proxy = Proxy::sandboxed("");
+    let admin = proxy.admin.to_string();
+    for arguments in [&["health", "--admin", &admin][..], &["wait", "--admin", &format!("http://{admin}")]] {
+        assert_eq!(run("none", arguments), (0, String::new()), "{arguments:?}");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let asked = |value: &str| run_binary(folder.path(), &["health"], &[("NINJAONE_PROXY_ADMIN", value)]);
+    assert_eq!(asked(&admin).0, 0);
+    let (code, _, errors) = asked("nonsense");
+    assert!(code == 64 && errors.contains("NINJAONE_PROXY_ADMIN: \"nonsense\" is not an address"), "{errors}");
+}
+
+/// What people do to the file of a running proxy, and what is left of it.
+const ACCIDENTS: [fn(&str) -> String; 7] = [
+    |text| format!("{text}\nx"),
+    |text| format!("]\n{text}"),
+    |text| format!("{text}[listeners.local.callers.a]\nkey = \"no hash\"\n"),
+    |text| text.replace("[listeners.local]", "[listener.local]"),
+    |text| text.replace("[listeners.local]", "[listeners.local]\nallow = [\"GET /v2/x\",\n"),
+    |text| format!("{text}[instances.main]\nhost = \"eu\"\nclient-secret = {{ file = \"none\" }}\n"),
+    |text| text.replace('\n', "\r\n") + "\u{0}\"\"\"",
+];
+
+#[test]
+fn health_says_that_a_proxy_serves_whatever_became_of_its_file() {
+    let mut proxy = Proxy::sandboxed("");
+    for (number, accident) in ACCIDENTS.iter().enumerate() {
+        let text = |admin: SocketAddr| {
+            format!("[listeners.local]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"{admin}\"\n")
+        };
+        let taken = proxy.rewrite(&accident(&text("127.0.0.1:0".parse().expect("an address"))));
+        assert!(taken.is_err(), "{number}: the proxy keeps the configuration before");
+        let text = text(proxy.admin);
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("config.toml"), accident(&text)).expect("a file");
+        for arguments in [&["health"][..], &["health", "--ready"], &["wait", "--timeout", "5s"]] {
+            let (code, _, errors) = run_binary(folder.path(), arguments, &[]);
+            assert_eq!((code, errors.as_str()), (0, ""), "{number}: {arguments:?}");
+        }
+        assert_eq!(run_binary(folder.path(), &["check"], &[]).0, 78, "{number}: it is a mistake");
+    }
+}
+
+#[test]
+fn health_asks_the_probe_listener_where_there_is_no_admin_listener() {
+    let proxy = Proxy::start("host = \"sandbox\"", "", "[probes]\naddress = \"127.0.0.1:0\"");
+    let probes = proxy.probes.expect("a probe listener");
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = format!("[admin]\naddress = \"none\"\n[probes]\naddress = \"0.0.0.0:{}\"\n", probes.port());
+    std::fs::write(folder.path().join("config.toml"), text).expect("a file");
+    for arguments in [&["health"][..], &["wait"]] {
+        assert_eq!(run_binary(folder.path(), arguments, &[]).0, 0, "{arguments:?}");
+    }
 }
 
 #[test]
