@@ -23,7 +23,7 @@ use crate::admin::{Configuration, Reload};
 use crate::config::file::File;
 use crate::config::{EndpointError, Listener, Settings};
 use crate::journal::BookError;
-use crate::listener::{BindError, Bound, Place, Socket};
+use crate::listener::{BindError, Bound, Hold, Place};
 use crate::metrics::Metrics;
 use crate::metrics::reloads::Reloads;
 use crate::policy::InstanceId;
@@ -39,7 +39,7 @@ use crate::traces::{Traces, TracesError};
 use crate::upstream::connect::BadHost;
 use crate::usage::Ledger;
 use desk::{Desk, Grant};
-use doors::{Door, Doors, Opener};
+use doors::{Door, Doors, Opener, Single};
 use journal::Writing;
 use probes::Probes;
 use record::Recorder;
@@ -61,7 +61,7 @@ pub enum StartError {
         /// Why.
         source: BindError,
         /// What to do next.
-        hint: &'static str,
+        hint: String,
     },
     /// A listener's certificate or key cannot be used.
     #[error("listener {0}")]
@@ -97,7 +97,7 @@ pub struct App {
     /// Where the listeners listen, by name.
     pub addresses: Vec<(String, Bound)>,
     /// Where the admin listener listens.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<Bound>,
     /// Where the sandboxes listen, by the name of the instance.
     pub sandboxes: Addresses,
     trigger: Trigger,
@@ -113,8 +113,8 @@ pub struct App {
     ledgers: Vec<Weak<Ledger>>,
     writing: Writing,
     traces: Option<Traces>,
-    /// Where it shall listen, and what closes it.
-    admin_door: Option<(SocketAddr, Trigger)>,
+    /// Where it is meant to listen, and what closes it.
+    admin_door: Option<(Place, Trigger, Hold)>,
     probes: Probes,
     metrics: Metrics,
     reloads: Reloads,
@@ -140,9 +140,9 @@ struct Next {
     /// Who else may read or write what shall be secret.
     exposures: Vec<String>,
     /// A socket, if it is another one.
-    admin: Option<(Socket, SocketAddr)>,
+    admin: Option<Single>,
     /// As of the admin listener.
-    probes: Option<(Socket, SocketAddr)>,
+    probes: Option<Single>,
 }
 
 impl App {
@@ -236,11 +236,11 @@ impl App {
         let Settings { instances, listeners, record, audit: _, traces: _ } = settings;
         let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(Arc::new).collect();
         let doors = self.opener.open(&listeners, &self.doors, file, self.workers.count())?;
-        let there = self.admin_door.as_ref().map(|(address, _)| *address);
-        let bind = |address| doors::bind_single("admin listener", address);
-        let admin = file.admin.address.0.filter(|wanted| Some(*wanted) != there).map(bind).transpose()?;
-        let bind = |address| doors::bind_single("probe listener", address);
-        let probes = self.probes.other(file.probes.address.0).map(bind).transpose()?;
+        let there = self.admin_door.as_ref().map(|(place, ..)| place);
+        let bind = |place| doors::bind_single("admin listener", place);
+        let admin = file.admin.address.0.as_ref().filter(|wanted| Some(*wanted) != there).map(bind).transpose()?;
+        let bind = |place| doors::bind_single("probe listener", place);
+        let probes = self.probes.other(file.probes.address.0.as_ref()).map(bind).transpose()?;
         let (instances, sandboxes) = self.embedded.place(instances).await?;
         let mut tenants = Vec::new();
         for instance in instances {
@@ -256,19 +256,19 @@ impl App {
     async fn replace(&mut self, next: Next, file: &File) -> Result<(), StartError> {
         let Next { doors, mut tenants, sandboxes, listeners, recorder, exposures, admin, probes } = next;
         let Doors { doors, sockets } = doors;
-        if let Some((socket, address)) = admin {
+        if let Some(Single { place, sockets, bound, hold }) = admin {
             let (close, closed) = shutdown::channel();
-            desk::serve(socket, address, &self.desk, closed)?;
+            desk::serve(sockets, &bound, &self.desk, &closed)?;
             doors::admit(&self.doors, &doors)?;
-            self.admin = Some(address);
-            self.admin_door = file.admin.address.0.map(|wanted| (wanted, close));
+            self.admin = Some(bound);
+            self.admin_door = Some((place, close, hold));
         } else {
             doors::admit(&self.doors, &doors)?;
         }
         if file.admin.address.0.is_none() {
             (self.admin, self.admin_door) = (None, None);
         }
-        self.probes.go(file.probes.address.0, probes, &self.desk);
+        self.probes.go(file.probes.address.0.is_some(), probes, &self.desk);
         tenants.iter_mut().for_each(Tenant::settle);
         self.keep(&tenants, &listeners);
         self.record(recorder.as_ref());
@@ -340,8 +340,8 @@ impl App {
     }
 
     /// Where the probe listener listens.
-    pub fn probes(&self) -> Option<SocketAddr> {
-        self.probes.bound
+    pub fn probes(&self) -> Option<&Bound> {
+        self.probes.bound.as_ref()
     }
 
     /// Finds out whether all workers are alive.

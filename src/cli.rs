@@ -49,7 +49,7 @@ const SOFTWARE: u8 = 70;
 /// Authenticating reverse proxy for the NinjaOne public API.
 ///
 /// Plain local HTTP goes in; allowed operations go out to NinjaOne over TLS with an OAuth2 token that no caller sees.
-/// Without a command it runs; without a configuration it serves the embedded sandbox on 127.0.0.1:8080.
+/// Without a command it runs; without a configuration it serves the embedded sandbox on localhost:8080.
 #[derive(Debug, Parser)]
 #[command(
     name = "ninjaone-proxy",

@@ -242,11 +242,21 @@ impl Config {
 
     fn check_addresses(&self) -> Result<(), Mistake> {
         let mut taken = BTreeMap::new();
-        let any_port = |address: &Address| matches!(address, Address::Tcp(address) if address.port() == 0);
-        for (name, file) in self.file.listeners.iter().filter(|(_, file)| !any_port(file.address.get_ref())) {
-            if let Some(other) = taken.insert(file.address.get_ref().to_string(), name) {
-                let message = format!("listeners {other} and {name} have the same address {}", file.address.get_ref());
-                return Err(Mistake::of_file(&self.path, message));
+        for (name, file) in &self.file.listeners {
+            let address = file.address.get_ref();
+            let all = match address {
+                Address::Tcp(address) if address.port() == 0 => Vec::new(),
+                Address::Localhost(0) => Vec::new(),
+                Address::Localhost(port) => {
+                    Place::Localhost(*port).addresses().iter().map(ToString::to_string).collect()
+                }
+                Address::Tcp(_) | Address::Unix(_) | Address::Fd(_) => vec![address.to_string()],
+            };
+            for one in all {
+                if let Some(other) = taken.insert(one, name) {
+                    let message = format!("listeners {other} and {name} have the same address {address}");
+                    return Err(Mistake::of_file(&self.path, message));
+                }
             }
         }
         Ok(())
@@ -509,6 +519,7 @@ impl Config {
                 self.check_exposure(address.ip(), file)?;
                 Ok(Place::Tcp(*address))
             }
+            Address::Localhost(port) => Ok(Place::Localhost(*port)),
             Address::Fd(socket) => Ok(Place::Inherited(socket.clone())),
             Address::Unix(path) => {
                 let mode = self.permissions(file)?;

@@ -57,8 +57,8 @@
 //!
 //! # Threads
 //!
-//! Each core has a worker with a current-thread runtime, its own sockets (`SO_REUSEPORT`; one queue for all
-//! where a socket is a file or was passed), its own upstream connections and its own copy of the bearer, so that a request takes no lock.
+//! Each core has a worker with a current-thread runtime, its own sockets (`SO_REUSEPORT`, in a group that is closed to
+//! other processes; one queue for all where a socket is a file or was passed), its own upstream connections and its own copy of the bearer, so that a request takes no lock.
 //! Only where an instance has a limited rate do workers share something on the way of a request, see [`rate`].
 //! Token flights, the admin listener and the sandbox run on the main thread. There a reload makes what another
 //! configuration asks for, beside what there is, and then sends each worker word of it: a request keeps what it began with.

@@ -7,6 +7,7 @@ mod flush;
 pub mod head;
 #[cfg(unix)]
 mod inherited;
+mod occupant;
 mod peer;
 mod place;
 mod slots;
@@ -40,6 +41,7 @@ use crate::shutdown::{self, Shutdown, Trigger};
 use crate::tls::server::Identity;
 use accept::{Accept, accept};
 use conversation::Host;
+pub use occupant::occupant;
 pub use peer::{Peer, User};
 pub use place::{BindError, Bound, Hold, Inheritance, Opened, Place, Socket, SocketFile, group};
 pub use slots::Slots;

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -25,7 +24,7 @@ use crate::explain::explain;
 use crate::guard::issuer::Issuer;
 use crate::guard::roster::Roster;
 use crate::guard::{Guard, Intruder, Orders};
-use crate::listener::{self, Limits, Slots, Socket, Terms};
+use crate::listener::{self, Bound, Limits, Slots, Socket, Terms};
 use crate::metrics::{Metrics, TokenReading};
 use crate::policy::catalog::ScopeSet;
 use crate::refusals::Refusals;
@@ -270,13 +269,13 @@ pub(super) fn limits() -> Limits {
     }
 }
 
-/// Serves the admin listener on a bound socket until it is closed, which a shutdown does not: it must be able to tell
+/// Serves the admin listener on bound sockets until it is closed, which a shutdown does not: it must be able to tell
 /// that the process drains.
-pub(super) fn serve(socket: Socket, address: SocketAddr, desk: &Rc<Desk>, closed: Shutdown) -> io::Result<()> {
+pub(super) fn serve(sockets: Vec<Socket>, bound: &Bound, desk: &Rc<Desk>, closed: &Shutdown) -> io::Result<()> {
     let limits = limits();
     let orders = Orders {
         names: Vec::new(),
-        port: Some(address.port()),
+        port: Some(bound.port(false)),
         tls: false,
         origins: Vec::new(),
         roster: Roster::new(Vec::new()),
@@ -302,12 +301,15 @@ pub(super) fn serve(socket: Socket, address: SocketAddr, desk: &Rc<Desk>, closed
             }
         }
     };
-    tokio::task::spawn_local(async move {
-        let (_keep, terms) = watch::channel(Terms { tls: None, limits });
-        let refuse = |_, status| response::refuse_head(status, None).0.concat();
-        if let Err(error) = listener::serve(socket, terms, closed, handle, refuse).await {
-            tracing::error!(%error, "admin listener ended");
-        }
-    });
+    for socket in sockets {
+        let (limits, closed, handle) = (limits.clone(), closed.clone(), handle.clone());
+        tokio::task::spawn_local(async move {
+            let (_keep, terms) = watch::channel(Terms { tls: None, limits });
+            let refuse = |_, status| response::refuse_head(status, None).0.concat();
+            if let Err(error) = listener::serve(socket, terms, closed, handle, refuse).await {
+                tracing::error!(%error, "admin listener ended");
+            }
+        });
+    }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! The doors: every listener bound, once for each worker. One that stays in its place keeps its sockets over reloads.
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -12,9 +12,19 @@ use super::worker::{Post, Sockets};
 use crate::config::Listener;
 use crate::config::file::File;
 use crate::guard::issuer::Issuer;
-use crate::listener::{BindError, Bound, Hold, Inheritance, Limits, Place, Slots, Socket, Terms};
+use crate::listener::{self, BindError, Bound, Hold, Inheritance, Limits, Opened, Place, Slots, Socket, Terms};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::tls::server::{Basis, Identity};
+
+/// What to do where a port is refused.
+#[cfg(target_os = "linux")]
+const PRIVILEGE: &str = " (ports below 1024 need a privilege: AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit; or \"sudo setcap cap_net_bind_service=+ep\" on the program; or a systemd socket unit and address = \"fd:NAME\"; else choose a port from 1024 on)";
+#[cfg(not(target_os = "linux"))]
+const PRIVILEGE: &str = " (this user may not bind the port: choose another one, from 1024 on)";
+
+/// How often, and how many times, a port that has an older listener too is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+const CLOSING: u32 = 120;
 
 /// A bound listener. Clones are the same door; when the last is dropped, nobody serves it any more.
 #[derive(Clone)]
@@ -84,16 +94,19 @@ impl Opener {
             let door = match kept {
                 Some(kept) => Door { name, place, limit, tls, issuer, ..kept.clone() },
                 None => {
-                    let own: Vec<_> = old.iter().filter_map(|door| door.bound.tcp()).collect();
+                    let own: Vec<_> = old.iter().map(|door| &*door.hold).collect();
                     let opened = place.open(workers, &mut self.inheritance, &own);
                     let opened =
                         opened.map_err(|error| bind_error(format!("listener {name}"), &listener.place, error))?;
                     self.count += 1;
-                    for (worker, socket) in doors.sockets.iter_mut().zip(opened.sockets) {
-                        worker.push((self.count, socket));
+                    for (worker, sockets) in doors.sockets.iter_mut().zip(opened.sockets) {
+                        worker.extend(sockets.into_iter().map(|socket| (self.count, socket)));
                     }
                     let (stop, stopped) = shutdown::channel();
                     let (hold, stop) = (Arc::new(opened.hold), Arc::new(stop));
+                    if !hold.is_alone() {
+                        tokio::task::spawn_local(close(name.clone(), Arc::downgrade(&hold)));
+                    }
                     let connections = Arc::new(Semaphore::new(limit as usize));
                     let (id, bound) = (self.count, opened.bound);
                     Door { id, name, bound, place, hold, stop, stopped, connections, limit, tls, issuer }
@@ -110,9 +123,11 @@ impl Door {
     fn serves(&self, listener: &Listener) -> bool {
         match (&listener.place, self.bound.tcp()) {
             // Any port: the one that it has.
-            (Place::Tcp(wanted), _) if wanted.port() == 0 => self.place == listener.place && self.name == listener.name,
+            (place, _) if place.port() == Some(0) => self.place == *place && self.name == listener.name,
             (Place::Tcp(wanted), Some(bound)) => *wanted == bound && matches!(self.place, Place::Tcp(_)),
-            (Place::Tcp(_) | Place::Unix(_) | Place::Inherited(_), _) => listener.place.is_at(&self.place),
+            (Place::Tcp(_) | Place::Localhost(_) | Place::Unix(_) | Place::Inherited(_), _) => {
+                listener.place.is_at(&self.place)
+            }
         }
     }
 
@@ -179,7 +194,8 @@ pub(super) fn tell(old: &[Door], new: &[Door], listeners: &[Arc<Listener>]) {
     let same = |door: &Door| old.iter().any(|old| (&old.name, old.url()) == (&door.name, door.url()));
     for (door, listener) in new.iter().zip(listeners).filter(|(door, _)| !same(door)) {
         let scopes = listener.policy.scopes();
-        tracing::info!(listener = %door.name, address = %door.url(), %scopes, "listening");
+        let also = door.bound.other_url(door.tls.is_some()).map(tracing::field::display);
+        tracing::info!(listener = %door.name, address = %door.url(), also, %scopes, "listening");
     }
 }
 
@@ -197,6 +213,17 @@ pub(super) fn replace(old: &mut Vec<Door>, new: Vec<Door>) {
     *old = new;
 }
 
+/// Keeps others out of a port as soon as an older listener of ours, on another address of it, has gone.
+async fn close(listener: String, hold: Weak<Hold>) {
+    for _ in 0..CLOSING {
+        tokio::time::sleep(LOOK).await;
+        if hold.upgrade().is_none_or(|hold| hold.is_alone()) {
+            return;
+        }
+    }
+    tracing::warn!(listener, "other processes of this user can bind the port of this listener too: restart the proxy");
+}
+
 /// The certificate that the door has, or another one, which is followed.
 fn identity(listener: &str, basis: &Basis, kept: Option<&Door>) -> Result<Arc<Tls>, StartError> {
     if let Some(tls) = kept.and_then(|door| door.tls.as_ref()).filter(|tls| tls.basis == *basis) {
@@ -208,13 +235,21 @@ fn identity(listener: &str, basis: &Basis, kept: Option<&Door>) -> Result<Arc<Tl
     Ok(Arc::new(Tls { basis: basis.clone(), identity, following }))
 }
 
-/// The one door of a listener that is no proxy, such as the admin listener.
-pub(super) fn bind_single(what: &str, address: SocketAddr) -> Result<(Socket, SocketAddr), StartError> {
-    let place = Place::Tcp(address);
-    let fault = |error| bind_error(what.to_owned(), &place, error);
+/// A listener that is no proxy, such as the admin listener.
+pub(super) struct Single {
+    /// Where it was to be.
+    pub(super) place: Place,
+    pub(super) sockets: Vec<Socket>,
+    pub(super) bound: Bound,
+    pub(super) hold: Hold,
+}
+
+/// Binds a listener that is no proxy.
+pub(super) fn bind_single(what: &str, place: &Place) -> Result<Single, StartError> {
+    let fault = |error| bind_error(what.to_owned(), place, error);
     let opened = place.open(1, &mut Inheritance::default(), &[]).map_err(fault)?;
-    let bound = opened.sockets.into_iter().next().zip(opened.bound.tcp());
-    Ok(bound.ok_or(io::Error::from(io::ErrorKind::NotFound))?)
+    let Opened { sockets, bound, hold } = opened;
+    Ok(Single { place: place.clone(), sockets: sockets.into_iter().flatten().collect(), bound, hold })
 }
 
 fn bind_error(what: String, place: &Place, source: BindError) -> StartError {
@@ -232,22 +267,22 @@ fn bind_error(what: String, place: &Place, source: BindError) -> StartError {
         | BindError::NotHere => None,
     };
     let hint = match (place, kind) {
-        (Place::Tcp(_), Some(io::ErrorKind::AddrInUse)) => {
-            " (another process has the port: end it, or change the address; port 0 takes any free one)"
+        (Place::Tcp(_) | Place::Localhost(_), Some(io::ErrorKind::AddrInUse)) => {
+            let who = place.port().and_then(listener::occupant).unwrap_or_else(|| "another process".to_owned());
+            format!(" ({who} has the port: end it, or choose another port; port 0 takes any free one)")
         }
-        (Place::Tcp(_), Some(io::ErrorKind::PermissionDenied)) => {
-            " (ports below 1024 need a privilege: choose a higher one)"
-        }
+        (Place::Tcp(_) | Place::Localhost(_), Some(io::ErrorKind::PermissionDenied)) => PRIVILEGE.to_owned(),
         (Place::Unix(_), Some(io::ErrorKind::NotFound)) => {
-            " (the folder is missing: make it, or let systemd do so with RuntimeDirectory=)"
+            " (the folder is missing: make it, or let systemd do so with RuntimeDirectory=)".to_owned()
         }
         (Place::Unix(_), Some(io::ErrorKind::PermissionDenied)) => {
             " (the user of this process must be allowed to write to the folder, and to the socket if one is there)"
+                .to_owned()
         }
         (Place::Unix(_), Some(io::ErrorKind::InvalidInput)) => {
-            " (the path is too long for a socket: systems take about 100 octets)"
+            " (the path is too long for a socket: systems take about 100 bytes)".to_owned()
         }
-        (Place::Tcp(_) | Place::Unix(_) | Place::Inherited(_), _) => "",
+        (Place::Tcp(_) | Place::Localhost(_) | Place::Unix(_) | Place::Inherited(_), _) => String::new(),
     };
     StartError::Bind { what, address: place.clone(), source, hint }
 }

@@ -1,7 +1,6 @@
 //! The probe listener: alive, ready and metrics for those who ask over a network, such as a kubelet or Prometheus; no
 //! reasons, and nothing else.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -10,9 +9,10 @@ use http_body_util::Full;
 use tokio::sync::watch;
 
 use super::desk::{self, Desk};
+use super::doors::Single;
 use crate::admin;
 use crate::guard;
-use crate::listener::{self, Socket, Terms};
+use crate::listener::{self, Bound, Hold, Place, Socket, Terms};
 use crate::response;
 use crate::shutdown::{self, Shutdown, Trigger};
 
@@ -20,28 +20,28 @@ use crate::shutdown::{self, Shutdown, Trigger};
 #[derive(Default)]
 pub(super) struct Probes {
     /// Where it listens.
-    pub(super) bound: Option<SocketAddr>,
-    /// Where it shall listen, and what closes it.
-    door: Option<(SocketAddr, Trigger)>,
+    pub(super) bound: Option<Bound>,
+    /// Where it is meant to listen, and what closes it.
+    door: Option<(Place, Trigger, Hold)>,
 }
 
 impl Probes {
     /// The address, if it is another one than now.
-    pub(super) fn other(&self, wanted: Option<SocketAddr>) -> Option<SocketAddr> {
-        let there = self.door.as_ref().map(|(address, _)| *address);
+    pub(super) fn other<'a>(&self, wanted: Option<&'a Place>) -> Option<&'a Place> {
+        let there = self.door.as_ref().map(|(place, ..)| place);
         wanted.filter(|wanted| Some(*wanted) != there)
     }
 
-    /// Goes to where it shall listen; a socket comes if that is another place.
-    pub(super) fn go(&mut self, wanted: Option<SocketAddr>, socket: Option<(Socket, SocketAddr)>, desk: &Rc<Desk>) {
-        match (wanted, socket) {
-            (None, _) => *self = Self::default(),
-            (Some(wanted), Some((socket, bound))) => {
+    /// Goes to where it is meant to listen, if at all; `bound` comes if that is another place.
+    pub(super) fn go(&mut self, wanted: bool, bound: Option<Single>, desk: &Rc<Desk>) {
+        match bound {
+            _ if !wanted => *self = Self::default(),
+            Some(Single { place, sockets, bound, hold }) => {
                 let (close, closed) = shutdown::channel();
-                serve(socket, desk, closed);
-                *self = Self { bound: Some(bound), door: Some((wanted, close)) };
+                sockets.into_iter().for_each(|socket| serve(socket, desk, closed.clone()));
+                *self = Self { bound: Some(bound), door: Some((place, close, hold)) };
             }
-            (Some(_), None) => {}
+            None => {}
         }
     }
 }

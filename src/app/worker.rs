@@ -215,7 +215,7 @@ impl Worker {
         let proxies = proxies.collect::<io::Result<Vec<_>>>()?;
         self.seats.retain(|seat| plan.posts.iter().any(|post| post.door == seat.door));
         for (post, proxy) in plan.posts.iter().zip(&proxies) {
-            if let Some(seat) = self.seats.iter().find(|seat| seat.door == post.door) {
+            for seat in self.seats.iter().filter(|seat| seat.door == post.door) {
                 seat.proxy.replace(Rc::clone(proxy));
                 seat.terms.send_replace(post.terms.clone());
             }

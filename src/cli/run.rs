@@ -10,6 +10,7 @@ use crate::app::reload::{LOOK, Loaded, Loader};
 use crate::app::{Addresses, App, StartError};
 use crate::config::file::LogFormat;
 use crate::config::{Config, EndpointError, Settings};
+use crate::listener::Bound;
 use crate::shutdown::{Asked, Signals};
 use crate::supervisor::Supervisor;
 use crate::telemetry::{self, Causes};
@@ -119,8 +120,8 @@ impl News {
 #[derive(Default)]
 struct Notes {
     local_ca: Option<PathBuf>,
-    admin: Option<std::net::SocketAddr>,
-    probes: Option<std::net::SocketAddr>,
+    admin: Option<Bound>,
+    probes: Option<Bound>,
     sandboxes: Addresses,
     exposures: BTreeSet<String>,
 }
@@ -130,11 +131,14 @@ impl Notes {
         if let Some(path) = local_ca.as_ref().filter(|_| self.local_ca != local_ca) {
             tracing::info!(certificate = %path.display(), "{TRUST}");
         }
-        if let Some(address) = app.admin.filter(|_| self.admin != app.admin) {
-            tracing::info!(address = %format_args!("http://{address}"), "admin listening");
+        let (admin, probes) = (app.admin.clone(), app.probes().cloned());
+        if let Some(bound) = admin.as_ref().filter(|_| self.admin != admin) {
+            let also = bound.other_url(false).map(tracing::field::display);
+            tracing::info!(address = %bound.url(false), also, "admin listening");
         }
-        if let Some(address) = app.probes().filter(|_| self.probes != app.probes()) {
-            tracing::info!(address = %format_args!("http://{address}"), "probes listening");
+        if let Some(bound) = probes.as_ref().filter(|_| self.probes != probes) {
+            let also = bound.other_url(false).map(tracing::field::display);
+            tracing::info!(address = %bound.url(false), also, "probes listening");
         }
         for (name, address) in app.sandboxes.iter().filter(|sandbox| !self.sandboxes.contains(sandbox)) {
             tracing::warn!(instance = %name, address = %format_args!("http://{address}"), "this is a SANDBOX: all data is invented, nothing reaches NinjaOne");
@@ -142,7 +146,7 @@ impl Notes {
         for exposure in exposures.iter().filter(|exposure| !self.exposures.contains(*exposure)) {
             tracing::warn!(exposure, "a credential is open to others");
         }
-        let (admin, probes, sandboxes) = (app.admin, app.probes(), app.sandboxes.clone());
+        let sandboxes = app.sandboxes.clone();
         *self = Self { local_ca, admin, probes, sandboxes, exposures: exposures.into_iter().collect() };
     }
 }

@@ -13,6 +13,7 @@ use super::value::{
     ProxyChoice, Reference, Size,
 };
 use crate::journal::{Durability, OnFailure};
+use crate::listener::Place;
 use crate::policy::catalog::Scope;
 use crate::tls::server::ClientAuth as Demand;
 use crate::token::endpoint::ClientAuth;
@@ -366,7 +367,7 @@ impl Default for RateFile {
 impl Default for ListenerFile {
     fn default() -> Self {
         Self {
-            address: unplaced(Address::Tcp(([127, 0, 0, 1], 8080).into())),
+            address: unplaced(Address::Localhost(8080)),
             mode: None,
             permissions: None,
             group: None,
@@ -398,7 +399,7 @@ impl Default for LimitsFile {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: AdminAddress(Some(([127, 0, 0, 1], 9180).into())) }
+        Self { address: AdminAddress(Some(Place::Localhost(9180))) }
     }
 }
 

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::DEFAULT_FILE;
 use super::file::Admin;
-use super::value::AdminAddress;
+use super::value::{AdminAddress, parse_tcp_place};
+use crate::listener::Place;
 
 /// More than a configuration has; what comes behind is not read.
 const MAX_FILE: u64 = 4 << 20;
@@ -77,6 +78,7 @@ fn find(source: &str, text: &str) -> Result<Vec<Listening>, NotListening> {
         }
         let AdminAddress(default) = Admin::default().address;
         // A running proxy may have an address that the file no longer names.
+        let default = default.and_then(|place| first(&place));
         if let Some(address) =
             default.filter(|_| table == "admin" && said.iter().all(|said| matches!(said, Said::Unclear)))
         {
@@ -122,12 +124,16 @@ fn values(text: &str, table: &str) -> Vec<Said> {
     };
     texts
         .into_iter()
-        .map(|text| match (text, text.parse()) {
-            ("none", _) => Said::Off,
-            (_, Ok(address)) => Said::Address(address),
-            (_, Err(_)) => Said::Unclear,
+        .map(|text| match text {
+            "none" => Said::Off,
+            _ => parse_tcp_place(text).ok().and_then(|place| first(&place)).map_or(Said::Unclear, Said::Address),
         })
         .collect()
+}
+
+/// Of `localhost` that of IPv4.
+fn first(place: &Place) -> Option<SocketAddr> {
+    place.addresses().first().copied()
 }
 
 /// The quoted values of `address` in this table, line by line.
@@ -164,6 +170,7 @@ mod tests {
     fn an_address_is_found_in_a_file_that_is_right() {
         assert_eq!(found(""), ["127.0.0.1:9180"]);
         assert_eq!(found("[admin]\naddress = \"[::1]:9\""), ["[::1]:9"]);
+        assert_eq!(found("[admin]\naddress = \"localhost:9\""), ["127.0.0.1:9"]);
         assert_eq!(found("[admin]\naddress = \"none\"\n[probes]\naddress = \"0.0.0.0:9181\""), ["127.0.0.1:9181"]);
         assert_eq!(found("[probes]\naddress = \"[::]:9181\""), ["127.0.0.1:9180", "[::1]:9181"]);
         assert_eq!(found("[admin]\naddress = \"127.0.0.1:0\"\n[probes]\naddress = \"10.0.0.1:9\""), ["10.0.0.1:9"]);

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::file::{TlsChoice, TlsFile};
 use crate::dial::proxy::Proxy;
+use crate::listener::Place;
 
 /// A length of time, such as `"500ms"`, `"30s"`, `"2m"`, `"1h"`; from 1 ms to 24 h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +40,10 @@ pub enum Host {
 /// Where a listener listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// A loopback socket address.
+    /// A socket address.
     Tcp(SocketAddr),
+    /// `localhost:PORT`: that port of 127.0.0.1 and of `[::1]`.
+    Localhost(u16),
     /// `unix:PATH`; a relative path is meant relative to the file.
     Unix(PathBuf),
     /// `fd:N` or `fd:NAME`: a socket that the process is started with.
@@ -63,12 +66,12 @@ pub enum Mode {
 }
 
 /// The admin listener's address; `"none"` for no such listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AdminAddress(pub Option<SocketAddr>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminAddress(pub Option<Place>);
 
 /// The probe listener's address; `"none"` for no such listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ProbeAddress(pub Option<SocketAddr>);
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProbeAddress(pub Option<Place>);
 
 /// Where a credential is read from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -232,8 +235,18 @@ fn parse_address(text: &str) -> Result<Address, String> {
     match text.split_once(':') {
         Some(("unix", path)) => parse_socket_path(path).map(Address::Unix),
         Some(("fd", socket)) => parse_fd(socket).map(Address::Fd),
-        Some(_) | None => parse_tcp_address(text).map(Address::Tcp),
+        Some(_) | None => match parse_localhost(text) {
+            Some(port) => Ok(Address::Localhost(port)),
+            None => parse_tcp_address(text).map(Address::Tcp),
+        },
     }
+}
+
+/// The port of `localhost:PORT`.
+fn parse_localhost(text: &str) -> Option<u16> {
+    let (name, port) = text.split_once(':')?;
+    let digits = port.bytes().all(|digit| digit.is_ascii_digit());
+    port.parse().ok().filter(|_| digits && name.eq_ignore_ascii_case("localhost"))
 }
 
 fn parse_socket_path(path: &str) -> Result<PathBuf, String> {
@@ -282,18 +295,27 @@ fn parse_permissions(text: &str) -> Option<Permissions> {
 fn parse_tcp_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         format!(
-            "{text:?} is no address: write IP:PORT, such as \"127.0.0.1:8080\" or \"[::1]:8080\", or for a listener unix:PATH or fd:NAME"
+            "{text:?} is not an address: write localhost:PORT or IP:PORT, such as \"localhost:8080\", \"127.0.0.1:8080\" or \"[::1]:8080\", or for a listener unix:PATH or fd:NAME"
         )
     })
 }
 
 /// The admin listener tells no secret, but it asks nobody who he is.
-fn parse_loopback(text: &str) -> Result<SocketAddr, String> {
-    let address = parse_tcp_address(text)?;
-    if address.ip().is_loopback() {
-        return Ok(address);
+fn parse_loopback(text: &str) -> Result<Place, String> {
+    let place = parse_tcp_place(text)?;
+    if !place.is_exposed() {
+        return Ok(place);
     }
-    Err(format!("{text:?} is not a loopback address: whoever reaches this port can read it. Use 127.0.0.1 or [::1]"))
+    Err(format!(
+        "{text:?} is not a loopback address: whoever reaches this port can read it. Use localhost, 127.0.0.1 or [::1]"
+    ))
+}
+
+pub(super) fn parse_tcp_place(text: &str) -> Result<Place, String> {
+    match parse_localhost(text) {
+        Some(port) => Ok(Place::Localhost(port)),
+        None => parse_tcp_address(text).map(Place::Tcp),
+    }
 }
 
 fn parsed<'de, D: Deserializer<'de>, T>(
@@ -392,7 +414,7 @@ impl<'de> Deserialize<'de> for ProbeAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         parsed(deserializer, |text| match text {
             "none" => Ok(Self(None)),
-            _ => parse_tcp_address(text).map(|address| Self(Some(address))),
+            _ => parse_tcp_place(text).map(|place| Self(Some(place))),
         })
     }
 }
@@ -514,6 +536,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Localhost(port) => write!(f, "localhost:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Fd(socket) => write!(f, "fd:{socket}"),
         }
@@ -569,22 +592,22 @@ impl Serialize for Permissions {
     }
 }
 
-fn or_none<S: Serializer>(address: Option<SocketAddr>, serializer: S) -> Result<S::Ok, S::Error> {
+fn or_none<S: Serializer>(address: Option<&Place>, serializer: S) -> Result<S::Ok, S::Error> {
     match address {
-        Some(address) => serializer.collect_str(&address),
+        Some(address) => serializer.collect_str(address),
         None => serializer.serialize_str("none"),
     }
 }
 
 impl Serialize for AdminAddress {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        or_none(self.0, serializer)
+        or_none(self.0.as_ref(), serializer)
     }
 }
 
 impl Serialize for ProbeAddress {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        or_none(self.0, serializer)
+        or_none(self.0.as_ref(), serializer)
     }
 }
 

@@ -2,21 +2,27 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 #[cfg(unix)]
 use super::inherited::Passed;
-use super::tcp;
+use super::tcp::{self, Keeper};
 #[cfg(unix)]
 use super::unix;
+
+/// How often a port is looked for that is free on both loopback addresses.
+const PORT_TRIES: usize = 16;
 
 /// Where a listener listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// A TCP address; port 0 takes any free one.
     Tcp(SocketAddr),
+    /// This port of both loopback addresses, 127.0.0.1 and `[::1]`, as far as the system has them; port 0 takes any that
+    /// is free on both.
+    Localhost(u16),
     /// A socket file; on Unix only.
     Unix(SocketFile),
     /// A socket that the process was started with: its number, from 3, or its name; on Unix only.
@@ -99,6 +105,8 @@ pub enum Socket {
 pub enum Bound {
     /// The address with its real port.
     Tcp(SocketAddr),
+    /// Both loopback addresses, with the same real port.
+    Localhost(u16),
     /// The path of the socket.
     Unix(PathBuf),
 }
@@ -106,8 +114,8 @@ pub enum Bound {
 /// What is bound at a place.
 #[derive(Debug)]
 pub struct Opened {
-    /// One for each worker.
-    pub sockets: Vec<Socket>,
+    /// For each worker one, or one for each address.
+    pub sockets: Vec<Vec<Socket>>,
     /// Where that is.
     pub bound: Bound,
     /// Keeps the place until it is dropped.
@@ -119,6 +127,8 @@ pub struct Opened {
 pub struct Hold {
     #[cfg(unix)]
     lease: Option<unix::Lease>,
+    /// Of TCP ports.
+    keepers: Vec<Keeper>,
     /// It is in use, see [`Inheritance`].
     _passed: Option<Arc<()>>,
 }
@@ -136,7 +146,16 @@ impl Place {
     pub fn is_exposed(&self) -> bool {
         match self {
             Self::Tcp(address) => !address.ip().to_canonical().is_loopback(),
-            Self::Unix(_) | Self::Inherited(_) => false,
+            Self::Localhost(_) | Self::Unix(_) | Self::Inherited(_) => false,
+        }
+    }
+
+    /// The TCP addresses that it is bound to.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        match self {
+            Self::Tcp(address) => vec![*address],
+            Self::Localhost(port) => loopback(*port).into(),
+            Self::Unix(_) | Self::Inherited(_) => Vec::new(),
         }
     }
 
@@ -144,6 +163,7 @@ impl Place {
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::Tcp(address) => Some(address.port()),
+            Self::Localhost(port) => Some(*port),
             Self::Unix(_) | Self::Inherited(_) => None,
         }
     }
@@ -153,25 +173,81 @@ impl Place {
     pub fn is_at(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Unix(own), Self::Unix(other)) => own.path == other.path,
-            (Self::Tcp(_) | Self::Unix(_) | Self::Inherited(_), _) => self == other,
+            (Self::Tcp(_) | Self::Localhost(_) | Self::Unix(_) | Self::Inherited(_), _) => self == other,
         }
     }
 
     /// Binds it once for each of `count` workers. There shall be one `inheritance` in a process: looking at it takes
-    /// it out of the environment. `own` are the addresses that this process listens on already.
-    pub fn open(&self, count: usize, inheritance: &mut Inheritance, own: &[SocketAddr]) -> Result<Opened, BindError> {
+    /// it out of the environment. `own` is what this process listens on already.
+    pub fn open(&self, count: usize, inheritance: &mut Inheritance, own: &[&Hold]) -> Result<Opened, BindError> {
+        let own: Vec<&Keeper> = own.iter().flat_map(|hold| &hold.keepers).collect();
         match self {
-            Self::Tcp(address) => {
-                let own_port = own.iter().any(|own| own.port() == address.port() && own != address);
-                let listeners = tcp::bind(*address, count, own_port)?;
-                let first = listeners.first().ok_or(io::Error::from(io::ErrorKind::NotFound))?;
-                let bound = Bound::Tcp(first.local_addr()?);
-                Ok(Opened { sockets: listeners.into_iter().map(Socket::Tcp).collect(), bound, hold: Hold::default() })
-            }
+            Self::Tcp(address) => Ok(Opened::tcp(vec![tcp::bind(*address, count, &own)?])),
+            Self::Localhost(port) => Ok(Opened::tcp(open_localhost(*port, count, &own)?)),
             Self::Unix(file) => open_file(file, count),
             Self::Inherited(wanted) => inheritance.open(wanted, count),
         }
     }
+}
+
+impl Opened {
+    /// Of these addresses, at least one.
+    fn tcp(opened: Vec<tcp::Opened>) -> Self {
+        let (mut sockets, mut keepers) = (Vec::<Vec<Socket>>::new(), Vec::new());
+        for tcp::Opened { listeners, keeper } in opened {
+            sockets.resize_with(listeners.len(), Vec::new);
+            sockets.iter_mut().zip(listeners).for_each(|(worker, listener)| worker.push(Socket::Tcp(listener)));
+            keepers.push(keeper);
+        }
+        let bound = match keepers.as_slice() {
+            [only] => Bound::Tcp(only.address()),
+            [first, ..] => Bound::Localhost(first.address().port()),
+            [] => Bound::Localhost(0),
+        };
+        Self { sockets, bound, hold: Hold { keepers, ..Hold::default() } }
+    }
+}
+
+/// 127.0.0.1, and `[::1]`.
+fn loopback(port: u16) -> [SocketAddr; 2] {
+    [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
+}
+
+/// A system may have one of the two addresses only, which is no failure: nobody else can be there either. But where
+/// another process has the port on one of them, callers of `localhost` would reach it with their keys.
+fn open_localhost(port: u16, count: usize, own: &[&Keeper]) -> io::Result<Vec<tcp::Opened>> {
+    let mut tries = 0;
+    loop {
+        let mut opened = Vec::<tcp::Opened>::new();
+        let mut failed = None;
+        for mut address in loopback(port) {
+            address.set_port(opened.first().map_or(port, |first| first.keeper.address().port()));
+            match tcp::bind(address, count, own) {
+                Ok(one) => opened.push(one),
+                Err(error) if is_missing(&error) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        tries += 1;
+        match failed {
+            None if opened.is_empty() => return Err(io::ErrorKind::AddrNotAvailable.into()),
+            None => return Ok(opened),
+            Some(error) if port != 0 || error.kind() != io::ErrorKind::AddrInUse || tries == PORT_TRIES => {
+                return Err(error);
+            }
+            // Free on one of them only.
+            Some(_) => {}
+        }
+    }
+}
+
+/// Whether the system has no such address, or knows no addresses of its kind.
+fn is_missing(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let unknown = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    #[cfg(not(unix))]
+    let unknown = 10047;
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(unknown)
 }
 
 impl Inheritance {
@@ -179,7 +255,7 @@ impl Inheritance {
     #[cfg(unix)]
     fn open(&mut self, wanted: &str, count: usize) -> Result<Opened, BindError> {
         let (socket, bound, used) = self.passed.get_or_insert_with(Passed::from_env).lend(wanted)?;
-        let sockets = (0..count).map(|_| socket.share()).collect::<Result<_, _>>()?;
+        let sockets = (0..count).map(|_| socket.share().map(|one| vec![one])).collect::<Result<_, _>>()?;
         Ok(Opened { sockets, bound: bound.clone(), hold: Hold { _passed: Some(used), ..Hold::default() } })
     }
 
@@ -190,12 +266,17 @@ impl Inheritance {
 }
 
 impl Hold {
+    /// Whether no other process can bind the same port.
+    pub fn is_alone(&self) -> bool {
+        self.keepers.iter().all(Keeper::is_alone)
+    }
+
     /// Gives a socket file that was bound for `old` the group and the permissions of `new`.
     #[cfg(unix)]
     pub fn admit(&self, old: &Place, new: &Place) -> Result<(), BindError> {
         match (&self.lease, old, new) {
             (Some(lease), Place::Unix(old), Place::Unix(new)) if old != new => lease.admit(old, new),
-            (_, Place::Tcp(_) | Place::Unix(_) | Place::Inherited(_), _) => Ok(()),
+            (_, Place::Tcp(_) | Place::Localhost(_) | Place::Unix(_) | Place::Inherited(_), _) => Ok(()),
         }
     }
 
@@ -210,7 +291,8 @@ impl Hold {
 #[cfg(unix)]
 fn open_file(file: &SocketFile, count: usize) -> Result<Opened, BindError> {
     let (listener, lease) = unix::bind(file)?;
-    let sockets = (0..count).map(|_| listener.try_clone().map(Socket::Unix)).collect::<Result<_, _>>()?;
+    let share = |_| listener.try_clone().map(|one| vec![Socket::Unix(one)]);
+    let sockets = (0..count).map(share).collect::<Result<_, _>>()?;
     Ok(Opened { sockets, bound: Bound::Unix(file.path.clone()), hold: Hold { lease: Some(lease), ..Hold::default() } })
 }
 
@@ -232,11 +314,17 @@ pub fn group(_: &str) -> io::Result<Option<u32>> {
 }
 
 impl Bound {
-    /// The address of a TCP socket.
+    /// The address of a TCP socket; the first, if there are two.
     pub fn tcp(&self) -> Option<SocketAddr> {
+        self.addresses().first().copied()
+    }
+
+    /// All addresses of TCP sockets.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
         match self {
-            Self::Tcp(address) => Some(*address),
-            Self::Unix(_) => None,
+            Self::Tcp(address) => vec![*address],
+            Self::Localhost(port) => loopback(*port).into(),
+            Self::Unix(_) => Vec::new(),
         }
     }
 
@@ -248,9 +336,19 @@ impl Bound {
     /// For callers: `http://127.0.0.1:8080`, `https://127.0.0.1:8443`, `unix:/run/ninjaone-proxy/ninja.sock`.
     pub fn url(&self, tls: bool) -> String {
         match self {
-            Self::Tcp(address) => format!("{}://{address}", if tls { "https" } else { "http" }),
             Self::Unix(path) => format!("unix:{}", path.display()),
+            Self::Tcp(_) | Self::Localhost(_) => self.urls(tls).into_iter().next().unwrap_or_default(),
         }
+    }
+
+    /// The other address, where there are two.
+    pub fn other_url(&self, tls: bool) -> Option<String> {
+        self.urls(tls).into_iter().nth(1)
+    }
+
+    fn urls(&self, tls: bool) -> Vec<String> {
+        let scheme = if tls { "https" } else { "http" };
+        self.addresses().iter().map(|address| format!("{scheme}://{address}")).collect()
     }
 }
 
@@ -259,6 +357,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Localhost(port) => write!(f, "localhost:{port}"),
             Self::Unix(file) => write!(f, "unix:{}", file.path.display()),
             Self::Inherited(socket) => write!(f, "fd:{socket}"),
         }

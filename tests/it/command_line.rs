@@ -62,7 +62,10 @@ fn a_port_in_use_is_71_and_says_what_to_do() {
     ] {
         let (code, _, said) = run(&text, &[]);
         assert_eq!(code, 71, "{said}");
-        assert!(said.contains(&address.to_string()) && said.contains("another process has the port"), "{said}");
+        assert!(said.contains(&address.to_string()) && said.contains(" has the port: "), "{said}");
+        if cfg!(target_os = "linux") {
+            assert!(said.contains(&format!(" (pid {})", std::process::id())), "it says who has it: {said}");
+        }
     }
 }
 

@@ -64,7 +64,7 @@ fn the_table_of_a_rate_has_defaults_for_what_it_does_not_say() {
 }
 
 /// A text, what is said of it, and a hint.
-const MISTAKES: [(&str, &str, &str); 52] = [
+const MISTAKES: [(&str, &str, &str); 53] = [
     (
         "[listeners.local]\nadress = \"127.0.0.1:1\"",
         ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
@@ -84,7 +84,7 @@ const MISTAKES: [(&str, &str, &str); 52] = [
     ),
     (
         "[listeners.local]\naddress = \"localhost\"",
-        ":2:11: listeners.local.address: \"localhost\" is no address: write IP:PORT",
+        ":2:11: listeners.local.address: \"localhost\" is not an address: write localhost:PORT or IP:PORT",
         "",
     ),
     (
@@ -187,7 +187,12 @@ const MISTAKES: [(&str, &str, &str); 52] = [
         ":4:3: listeners.local.allow: \"GOT /v2/y\": unknown method",
         "",
     ),
-    ("[listeners.a]\n[listeners.b]", ": listeners a and b have the same address 127.0.0.1:8080", ""),
+    ("[listeners.a]\n[listeners.b]", ": listeners a and b have the same address localhost:8080", ""),
+    (
+        "[listeners.a]\naddress = \"[::1]:8080\"\n[listeners.b]",
+        ": listeners a and b have the same address localhost:8080",
+        "",
+    ),
     ("[log]\nformat = \"xml\"", ":2:10: log.format: unknown value \"xml\": valid are text, json", ""),
     (
         "[listeners.a]\naddress = \"unix:s\"\n[listeners.b]\naddress = \"unix:s\"",

@@ -93,14 +93,15 @@ impl Proxy {
                 let settings = config.settings().expect("settings");
                 let mut app = App::start(Loaded { config, settings }).await.expect("a start");
                 let sandbox = app.sandboxes.first().map(|(_, address)| *address);
-                say.send((app.addresses.clone(), app.admin, sandbox, app.probes())).expect("a test that listens");
+                let (admin, probes) = (app.admin.as_ref().and_then(Bound::tcp), app.probes().and_then(Bound::tcp));
+                say.send((app.addresses.clone(), admin, sandbox, probes)).expect("a test that listens");
                 loop {
                     let answer = tokio::select! {
                         _ = &mut stopped => break,
                         Some(answer) = reloads.recv() => answer,
                     };
                     let reloaded = app.reload(&mut loader, |_| ()).await.map_err(|error| Causes(&error).to_string());
-                    let _ = answer.send((reloaded, app.addresses.clone(), app.admin));
+                    let _ = answer.send((reloaded, app.addresses.clone(), app.admin.as_ref().and_then(Bound::tcp)));
                 }
                 app.finish().await.expect("an end");
             });

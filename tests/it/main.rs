@@ -43,6 +43,7 @@ mod judgement;
 mod learn;
 mod ledger;
 mod listener;
+mod localhost;
 mod memory;
 mod metrics;
 mod monitoring;

@@ -18,7 +18,7 @@ use crate::watch::{SCRIPTED_TOKEN, SECRET};
 const DENY: &str = "deny = [\"GET /v2/organizations\"]";
 
 /// One request on a connection that is kept.
-fn ask(stream: &mut TcpStream, path: &str) -> Reply {
+pub(crate) fn ask(stream: &mut TcpStream, path: &str) -> Reply {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
     Reply::read(stream, false)
 }

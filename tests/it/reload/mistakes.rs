@@ -75,7 +75,7 @@ fn a_port_that_is_taken_refuses_all_of_it() {
         taken.port()
     );
     let said = proxy.reconfigure("deny = [\"GET /v2/devices\"]", &two).expect_err("a port that is taken");
-    let message = format!("listener b cannot listen on {taken} (another process has the port: end it");
+    let message = format!("listener b cannot listen on {taken} (another listener of this process has the port");
     assert!(said.contains(&message), "{said}");
     assert_eq!(proxy.get("/v2/devices").status, 200);
     assert_eq!((proxy.listeners.len(), proxy.listeners["local"]), (1, before));
