@@ -99,6 +99,8 @@ pub struct Record {
     asked: Option<(Instant, Instant)>,
     /// NinjaOne's own id of it.
     support: Option<SupportId>,
+    /// What NinjaOne's refusal says.
+    reason: Option<&'static str>,
     octets: u64,
     complete: bool,
 }
@@ -127,6 +129,7 @@ impl Record {
             received: None,
             asked: None,
             support: None,
+            reason: None,
             octets: 0,
             complete: false,
         }
@@ -213,6 +216,11 @@ impl Record {
             self.asked = Some((sent, came));
             self.support = SupportId::of(headers);
         }
+    }
+
+    /// NinjaOne's refusal says this.
+    pub fn explained(&mut self, reason: &'static str) {
+        self.reason = Some(reason);
     }
 
     /// What the audit log tells of it, as far as it is known; the rest is left open.
@@ -359,6 +367,9 @@ impl Record {
         if let Some((code, blame)) = self.refusal {
             line.text("refusal", code);
             line.text("blame", blame.as_str());
+        }
+        if let Some(reason) = self.reason {
+            line.text("reason", reason);
         }
         if self.replayed {
             line.flag("replayed", true);

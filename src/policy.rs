@@ -150,6 +150,11 @@ impl Permit {
         secure_use(Query::new(self.target.query()))
     }
 
+    /// Whether it may move a cursor at the instance: such a read must not be sent twice.
+    pub fn may_move_cursor(&self) -> bool {
+        Query::new(self.target.query()).may_move_cursor()
+    }
+
     /// What the rules would have said, where they are only observed.
     pub fn overruled(&self) -> Option<&Closed> {
         self.overruled.as_ref()

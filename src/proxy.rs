@@ -33,7 +33,7 @@ use crate::refusals::Refusals;
 use crate::response::{self, Rejection, Reply, Scene};
 use crate::telemetry::Causes;
 use crate::token::Source;
-use crate::upstream::{Answer, Fault, Outbound, Upstream};
+use crate::upstream::{Answer, Fault, Outbound, Reason, Upstream};
 use crate::usage::{self, Page};
 
 /// The longest token request, in octets.
@@ -236,6 +236,9 @@ impl Proxy {
         }
         let answer = asked?;
         record.heard((answer.sent, answer.came), &answer.head.headers);
+        if let Some(reason) = answer.reason.and_then(Reason::as_str) {
+            record.explained(reason);
+        }
         let instance = self.upstream.authority();
         Ok(response::relay(answer, &self.relayed, |location| {
             headers::localize(location, instance, &origin(scheme, host.as_ref(), &head.uri))
@@ -307,7 +310,7 @@ impl Proxy {
         (mut answer, pause, outbound): (Answer, Duration, &mut Outbound),
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
-        if !outbound.again(&answer) {
+        if !outbound.again(permit.permit(), &answer) {
             return Ok(answer);
         }
         answer.body.settle().await;
@@ -346,7 +349,7 @@ impl Proxy {
         (answer, outbound): (Answer, &mut Outbound),
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
-        if !outbound.again(&answer) {
+        if !outbound.again(permit.permit(), &answer) {
             return Ok(answer);
         }
         drop(answer);

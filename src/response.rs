@@ -705,7 +705,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_TYPE).iter().count() == 1 && kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
-/// `Proxy-Status` that says what can be done about NinjaOne's 401 or 403.
+/// `Proxy-Status` that says what can be done about NinjaOne's 401, 403 or 404.
 fn explained(relayed: &HeaderValue, reason: Reason) -> Option<HeaderValue> {
     let details = match reason {
         Reason::NotAuthenticated => {
@@ -717,6 +717,8 @@ fn explained(relayed: &HeaderValue, reason: Reason) -> Option<HeaderValue> {
         Reason::UserContextRequired => {
             "user_context_required: NinjaOne wants a signed-in user, and client credentials have none; no configuration of this proxy can change that"
         }
+        Reason::RouteUnknown => "route-unknown: this instance does not have the operation, although others may",
+        Reason::EntityUnknown => "entity-unknown: the instance has the operation, but not what the request names",
         Reason::Unknown => return None,
     };
     HeaderValue::try_from(format!("{}; details=\"{details}\"", relayed.to_str().ok()?)).ok()

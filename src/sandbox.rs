@@ -37,6 +37,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use self::counts::{Counter, Tally};
+use self::paging::Cursors;
 use self::record::Record;
 use self::shape::Shapes;
 use self::token::Tokens;
@@ -122,6 +123,7 @@ struct House {
     tally: Tally,
     record: Record,
     requests: Counter,
+    cursors: Cursors,
 }
 
 impl Sandbox {
@@ -137,6 +139,7 @@ impl Sandbox {
             tally: Tally::default(),
             record: Record::default(),
             requests: Counter::default(),
+            cursors: Cursors::default(),
             options,
         })))
     }

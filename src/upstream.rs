@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Uri, Version, response};
 use http_body::{Body, Frame, SizeHint};
@@ -39,8 +39,9 @@ use pool::{Lease, Pool};
 
 pub use reason::Reason;
 
-/// How much of a 401 or 403 is read, roughly, to learn what it means.
+/// How much of a 401, 403 or 404 is read, roughly, to learn what it means.
 const MAX_REASON: usize = 8 * 1024;
+const JSON: &[u8] = b"application/json";
 /// How long its head is withheld for that.
 const READ_AHEAD: Duration = Duration::from_millis(250);
 
@@ -62,7 +63,7 @@ pub struct Outbound {
     /// Its headers, without those of a single sending.
     headers: Vec<(HeaderName, HeaderValue)>,
     progress: Option<Rc<Progress>>,
-    /// A safe method without a body: it may have been processed before.
+    /// A safe method without a body.
     safe: bool,
     /// A connection lost it, and it went out again.
     resent: bool,
@@ -105,7 +106,7 @@ pub struct Answer {
     pub head: response::Parts,
     /// The body, in transit.
     pub body: Box<AnswerBody>,
-    /// What a 401 or 403 says.
+    /// What a 401, 403 or 404 says.
     pub reason: Option<Reason>,
     /// When the request was sent, for the last time.
     pub sent: Instant,
@@ -167,10 +168,15 @@ impl Outbound {
         true
     }
 
-    /// Makes the request once more, to be sent again with another bearer, or after a 429: if it is safe, or the answer
-    /// proves that it was not processed, and little of its body was taken.
-    pub fn again(&mut self, answer: &Answer) -> bool {
-        (self.safe || answer.reason == Some(Reason::NotAuthenticated)) && self.remake()
+    /// Makes the request once more, to be sent again with another bearer, or after a 429: if it may have been processed
+    /// before, or the answer proves that it was not, and little of its body was taken.
+    pub fn again(&mut self, permit: &Permit, answer: &Answer) -> bool {
+        (self.is_repeatable(permit) || answer.reason == Some(Reason::NotAuthenticated)) && self.remake()
+    }
+
+    /// Whether it may be processed twice. A read that moves a cursor would skip a page.
+    fn is_repeatable(&self, permit: &Permit) -> bool {
+        self.safe && !permit.may_move_cursor()
     }
 
     /// As HTTP/1.1 sends it (RFC 9112 section 3.2.1).
@@ -240,6 +246,7 @@ impl Upstream {
         answer.body.weight = Some(Weight::of(permit, &self.bulks));
         match answer.head.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(Box::pin(answer.with_reason()).await),
+            StatusCode::NOT_FOUND if answer.is_short_json() => Ok(Box::pin(answer.with_reason()).await),
             StatusCode::TOO_MANY_REQUESTS => {
                 self.traffic.throttled();
                 Ok(answer)
@@ -259,7 +266,7 @@ impl Upstream {
         let why = match reach {
             Reach::Unprocessed => Some(Replay::Unprocessed),
             Reach::Unsent => reused.then_some(Replay::ConnectionStale),
-            Reach::Died => (reused && outbound.safe).then_some(Replay::ConnectionLost),
+            Reach::Died => (reused && outbound.is_repeatable(permit)).then_some(Replay::ConnectionLost),
             Reach::Answered => None,
         };
         let Some(why) = why else { return Err(fault) };
@@ -369,11 +376,18 @@ impl Upstream {
 }
 
 impl Answer {
-    /// Reads the beginning of a 401 or 403 to learn what it means; nothing of the answer is lost.
+    /// Reads the beginning of a 401, 403 or 404 to learn what it means; nothing of the answer is lost.
     async fn with_reason(mut self) -> Self {
         let read = self.body.read_ahead().await;
-        self.reason = Some(Reason::read(&self.head.headers, &read));
+        self.reason = Some(Reason::read(self.head.status, &self.head.headers, &read));
         self
+    }
+
+    /// Whether it may be one of NinjaOne's own errors; an HTML page is none.
+    fn is_short_json(&self) -> bool {
+        let kind = self.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        let is_json = kind.get(..JSON.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(JSON));
+        is_json && self.body.size_hint().lower() <= MAX_REASON as u64
     }
 
     /// Whether NinjaOne refused the bearer itself: a 401 that does not say that a privilege or a user is missing.

@@ -7,6 +7,9 @@
 /// The parameter that asks a report for the values of secure custom fields.
 pub const SECURE: &str = "showSecureValues";
 
+/// The parameters that name a place in a report. Its state may lie at the server.
+const CURSORS: [&str; 2] = ["cursor", "cursorName"];
+
 /// The text after `?`, without a copy; empty if there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query<'a>(&'a str);
@@ -43,6 +46,11 @@ impl<'a> Query<'a> {
         }
         let mut named = self.pieces().filter(|(own, _)| may_spell(own, SECURE));
         named.any(|(_, given)| !given.is_some_and(|given| given.eq_ignore_ascii_case("false")))
+    }
+
+    /// Whether some reading finds a cursor, which the server may move on with each read.
+    pub fn may_move_cursor(self) -> bool {
+        CURSORS.iter().any(|name| self.may_have(name, None))
     }
 
     /// Whether some name has as many octets as written: one with fewer spells no ASCII word of this length, however it
@@ -201,6 +209,29 @@ mod tests {
             "a=%26showSecureValues%3Dtrue",
         ] {
             assert!(!asks(query), "{query}");
+        }
+    }
+
+    #[test]
+    fn query_may_move_a_cursor_under_any_spelling() {
+        for query in [
+            "cursor=a",
+            "cursor=",
+            "cursor",
+            "pageSize=5&cursor=a&cursor=b",
+            "a=b;cursor=c",
+            "%63ursor=a",
+            "%2563ursor=a",
+            "CURSOR=a",
+            "cursor%5B%5D=a",
+            "+cursor=a",
+            "cur%C5%BFor=a",
+            "cursorName=2",
+        ] {
+            assert!(Query::new(Some(query)).may_move_cursor(), "{query}");
+        }
+        for query in ["", "after=5", "cursors=a", "df=cursor%3Da", "precursor=a", "a=%26cursor=b", "a=cursor"] {
+            assert!(!Query::new(Some(query)).may_move_cursor(), "{query}");
         }
     }
 

@@ -8,7 +8,7 @@ use super::download::Download;
 use super::filter::DeviceFilter;
 use super::fleet::{self, Kind, Subject};
 use super::invention::{self, Invention};
-use super::paging::{self, Cursor};
+use super::paging;
 use super::question::{Question, parts};
 use super::refusal::Refusal;
 use super::shape::{Outline, Shapes};
@@ -131,14 +131,14 @@ impl Question<'_> {
     }
 
     fn report(&self, name: &str, invention: &Invention<'_>) -> Result<Value, Refusal> {
-        let cursor = Cursor::of(self.query).ok_or(Refusal::UnknownCursor)?;
+        let page = self.cursors.next(self.query, now()).ok_or(Refusal::UnknownCursor)?;
         let row = invention.shapes.element(name, "results").ok_or(Refusal::NoSuchPath)?;
-        let filter = DeviceFilter::parse(&cursor.filter);
+        let filter = DeviceFilter::parse(&page.filter);
         let devices = Kind::Device.ids().map(|id| Subject::new(Kind::Device, id)).filter(|one| filter.admits(one));
         let whole = Kind::of(row) == Kind::Device;
         let rows = devices.flat_map(|device| if whole { vec![device] } else { parts(row, device.id) });
-        let (page, cursor) = cursor.cut(rows.collect(), now());
-        let results: Value = page.into_iter().map(|subject| invention.of(row, subject)).collect();
+        let (subjects, cursor) = page.cut(rows.collect());
+        let results: Value = subjects.into_iter().map(|subject| invention.of(row, subject)).collect();
         Ok(json!({ "cursor": cursor, "results": results }))
     }
 

@@ -146,7 +146,8 @@ async fn api_answer(
     }
     let origin = format!("{scheme}://{}", authority(parts));
     let parameters = question::parameters(operation, &segments);
-    let question = Question { operation, parameters, query: &query, body, origin: &origin };
+    let cursors = &house.cursors;
+    let question = Question { operation, parameters, query: &query, body, origin: &origin, cursors };
     question.answer(&house.shapes).map(response)
 }
 

@@ -1,7 +1,8 @@
-//! Pages of lists: after the last id, by a cursor that carries all its state, or back in time.
+//! Pages of lists: after the last id, by a cursor, or back in time.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
 use serde_json::{Value, json};
 
 use super::fleet::Subject;
@@ -33,49 +34,73 @@ fn size(query: &Query) -> Option<usize> {
     query.number("pageSize").map(|size| (size as usize).clamp(1, MAX_ROWS))
 }
 
-/// A page of a report. Its name holds where the next page starts and what the first request asked for, so
-/// that a reader may send the name alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Cursor {
+/// How many cursors are kept; the oldest one gives way.
+const MAX_CURSORS: usize = 256;
+/// How long a cursor may be used, in seconds.
+const LIFETIME: u64 = 600;
+
+/// Where the readers of reports are. As at NinjaOne, the state lies here: a cursor keeps its name, and each read with it
+/// moves it on. So a read that is repeated skips a page.
+#[derive(Debug, Default)]
+pub(super) struct Cursors(Mutex<VecDeque<Cursor>>);
+
+#[derive(Debug, Clone)]
+struct Cursor {
+    name: String,
     offset: usize,
     size: usize,
+    filter: String,
+    expires: u64,
+}
+
+/// A page of a report that is to be given.
+#[derive(Debug, Clone)]
+pub(super) struct Page {
+    name: String,
+    offset: usize,
+    size: usize,
+    expires: u64,
     /// The `df` of the first request.
     pub(super) filter: String,
 }
 
-impl Cursor {
-    /// The page that the query asks for; `None` for a cursor that this sandbox did not write.
-    pub(super) fn of(query: &Query) -> Option<Self> {
-        let filter = query.get("df").unwrap_or_default().to_owned();
-        let cursor = match query.get("cursor").filter(|name| !name.is_empty()) {
-            Some(name) => Self::parse(name)?,
-            None => Self { offset: 0, size: MAX_ROWS, filter },
+impl Cursors {
+    /// The page that the query asks for, at this time in seconds; `None` for a cursor that is not known, or not any more.
+    pub(super) fn next(&self, query: &Query, now: u64) -> Option<Page> {
+        let mut cursors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cursors.retain(|cursor| cursor.expires > now);
+        let mut cursor = match query.get("cursor").filter(|name| !name.is_empty()) {
+            Some(name) => {
+                let place = cursors.iter().position(|cursor| cursor.name == name)?;
+                cursors.remove(place)?
+            }
+            None => Cursor {
+                name: format!("{:032x}", fastrand::u128(..)),
+                offset: 0,
+                size: MAX_ROWS,
+                filter: query.get("df").unwrap_or_default().to_owned(),
+                expires: 0,
+            },
         };
-        Some(Self { size: size(query).unwrap_or(cursor.size), ..cursor })
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        let state = String::from_utf8(URL_SAFE_NO_PAD.decode(name).ok()?).ok()?;
-        let mut parts = state.splitn(3, ' ');
-        let mut number = || parts.next()?.parse().ok();
-        let (offset, size) = (number()?, number()?);
-        Some(Self { offset, size, filter: parts.next()?.to_owned() })
-    }
-
-    fn name(&self) -> String {
-        URL_SAFE_NO_PAD.encode(format!("{} {} {}", self.offset, self.size, self.filter))
-    }
-
-    /// The page of `rows`, and the cursor object beside it. The page after the last one is empty and its
-    /// cursor has no name, so that readers that stop on either end.
-    pub(super) fn cut(self, rows: Vec<Subject>, now: u64) -> (Vec<Subject>, Value) {
-        let page: Vec<_> = rows.into_iter().skip(self.offset).take(self.size).collect();
-        let expires = (now + 600) as f64;
-        if page.is_empty() {
-            return (page, json!({ "offset": self.offset, "count": 0, "expires": expires }));
+        cursor.size = size(query).unwrap_or(cursor.size);
+        cursor.expires = now + LIFETIME;
+        let Cursor { name, offset, size, filter, expires } = cursor.clone();
+        cursor.offset = offset.saturating_add(size);
+        if cursors.len() >= MAX_CURSORS {
+            cursors.pop_front();
         }
-        let next = Self { offset: self.offset + page.len(), filter: self.filter, ..self };
-        let cursor = json!({ "name": next.name(), "offset": self.offset, "count": page.len(), "expires": expires });
+        cursors.push_back(cursor);
+        Some(Page { name, offset, size, expires, filter })
+    }
+}
+
+impl Page {
+    /// The page of `rows`, and the cursor object beside it: its offset is that of the first row, or the end of all.
+    pub(super) fn cut(self, rows: Vec<Subject>) -> (Vec<Subject>, Value) {
+        let offset = self.offset.min(rows.len());
+        let page: Vec<_> = rows.into_iter().skip(offset).take(self.size).collect();
+        let cursor =
+            json!({ "name": self.name, "offset": offset, "count": page.len(), "expires": self.expires as f64 });
         (page, cursor)
     }
 }
@@ -94,23 +119,41 @@ mod tests {
     }
 
     #[test]
-    fn cursor_walks_all_rows_once_by_its_name_alone() {
+    fn cursor_walks_all_rows_once_and_keeps_its_name_while_its_offset_advances() {
+        let cursors = Cursors::default();
         let mut query = Query::parse("pageSize=7&df=org%3D1");
-        let mut seen = Vec::new();
+        let (mut seen, mut names) = (Vec::new(), Vec::new());
         loop {
-            let cursor = Cursor::of(&query).expect("own cursor");
-            assert_eq!(cursor.filter, "org=1");
-            let (page, state) = cursor.cut(activities(), 0);
+            let page = cursors.next(&query, 0).expect("own cursor");
+            assert_eq!(page.filter, "org=1");
+            let (page, state) = page.cut(activities());
+            assert_eq!(state["offset"], seen.len());
+            names.push(state["name"].as_str().expect("a name").to_owned());
+            query = Query::parse(&format!("cursor={}", names[0]));
+            if page.is_empty() {
+                break;
+            }
             seen.extend(ids(&page));
-            let Some(name) = state.get("name").and_then(Value::as_str) else { break };
-            query = Query::parse(&format!("cursor={name}"));
         }
         assert_eq!(seen, ids(&activities()));
+        names.dedup();
+        assert_eq!(names.len(), 1);
     }
 
     #[test]
-    fn cursor_of_another_server_is_refused() {
-        assert_eq!(Cursor::of(&Query::parse("cursor=nonsense")), None);
+    fn cursor_of_another_server_an_old_one_and_one_too_many_are_refused() {
+        let cursors = Cursors::default();
+        assert!(cursors.next(&Query::parse("cursor=nonsense"), 0).is_none());
+        let first = cursors.next(&Query::parse(""), 0).expect("a page").name;
+        let first = Query::parse(&format!("cursor={first}"));
+        assert!(cursors.next(&first, LIFETIME - 1).is_some());
+        assert!(cursors.next(&first, 2 * LIFETIME).is_none());
+        let second = cursors.next(&Query::parse(""), 0).expect("a page").name;
+        for _ in 0..MAX_CURSORS {
+            cursors.next(&Query::parse(""), 0).expect("a page");
+        }
+        assert!(cursors.next(&Query::parse(&format!("cursor={second}")), 0).is_none());
+        assert_eq!(cursors.0.lock().expect("a lock").len(), MAX_CURSORS);
     }
 
     #[test]

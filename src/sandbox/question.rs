@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::filter::DeviceFilter;
 use super::fleet::{self, Kind, Subject};
+use super::paging::Cursors;
 use super::query::Query;
 use super::refusal::Refusal;
 use super::shape;
@@ -20,6 +21,8 @@ pub(super) struct Question<'a> {
     pub(super) body: Value,
     /// Scheme and authority under which the caller sees the sandbox.
     pub(super) origin: &'a str,
+    /// Where the readers of reports are.
+    pub(super) cursors: &'a Cursors,
 }
 
 /// The parameters of a template with their values in a path.

@@ -75,20 +75,20 @@ impl Refusal {
             Self::NotAuthenticated => oauth("not_authenticated", "Invalid credentials", 10),
             Self::InsufficientPrivileges => oauth("insufficient_privileges", "Insufficient privileges", 4),
             Self::UserContextRequired => oauth("user_context_required", "User context is required", 5),
-            Self::NoSuchPath
-            | Self::NoSuchMethod(_)
-            | Self::NotFound
+            Self::NoSuchPath => failure("FAILURE", "HTTP 404 Not Found", incident),
+            Self::NotFound => failure("ENTITY_NOT_FOUND", &self.to_string(), incident),
+            Self::NoSuchMethod(_)
             | Self::UnknownCursor
             | Self::BadRequest
             | Self::TooLarge
             | Self::NoRandomness
-            | Self::Ordered(_) => json!({
-                "resultCode": "FAILURE",
-                "errorMessage": self.to_string(),
-                "incidentId": format!("SANDBOX-{incident}"),
-            }),
+            | Self::Ordered(_) => failure("FAILURE", &self.to_string(), incident),
         }
     }
+}
+
+fn failure(code: &str, message: &str, incident: u64) -> Value {
+    json!({ "resultCode": code, "errorMessage": message, "incidentId": format!("SANDBOX-{incident}") })
 }
 
 fn oauth(error: &str, description: &str, code: u32) -> Value {

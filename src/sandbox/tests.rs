@@ -216,10 +216,17 @@ async fn sandbox_holds_a_token_to_its_scopes() {
 #[tokio::test]
 async fn sandbox_refuses_unknown_paths_methods_and_things() {
     let mut caller = Caller::with_token("monitoring management").await;
-    for target in ["/v2/device-roles", "/v2/device/abc", "/v2/device/61", "/v2/organization/5", "/v1/devices", "/"] {
+    for (target, code) in [
+        ("/v2/device-roles", "FAILURE"),
+        ("/v2/device/abc", "FAILURE"),
+        ("/v1/devices", "FAILURE"),
+        ("/", "FAILURE"),
+        ("/v2/device/61", "ENTITY_NOT_FOUND"),
+        ("/v2/organization/5", "ENTITY_NOT_FOUND"),
+    ] {
         let got = caller.get(target).await;
         assert_eq!(got.status, StatusCode::NOT_FOUND, "{target}");
-        assert_eq!(got.json()["resultCode"], "FAILURE", "{target}");
+        assert_eq!(got.json()["resultCode"], code, "{target}");
         assert!(got.json()["incidentId"].is_string(), "{target}");
     }
     let got = caller.call(Method::PUT, "/v2/device/7", "{}").await;
@@ -339,12 +346,18 @@ async fn sandbox_pages_walk_every_list_exactly_once() {
 async fn sandbox_cursor_walks_a_report_exactly_once_with_its_filter() {
     let mut caller = Caller::with_token("monitoring").await;
     let whole = caller.get("/v2/queries/software?df=org%20in%20(1,%202)").await.json()["results"].clone();
-    let mut seen = Vec::new();
+    let (mut seen, mut first) = (Vec::new(), None);
     let mut target = "/v2/queries/software?df=org%20in%20(1,%202)&pageSize=40".to_owned();
     loop {
         let page = caller.get(&target).await.json();
-        seen.extend(page["results"].as_array().expect("rows").clone());
-        let Some(name) = page["cursor"]["name"].as_str() else { break };
+        let rows = page["results"].as_array().expect("rows").clone();
+        assert_eq!((&page["cursor"]["offset"], &page["cursor"]["count"]), (&json!(seen.len()), &json!(rows.len())));
+        if rows.is_empty() {
+            break;
+        }
+        seen.extend(rows);
+        let name = page["cursor"]["name"].as_str().expect("a name");
+        assert!(*first.get_or_insert(name.to_owned()) == name, "the same name");
         target = format!("/v2/queries/software?cursor={name}");
     }
     assert!(seen.len() > 100);

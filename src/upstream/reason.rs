@@ -1,15 +1,17 @@
-//! Why NinjaOne says 401 or 403: it uses 401 for a dead token and for a missing privilege alike.
+//! Why NinjaOne says 401, 403 or 404: it uses 401 for a dead token and for a missing privilege alike, and 404 for what
+//! is not there and for an operation that this instance does not have.
 
 use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
+use http::StatusCode;
 use http::header::{CONTENT_ENCODING, HeaderMap};
 use serde::Deserialize;
 
 /// How much of a compressed body is looked at once it is unpacked, in octets.
 const MAX_UNPACKED: u64 = 64 * 1024;
 
-/// What the body of a 401 or 403 says.
+/// What the body of a 401, 403 or 404 says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The token is not accepted: nothing of the request was processed.
@@ -18,21 +20,50 @@ pub enum Reason {
     InsufficientPrivileges,
     /// The token is good, and has no user: client credentials never have one.
     UserContextRequired,
+    /// This instance has no such operation: instances differ.
+    RouteUnknown,
+    /// The instance has the operation, but not what the request names.
+    EntityUnknown,
     /// Nothing that we can read.
     Unknown,
 }
 
 impl Reason {
-    /// Reads the beginning of a body that came with these headers.
-    pub fn read(headers: &HeaderMap, body: &[u8]) -> Self {
+    /// Reads the beginning of a body that came with this status and these headers.
+    pub fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+        let of = if status == StatusCode::NOT_FOUND { Self::of_not_found } else { Self::of_refusal };
         match headers.get(CONTENT_ENCODING).map(|coding| coding.as_bytes().to_ascii_lowercase()) {
-            None => Self::of(body),
-            Some(coding) if coding == b"gzip" => Self::of(&unpacked(body)),
+            None => of(body),
+            Some(coding) if coding == b"gzip" => of(&unpacked(body)),
             Some(_) => Self::Unknown,
         }
     }
 
-    fn of(body: &[u8]) -> Self {
+    /// The name in the log; none if it is unknown.
+    pub fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::NotAuthenticated => Some("not_authenticated"),
+            Self::InsufficientPrivileges => Some("insufficient_privileges"),
+            Self::UserContextRequired => Some("user_context_required"),
+            Self::RouteUnknown => Some("route-unknown"),
+            Self::EntityUnknown => Some("entity-unknown"),
+            Self::Unknown => None,
+        }
+    }
+
+    /// Its web server says of a path without an operation what it says of nothing else.
+    fn of_not_found(body: &[u8]) -> Self {
+        let Some(Failure { result_code, error_message }) = object(body) else { return Self::Unknown };
+        if result_code != "FAILURE" {
+            Self::EntityUnknown
+        } else if error_message.as_str() == Some("HTTP 404 Not Found") {
+            Self::RouteUnknown
+        } else {
+            Self::Unknown
+        }
+    }
+
+    fn of_refusal(body: &[u8]) -> Self {
         let holds = |word: &[u8]| body.windows(word.len()).any(|window| window == word);
         // Never renewed: so these words count wherever they stand, in a body of any form, cut off or not.
         if holds(b"insufficient_privileges") {
@@ -49,8 +80,23 @@ impl Reason {
 
 /// The error that a whole body names. serde would look into no member that it does not know.
 fn told(body: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(body).ok()?;
-    serde_json::from_str(text).ok().map(|Told { error }| error)
+    object(body).map(|Told { error }| error)
+}
+
+/// A whole object of JSON. serde would read an array as well, member by member.
+fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
+    let text = std::str::from_utf8(body).ok().filter(|text| text.trim_start().starts_with('{'))?;
+    serde_json::from_str(text).ok()
+}
+
+/// The errors of NinjaOne's operations.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Failure {
+    result_code: String,
+    /// A text, or an object with another code.
+    #[serde(default)]
+    error_message: serde_json::Value,
 }
 
 /// NinjaOne's OAuth errors.
@@ -85,19 +131,45 @@ mod tests {
     }
 
     fn read(coding: &'static str, body: &[u8]) -> Reason {
-        Reason::read(&[(CONTENT_ENCODING, HeaderValue::from_static(coding))].into_iter().collect(), body)
+        let headers = [(CONTENT_ENCODING, HeaderValue::from_static(coding))].into_iter().collect();
+        Reason::read(StatusCode::UNAUTHORIZED, &headers, body)
     }
 
     #[test]
     fn reason_proves_that_nothing_was_processed_only_by_a_whole_error_body() {
-        let plain = |body: &str| Reason::read(&HeaderMap::new(), body.as_bytes());
+        let plain = |body: &str| Reason::read(StatusCode::UNAUTHORIZED, &HeaderMap::new(), body.as_bytes());
         assert_eq!(plain(DEAD), Reason::NotAuthenticated);
-        for other in ["", "not_authenticated", r#"{"error":"not_authenticated""#, r#"{"message":"not_authenticated"}"#]
-        {
+        for other in [
+            "",
+            r#"["not_authenticated"]"#,
+            "not_authenticated",
+            r#"{"error":"not_authenticated""#,
+            r#"{"message":"not_authenticated"}"#,
+        ] {
             assert_eq!(plain(other), Reason::Unknown, "{other}");
         }
         assert_eq!(plain(LACKS), Reason::InsufficientPrivileges);
         assert_eq!(plain("<p>user_context_required"), Reason::UserContextRequired);
+    }
+
+    #[test]
+    fn reason_tells_an_operation_that_is_not_there_from_an_entity_that_is_not() {
+        let of = |body: &str| Reason::read(StatusCode::NOT_FOUND, &HeaderMap::new(), body.as_bytes());
+        let route = r#"{"resultCode":"FAILURE","errorMessage":"HTTP 404 Not Found","incidentId":"x"}"#;
+        assert_eq!(of(route), Reason::RouteUnknown);
+        for entity in [
+            r#"{"resultCode":"DEVICE_NOT_FOUND","errorMessage":"HTTP 404 Not Found"}"#,
+            r#"{"resultCode":"NODE_NOT_FOUND","errorMessage":{"code":"node_not_found","params":{}}}"#,
+            r#"{"resultCode":"Client app not exist"}"#,
+        ] {
+            assert_eq!(of(entity), Reason::EntityUnknown, "{entity}");
+        }
+        for other in
+            ["", "[]", r#"{"resultCode":"FAILURE","errorMessage":"x"}"#, "<html>", &route[..40], r#"{"error":"x"}"#]
+        {
+            assert_eq!(of(other), Reason::Unknown, "{other}");
+        }
+        assert_eq!(Reason::read(StatusCode::FORBIDDEN, &HeaderMap::new(), route.as_bytes()), Reason::Unknown);
     }
 
     #[test]

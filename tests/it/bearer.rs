@@ -124,7 +124,7 @@ fn a_write_that_may_have_been_processed_or_is_large_gets_its_401() {
 }
 
 #[test]
-fn a_403_or_a_missing_user_renews_nothing_and_is_explained() {
+fn a_403_a_404_or_a_missing_user_renews_nothing_and_is_explained() {
     const NO_USER: &str = r#"{"error":"user_context_required","error_description":"x","error_code":5}"#;
     for (status, body, explained) in [
         ("403 Forbidden", NO_USER, "details=\"user_context_required: "),
@@ -132,6 +132,13 @@ fn a_403_or_a_missing_user_renews_nothing_and_is_explained() {
         ("403 Forbidden", r#"{"error":"insufficient_privileges"}"#, "details=\"insufficient_privileges: "),
         ("401 Unauthorized", DEAD, "details=\"not_authenticated: "),
         ("403 Forbidden", "<html>", "; next-hop="),
+        (
+            "404 Not Found",
+            r#"{"resultCode":"FAILURE","errorMessage":"HTTP 404 Not Found"}"#,
+            "details=\"route-unknown: ",
+        ),
+        ("404 Not Found", r#"{"resultCode":"NODE_NOT_FOUND","errorMessage":{}}"#, "details=\"entity-unknown: "),
+        ("404 Not Found", r#"{"resultCode":"FAILURE"}"#, "; next-hop="),
     ] {
         let server = Scripted::start(move |mut asked| {
             asked.answer(&answer(status, body));

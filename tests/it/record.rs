@@ -225,6 +225,24 @@ fn a_record_is_written_when_the_caller_leaves_before_or_in_the_midst_of_the_answ
 }
 
 #[test]
+fn a_record_tells_two_kinds_of_404_apart() {
+    let server = Scripted::start(|mut asked| {
+        asked.answer(&match asked.number {
+            0 => answer("404 Not Found", r#"{"resultCode":"FAILURE","errorMessage":"HTTP 404 Not Found"}"#),
+            1 => answer("404 Not Found", r#"{"resultCode":"NODE_NOT_FOUND","incidentId":"x"}"#),
+            _ => answer("404 Not Found", "[]"),
+        });
+        Then::Continue
+    });
+    let process = Process::start(&server, RULES, "");
+    let address = process.address("local");
+    for reason in [json!("route-unknown"), json!("entity-unknown"), Value::Null] {
+        let record = process.after(|| assert_eq!(request(address, "GET", "/v2/groups", "", b"").status, 404));
+        holds(&record, &json!({ "status": 404, "reason": reason, "refusal": null, "complete": true }));
+    }
+}
+
+#[test]
 fn an_id_of_ninjaone_that_is_none_is_left_out_and_breaks_no_line() {
     const IDS: [&str; 6] = ["two words", "", "tab\tbed", "\u{e9}", "a\",\"status\":999,\"b\":\"", "=\\\"{}"];
     let long = "x".repeat(65);

@@ -1,12 +1,13 @@
 //! The way to NinjaOne: reused connections, and no write twice.
 
 use std::collections::HashSet;
+use std::io::Write;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::harness::{Proxy, Scripted, Then, answer, eventually, read_body};
+use crate::harness::{Proxy, Reply, Scripted, Then, answer, connect, eventually, read_body};
 
 const WRITE: &str = "scopes = [\"monitoring\", \"management\"]";
 
@@ -68,6 +69,37 @@ fn a_write_that_may_have_arrived_is_not_sent_again() {
             writes += server.api_requests() - before;
         }
         assert_eq!(writes, 4, "each write arrived once");
+    }
+}
+
+#[test]
+fn a_read_that_moves_a_cursor_is_not_sent_again_and_another_one_is() {
+    let cursors = ["cursor=a", "pageSize=5&%63ursor=a", "a=b;cursor=c", "cursor=a&cursor=b"];
+    let server = Scripted::start(|mut asked| {
+        // Each report fails once, in its own way, and would give a page then.
+        match asked.head.split(['/', '?']).nth(3) {
+            Some("disks") => return Then::Close,
+            Some("volumes") => asked.answer("HTTP/1.1 429 X\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"),
+            Some("software") => asked.answer(&answer("401 Unauthorized", "{}")),
+            _ => asked.answer(&answer("200 OK", "[]")),
+        }
+        Then::Continue
+    });
+    let proxy = Proxy::start(&server.instance(), WRITE, "[instances.main.rate]\nretry-after-max = \"1s\"");
+    // One connection of the caller's stays with one worker, and so with one pool.
+    let mut stream = connect(proxy.address);
+    let mut ask = |path: String| {
+        let before = server.api_requests();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).expect("a request");
+        (Reply::read(&mut stream, false).status, server.api_requests() - before)
+    };
+    for (report, status) in [("disks", 502), ("volumes", 429), ("software", 401)] {
+        for query in cursors {
+            assert_eq!(ask("/v2/groups".to_owned()), (200, 1), "a connection is there to be reused");
+            assert_eq!(ask(format!("/v2/queries/{report}?{query}")), (status, 1), "{report} {query}");
+        }
+        assert_eq!(ask("/v2/groups".to_owned()), (200, 1), "a connection is there to be reused");
+        assert_eq!(ask(format!("/v2/queries/{report}?pageSize=5")), (status, 2), "{report}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! What an answer of NinjaOne's may mean, read a second time and plainly: the measure of the real readers.
 
+use http::StatusCode;
 use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use ninjaone_proxy::token::endpoint::Answer;
 use ninjaone_proxy::upstream::Reason;
@@ -20,20 +21,30 @@ pub(crate) fn read_every_way(body: &[u8]) {
         }
         assert!((1..=86_400).contains(&lifetime.as_secs()) && authorization.is_sensitive(), "{lifetime:?}");
     }
-    let told = Reason::read(&HeaderMap::new(), body);
+    let told = Reason::read(StatusCode::UNAUTHORIZED, &HeaderMap::new(), body);
     let lacks = |word: &str| !body.windows(word.len()).any(|window| window == word.as_bytes());
     match told {
         Reason::NotAuthenticated => {
             assert!(std::str::from_utf8(body).is_ok());
-            assert!(plain.is_none_or(|plain| plain["error"] == "not_authenticated"));
+            assert!(plain.as_ref().is_none_or(|plain| plain["error"] == "not_authenticated"));
         }
         Reason::InsufficientPrivileges => assert!(!lacks("insufficient_privileges")),
         Reason::UserContextRequired => assert!(!lacks("user_context_required")),
+        Reason::RouteUnknown | Reason::EntityUnknown => panic!("only a 404 says that"),
         Reason::Unknown => {}
     }
     if matches!(told, Reason::NotAuthenticated | Reason::Unknown) {
         assert!(lacks("insufficient_privileges") && lacks("user_context_required"), "would be renewed for ever");
     }
     let packed = [(CONTENT_ENCODING, HeaderValue::from_static("gzip"))].into_iter().collect();
-    let _ = Reason::read(&packed, body);
+    let _ = Reason::read(StatusCode::UNAUTHORIZED, &packed, body);
+    let absent = Reason::read(StatusCode::NOT_FOUND, &HeaderMap::new(), body);
+    assert!(
+        matches!(absent, Reason::RouteUnknown | Reason::EntityUnknown | Reason::Unknown),
+        "{absent:?} renews a token"
+    );
+    if let Some(plain) = plain.filter(|_| absent != Reason::Unknown) {
+        let is_route = plain["resultCode"] == "FAILURE" && plain["errorMessage"] == "HTTP 404 Not Found";
+        assert_eq!(is_route, absent == Reason::RouteUnknown, "{plain}");
+    }
 }
