@@ -21,7 +21,7 @@ use std::time::SystemTime;
 
 use crate::admin::{Configuration, Reload};
 use crate::config::file::File;
-use crate::config::{EndpointError, Listener, Settings};
+use crate::config::{EndpointError, Listener, Settings, WayError};
 use crate::journal::BookError;
 use crate::listener::{BindError, Bound, Hold, Place};
 use crate::metrics::Metrics;
@@ -36,7 +36,6 @@ use crate::tls::TlsError;
 use crate::tls::server::ServerError;
 use crate::token::{Kept, Tokens};
 use crate::traces::{Traces, TracesError};
-use crate::upstream::connect::BadHost;
 use crate::usage::Ledger;
 use desk::{Desk, Grant};
 use doors::{Door, Doors, Opener, Single};
@@ -77,7 +76,7 @@ pub enum StartError {
     Tls(#[from] TlsError),
     /// The host of an instance cannot be used.
     #[error("instance {0}")]
-    Host(String, #[source] BadHost),
+    Way(String, #[source] WayError),
     /// The token endpoint of an instance cannot be used.
     #[error("instance {0}")]
     Endpoint(String, #[source] EndpointError),

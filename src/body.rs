@@ -1,5 +1,7 @@
 //! Bodies that are passed on as they come: never collected, cut off when a peer stops moving.
 
+pub mod coding;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;

@@ -39,7 +39,7 @@ use crate::token::endpoint::ClientAuth;
 use crate::traces;
 use file::{CallerFile, File, InstanceFile, ListenerFile, RateFile, TlsChoice, TlsFile};
 use mistake::Mistake;
-pub use site::{EndpointError, Origin, Site};
+pub use site::{EndpointError, Origin, Site, WayError};
 use value::{Address, ClientId, ClientSecret, Host, Mode, Permissions, ProxyChoice, Reference, SecretText};
 
 /// Where a configuration is looked for if none is given.

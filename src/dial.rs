@@ -1,5 +1,8 @@
-//! TCP to a server: its name, a race between its addresses, and an HTTP proxy on the way if there is one.
+//! The way to a server: its name, a race between its addresses, an HTTP proxy if there is one, TLS, and HTTP.
 
+pub mod connect;
+pub mod exchange;
+pub mod protocol;
 pub mod proxy;
 
 use std::io;
@@ -36,6 +39,16 @@ pub enum DialError {
     /// The proxy is there, and does not connect us.
     #[error("the proxy {0} does not connect us")]
     Proxy(String, #[source] ProxyError),
+}
+
+impl DialError {
+    /// Whether somebody must change something first; a server that cannot be reached comes back by itself.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Resolve(..) | Self::Proxy(..) => true,
+            Self::Connect(_) => false,
+        }
+    }
 }
 
 impl Route {

@@ -35,7 +35,7 @@
 //! | [`guard`] | who may call -> `Caller` |
 //! | [`policy`] | canonical target, operation catalogue, rules -> `Permit` |
 //! | [`token`] | one flight for each key, own expiry, refresh ahead -> `Bearer` |
-//! | [`dial`] | TCP to a server: its name, its addresses, a proxy on the way |
+//! | [`dial`] | the one way out: a server's name, its addresses, a proxy on the way, TLS, HTTP |
 //! | [`journal`] | the audit log: every write and refusal, safe on the disk -> `Entered`; and its verification |
 //! | [`rate`] | how fast requests go up, in order of arrival -> `Slot` |
 //! | [`upstream`] | connections to NinjaOne, timeouts, replay rules -> `Answer` |
@@ -60,7 +60,7 @@
 //! Each core has a worker with a current-thread runtime, its own sockets (`SO_REUSEPORT`, in a group that is closed to
 //! other processes; one queue for all where a socket is a file or was passed), its own upstream connections and its own copy of the bearer, so that a request takes no lock.
 //! Only where an instance has a limited rate do workers share something on the way of a request, see [`rate`].
-//! Token flights, the admin listener and the sandbox run on the main thread. There a reload makes what another
+//! Token flights (each on a connection of its own), the admin listener and the sandbox run on the main thread. There a reload makes what another
 //! configuration asks for, beside what there is, and then sends each worker word of it: a request keeps what it began with.
 //! The audit log has a thread of its own, for which only writes wait.
 

@@ -19,6 +19,8 @@ use serde::Serialize;
 use crate::audit::Blame;
 use crate::body::Cut;
 use crate::dial::DialError;
+use crate::dial::connect::{ConnectError, Step};
+use crate::dial::exchange::ExchangeError;
 use crate::dial::proxy::ProxyError;
 use crate::fence::Panicked;
 use crate::guard::Intruder;
@@ -30,9 +32,9 @@ use crate::policy::path::Malformed;
 use crate::policy::query::SECURE;
 use crate::policy::{Barrier, Closed, Refusal};
 use crate::rate::{Late, Limit};
+use crate::telemetry::Causes;
 use crate::token::NoToken;
 use crate::token::endpoint::TokenError;
-use crate::upstream::connect::{ConnectError, Step};
 use crate::upstream::head;
 use crate::upstream::{Answer, AnswerBody, Fault, Reason};
 
@@ -367,17 +369,25 @@ fn token_row(no_token: &NoToken, scene: &Scene<'_>) -> Row {
                 scene.scopes, scene.listener
             ),
         ),
-        TokenError::NameUnknown(_) => name_unknown_row(scene.instance),
-        TokenError::Untrusted(reason) => untrusted_row(scene.instance, reason),
-        TokenError::NoTunnel(cause) => proxy_row(scene.instance, "on the way", cause, cause.contains("authorization")),
-        TokenError::Unreachable(_) | TokenError::Timeout | TokenError::Refused { .. } | TokenError::Unusable(_) => {
-            let detail = format!(
-                "There is no token for {}: {cause}. It is asked again on its own; try again after the time in Retry-After.",
-                scene.instance
-            );
-            unavailable("token-unavailable", Blame::Upstream, detail)
+        TokenError::Exchange(ExchangeError::Connect(ConnectError::Dial(error))) if error.is_lasting() => {
+            dial_row(error, scene.instance)
+        }
+        TokenError::Exchange(error) => match error.tls() {
+            Some(reason) => untrusted_row(scene.instance, reason),
+            None => no_token_row(cause, scene.instance),
+        },
+        TokenError::Timeout | TokenError::Refused { .. } | TokenError::Unusable(_) => {
+            no_token_row(cause, scene.instance)
         }
     }
+}
+
+fn no_token_row(cause: &TokenError, instance: &str) -> Row {
+    let cause = Causes(cause);
+    let detail = format!(
+        "There is no token for {instance}: {cause}. It is asked for again without you; try again after the time in Retry-After."
+    );
+    row(StatusCode::SERVICE_UNAVAILABLE, "token-unavailable", Blame::Upstream, "proxy_internal_error", detail)
 }
 
 fn upstream_row(fault: &Fault, scene: &Scene<'_>) -> Row {
@@ -444,15 +454,7 @@ fn connect_row(error: &ConnectError, instance: &str) -> Row {
     let broken = |code, error, detail| row(StatusCode::BAD_GATEWAY, code, Blame::Upstream, error, detail);
     let late = |code, error, detail| row(StatusCode::GATEWAY_TIMEOUT, code, Blame::Upstream, error, detail);
     match error {
-        ConnectError::Dial(DialError::Resolve(name, _)) => name_unknown_row(name),
-        ConnectError::Dial(DialError::Connect(source)) => broken(
-            "instance-unreachable",
-            "connection_refused",
-            format!("{instance} cannot be reached ({source}). Check host, proxy, network and firewall."),
-        ),
-        ConnectError::Dial(DialError::Proxy(proxy, cause)) => {
-            proxy_row(instance, proxy, cause, matches!(cause, ProxyError::Refused(407)))
-        }
+        ConnectError::Dial(error) => dial_row(error, instance),
         ConnectError::Tls(source) => untrusted_row(instance, source),
         ConnectError::Http(_) => broken(
             "upstream-broken",
@@ -472,7 +474,22 @@ fn connect_row(error: &ConnectError, instance: &str) -> Row {
     }
 }
 
-fn proxy_row(instance: &str, proxy: &str, cause: impl std::fmt::Display, wants_credentials: bool) -> Row {
+fn dial_row(error: &DialError, instance: &str) -> Row {
+    match error {
+        DialError::Resolve(name, _) => name_unknown_row(name),
+        DialError::Connect(source) => row(
+            StatusCode::BAD_GATEWAY,
+            "instance-unreachable",
+            Blame::Upstream,
+            "connection_refused",
+            format!("{instance} cannot be reached ({source}). Check host, proxy, network and firewall."),
+        ),
+        DialError::Proxy(proxy, cause) => proxy_row(instance, proxy, cause),
+    }
+}
+
+fn proxy_row(instance: &str, proxy: &str, cause: &ProxyError) -> Row {
+    let wants_credentials = matches!(cause, ProxyError::Refused(407));
     let hint =
         if wants_credentials { " It wants other credentials: proxy = \"http://USER:PASSWORD@HOST:PORT\"." } else { "" };
     let detail = format!("The proxy {proxy} does not connect to {instance}: {cause}.{hint}");

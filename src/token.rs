@@ -293,12 +293,15 @@ mod tests {
     use std::cell::Cell;
     use std::time::SystemTime;
 
+    use http::uri::PathAndQuery;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::credentials::Credentials;
     use super::endpoint::ClientAuth;
     use super::*;
+    use crate::dial::Route;
+    use crate::dial::connect::Connector;
     use crate::policy::catalog::Scope;
     use crate::secret::Secret;
     use crate::secret::source::Source as SecretSource;
@@ -333,7 +336,7 @@ mod tests {
     impl Issuer {
         async fn start() -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            let url = format!("http://{}/token", listener.local_addr().expect("an address")).parse().expect("a URL");
+            let address = listener.local_addr().expect("an address");
             let (asked, good) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(true)));
             let (count, is_good) = (Rc::clone(&asked), Rc::clone(&good));
             tokio::task::spawn_local(async move {
@@ -350,12 +353,12 @@ mod tests {
             });
             let given = || SecretSource::Given(Secret::new("x".to_owned()));
             let credentials = Arc::new(Credentials::read(given(), given()).expect("credentials"));
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-            let roots = rustls::RootCertStore::empty();
-            let tls = Arc::new(tls.expect("versions").with_root_certificates(roots).with_no_client_auth());
             let patience = Duration::from_secs(5);
-            let endpoint = Endpoint::new(url, ClientAuth::Form, credentials, tls, None, patience).expect("an endpoint");
+            let route = Route::new(address.ip().to_string(), address.port(), None);
+            let authority = address.to_string().parse().expect("an authority");
+            let connector = Connector::new(authority, None, route, patience).expect("a connector");
+            let path = PathAndQuery::from_static("/token");
+            let endpoint = Endpoint::new(connector, path, ClientAuth::Form, credentials, patience);
             Self { tokens: Tokens::new(endpoint, Arc::default(), patience, clock), asked, good }
         }
     }

@@ -1,7 +1,7 @@
 //! The way to NinjaOne: one exchange at a time, never a write twice.
 
 mod bulk;
-pub mod connect;
+mod connect;
 pub mod head;
 mod http2;
 mod lost;
@@ -25,6 +25,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::body::{Cut, Progress, Transit, Upload};
 use crate::clock::timer::Timer;
+use crate::dial::connect::{ConnectError, Connector};
+use crate::dial::protocol::Break;
 use crate::headers;
 use crate::journal::Entered;
 use crate::metrics::traffic::{Replay, Traffic};
@@ -32,7 +34,6 @@ use crate::policy::Permit;
 use crate::rate::Slot;
 use crate::token::Bearer;
 use bulk::{Bulks, Weight};
-use connect::{ConnectError, Connector};
 use head::Malformed;
 use lost::{Lost, Reach};
 use pool::{Lease, Pool};
@@ -87,17 +88,6 @@ pub enum Fault {
     /// The caller's body ended too soon: not the instance's fault.
     #[error("the request's body was cut: {0}")]
     Upload(Cut),
-}
-
-/// How a connection, or what is on it, broke.
-#[derive(Debug, thiserror::Error)]
-pub enum Break {
-    /// Over HTTP/1.1.
-    #[error(transparent)]
-    Http1(#[from] hyper::Error),
-    /// Over HTTP/2.
-    #[error(transparent)]
-    Http2(#[from] h2::Error),
 }
 
 /// NinjaOne's answer.

@@ -227,10 +227,7 @@ impl Desk {
 /// What an administrator can do about a token that is not to be had.
 fn remedy(error: &TokenError, scopes: ScopeSet, listeners: &[String]) -> String {
     match error {
-        TokenError::Unreachable(_)
-        | TokenError::NameUnknown(_)
-        | TokenError::NoTunnel(_)
-        | TokenError::Untrusted(_) => {
+        TokenError::Exchange(_) => {
             "run \"ninjaone-proxy doctor\": it tries name, network, proxy and certificate one by one".to_owned()
         }
         TokenError::UnknownClient

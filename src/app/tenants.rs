@@ -11,6 +11,7 @@ use super::{Addresses, StartError};
 use crate::clock::Moment;
 use crate::config::file::Timeouts;
 use crate::config::{Instance, Origin, Site};
+use crate::dial::connect::Connector;
 use crate::metrics::Metrics;
 use crate::metrics::traffic::Traffic;
 use crate::rate::{Gate, Limits};
@@ -20,7 +21,6 @@ use crate::secret::source::Source;
 use crate::token::credentials::Credentials;
 use crate::token::endpoint::ClientAuth;
 use crate::token::{Counts, Tokens};
-use crate::upstream::connect::Connector;
 
 /// How workers reach an instance; they keep their connections as long as they are given the same.
 pub(super) struct Way {
@@ -52,14 +52,15 @@ struct Account {
     credentials: Arc<Credentials>,
     token_path: String,
     client_auth: ClientAuth,
-    token_time: Duration,
+    /// For a connection, and for a token request.
+    times: (Duration, Duration),
 }
 
 impl Account {
     fn new(instance: &Instance, Origin { site, credentials }: Origin, timeouts: &Timeouts) -> Self {
         let Instance { token_path, client_auth, .. } = instance;
-        let (token_path, token_time) = (token_path.clone(), timeouts.token.0);
-        Self { site, credentials, token_path, client_auth: *client_auth, token_time }
+        let (token_path, times) = (token_path.clone(), (timeouts.connect.0, timeouts.token.0));
+        Self { site, credentials, token_path, client_auth: *client_auth, times }
     }
 
     /// Whether all is as it was, but perhaps for what the credentials' places hold.
@@ -67,7 +68,7 @@ impl Account {
         self.is_at_same(other)
             && self.site.is_same(&other.site)
             && self.client_auth == other.client_auth
-            && self.token_time == other.token_time
+            && self.times == other.times
             && self.credentials.is_from_same(&other.credentials)
     }
 
@@ -77,9 +78,9 @@ impl Account {
 
     fn tokens(&self, name: &str, counts: &Arc<Counts>) -> Result<Arc<Tokens>, StartError> {
         let credentials = Arc::clone(&self.credentials);
-        let endpoint = self.site.endpoint(&self.token_path, self.client_auth, credentials, self.token_time);
+        let endpoint = self.site.endpoint(&self.token_path, self.client_auth, credentials, self.times);
         let endpoint = endpoint.map_err(|error| StartError::Endpoint(name.to_owned(), error))?;
-        Ok(Tokens::new(endpoint, Arc::clone(counts), self.token_time, Moment::now))
+        Ok(Tokens::new(endpoint, Arc::clone(counts), self.times.1, Moment::now))
     }
 }
 
@@ -137,9 +138,7 @@ fn way(
     }
     // Found out here, before a worker needs it.
     HeaderValue::from_str(site.authority.as_str()).map_err(io::Error::other)?;
-    let config = site.trust.as_ref().map(|trust| trust.client_config(&[])).transpose()?;
-    let connector = Connector::new(site.authority.clone(), config, site.route(), connect)
-        .map_err(|error| StartError::Host(name.to_owned(), error))?;
+    let connector = site.connector(connect).map_err(|error| StartError::Way(name.to_owned(), error))?;
     Ok(Arc::new(Way { connector, patience, traffic: metrics.traffic(name), connect }))
 }
 

@@ -9,7 +9,7 @@ use super::{CONFIG, Failure, OS, SOFTWARE, catalog, failure, log_filter, runtime
 use crate::app::reload::{LOOK, Loaded, Loader};
 use crate::app::{Addresses, App, StartError};
 use crate::config::file::LogFormat;
-use crate::config::{Config, EndpointError, Settings};
+use crate::config::{Config, EndpointError, Settings, WayError};
 use crate::listener::Bound;
 use crate::shutdown::{Asked, Signals};
 use crate::supervisor::Supervisor;
@@ -95,12 +95,12 @@ async fn reload(app: &mut App, loader: &mut Loader, cause: &str, notes: &mut Not
 fn code(error: &StartError) -> u8 {
     match error {
         StartError::Bind { .. } | StartError::Audit(_) | StartError::System(_) => OS,
-        StartError::Host(..) | StartError::Identity(..) | StartError::Endpoint(_, EndpointError::Url(_)) => CONFIG,
-        StartError::Tls(_)
-        | StartError::Traces(_)
-        | StartError::Sandbox(_)
-        | StartError::Endpoint(..)
-        | StartError::Metrics(_) => SOFTWARE,
+        StartError::Way(_, WayError::Host(_)) | StartError::Identity(..) => CONFIG,
+        StartError::Endpoint(_, EndpointError::Path(_) | EndpointError::Way(WayError::Host(_))) => CONFIG,
+        StartError::Way(_, WayError::Tls(_)) | StartError::Endpoint(_, EndpointError::Way(WayError::Tls(_))) => {
+            SOFTWARE
+        }
+        StartError::Tls(_) | StartError::Traces(_) | StartError::Sandbox(_) | StartError::Metrics(_) => SOFTWARE,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::uri::Authority;
 
 use crate::dial::Route;
+use crate::dial::connect::{BadHost, Connector};
 use crate::dial::proxy::Proxy;
 use crate::tls::{TlsError, Trust};
 use crate::token::credentials::Credentials;
@@ -34,15 +35,23 @@ pub struct Site {
 /// Why no token endpoint can be spoken to.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
-    /// Host and path make no URL.
-    #[error("{0} is no URL of a token endpoint: check host and token-path")]
-    Url(String),
+    /// The path is not one.
+    #[error("{0:?} is not the path of a token endpoint: check token-path")]
+    Path(String),
+    /// There is no way to the host.
+    #[error(transparent)]
+    Way(#[from] WayError),
+}
+
+/// Why there is no way to a server.
+#[derive(Debug, thiserror::Error)]
+pub enum WayError {
+    /// The host cannot be the name of a server.
+    #[error(transparent)]
+    Host(#[from] BadHost),
     /// There is no TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// There is no HTTP client.
-    #[error("the client of the token endpoint cannot be made")]
-    Client(#[from] reqwest::Error),
 }
 
 impl Site {
@@ -61,19 +70,23 @@ impl Site {
         self.authority == other.authority && trusted && passed
     }
 
-    /// The token endpoint at this path; a request may take `timeout`.
+    /// The token endpoint at this path; a connection may take the first of the times, a request the second.
     pub fn endpoint(
         &self,
         path: &str,
         auth: ClientAuth,
         credentials: Arc<Credentials>,
-        timeout: Duration,
+        (connect, request): (Duration, Duration),
     ) -> Result<Endpoint, EndpointError> {
-        let scheme = if self.trust.is_some() { "https" } else { "http" };
-        let url = format!("{scheme}://{}{path}", self.authority);
-        let url = url.parse().map_err(|_| EndpointError::Url(url))?;
-        let tls = self.trust.clone().unwrap_or_else(Trust::nobody).client_config(&[b"http/1.1"])?;
-        Ok(Endpoint::new(url, auth, credentials, tls, self.proxy.as_deref(), timeout)?)
+        let path = path.parse().map_err(|_| EndpointError::Path(path.to_owned()))?;
+        let connector = self.connector(connect)?;
+        Ok(Endpoint::new(connector, path, auth, credentials, request))
+    }
+
+    /// What makes connections there, each within `connect`.
+    pub fn connector(&self, connect: Duration) -> Result<Connector, WayError> {
+        let tls = self.trust.as_ref().map(|trust| trust.client_config(&[])).transpose()?;
+        Ok(Connector::new(self.authority.clone(), tls, self.route(), connect)?)
     }
 
     /// The way there.

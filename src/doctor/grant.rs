@@ -7,6 +7,7 @@ use http::HeaderValue;
 use super::chart::Chart;
 use super::milliseconds;
 use crate::config::Listener;
+use crate::dial::exchange::ExchangeError;
 use crate::policy::catalog::{Scope, ScopeSet};
 use crate::response::CONSOLE;
 use crate::telemetry::Causes;
@@ -123,11 +124,27 @@ pub fn cure(error: &TokenError, scopes: ScopeSet, listeners: &str) -> String {
             "check host and token-path: what answers there is no token endpoint of NinjaOne".to_owned()
         }
         TokenError::Timeout => "try again, or raise timeouts.token".to_owned(),
-        TokenError::Unreachable(_)
-        | TokenError::NameUnknown(_)
-        | TokenError::NoTunnel(_)
-        | TokenError::Untrusted(_) => "run doctor again: the connection worked a moment ago".to_owned(),
+        TokenError::Exchange(error) => cure_exchange(error),
     }
+}
+
+/// What to do where the endpoint gave no answer although the connection was tried, and worked, just before.
+fn cure_exchange(error: &ExchangeError) -> String {
+    let text = match error {
+        ExchangeError::Connect(_) => {
+            "the connection worked a moment ago, so it comes and goes: look at this network, and at what stands between"
+        }
+        ExchangeError::Broken(_) => {
+            "check token-path; if it is right, something between here and NinjaOne cuts connections off: run doctor again"
+        }
+        ExchangeError::Syntax(_) | ExchangeError::TooLong(_) => {
+            "check host and token-path: what answers there is no token endpoint of NinjaOne"
+        }
+        ExchangeError::Coding(_) => {
+            "something between here and NinjaOne changes answers, which were asked for uncompressed: have it leave them alone"
+        }
+    };
+    text.to_owned()
 }
 
 /// The name of the scope's box in the console.

@@ -7,7 +7,7 @@ use http::uri::Authority;
 use super::chart::Chart;
 use super::place::Place;
 use super::{grant, read, way};
-use crate::config::file::InstanceFile;
+use crate::config::file::{InstanceFile, Timeouts};
 use crate::config::{Config, EndpointError, Listener, Site};
 use crate::response::CONSOLE;
 use crate::sandbox::{Options, Sandbox};
@@ -101,8 +101,8 @@ impl Patient<'_> {
     }
 
     fn endpoint(&self, place: &Place, credentials: Credentials) -> Result<Endpoint, EndpointError> {
-        let (path, timeout) = (self.file.token_path.get_ref(), place.timeouts.token.0);
-        place.site.endpoint(path, self.file.client_auth, Arc::new(credentials), timeout)
+        let (path, Timeouts { connect, token, .. }) = (self.file.token_path.get_ref(), &place.timeouts);
+        place.site.endpoint(path, self.file.client_auth, Arc::new(credentials), (connect.0, token.0))
     }
 
     fn skip_token(&self, because: &str, chart: &Chart) {

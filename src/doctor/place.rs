@@ -5,23 +5,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderValue, USER_AGENT};
-use http::response::Parts;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::header::{HeaderValue, USER_AGENT};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::witness::Witness;
-use crate::config::Site;
 use crate::config::file::Timeouts;
+use crate::config::{Site, WayError};
 use crate::dial::DialError;
+use crate::dial::exchange::{ExchangeError, Reply};
 use crate::tls::{TlsError, Trust};
 
 /// No answer that is read here is longer.
@@ -49,12 +44,12 @@ pub(super) enum PlaceError {
     Judge(#[from] rustls::client::VerifierBuilderError),
     #[error("it is no host name or IP address")]
     Name(#[from] rustls::pki_types::InvalidDnsNameError),
-    #[error("it did not speak HTTP")]
-    Http(#[from] hyper::Error),
+    #[error(transparent)]
+    Way(#[from] WayError),
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
     #[error("the request cannot be made")]
     Request(#[from] http::Error),
-    #[error("the body cannot be read")]
-    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Place {
@@ -100,38 +95,12 @@ impl Place {
             .map_err(|_| PlaceError::Timeout)??)
     }
 
-    /// One request over HTTP/1.1 on a connection of its own.
-    pub(super) async fn exchange(&self, request: http::request::Builder) -> Result<(Parts, Bytes), PlaceError> {
-        let host = HeaderValue::try_from(self.site.authority.as_str()).map_err(http::Error::from)?;
+    /// One request on a connection of its own, which the proxy's own connector makes.
+    pub(super) async fn exchange(&self, request: http::request::Builder) -> Result<Reply, PlaceError> {
         let agent = HeaderValue::from_static(concat!("ninjaone-proxy/", env!("CARGO_PKG_VERSION")));
-        let request = request.header(HOST, host).header(USER_AGENT, agent).body(Empty::new())?;
-        let (stream, _) = self.dial(&self.resolve().await?).await?;
-        let answer = match &self.site.trust {
-            None => timeout(self.timeouts.upstream.0, speak(stream, request)).await,
-            Some(trust) => {
-                let judge = Arc::new(Witness::new(trust.judge()?));
-                let stream = self.handshake(trust, judge, &[b"http/1.1"], stream).await?;
-                timeout(self.timeouts.upstream.0, speak(stream, request)).await
-            }
-        };
-        answer.map_err(|_| PlaceError::Timeout)?
-    }
-}
-
-/// The head and the body of the answer. The connection is driven here, and ends here.
-async fn speak<I>(io: I, request: Request<Empty<Bytes>>) -> Result<(Parts, Bytes), PlaceError>
-where
-    I: AsyncRead + AsyncWrite + Unpin,
-{
-    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await?;
-    let answered = async {
-        let (head, body) = sender.send_request(request).await.map(Response::into_parts)?;
-        let body = Limited::new(body, MAX_BODY).collect().await.map_err(PlaceError::Body)?;
-        Ok((head, body.to_bytes()))
-    };
-    tokio::select! {
-        answer = answered => answer,
-        // An end without an error comes after the answer, if one came.
-        Err(error) = connection => Err(error.into()),
+        let request = request.header(USER_AGENT, agent).body(Bytes::new())?;
+        let connector = self.site.connector(self.timeouts.connect.0)?;
+        let exchange = timeout(self.timeouts.upstream.0, connector.exchange(request, MAX_BODY));
+        Ok(exchange.await.map_err(|_| PlaceError::Timeout)??)
     }
 }

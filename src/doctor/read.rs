@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION};
 use http::response::Parts;
 use http::{Request, StatusCode};
@@ -12,6 +11,8 @@ use super::grant::Granted;
 use super::milliseconds;
 use super::place::Place;
 use super::report::Status;
+use crate::body::coding::without_mark;
+use crate::dial::exchange::Reply;
 use crate::policy::catalog::Scope;
 use crate::response::CONSOLE;
 use crate::telemetry::Causes;
@@ -28,7 +29,7 @@ pub(super) async fn examine(place: &Place, token: &Granted, chart: &Chart) {
     let answer = place.exchange(request.header(AUTHORIZATION, token.authorization.clone())).await;
     let took = milliseconds(begun.elapsed());
     let (head, body) = match answer {
-        Ok(answer) => answer,
+        Ok(Reply { head, body }) => (head, body),
         Err(error) => {
             let detail = format!("GET {TARGET} got no answer: {}", Causes(&error));
             return chart.fail("read", detail, "try again; if it lasts, raise timeouts.upstream, or ask NinjaOne");
@@ -50,7 +51,7 @@ fn is_html(head: &Parts) -> bool {
 }
 
 /// What the answer says beside its status: its error code, or that it is a page.
-fn said(head: &Parts, body: &Bytes) -> String {
+fn said(head: &Parts, body: &[u8]) -> String {
     if is_html(head) {
         return " with an HTML page".to_owned();
     }
@@ -61,18 +62,20 @@ fn said(head: &Parts, body: &Bytes) -> String {
 }
 
 /// The error code in NinjaOne's forms.
-fn code(body: &Bytes) -> Option<String> {
-    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+fn code(body: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(without_mark(body)).ok()?;
     let code = body.get("error").or_else(|| body.get("resultCode"))?.as_str()?;
     Some(code.chars().take(MAX_CODE).collect())
 }
 
 /// What to do; `None` if the read went well.
-fn cure(head: &Parts, body: &Bytes, host: &str) -> Option<String> {
+fn cure(head: &Parts, body: &[u8], host: &str) -> Option<String> {
     let page = is_html(head);
     let location = head.headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("elsewhere");
     let cure = match head.status {
-        StatusCode::OK if !page && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => return None,
+        StatusCode::OK if !page && serde_json::from_slice::<serde::de::IgnoredAny>(without_mark(body)).is_ok() => {
+            return None;
+        }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => format!(
             "in {CONSOLE}: the app must have the scope Monitoring; a token that is granted and then refused may also \
              come from another host: check host and token-path"
@@ -94,8 +97,7 @@ mod tests {
     fn told(status: u16, kind: &str, body: &'static str) -> (String, Option<String>) {
         let head =
             Response::builder().status(status).header(CONTENT_TYPE, kind).body(()).expect("a head").into_parts().0;
-        let body = Bytes::from_static(body.as_bytes());
-        (said(&head, &body), cure(&head, &body, "eu.ninjarmm.com"))
+        (said(&head, body.as_bytes()), cure(&head, body.as_bytes(), "eu.ninjarmm.com"))
     }
 
     #[test]

@@ -144,7 +144,7 @@ async fn examine_clock(place: &Place, chart: &Chart) {
     chart.begin("clock");
     let (sent, begun) = (SystemTime::now(), Instant::now());
     match place.exchange(Request::builder().method(Method::HEAD).uri("/")).await {
-        Ok((head, _)) => clock::examine(&head.headers, sent, begun.elapsed(), chart),
+        Ok(reply) => clock::examine(&reply.head.headers, sent, begun.elapsed(), chart),
         Err(error) => {
             let detail = format!("HEAD / got no answer that tells the time: {}", Causes(&error));
             chart.warn("clock", detail, "check that host is NinjaOne's API, and no other service");

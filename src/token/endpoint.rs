@@ -1,5 +1,6 @@
 //! The token endpoint: one request of the client credentials grant (RFC 6749 section 4.4).
 
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -7,15 +8,21 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use form_urlencoded::{Serializer, byte_serialize};
-use http::StatusCode;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::Url;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
+use http::uri::PathAndQuery;
+use http::{Method, Request, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::credentials::{Credentials, Pair};
-use crate::dial::proxy::Proxy;
+use crate::body::coding::without_mark;
+use crate::dial::DialError;
+use crate::dial::connect::{ConnectError, Connector};
+use crate::dial::exchange::ExchangeError;
 use crate::policy::catalog::ScopeSet;
 
 /// The longest answer that is read; a real one has about 1 KiB.
@@ -36,12 +43,12 @@ pub enum ClientAuth {
 }
 
 /// Where and as whom tokens are asked for.
-#[derive(Debug)]
 pub struct Endpoint {
-    client: reqwest::Client,
-    url: Url,
+    connector: Connector,
+    path: PathAndQuery,
     auth: ClientAuth,
     credentials: Arc<Credentials>,
+    timeout: Duration,
 }
 
 /// A usable answer: an access token as a ready `Authorization` value, and how long it lives from the request on.
@@ -56,18 +63,9 @@ pub struct Answer {
 /// Why there is no token. No text of the answer but the error code is kept: it may hold what must not be logged.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// No connection, or a broken answer.
-    #[error("the token endpoint cannot be reached")]
-    Unreachable(#[source] reqwest::Error),
-    /// No TLS: an untrusted, expired or foreign certificate, or no common version.
-    #[error("the TLS handshake with the token endpoint failed: {0}")]
-    Untrusted(rustls::Error),
-    /// The HTTP proxy on the way is there, and does not connect us.
-    #[error("the HTTP proxy does not connect to the token endpoint: {0}")]
-    NoTunnel(String),
-    /// The name has no address.
-    #[error("the name of the token endpoint cannot be resolved")]
-    NameUnknown(#[source] reqwest::Error),
+    /// No connection, or an answer that is broken or cannot be read.
+    #[error("the token endpoint gave no answer that can be read")]
+    Exchange(#[from] ExchangeError),
     /// No answer in time.
     #[error("the token endpoint did not answer in time")]
     Timeout,
@@ -90,7 +88,7 @@ pub enum TokenError {
         /// What `Retry-After` asks for.
         retry_after: Option<Duration>,
     },
-    /// 200 without a usable token.
+    /// A success without a usable token.
     #[error("the token endpoint's answer is no usable grant: {0}")]
     Unusable(&'static str),
 }
@@ -100,8 +98,7 @@ impl TokenError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::UnknownClient | Self::InvalidClient | Self::InvalidScope => true,
-            Self::Unreachable(_) | Self::Untrusted(_) | Self::NoTunnel(_) | Self::NameUnknown(_) => false,
-            Self::Timeout | Self::Refused { .. } | Self::Unusable(_) => false,
+            Self::Exchange(_) | Self::Timeout | Self::Refused { .. } | Self::Unusable(_) => false,
         }
     }
 
@@ -109,11 +106,7 @@ impl TokenError {
     pub fn is_about_client(&self) -> bool {
         match self {
             Self::UnknownClient | Self::InvalidClient => true,
-            Self::InvalidScope
-            | Self::Unreachable(_)
-            | Self::Untrusted(_)
-            | Self::NoTunnel(_)
-            | Self::NameUnknown(_) => false,
+            Self::InvalidScope | Self::Exchange(_) => false,
             Self::Timeout | Self::Refused { .. } | Self::Unusable(_) => false,
         }
     }
@@ -123,11 +116,32 @@ impl TokenError {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
             Self::UnknownClient | Self::InvalidClient | Self::InvalidScope => None,
-            Self::Unreachable(_) | Self::Untrusted(_) | Self::NoTunnel(_) | Self::NameUnknown(_) => None,
-            Self::Timeout | Self::Unusable(_) => None,
+            Self::Exchange(_) | Self::Timeout | Self::Unusable(_) => None,
         }
     }
+
+    /// Whether it is the same kind of failure: another one is worth another line in the log.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.kind() == other.kind()
+    }
+
+    fn kind(&self) -> Kind {
+        let Self::Exchange(exchange) = self else { return (discriminant(self), None, None, None) };
+        let ExchangeError::Connect(connect) = exchange else {
+            return (discriminant(self), Some(discriminant(exchange)), None, None);
+        };
+        let dial = if let ConnectError::Dial(dial) = connect { Some(discriminant(dial)) } else { None };
+        (discriminant(self), Some(discriminant(exchange)), Some(discriminant(connect)), dial)
+    }
 }
+
+/// The kinds of a failure and of what is behind it.
+type Kind = (
+    Discriminant<TokenError>,
+    Option<Discriminant<ExchangeError>>,
+    Option<Discriminant<ConnectError>>,
+    Option<Discriminant<DialError>>,
+);
 
 /// RFC 6749 section 5.1. Numbers are read leniently, see [`lifetime`].
 #[derive(Deserialize)]
@@ -146,35 +160,28 @@ struct ErrorBody {
     result_code: Option<String>,
 }
 
+/// Without the connector, which holds a proxy's password, and the credentials.
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint").field("host", &self.host()).field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
 impl Endpoint {
-    /// An endpoint that is spoken to with this TLS configuration, through `proxy` if there is one; a request may take
-    /// `timeout`.
+    /// An endpoint at this path, on the way of all other requests; a request may take `timeout`.
     pub fn new(
-        url: Url,
+        connector: Connector,
+        path: PathAndQuery,
         auth: ClientAuth,
         credentials: Arc<Credentials>,
-        tls: Arc<rustls::ClientConfig>,
-        proxy: Option<&Proxy>,
         timeout: Duration,
-    ) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(Arc::unwrap_or_clone(tls))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("ninjaone-proxy/", env!("CARGO_PKG_VERSION")))
-            .timeout(timeout)
-            // The next request is most of an hour away, and a machine that slept has dead connections.
-            .pool_max_idle_per_host(0);
-        let client = match proxy {
-            Some(proxy) => client.proxy(through(proxy)?).build()?,
-            None => client.build()?,
-        };
-        Ok(Self { client, url, auth, credentials })
+    ) -> Self {
+        Self { connector, path, auth, credentials, timeout }
     }
 
     /// The host that is asked, for the log.
     pub fn host(&self) -> &str {
-        self.url.host_str().unwrap_or_default()
+        self.connector.authority().host()
     }
 
     /// Counts up with each new pair of credentials.
@@ -225,40 +232,36 @@ impl Endpoint {
     }
 
     async fn request_as(&self, pair: &Pair, scopes: ScopeSet) -> Result<Answer, TokenError> {
-        let form = form(self.auth, pair, scopes);
-        let mut request = self
-            .client
-            .post(self.url.clone())
-            .header(ACCEPT, "application/json")
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Bytes::from_owner(form));
-        if self.auth == ClientAuth::Basic {
-            request = request.header(AUTHORIZATION, basic(pair));
-        }
-        let response = request.send().await.map_err(transport)?;
-        let status = response.status();
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(retry_after);
-        let body = read(response).await?;
-        Answer::read(status, retry_after, &body)
+        let exchange = self.connector.exchange(self.ask(pair, scopes), MAX_ANSWER);
+        let reply = timeout(self.timeout, exchange).await.map_err(|_| TokenError::Timeout)??;
+        let retry_after = reply.head.headers.get(RETRY_AFTER).and_then(retry_after);
+        Answer::read(reply.head.status, retry_after, &reply.body)
+    }
+
+    fn ask(&self, pair: &Pair, scopes: ScopeSet) -> Request<Bytes> {
+        let mut request = Request::new(Bytes::from_owner(form(self.auth, pair, scopes)));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = Uri::from(self.path.clone());
+        let fields = [
+            (ACCEPT, "application/json"),
+            (ACCEPT_ENCODING, "identity"),
+            (CONTENT_TYPE, "application/x-www-form-urlencoded"),
+            (USER_AGENT, concat!("ninjaone-proxy/", env!("CARGO_PKG_VERSION"))),
+        ];
+        let fields = fields.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value)));
+        let authorization = (self.auth == ClientAuth::Basic).then(|| (AUTHORIZATION, basic(pair)));
+        *request.headers_mut() = fields.chain(authorization).collect::<HeaderMap>();
+        request
     }
 }
 
 impl Answer {
     /// Reads what a token endpoint answers: a usable grant or a failure.
     pub fn read(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Result<Self, TokenError> {
-        if status == StatusCode::OK { grant(body) } else { Err(refused(status, retry_after, body)) }
+        let body = without_mark(body);
+        // RFC 6749 says 200. Some servers say 201, and a proxy that changes answers says 203 (RFC 9110 section 15.3.4).
+        if matches!(status.as_u16(), 200 | 201 | 203) { grant(body) } else { Err(refused(status, retry_after, body)) }
     }
-}
-
-/// The same proxy for reqwest.
-fn through(proxy: &Proxy) -> Result<reqwest::Proxy, reqwest::Error> {
-    let (host, port) = proxy.address();
-    let brackets = if host.contains(':') { ("[", "]") } else { ("", "") };
-    let all = reqwest::Proxy::all(format!("http://{}{host}{}:{port}", brackets.0, brackets.1))?;
-    Ok(match proxy.authorization() {
-        Some(value) => all.custom_http_auth(value),
-        None => all,
-    })
 }
 
 /// The request's body, in memory that is overwritten when it is dropped and never outgrown.
@@ -295,46 +298,6 @@ pub fn retry_after(value: &HeaderValue) -> Option<Duration> {
     let seconds = || text.parse().ok().map(Duration::from_secs);
     let until = || httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok();
     seconds().or_else(until)
-}
-
-/// What kind of failure stands behind reqwest's.
-fn transport(error: reqwest::Error) -> TokenError {
-    if error.is_timeout() {
-        return TokenError::Timeout;
-    }
-    let error = error.without_url();
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(cause) = source {
-        let tls = cause.downcast_ref().and_then(in_io).or_else(|| cause.downcast_ref());
-        if let Some(tls) = tls {
-            return TokenError::Untrusted(rustls::Error::clone(tls));
-        }
-        if error.is_connect() && cause.to_string().starts_with("tunnel error") {
-            return TokenError::NoTunnel(cause.to_string());
-        }
-        if error.is_connect() && cause.to_string() == "dns error" {
-            return TokenError::NameUnknown(error);
-        }
-        source = cause.source();
-    }
-    TokenError::Unreachable(error)
-}
-
-/// rustls's error, which comes wrapped in one or more of `std::io`, whose sources skip what they wrap.
-fn in_io(error: &std::io::Error) -> Option<&rustls::Error> {
-    let inner = error.get_ref()?;
-    inner.downcast_ref().or_else(|| inner.downcast_ref().and_then(in_io))
-}
-
-async fn read(mut response: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, TokenError> {
-    let mut body = Zeroizing::new(Vec::with_capacity(4096));
-    while let Some(chunk) = response.chunk().await.map_err(transport)? {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(TokenError::Unusable("it is larger than 64 KiB"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
 
 fn grant(body: &[u8]) -> Result<Answer, TokenError> {

@@ -1,6 +1,5 @@
 //! What is known of one token, and what follows from it at a given moment: pure rules, replaced as a whole.
 
-use std::mem::discriminant;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -164,9 +163,9 @@ impl State {
 
     /// Whether this failure is worth a line in the log: the first of its kind, and then more and more rarely.
     pub(super) fn is_news(&self, previous: Option<&Self>) -> bool {
-        let kind = |state: &Self| state.failure.as_deref().map(discriminant);
         let Some(error) = &self.failure else { return true };
-        let repeated = previous.is_some_and(|state| kind(state) == kind(self));
+        let before = previous.and_then(|state| state.failure.as_ref());
+        let repeated = before.is_some_and(|before| before.is_like(error));
         !repeated || (!error.is_permanent() && self.failed.is_power_of_two())
     }
 }

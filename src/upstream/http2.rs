@@ -13,9 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, Uri, Version};
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::uri::Authority;
+use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
@@ -24,6 +24,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::wire::{Mark, Track};
 use crate::body::Upload;
+use crate::dial::protocol;
 use crate::metrics::traffic::{Protocol, Traffic};
 
 /// The window of one stream, and of a connection, in octets: bulk bodies must not wait for the round trip.
@@ -64,11 +65,10 @@ impl Client {
     }
 }
 
-/// Begins the conversation on a connection that ALPN chose for it, with heads of at most `head` octets. A round trip may
-/// take no longer than `patience`, or the connection is dead: one that is silent for twice that time is asked.
+/// Begins the conversation on a connection that ALPN chose for it. A round trip may take no longer than `patience`, or
+/// the connection is dead: one that is silent for twice that time is asked.
 pub(super) async fn begin<I>(
     io: I,
-    head: u32,
     patience: Duration,
     track: Rc<Track>,
     traffic: &Traffic,
@@ -76,12 +76,10 @@ pub(super) async fn begin<I>(
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let (sender, mut connection) = h2::client::Builder::new()
+    let (sender, mut connection) = protocol::http2()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(head)
         .max_send_buffer_size(SEND_BUFFER)
-        .enable_push(false)
         .handshake(io)
         .await?;
     let (streams, ended) = (Cell::new(connection.max_concurrent_send_streams()), Cell::new(false));
@@ -207,16 +205,10 @@ impl Future for Exchange {
     }
 }
 
-/// A request names its authority in the target, not in `Host` (RFC 9113 section 8.3.1).
+/// The request as HTTP/2 addresses it, and its body.
 fn absolute(request: Request<Upload>, authority: &Authority) -> (Request<()>, Upload) {
     let (mut head, upload) = request.into_parts();
-    head.headers.remove(HOST);
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTPS);
-    parts.authority = Some(authority.clone());
-    parts.path_and_query = head.uri.into_parts().path_and_query.or(Some(PathAndQuery::from_static("/")));
-    head.uri = Uri::from_parts(parts).unwrap_or_default();
-    head.version = Version::HTTP_2;
+    protocol::address_http2(&mut head, authority);
     if let Some(length) = upload.size_hint().exact().filter(|length| *length > 0) {
         head.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }

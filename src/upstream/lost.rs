@@ -5,9 +5,10 @@ use std::io;
 
 use http::Request;
 
+use super::Fault;
 use super::head::Malformed;
-use super::{Break, Fault};
 use crate::body::{Cut, Upload};
+use crate::dial::protocol::Break;
 
 /// An exchange that brought no answer.
 pub(super) struct Lost {

@@ -8,11 +8,12 @@ use hyper::client::conn::http1;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::{ConnectError, Connector, Offer, Opened, Sender, Step};
+use super::connect::{Opened, Sender, open};
 use super::http2;
 use super::wire::{Mark, Track};
 use crate::body::Upload;
 use crate::clock::Moment;
+use crate::dial::connect::{ConnectError, Connector, Offer, Step};
 use crate::metrics::traffic::Traffic;
 
 /// A connection that rested for longer is not used: servers close theirs after about a minute.
@@ -305,7 +306,7 @@ impl Pool {
     /// A new connection.
     async fn open(self: &Rc<Self>, offer: Offer, turn: Turn, deadline: Instant) -> Result<Lease, ConnectError> {
         let _opening = (offer == Offer::Http2).then(|| Opening::begin(self));
-        let Opened { sender, track } = self.connector.connect(offer, deadline, &self.traffic).await?;
+        let Opened { sender, track } = open(&self.connector, offer, deadline, &self.traffic).await?;
         match sender {
             Sender::Http1(sender) => {
                 if offer == Offer::Http2 {

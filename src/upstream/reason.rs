@@ -1,15 +1,14 @@
 //! Why NinjaOne says 401, 403 or 404: it uses 401 for a dead token and for a missing privilege alike, and 404 for what
 //! is not there and for an operation that this instance does not have.
 
-use std::io::Read;
-
-use flate2::read::MultiGzDecoder;
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, HeaderMap};
 use serde::Deserialize;
 
+use crate::body::coding;
+
 /// How much of a compressed body is looked at once it is unpacked, in octets.
-const MAX_UNPACKED: u64 = 64 * 1024;
+const MAX_UNPACKED: usize = 64 * 1024;
 
 /// What the body of a 401, 403 or 404 says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +31,10 @@ impl Reason {
     /// Reads the beginning of a body that came with this status and these headers.
     pub fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let of = if status == StatusCode::NOT_FOUND { Self::of_not_found } else { Self::of_refusal };
-        match headers.get(CONTENT_ENCODING).map(|coding| coding.as_bytes().to_ascii_lowercase()) {
-            None => of(body),
-            Some(coding) if coding == b"gzip" => of(&unpacked(body)),
-            Some(_) => Self::Unknown,
+        if headers.contains_key(CONTENT_ENCODING) {
+            of(&coding::beginning(headers, body, MAX_UNPACKED))
+        } else {
+            of(body)
         }
     }
 
@@ -85,7 +84,8 @@ fn told(body: &[u8]) -> Option<String> {
 
 /// A whole object of JSON. serde would read an array as well, member by member.
 fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
-    let text = std::str::from_utf8(body).ok().filter(|text| text.trim_start().starts_with('{'))?;
+    let text =
+        std::str::from_utf8(coding::without_mark(body)).ok().filter(|text| text.trim_start().starts_with('{'))?;
     serde_json::from_str(text).ok()
 }
 
@@ -103,14 +103,6 @@ struct Failure {
 #[derive(Deserialize)]
 struct Told {
     error: String,
-}
-
-/// As much of it as there is.
-fn unpacked(body: &[u8]) -> Vec<u8> {
-    let mut text = Vec::new();
-    // A body that is cut off or damaged is read up to there.
-    let _ = MultiGzDecoder::new(body).take(MAX_UNPACKED).read_to_end(&mut text);
-    text
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ use http::request::Parts;
 use http::{Method, Request, Response, Uri};
 use http_body_util::Full;
 use ninjaone_proxy::clock::Moment;
+use ninjaone_proxy::dial::Route;
+use ninjaone_proxy::dial::connect::Connector;
 use ninjaone_proxy::guard::issuer::{Issuer, TokenRequest};
 use ninjaone_proxy::guard::roster::{Entry, KeyHash, Roster};
 use ninjaone_proxy::guard::{Caller, Guard, Orders};
@@ -30,7 +32,6 @@ use ninjaone_proxy::shutdown;
 use ninjaone_proxy::token::credentials::Credentials;
 use ninjaone_proxy::token::endpoint::{ClientAuth, Endpoint};
 use ninjaone_proxy::token::{Source, Tokens};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Semaphore, watch};
 
@@ -257,7 +258,7 @@ fn exchange(address: SocketAddr, request: &str) {
 /// A token endpoint in clear text that answers once.
 fn endpoint() -> Endpoint {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}/ws/oauth/token", socket.local_addr().expect("an address")).parse().expect("a URL");
+    let address = socket.local_addr().expect("an address");
     thread::spawn(move || {
         let (mut stream, _) = socket.accept().expect("a connection");
         let _ = stream.read(&mut [0; 4096]);
@@ -268,10 +269,9 @@ fn endpoint() -> Endpoint {
     });
     let given = || SecretSource::Given(Secret::new("bench".to_owned()));
     let credentials = Arc::new(Credentials::read(given(), given()).expect("credentials"));
-    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth();
-    Endpoint::new(url, ClientAuth::Form, credentials, Arc::new(tls), None, PATIENCE).expect("an endpoint")
+    let route = Route::new(address.ip().to_string(), address.port(), None);
+    let authority = address.to_string().parse().expect("an authority");
+    let connector = Connector::new(authority, None, route, PATIENCE).expect("a connector");
+    let path = "/ws/oauth/token".parse().expect("a path");
+    Endpoint::new(connector, path, ClientAuth::Form, credentials, PATIENCE)
 }

@@ -3,10 +3,13 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ninjaone_proxy::sandbox::TOKEN_MARK;
 
 use crate::command_line::folder;
 use crate::harness::{Ninja, connect, eventually, request};
+use crate::tls::{GOOD, Secure};
 use crate::watch::SECRET;
 
 /// The binary, run by `shell` (such as `exec "$0"`), once it has said where it listens; killed at the end of the test.
@@ -165,20 +168,26 @@ fn the_binary_leaves_no_core_dump() {
 
 #[test]
 fn the_binary_logs_no_secret_and_no_token_at_trace_level() {
-    let ninja = Ninja::start(|_| ());
-    let more = format!(
-        "[instances.main]\n{}\nclient-id = \"sandbox\"\nclient-secret = {{ file = \"secret\" }}\n[log]\nlevel = \"trace\"",
-        ninja.instance()
-    );
-    let mut running = Running::start("exec \"$0\"", &more);
-    assert_eq!(running.get("/v2/organizations"), 200);
-    ninja.sandbox.revoke_tokens();
-    assert_eq!(running.get("/v2/devices?pageSize=1"), 200);
-    assert_eq!(running.get("/v2/devices/../users"), 400);
-    assert_eq!(running.terminate(), Some(0));
-    let log = running.log.take().expect("a log").join().expect("lines");
-    assert!(log.len() > 20, "{} lines at trace level", log.len());
-    for line in log {
-        assert!(!line.contains(SECRET) && !line.contains(TOKEN_MARK), "{line}");
+    // Over HTTP/2, whose library logs each frame.
+    let secure = Secure::start(&GOOD, &[b"h2"]);
+    for auth in ["form", "basic"] {
+        let more = format!(
+            "[instances.main]\nhost = \"https://localhost:{}\"\nca-file = {:?}\nclient-id = \"sandbox\"\n\
+             client-secret = {{ file = \"secret\" }}\nclient-auth = {auth:?}\n[log]\nlevel = \"trace\"",
+            secure.address.port(),
+            secure.ca_file
+        );
+        let mut running = Running::start("exec \"$0\"", &more);
+        assert_eq!(running.get("/v2/organizations"), 200);
+        secure.sandbox.revoke_tokens();
+        assert_eq!(running.get("/v2/devices?pageSize=1"), 200);
+        assert_eq!(running.get("/v2/devices/../users"), 400);
+        assert_eq!(running.terminate(), Some(0));
+        let log = running.log.take().expect("a log").join().expect("lines");
+        assert!(log.iter().any(|line| line.contains("h2::") && line.contains("frame=Data")), "frames are logged");
+        let encoded = STANDARD.encode(format!("sandbox:{SECRET}"));
+        for line in log {
+            assert!(!line.contains(SECRET) && !line.contains(TOKEN_MARK) && !line.contains(&encoded), "{line}");
+        }
     }
 }

@@ -125,6 +125,8 @@ fn a_private_ca_is_trusted_through_ca_file_over_http_1_and_http_2() {
         (&[b"http/1.1"], true, "HTTP/1.1"),
         (&[b"h2", b"http/1.1"], false, "HTTP/1.1"),
         (&[b"h2", b"http/1.1"], true, "HTTP/2.0"),
+        // It refuses an offer without HTTP/2: tokens and API requests go on to that.
+        (&[b"h2"], false, "HTTP/2.0"),
         (&[], true, "HTTP/1.1"),
     ] {
         let secure = Secure::start(&GOOD, alpn);

@@ -1,12 +1,14 @@
 //! The token as callers feel it: one fetch for all, never expired, renewed once when revoked.
 
 use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use ninjaone_proxy::policy::catalog::Scope;
+use socket2::{Domain, Socket, Type};
 
 use crate::harness::{Ninja, Proxy, Reply, Scripted, Then, answer, connect, eventually, grant, request};
 use crate::watch::SCRIPTED_TOKEN;
@@ -182,6 +184,33 @@ fn a_token_endpoint_that_hangs_costs_the_token_time() {
     assert_eq!(refused.status, 503);
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
     eventually("recovery", || proxy.get("/v2/groups").status == 200);
+}
+
+/// An address that does not answer: its queue is full, so that the system drops what comes.
+fn blackhole() -> (SocketAddr, Vec<Socket>) {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port");
+    listener.listen(0).expect("a listener");
+    let address = listener.local_addr().expect("an address").as_socket().expect("an IP address");
+    let mut sockets = vec![listener];
+    for _ in 0..4 {
+        let filler = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        filler.set_nonblocking(true).expect("a setting");
+        let _ = filler.connect(&address.into());
+        sockets.push(filler);
+    }
+    (address, sockets)
+}
+
+#[test]
+fn a_token_request_has_the_time_for_connecting_that_api_requests_have() {
+    let (dead, _sockets) = blackhole();
+    let times = "[timeouts]\nconnect = \"300ms\"\ntoken = \"60s\"";
+    let proxy = Proxy::start(&format!("host = \"http://{dead}\""), "", times);
+    let refused = proxy.get("/v2/groups");
+    assert_eq!((refused.status, refused.code().as_str()), (503, "token-unavailable"));
+    let detail = refused.json()["detail"].as_str().expect("a sentence").to_owned();
+    assert!(detail.contains("the TCP connection did not end in time"), "{detail}");
 }
 
 #[test]

@@ -190,7 +190,6 @@ pub(super) const ROWS: &[Row] = &[
         "101 Switching Protocols",
         Raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
     ),
-    fails("201 with a grant", Say("201 Created", GRANT)),
     fails("204", Raw(b"HTTP/1.1 204 No Content\r\n\r\n")),
     fails("206 with a grant", Say("206 Partial Content", GRANT)),
     // 200 with a body that is no grant.
@@ -213,8 +212,15 @@ pub(super) const ROWS: &[Row] = &[
     ),
     fails("200 chunks without an end", Made(|| whole("Transfer-Encoding: chunked", &format!("4b\r\n{GRANT}\r\n")))),
     fails("200 a bad chunk size", Raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n")),
-    fails("200 gzip", Raw(GZIP)),
-    fails("200 with a byte order mark", Made(|| answer("200 OK", &format!("\u{feff}{GRANT}")).into_bytes())),
+    fails("200 br", Made(|| whole("Content-Encoding: br\r\nContent-Length: 75", GRANT))),
+    fails("200 gzip that is not", Made(|| whole("Content-Encoding: gzip\r\nContent-Length: 75", GRANT))),
+    fails(
+        "200 with a byte order mark of UTF-16",
+        Made(|| {
+            let text: Vec<u8> = format!("\u{feff}{GRANT}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+            [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", text.len()).into_bytes(), text].concat()
+        }),
+    ),
     fails(
         "200 invalid UTF-8",
         Raw(
@@ -319,6 +325,15 @@ pub(super) const ROWS: &[Row] = &[
     ),
     // Odd, but a grant.
     granted("a grant", Say("200 OK", GRANT)),
+    granted("201 with a grant", Say("201 Created", GRANT)),
+    granted("203 with a grant", Say("203 Non-Authoritative Information", GRANT)),
+    granted("through gzip", Raw(GZIP)),
+    granted("with a byte order mark", Made(|| answer("200 OK", &format!("\u{feff}{GRANT}")).into_bytes())),
+    granted("1,000 header lines", Made(|| whole(&format!("{}Content-Length: 75", "X-One: 1\r\n".repeat(1000)), GRANT))),
+    granted(
+        "a header of 60,000 bytes",
+        Made(|| whole(&format!("X-Long: {}\r\nContent-Length: 75", "x".repeat(60_000)), GRANT)),
+    ),
     granted("expires_in a string", Grant(r#""expires_in":"3600""#)),
     granted("expires_in a float", Grant(r#""expires_in":3599.9"#)),
     granted("expires_in missing", Grant(r#""scope":"monitoring""#)),
