@@ -21,7 +21,10 @@ use std::time::SystemTime;
 
 use crate::admin::{Configuration, Reload};
 use crate::config::file::File;
-use crate::config::{EndpointError, Listener, Settings, WayError};
+use crate::config::mistake::Mistake;
+use crate::config::self_call::OwnListeners;
+use crate::config::{Config, EndpointError, Listener, Settings, WayError};
+use crate::headers::loops::LoopMark;
 use crate::journal::BookError;
 use crate::listener::{BindError, Bound, Hold, Place};
 use crate::metrics::Metrics;
@@ -50,6 +53,9 @@ use worker::{Plan, Workers};
 /// Why the proxy does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// An instance leads to a listener of the proxy itself.
+    #[error(transparent)]
+    SelfCall(#[from] Mistake),
     /// An address cannot be bound.
     #[error("{what} cannot listen on {address}{hint}")]
     Bind {
@@ -154,13 +160,14 @@ impl App {
         let now = SystemTime::now();
         let source = config.source().to_string();
         let configuration = Configuration { source, since: now, reload: None, restart: Vec::new() };
-        let desk = Rc::new(Desk::new(metrics.clone(), shutdown.clone(), configuration));
+        let mark = LoopMark::new().map_err(io::Error::other)?;
+        let desk = Rc::new(Desk::new(metrics.clone(), shutdown.clone(), configuration, mark.clone()));
         let mut app = Self {
             addresses: Vec::new(),
             admin: None,
             sandboxes: Vec::new(),
             trigger,
-            workers: Workers::start(count, fastrand::u32(..) & 0xffff_ff00, &shutdown)?,
+            workers: Workers::start(count, fastrand::u32(..) & 0xffff_ff00, &mark, &shutdown)?,
             opener: Opener::default(),
             embedded: Sandboxes::default(),
             doors: Vec::new(),
@@ -178,7 +185,7 @@ impl App {
             started: config.file.clone(),
         };
         let audit = settings.audit.clone();
-        let next = app.prepare(settings, &config.file).await?;
+        let next = app.prepare(settings, &config).await?;
         app.writing = Writing::start(audit.as_ref(), &app.metrics)?;
         app.replace(next, &config.file).await?;
         app.reloads.loaded(true, now, config.digest());
@@ -223,14 +230,15 @@ impl App {
     ) -> Result<(String, u64, Vec<&'static str>), ReloadError> {
         let Loaded { config, settings } = loader.load().await?;
         look(&settings);
-        let next = self.prepare(settings, &config.file).await?;
+        let next = self.prepare(settings, &config).await?;
         self.replace(next, &config.file).await?;
         loader.taken(&config);
         Ok((config.source().to_string(), config.digest(), reload::restart_keys(&self.started, &config.file)))
     }
 
     /// Makes what a configuration asks for; what there is serves on.
-    async fn prepare(&mut self, settings: Settings, file: &File) -> Result<Next, StartError> {
+    async fn prepare(&mut self, settings: Settings, config: &Config) -> Result<Next, StartError> {
+        let file = &config.file;
         let exposures = settings.exposures();
         let Settings { instances, listeners, record, audit: _, traces: _ } = settings;
         let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(Arc::new).collect();
@@ -240,15 +248,38 @@ impl App {
         let admin = file.admin.address.0.as_ref().filter(|wanted| Some(*wanted) != there).map(bind).transpose()?;
         let bind = |place| doors::bind_single("probe listener", place);
         let probes = self.probes.other(file.probes.address.0.as_ref()).map(bind).transpose()?;
+        let own = self.own_listeners(&doors.doors, (admin.as_ref(), probes.as_ref()), file);
+        config.check_self_calls(&instances, &own).await?;
         let (instances, sandboxes) = self.embedded.place(instances).await?;
         let mut tenants = Vec::new();
         for instance in instances {
             let old = self.tenants.iter().find(|old| old.name == instance.0.name);
-            let shared = (&self.metrics, &self.desk.counts);
+            let shared = (&self.metrics, &self.desk.counts, &self.desk.mark);
             tenants.push(Tenant::next(instance, old, &file.timeouts, shared).await?);
         }
         let recorder = record.map(|file| Recorder::new(file, &listeners, self.ledger.as_ref()));
         Ok(Next { doors, tenants, sandboxes, listeners, recorder, exposures, admin, probes })
+    }
+
+    /// Where the proxy listens with this configuration.
+    fn own_listeners(
+        &self,
+        doors: &[Door],
+        (admin, probes): (Option<&Single>, Option<&Single>),
+        file: &File,
+    ) -> OwnListeners {
+        let mut own = OwnListeners::default();
+        let mut add = |name: &str, bound: Option<&Bound>| {
+            own.add(name, bound.map_or_else(Vec::new, Bound::addresses));
+        };
+        for door in doors {
+            add(&format!("listeners.{}", door.name), Some(&door.bound));
+        }
+        let admin = admin.map(|new| &new.bound).or(self.admin.as_ref());
+        add("admin", admin.filter(|_| file.admin.address.0.is_some()));
+        let probes = probes.map(|new| &new.bound).or(self.probes.bound.as_ref());
+        add("probes", probes.filter(|_| file.probes.address.0.is_some()));
+        own
     }
 
     /// Puts it in the place of what there is. The only thing that can fail comes first.

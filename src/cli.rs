@@ -345,7 +345,11 @@ fn examine(config: Result<Config, Failure>, only: Option<&str>, json: bool) -> R
         return Err(failure(USAGE)(anyhow::anyhow!("there is no instance {name:?}: valid instances are {names}")));
     }
     config.as_ref().map_or(Ok(()), forbid_dumps)?;
-    runtime()?.block_on(doctor::doctor(config.as_ref().map_err(String::as_str), only, json))
+    let runtime = runtime()?;
+    let examined = runtime.block_on(doctor::doctor(config.as_ref().map_err(String::as_str), only, json));
+    // A look-up that was given up is not waited for.
+    runtime.shutdown_background();
+    examined
 }
 
 fn log_filter(config: &Config) -> Result<Targets, Failure> {

@@ -5,6 +5,7 @@ pub mod file;
 pub mod listening;
 pub mod mistake;
 mod records;
+pub mod self_call;
 mod site;
 pub mod subject;
 pub mod value;
@@ -40,7 +41,9 @@ use crate::traces;
 use file::{CallerFile, File, InstanceFile, ListenerFile, RateFile, TlsChoice, TlsFile};
 use mistake::Mistake;
 pub use site::{EndpointError, Origin, Site, WayError};
-use value::{Address, ClientId, ClientSecret, Host, Mode, Permissions, ProxyChoice, Reference, SecretText};
+use value::{
+    Address, ClientId, ClientSecret, Host, InstanceAddress, Mode, Permissions, ProxyChoice, Reference, SecretText,
+};
 
 /// Where a configuration is looked for if none is given.
 pub const DEFAULT_FILE: &str = "config.toml";
@@ -301,8 +304,10 @@ impl Config {
 
     /// Where an instance is, and whom to trust there; `None` for the sandbox.
     pub(crate) fn site(&self, file: &InstanceFile) -> Result<Option<Site>, Mistake> {
-        let (tls, authority) = match &file.host {
-            Host::Sandbox => return Ok(None),
+        let (tls, authority) = match file.host.get_ref() {
+            Host::Sandbox => {
+                return self.without_addresses(file, "the sandbox is a part of this process").map(|()| None);
+            }
             Host::Https(authority) => (true, authority.clone()),
             Host::Http(authority) => (false, authority.clone()),
         };
@@ -311,7 +316,36 @@ impl Config {
         }
         let proxy = self.proxy(file, &authority, tls)?;
         let trust = if tls { Some(self.trust(file)?) } else { None };
-        Ok(Some(Site { authority, trust, proxy }))
+        let addresses = self.addresses(file, proxy.as_deref(), tls)?;
+        Ok(Some(Site { authority, trust, proxy, addresses }))
+    }
+
+    /// Those that the file names in the place of DNS.
+    fn addresses(&self, file: &InstanceFile, proxy: Option<&Proxy>, tls: bool) -> Result<Vec<IpAddr>, Mistake> {
+        let Some(place) = &file.addresses else { return Ok(Vec::new()) };
+        let addresses: Vec<IpAddr> = place.get_ref().iter().map(|InstanceAddress(ip)| *ip).collect();
+        if addresses.is_empty() {
+            return Err(self.mistake(place, "the list is empty: write at least one address, or leave addresses out"));
+        }
+        if let Some(proxy) = proxy {
+            let why = format!(
+                "the HTTP proxy {proxy} is on the way, and it looks up the name itself: leave addresses out, or write proxy = \"none\" to connect without it"
+            );
+            return Err(self.mistake(place, why));
+        }
+        if let Some(ip) = addresses.iter().find(|ip| !tls && !ip.to_canonical().is_loopback()) {
+            let why = format!(
+                "{ip} is not on this machine, and http:// would send the client secret there in clear text: use https://"
+            );
+            return Err(self.mistake(place, why));
+        }
+        Ok(addresses)
+    }
+
+    fn without_addresses(&self, file: &InstanceFile, because: &str) -> Result<(), Mistake> {
+        let message =
+            || format!("{because}, and has no other address: leave addresses out, or write the host of an instance");
+        file.addresses.as_ref().map_or(Ok(()), |place| Err(self.mistake(place, message())))
     }
 
     /// The proxy that the file names, or the environment. Blocks.

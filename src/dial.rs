@@ -6,7 +6,7 @@ pub mod protocol;
 pub mod proxy;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub struct Route {
     host: String,
     port: u16,
     proxy: Option<Arc<Proxy>>,
+    /// Where the host is, if DNS is not asked.
+    addresses: Arc<[IpAddr]>,
 }
 
 /// Why there is no TCP connection.
@@ -54,7 +56,13 @@ impl DialError {
 impl Route {
     /// To `host`, without the brackets of an IPv6 address.
     pub fn new(host: String, port: u16, proxy: Option<Arc<Proxy>>) -> Self {
-        Self { host, port, proxy }
+        Self { host, port, proxy, addresses: Arc::default() }
+    }
+
+    /// The same host at these addresses, if there are any; DNS is not asked. A proxy looks names up itself.
+    #[must_use]
+    pub fn at(self, addresses: &[IpAddr]) -> Self {
+        Self { addresses: addresses.into(), ..self }
     }
 
     /// The proxy on the way.
@@ -69,6 +77,10 @@ impl Route {
 
     /// The addresses of [`Route::next_hop`], in the order in which they are tried.
     pub async fn resolve(&self) -> Result<Vec<SocketAddr>, DialError> {
+        if self.proxy.is_none() && !self.addresses.is_empty() {
+            let given = self.addresses.iter().map(|ip| SocketAddr::new(*ip, self.port));
+            return Ok(interleaved(given.collect()));
+        }
         let found = tokio::net::lookup_host(self.next_hop()).await;
         let found = found.map_err(|error| DialError::Resolve(self.next_hop().0.to_owned(), error))?;
         Ok(interleaved(found.collect()))

@@ -1,5 +1,6 @@
 //! Header hygiene: what must not pass the proxy in either direction.
 
+pub mod loops;
 pub mod support;
 pub mod trace;
 

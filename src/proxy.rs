@@ -21,6 +21,7 @@ use crate::fence;
 use crate::guard::issuer::{self, Door, TokenRequest};
 use crate::guard::roster::CallerId;
 use crate::guard::{Guard, Intruder, Visitor};
+use crate::headers::loops::LoopMark;
 use crate::headers::{self, trace};
 use crate::journal::{Entered, Journal};
 use crate::listener::Peer;
@@ -56,16 +57,17 @@ pub struct Proxy {
     ids: Rc<Ids>,
 }
 
-/// Gives each request of one worker an id of its own, on all listeners and over reloads.
+/// Gives each request of one worker an id of its own, on all listeners and over reloads, and the mark of the process.
 pub struct Ids {
     worker: u32,
     count: Cell<u32>,
+    mark: LoopMark,
 }
 
 impl Ids {
-    /// `worker` makes them differ between workers and runs.
-    pub fn new(worker: u32) -> Self {
-        Self { worker, count: Cell::new(0) }
+    /// `worker` makes them differ between workers and runs; `mark` is the same for all workers of a process.
+    pub fn new(worker: u32, mark: &LoopMark) -> Self {
+        Self { worker, count: Cell::new(0), mark: mark.unshared() }
     }
 
     fn next(&self) -> RequestId {
@@ -201,6 +203,7 @@ impl Proxy {
         body: Incoming,
         record: &mut Record,
     ) -> Result<Response<Reply>, Rejection> {
+        self.ids.mark.check(&head.headers)?;
         let scheme = peer.scheme();
         let visitor = self.guard.pass(peer, head)?;
         if visitor.is_preflight() {
@@ -226,7 +229,8 @@ impl Proxy {
         record.opened(open);
         let host = head.headers.get(HOST).cloned();
         let upload = Upload::new(body, head.version, self.intake.wait, self.intake.limit).map_err(Fault::Upload)?;
-        let mut outbound = Outbound::new(permit.permit().method(), std::mem::take(&mut head.headers), upload);
+        let mut outbound =
+            Outbound::new(permit.permit().method(), std::mem::take(&mut head.headers), upload, &self.ids.mark);
         if let Some(progress) = outbound.progress() {
             record.receives(progress.count());
         }
@@ -441,7 +445,7 @@ mod tests {
             (None, upstream),
             (Journal::default(), Scribe { meter, lines: None, traces: None }, Refusals::default()),
             Intake { wait: MINUTE, limit: 1 },
-            Rc::new(Ids::new(1)),
+            Rc::new(Ids::new(1, &LoopMark::new().expect("randomness"))),
         )
     }
 

@@ -25,6 +25,7 @@ use crate::dial::proxy::ProxyError;
 use crate::fence::Panicked;
 use crate::guard::Intruder;
 use crate::headers;
+use crate::headers::loops::LoopError;
 use crate::journal::Unrecorded;
 use crate::policy::catalog::{OperationId, OperationName};
 use crate::policy::group::SECURE_VALUES;
@@ -51,6 +52,9 @@ pub(crate) const CONSOLE: &str = "Administration > Apps > API > Client App IDs";
 /// Why a request got no answer of NinjaOne's.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejection {
+    /// It has been here before.
+    #[error(transparent)]
+    Loop(#[from] LoopError),
     /// The guard did not let it in.
     #[error(transparent)]
     Guard(#[from] Intruder),
@@ -118,13 +122,14 @@ impl Rejection {
     pub fn operation(&self) -> Option<OperationId> {
         match self {
             Self::Policy(refusal) => refusal.operation(),
-            Self::Guard(_) | Self::Grant(_) | Self::Audit(_) | Self::Token(_) => None,
+            Self::Loop(_) | Self::Guard(_) | Self::Grant(_) | Self::Audit(_) | Self::Token(_) => None,
             Self::Rate(_) | Self::Upstream(_) | Self::Panic(_) => None,
         }
     }
 
     fn row(&self, scene: &Scene<'_>) -> Row {
         match self {
+            Self::Loop(error) => loop_row(*error, scene.instance),
             Self::Guard(intruder) | Self::Grant(intruder) => guard_row(intruder, scene),
             Self::Policy(refusal) => policy_row(refusal, scene),
             Self::Audit(_) => audit_row(),
@@ -145,13 +150,39 @@ impl Rejection {
             Self::Audit(_) | Self::Token(NoToken::Timeout) => Some((RETRY_AFTER, HeaderValue::from(1))),
             Self::Rate(late) => Some((RETRY_AFTER, whole_seconds(late.retry_after))),
             Self::Guard(intruder) | Self::Grant(intruder) => guard_field(intruder),
-            Self::Policy(_) | Self::Upstream(_) | Self::Panic(_) => None,
+            Self::Loop(_) | Self::Policy(_) | Self::Upstream(_) | Self::Panic(_) => None,
         }
     }
 }
 
 fn whole_seconds(wait: Duration) -> HeaderValue {
     HeaderValue::from(wait.as_secs_f64().ceil().max(1.0) as u64)
+}
+
+/// RFC 9209 section 2.3.32 has the error, RFC 5842 section 7.2 the status.
+fn loop_row(error: LoopError, instance: &str) -> Row {
+    let came = match error {
+        LoopError::Own => {
+            "The proxy sent this request to NinjaOne, and it came back to the proxy itself, where it ends"
+        }
+        LoopError::TooMany => "The request has passed too many proxies like this one, so it goes no further",
+    };
+    let detail = format!(
+        "{came}: on the proxy's machine, {instance} leads to one of the proxy's own listeners, or to another proxy that leads back. In the instance's table, write the host of NinjaOne; or, where a hosts file or DNS sends that name to the proxy on purpose, NinjaOne's own addresses: addresses = [\"IP\"]. \"ninjaone-proxy doctor\" says where it leads."
+    );
+    row(StatusCode::LOOP_DETECTED, "loop-detected", Blame::Proxy, "proxy_loop_detected", detail)
+}
+
+/// The refusal of a request that has been here before, on a listener that serves no instance.
+pub fn refuse_loop(error: LoopError) -> Response<Full<Bytes>> {
+    let row = loop_row(error, "an instance");
+    let mut response = Response::new(Full::from(problem(&row, None, None, None)));
+    *response.status_mut() = row.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    insert(headers, PROXY_STATUS, HeaderValue::try_from(proxy_status(&row)).ok());
+    response
 }
 
 fn guard_field(intruder: &Intruder) -> Option<(HeaderName, HeaderValue)> {
@@ -376,6 +407,7 @@ fn token_row(no_token: &NoToken, scene: &Scene<'_>) -> Row {
             Some(reason) => untrusted_row(scene.instance, reason),
             None => no_token_row(cause, scene.instance),
         },
+        TokenError::Refused { status: StatusCode::LOOP_DETECTED, .. } => loop_row(LoopError::Own, scene.instance),
         TokenError::Timeout | TokenError::Refused { .. } | TokenError::Unusable(_) => {
             no_token_row(cause, scene.instance)
         }
@@ -573,8 +605,8 @@ pub fn refuse(rejection: &Rejection, scene: &Scene<'_>) -> (Response<Reply>, Out
     let row = rejection.row(scene);
     let oauth = match rejection {
         Rejection::Grant(intruder) => Some(oauth_error(intruder)),
-        Rejection::Guard(_) | Rejection::Policy(_) | Rejection::Token(_) | Rejection::Rate(_) => None,
-        Rejection::Upstream(_) | Rejection::Panic(_) | Rejection::Audit(_) => None,
+        Rejection::Loop(_) | Rejection::Guard(_) | Rejection::Policy(_) | Rejection::Token(_) => None,
+        Rejection::Rate(_) | Rejection::Upstream(_) | Rejection::Panic(_) | Rejection::Audit(_) => None,
     };
     let operation = scene.operation.map(|name| name.to_string());
     let body = problem(&row, Some(scene.request_id), operation, oauth);

@@ -28,6 +28,7 @@ use crate::clock::timer::Timer;
 use crate::dial::connect::{ConnectError, Connector};
 use crate::dial::protocol::Break;
 use crate::headers;
+use crate::headers::loops::LoopMark;
 use crate::journal::Entered;
 use crate::metrics::traffic::{Replay, Traffic};
 use crate::policy::Permit;
@@ -124,9 +125,10 @@ pub struct AnswerBody {
 }
 
 impl Outbound {
-    /// Takes a caller's headers, which it cleans, and its body.
-    pub fn new(method: &Method, mut headers: HeaderMap, upload: Upload) -> Self {
+    /// Takes a caller's headers, which it cleans and marks, and its body.
+    pub fn new(method: &Method, mut headers: HeaderMap, upload: Upload, mark: &LoopMark) -> Self {
         headers::clean_request(&mut headers);
+        mark.stamp(&mut headers);
         let safe = matches!(upload, Upload::Empty) && (*method == Method::GET || *method == Method::HEAD);
         let (kept, progress) = (headers.iter().map(|(name, value)| (name.clone(), value.clone())), upload.progress());
         let kept = kept.collect();

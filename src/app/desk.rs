@@ -24,6 +24,7 @@ use crate::explain::explain;
 use crate::guard::issuer::Issuer;
 use crate::guard::roster::Roster;
 use crate::guard::{Guard, Intruder, Orders};
+use crate::headers::loops::LoopMark;
 use crate::listener::{self, Bound, Limits, Slots, Socket, Terms};
 use crate::metrics::{Metrics, TokenReading};
 use crate::policy::catalog::ScopeSet;
@@ -49,6 +50,8 @@ pub(super) struct Desk {
     pub(super) metrics: Metrics,
     pub(super) counts: Arc<Counts>,
     pub(super) shutdown: Shutdown,
+    /// A request that has it was sent by this process itself.
+    pub(super) mark: LoopMark,
     /// The grants that are kept: of which instance, and which scopes.
     pub(super) grants: RefCell<Vec<Grant>>,
     pub(super) configuration: RefCell<Configuration>,
@@ -77,11 +80,12 @@ pub(super) struct Grant {
 
 impl Desk {
     /// With nothing on it yet.
-    pub(super) fn new(metrics: Metrics, shutdown: Shutdown, configuration: Configuration) -> Self {
+    pub(super) fn new(metrics: Metrics, shutdown: Shutdown, configuration: Configuration, mark: LoopMark) -> Self {
         Self {
             metrics,
             counts: Arc::default(),
             shutdown,
+            mark,
             grants: RefCell::default(),
             configuration: RefCell::new(configuration),
             setup: RefCell::default(),
@@ -292,6 +296,9 @@ pub(super) fn serve(sockets: Vec<Socket>, bound: &Bound, desk: &Rc<Desk>, closed
         let (desk, guard, closed) = (Rc::clone(&desk), Rc::clone(&guard), ending.clone());
         async move {
             let (head, _) = request.into_parts();
+            if let Err(error) = desk.mark.check(&head.headers) {
+                return response::refuse_loop(error).map(Either::Left);
+            }
             match guard.pass(peer, &head) {
                 Ok(_) => desk.answer(&head, closed).await,
                 Err(intruder) => refuse(&intruder),

@@ -53,6 +53,9 @@ async fn answer(head: &http::request::Parts, desk: &Desk) -> Response<Full<Bytes
         *response.status_mut() = status;
         response
     };
+    if let Err(error) = desk.mark.check(&head.headers) {
+        return response::refuse_loop(error);
+    }
     if !guard::is_called_by_address(head) {
         return told(StatusCode::MISDIRECTED_REQUEST, "call the address, not a name\n");
     }

@@ -12,6 +12,7 @@ use crate::clock::Moment;
 use crate::config::file::Timeouts;
 use crate::config::{Instance, Origin, Site};
 use crate::dial::connect::Connector;
+use crate::headers::loops::LoopMark;
 use crate::metrics::Metrics;
 use crate::metrics::traffic::Traffic;
 use crate::rate::{Gate, Limits};
@@ -76,10 +77,11 @@ impl Account {
         self.site.authority == other.site.authority && self.token_path == other.token_path
     }
 
-    fn tokens(&self, name: &str, counts: &Arc<Counts>) -> Result<Arc<Tokens>, StartError> {
+    fn tokens(&self, name: &str, counts: &Arc<Counts>, mark: &LoopMark) -> Result<Arc<Tokens>, StartError> {
         let credentials = Arc::clone(&self.credentials);
         let endpoint = self.site.endpoint(&self.token_path, self.client_auth, credentials, self.times);
         let endpoint = endpoint.map_err(|error| StartError::Endpoint(name.to_owned(), error))?;
+        let endpoint = endpoint.marked(mark.clone());
         Ok(Tokens::new(endpoint, Arc::clone(counts), self.times.1, Moment::now))
     }
 }
@@ -90,7 +92,7 @@ impl Tenant {
         (instance, origin): (Instance, Origin),
         old: Option<&Self>,
         timeouts: &Timeouts,
-        (metrics, counts): (&Metrics, &Arc<Counts>),
+        (metrics, counts, mark): (&Metrics, &Arc<Counts>, &LoopMark),
     ) -> Result<Self, StartError> {
         let new = Account::new(&instance, origin, timeouts);
         let Instance { name, rate: limits, .. } = instance;
@@ -100,7 +102,7 @@ impl Tenant {
             let (tokens, account) = (Arc::clone(&old.tokens), Arc::clone(&old.account));
             return Ok(Self { name, way, gate, tokens, account, limits, reread: Some(new.credentials) });
         }
-        let tokens = new.tokens(&name, counts)?;
+        let tokens = new.tokens(&name, counts, mark)?;
         if let Some(old) = old.filter(|old| old.account.is_at_same(&new))
             && old.account.credentials.is_same(&new.credentials)
         {
@@ -183,7 +185,7 @@ impl Sandboxes {
                     addresses.push((instance.name.clone(), address));
                     let authority = Authority::try_from(address.to_string()).map_err(io::Error::other)?;
                     let credentials = Arc::new(credentials.map_err(io::Error::other)?);
-                    Origin { site: Site { authority, trust: None, proxy: None }, credentials }
+                    Origin { site: Site { authority, trust: None, proxy: None, addresses: Vec::new() }, credentials }
                 }
             };
             placed.push((instance, origin));

@@ -17,6 +17,7 @@ use crate::config::Listener;
 use crate::guard::issuer::Issuer;
 use crate::guard::roster::Roster;
 use crate::guard::{Guard, Orders};
+use crate::headers::loops::LoopMark;
 use crate::journal::Journal;
 use crate::listener::{self, Socket, Terms};
 use crate::metrics::Metrics;
@@ -113,16 +114,17 @@ impl Pulse {
 
 impl Workers {
     /// Starts `count` workers that serve nothing yet; `run` makes request ids differ from those of other runs.
-    pub(super) fn start(count: usize, run: u32, shutdown: &Shutdown) -> io::Result<Self> {
+    pub(super) fn start(count: usize, run: u32, mark: &LoopMark, shutdown: &Shutdown) -> io::Result<Self> {
         let (end, ended) = unbounded_channel();
         let (mut threads, mut words) = (Vec::new(), Vec::new());
         for (_, number) in (0..count).zip(0..) {
             let (say, hear) = unbounded_channel();
             let (shutdown, ending) = (shutdown.clone(), Ending(end.clone()));
+            let ids = Ids::new(run | (number & 0xff), mark);
             let work = move || {
                 let _ending = ending;
                 let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-                runtime.block_on(Worker::new(Ids::new(run | (number & 0xff))).work(hear, shutdown))
+                runtime.block_on(Worker::new(ids).work(hear, shutdown))
             };
             threads.push(thread::Builder::new().name(format!("worker-{number}")).spawn(work)?);
             words.push(say);

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use super::{CONFIG, Failure, REFUSED, catalog, failure, learn, log_filter, print, runtime, settings};
 use super::{DATA, SOFTWARE};
-use super::{Failure, REFUSED, catalog, failure, learn, log_filter, print, settings};
+use crate::config::self_call::OwnListeners;
 use crate::config::subject::Subject;
 use crate::config::{Config, Listener, Origin, Settings};
 use crate::policy::Policy;
@@ -15,6 +16,7 @@ use crate::usage;
 pub(super) fn check(config: &Config, against: Option<&Path>) -> Result<(), Failure> {
     let settings = settings(config)?;
     log_filter(config)?;
+    self_calls(config, &settings)?;
     let effective = toml::to_string(&config.file).map_err(|error| failure(SOFTWARE)(error.into()))?;
     let mut text = format!("# effective configuration, from {}\n{effective}\n", config.source());
     text += &instances(&settings);
@@ -34,6 +36,15 @@ pub(super) fn check(config: &Config, against: Option<&Path>) -> Result<(), Failu
     let (told, passes) = learn::against(&subjects, &used, file);
     print(&(text + &told))?;
     if passes { Ok(()) } else { Err(failure(REFUSED)(anyhow::anyhow!("recorded use would be refused"))) }
+}
+
+/// Whether an instance leads to a listener of this configuration; asks DNS.
+fn self_calls(config: &Config, settings: &Settings) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let checked = runtime.block_on(config.check_self_calls(&settings.instances, &OwnListeners::of(&config.file)));
+    // A look-up that takes long is not waited for.
+    runtime.shutdown_background();
+    checked.map_err(|mistake| failure(CONFIG)(mistake.into()))
 }
 
 fn instances(settings: &Settings) -> String {

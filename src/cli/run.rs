@@ -95,7 +95,7 @@ async fn reload(app: &mut App, loader: &mut Loader, cause: &str, notes: &mut Not
 fn code(error: &StartError) -> u8 {
     match error {
         StartError::Bind { .. } | StartError::Audit(_) | StartError::System(_) => OS,
-        StartError::Way(_, WayError::Host(_)) | StartError::Identity(..) => CONFIG,
+        StartError::SelfCall(_) | StartError::Way(_, WayError::Host(_)) | StartError::Identity(..) => CONFIG,
         StartError::Endpoint(_, EndpointError::Path(_) | EndpointError::Way(WayError::Host(_))) => CONFIG,
         StartError::Way(_, WayError::Tls(_)) | StartError::Endpoint(_, EndpointError::Way(WayError::Tls(_))) => {
             SOFTWARE

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::value::{
-    Address, AdminAddress, ClientId, ClientSecret, Host, LocalCa, Mode, Pause, Period, Permissions, ProbeAddress,
-    ProxyChoice, Reference, Size,
+    Address, AdminAddress, ClientId, ClientSecret, Host, InstanceAddress, LocalCa, Mode, Pause, Period, Permissions,
+    ProbeAddress, ProxyChoice, Reference, Size,
 };
 use crate::journal::{Durability, OnFailure};
 use crate::listener::Place;
@@ -54,7 +54,10 @@ pub struct File {
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct InstanceFile {
     /// Where it is.
-    pub host: Host,
+    pub host: Spanned<Host>,
+    /// Its addresses, instead of those that DNS has for its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<Spanned<Vec<InstanceAddress>>>,
     /// The path of its token endpoint.
     pub token_path: Spanned<String>,
     /// The id of the API client app.
@@ -338,7 +341,8 @@ impl Default for InstanceFile {
     fn default() -> Self {
         let variable = |name: &str| Reference::Env(name.to_owned());
         Self {
-            host: Host::Sandbox,
+            host: unplaced(Host::Sandbox),
+            addresses: None,
             token_path: unplaced("/ws/oauth/token".to_owned()),
             client_id: unplaced(ClientId::Reference(variable("NINJAONE_CLIENT_ID"))),
             client_secret: unplaced(ClientSecret(variable("NINJAONE_CLIENT_SECRET"))),

@@ -1,5 +1,6 @@
 //! A server that an instance is at, and the ways there: for tokens, and for everything else.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub struct Site {
     pub trust: Option<Trust>,
     /// The HTTP proxy on the way.
     pub proxy: Option<Arc<Proxy>>,
+    /// Where to connect instead of asking DNS; empty: DNS is asked.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Why no token endpoint can be spoken to.
@@ -67,7 +70,7 @@ impl Site {
             (Some(own), Some(other)) => own.is_same(other),
             (Some(_), None) | (None, Some(_)) => false,
         };
-        self.authority == other.authority && trusted && passed
+        self.authority == other.authority && self.addresses == other.addresses && trusted && passed
     }
 
     /// The token endpoint at this path; a connection may take the first of the times, a request the second.
@@ -92,6 +95,7 @@ impl Site {
     /// The way there.
     pub fn route(&self) -> Route {
         let port = self.authority.port_u16().unwrap_or(if self.trust.is_some() { 443 } else { 80 });
-        Route::new(self.authority.host().trim_matches(['[', ']']).to_owned(), port, self.proxy.clone())
+        let host = self.authority.host().trim_matches(['[', ']']).to_owned();
+        Route::new(host, port, self.proxy.clone()).at(&self.addresses)
     }
 }

@@ -1,7 +1,7 @@
 //! Values as they are written in the file; what is not valid says what would be.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -36,6 +36,11 @@ pub enum Host {
     /// In clear text, on loopback only.
     Http(Authority),
 }
+
+/// An address of an instance, without a port: that is the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct InstanceAddress(pub IpAddr);
 
 /// Where a listener listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -371,6 +376,22 @@ impl<'de> Deserialize<'de> for Size {
 impl<'de> Deserialize<'de> for Host {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         parsed(deserializer, parse_host)
+    }
+}
+
+impl<'de> Deserialize<'de> for InstanceAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer, |text| {
+            let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+            let ip = bare.parse().ok().filter(|ip: &IpAddr| !ip.is_unspecified() && !ip.is_multicast());
+            ip.map(Self).ok_or_else(|| {
+                let hint = match text.parse::<SocketAddr>() {
+                    Ok(address) => format!("write {:?} alone, the port is that of host", address.ip().to_string()),
+                    Err(_) => "write IP addresses, such as [\"198.51.100.7\"] or [\"2001:db8::7\"]".to_owned(),
+                };
+                format!("{text:?} is not an address of an instance: {hint}")
+            })
+        })
     }
 }
 

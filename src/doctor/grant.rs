@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 
 use super::chart::Chart;
 use super::milliseconds;
@@ -116,6 +116,11 @@ pub fn cure(error: &TokenError, scopes: ScopeSet, listeners: &str) -> String {
              at all before",
             scopes.iter().map(|scope| format!("{:?}", titled(scope))).collect::<Vec<_>>().join(" and ")
         ),
+        TokenError::Refused { status: StatusCode::LOOP_DETECTED, .. } => {
+            "the token request came back to the proxy that sent it: set host to that of NinjaOne, or addresses to its own \
+             addresses, where a hosts file or DNS sends the name to the proxy on purpose"
+                .to_owned()
+        }
         TokenError::Refused { .. } => format!(
             "check token-path, and in {CONSOLE} that the app's allowed grant type is Client Credentials; a 429 or 5xx \
              passes by itself"

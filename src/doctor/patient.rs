@@ -8,6 +8,7 @@ use super::chart::Chart;
 use super::place::Place;
 use super::{grant, read, way};
 use crate::config::file::{InstanceFile, Timeouts};
+use crate::config::self_call::OwnListeners;
 use crate::config::{Config, EndpointError, Listener, Site};
 use crate::response::CONSOLE;
 use crate::sandbox::{Options, Sandbox};
@@ -50,7 +51,8 @@ impl Patient<'_> {
             },
         };
         let place = Place { site, timeouts: self.config.file.timeouts.clone() };
-        let reached = way::examine(&place, chart).await;
+        let own = OwnListeners::of(&self.config.file);
+        let reached = way::examine(&place, (self.name, &own), chart).await;
         match credentials {
             None => self.skip_token("credentials failed", chart),
             Some(credentials) => match reached {
@@ -135,6 +137,7 @@ async fn sandbox() -> Result<(Site, Credentials), Unready> {
     let given = |text: &str| Source::Given(Secret::new(text.to_owned()));
     let credentials = Credentials::read(given(&options.client_id), given(&options.client_secret))?;
     let address = Sandbox::new(options)?.open().await?;
-    let site = Site { authority: Authority::try_from(address.to_string())?, trust: None, proxy: None };
+    let site =
+        Site { authority: Authority::try_from(address.to_string())?, trust: None, proxy: None, addresses: Vec::new() };
     Ok((site, credentials))
 }

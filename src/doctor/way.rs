@@ -13,15 +13,26 @@ use super::chart::Chart;
 use super::place::{Place, PlaceError};
 use super::witness::{Presented, Witness};
 use super::{clock, milliseconds};
+use crate::config::self_call::{OwnListeners, SelfCall};
 use crate::telemetry::Causes;
 use crate::tls::Trust;
 
-/// Goes the way; which check failed, if the instance cannot be spoken to.
-pub(super) async fn examine(place: &Place, chart: &Chart) -> Result<(), &'static str> {
+/// Goes the way; which check failed, if the instance cannot be spoken to. Nothing is sent to a listener of the proxy
+/// itself, which would send it on.
+pub(super) async fn examine(
+    place: &Place,
+    (instance, own): (&str, &OwnListeners),
+    chart: &Chart,
+) -> Result<(), &'static str> {
     let Some(addresses) = name(place, chart).await else {
         chart.skip(&["tcp", "tls", "clock"], "dns failed");
         return Err("dns failed");
     };
+    if let Some(SelfCall { what, fix }) = own.judge(instance, &place.site, &addresses) {
+        chart.fail("loop", what, fix);
+        chart.skip(&["tcp", "tls", "clock"], "the instance is this proxy itself");
+        return Err("the instance is this proxy itself");
+    }
     let Some(stream) = tcp(place, &addresses, chart).await else {
         chart.skip(&["tls", "clock"], "tcp failed");
         return Err("tcp failed");

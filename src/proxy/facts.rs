@@ -34,8 +34,9 @@ pub(super) fn of_refusal(record: &Record, rejection: &Rejection, uri: &Uri) -> F
     let path = Target::canonical(uri).map_or(uri.path(), |target| target.path());
     let rule = match rejection {
         Rejection::Policy(Refusal::Closed(closed)) => Some(Text::new(&closed.barrier.rule())),
-        Rejection::Policy(_) | Rejection::Guard(_) | Rejection::Grant(_) | Rejection::Audit(_) => None,
-        Rejection::Token(_) | Rejection::Rate(_) | Rejection::Upstream(_) | Rejection::Panic(_) => None,
+        Rejection::Loop(_) | Rejection::Policy(_) | Rejection::Guard(_) | Rejection::Grant(_) => None,
+        Rejection::Audit(_) | Rejection::Token(_) | Rejection::Rate(_) => None,
+        Rejection::Upstream(_) | Rejection::Panic(_) => None,
     };
     Facts { path: Some(Text::new(path)), rule, ..record.facts(Decision::Refused) }
 }
@@ -46,7 +47,7 @@ pub(super) fn decided(record: &mut Record, rejection: &Rejection) {
         Rejection::Policy(Refusal::Closed(closed)) => record.closed_by(Some(closed.barrier.rule().into())),
         Rejection::Policy(Refusal::UnknownOperation | Refusal::MethodNotAllowed { .. }) => record.closed_by(None),
         Rejection::Policy(Refusal::Malformed(_)) | Rejection::Guard(_) | Rejection::Grant(_) => {}
-        Rejection::Audit(_) | Rejection::Token(_) | Rejection::Rate(_) => {}
+        Rejection::Loop(_) | Rejection::Audit(_) | Rejection::Token(_) | Rejection::Rate(_) => {}
         Rejection::Upstream(_) | Rejection::Panic(_) => {}
     }
 }

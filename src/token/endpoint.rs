@@ -23,6 +23,7 @@ use crate::body::coding::without_mark;
 use crate::dial::DialError;
 use crate::dial::connect::{ConnectError, Connector};
 use crate::dial::exchange::ExchangeError;
+use crate::headers::loops::{self, LoopMark};
 use crate::policy::catalog::ScopeSet;
 
 /// The longest answer that is read; a real one has about 1 KiB.
@@ -49,6 +50,7 @@ pub struct Endpoint {
     auth: ClientAuth,
     credentials: Arc<Credentials>,
     timeout: Duration,
+    mark: Option<LoopMark>,
 }
 
 /// A usable answer: an access token as a ready `Authorization` value, and how long it lives from the request on.
@@ -176,7 +178,13 @@ impl Endpoint {
         credentials: Arc<Credentials>,
         timeout: Duration,
     ) -> Self {
-        Self { connector, path, auth, credentials, timeout }
+        Self { connector, path, auth, credentials, timeout, mark: None }
+    }
+
+    /// The same, with the mark of this process in each request.
+    #[must_use]
+    pub fn marked(self, mark: LoopMark) -> Self {
+        Self { mark: Some(mark), ..self }
     }
 
     /// The host that is asked, for the log.
@@ -250,7 +258,8 @@ impl Endpoint {
         ];
         let fields = fields.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value)));
         let authorization = (self.auth == ClientAuth::Basic).then(|| (AUTHORIZATION, basic(pair)));
-        *request.headers_mut() = fields.chain(authorization).collect::<HeaderMap>();
+        let mark = self.mark.as_ref().map(|mark| (loops::FIELD, mark.value().clone()));
+        *request.headers_mut() = fields.chain(authorization).chain(mark).collect::<HeaderMap>();
         request
     }
 }

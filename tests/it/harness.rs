@@ -234,6 +234,12 @@ impl Reply {
         problem["code"].as_str().expect("a code").to_owned()
     }
 
+    /// The stable code of a refusal that another proxy, or the admin listener, has given.
+    pub(crate) fn code_of_problem(&self) -> String {
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        self.json()["code"].as_str().expect("a code").to_owned()
+    }
+
     /// Reads one answer from a connection; `head_only` for the answer to HEAD.
     pub(crate) fn read(stream: &mut impl Read, head_only: bool) -> Self {
         let (head, _) = read_until(stream, b"\r\n\r\n");

@@ -37,7 +37,16 @@ fn upstream_sees_one_authorization_ours_and_nothing_of_the_callers_origin() {
         .map(|(name, _)| name.to_ascii_lowercase())
         .collect();
     names.sort();
-    let kept = ["accept", "accept-encoding", "authorization", "host", "traceparent", "user-agent", "x-custom"];
+    let kept = [
+        "accept",
+        "accept-encoding",
+        "authorization",
+        "host",
+        "ninjaone-proxy-loop",
+        "traceparent",
+        "user-agent",
+        "x-custom",
+    ];
     assert_eq!(names, kept, "{head}");
     assert!(head.contains("authorization: Bearer scripted_token_0\r\n"), "{head}");
     assert!(head.contains(&format!("host: {}\r\n", server.address)), "{head}");

@@ -44,6 +44,7 @@ mod learn;
 mod ledger;
 mod listener;
 mod localhost;
+mod loops;
 mod memory;
 mod metrics;
 mod monitoring;

@@ -42,7 +42,7 @@ const PLAN: [(&str, &[&str]); 34] = [
     ),
     ("guard", &["listener", "secret"]),
     ("policy", &["guard"]),
-    ("token", &["body", "clock", "dial", "fence", "policy", "secret", "telemetry"]),
+    ("token", &["body", "clock", "dial", "fence", "headers", "policy", "secret", "telemetry"]),
     ("journal", &["policy", "state"]),
     ("rate", &["token"]),
     ("upstream", &["body", "clock", "dial", "headers", "journal", "metrics", "policy", "rate", "token"]),
