@@ -4,7 +4,7 @@ use ninjaone_proxy::journal::line::{Entry, Event, Hash, Head};
 use ninjaone_proxy::journal::verify::{Finding, Note, Place, Report};
 use proptest::prelude::*;
 
-use crate::chain::{Edit, Log, edited, hold, judge, log};
+use crate::chain::{Edit, Log, edited, hold, judge, log, moment};
 
 /// Ten lines: begin, intents and outcomes, end.
 const KINDS: [u8; 10] = [0, 2, 3, 2, 3, 4, 4, 2, 3, 6];
@@ -68,7 +68,9 @@ fn verify_finds_a_line_that_was_written_anew_with_a_good_hash() {
         let before: serde_json::Value = serde_json::from_slice(lines[line - 1]).expect("JSON");
         let prev: Hash = before["prev"].as_str().expect("a hash").parse().expect("a hash");
         let mut forged = Vec::new();
-        Entry::now(Event::End {}).write(Head { seq: line as u64 - 1, hash: prev }, &mut forged);
+        // At another time than any line of the log.
+        Entry { at: moment(KINDS.len()), event: Event::End {} }
+            .write(Head { seq: line as u64 - 1, hash: prev }, &mut forged);
         let text = [lines[..line - 1].concat(), forged, lines[line..].concat()].concat();
         let place = at(if line == 10 { 10 } else { line as u64 + 1 });
         assert_eq!(told(&log, &text).findings, [Finding::Replaced { place, seq: line as u64 }]);

@@ -1,5 +1,7 @@
 //! An audit log as a process writes it, and what may be done to it: the measure of `audit verify`.
 
+use std::time::{Duration, SystemTime};
+
 use ninjaone_proxy::journal::line::{Begin, Decision, Ended, Entry, Event, Facts, Hash, Head, Outcome, Text, Torn};
 use ninjaone_proxy::journal::verify::{Report, Walk};
 
@@ -44,6 +46,11 @@ fn facts(id: usize) -> Facts {
     }
 }
 
+/// When the line at this place was written: no two lines are the same, however fast they are made.
+pub(crate) fn moment(place: usize) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_338_273 + place as u64)
+}
+
 /// A line for each number, which says of which kind it is.
 pub(crate) fn log(kinds: &[u8]) -> Log {
     let (mut text, mut head, mut seam) = (Vec::new(), Head::NONE, 0);
@@ -74,7 +81,7 @@ pub(crate) fn log(kinds: &[u8]) -> Log {
             5 => Event::Gap { lost: 3 },
             _ => Event::End {},
         };
-        head = Entry::now(event).write(head, &mut text);
+        head = Entry { at: moment(place), event }.write(head, &mut text);
     }
     Log { text, seam, head }
 }
@@ -117,12 +124,15 @@ pub(crate) fn edited(text: &[u8], edit: &Edit) -> Vec<u8> {
 /// Whatever is done to a log is found. Only what is added behind its last line, without a line feed, is taken for a line
 /// that was torn.
 pub(crate) fn hold(kinds: &[u8], edits: &[Edit]) {
+    // A process begins with a line.
+    let kinds = if kinds.is_empty() { &[0] } else { kinds };
     let log = log(kinds);
-    let good = judge(&log.text, log.seam, Some(log.head), &[]);
+    let kept = Some(log.head);
+    let good = judge(&log.text, log.seam, kept, &[]);
     assert!(good.findings.is_empty(), "{:?}", good.findings);
-    assert_eq!((good.lines, good.head), (kinds.len() as u64, Some(log.head).filter(|head| head.seq > 0)));
+    assert_eq!((good.lines, good.head), (kinds.len() as u64, kept));
     let text = edits.iter().fold(log.text.clone(), |text, edit| edited(&text, edit));
-    let report = judge(&text, log.seam, Some(log.head), &[]);
+    let report = judge(&text, log.seam, kept, &[]);
     if !text.starts_with(&log.text) {
         assert!(!report.findings.is_empty(), "{edits:?} made\n{}", String::from_utf8_lossy(&text));
     } else if text.len() > log.text.len() && !text.ends_with(b"\n") && !text[log.text.len()..].contains(&b'\n') {
