@@ -223,8 +223,8 @@ impl Record {
         self.reason = Some(reason);
     }
 
-    /// What the audit log tells of it, as far as it is known; the rest is left open.
-    pub fn facts(&self, decision: Decision) -> Facts {
+    /// What the audit log tells of it, in the words of the access log; its path is left open.
+    pub fn facts(&self) -> Facts {
         Facts {
             id: self.id.to_string(),
             trace: self.trace.map(|trace| trace.as_str().to_owned()),
@@ -234,9 +234,9 @@ impl Record {
             method: self.method.as_ref().map(|method| Text::new(method.as_str())),
             operation: self.scribe.meter.operation(self.operation).to_owned(),
             path: None,
-            decision,
-            overruled: None,
-            rule: None,
+            decision: self.decision.unwrap_or(Decision::Refused),
+            overruled: self.overruled,
+            rule: self.rule.as_deref().map(Text::new),
         }
     }
 

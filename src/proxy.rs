@@ -185,7 +185,7 @@ impl Proxy {
         let mut record = self.record(peer, None);
         let ([head, body], outcome) = response::refuse_head(status, Some(&record.id().to_string()));
         record.answered(status, Some((outcome.code, outcome.blame)));
-        record.refused_in(&self.journal, facts::of_head);
+        record.refused_in(&self.journal, Record::facts);
         self.refusals.note(|| facts::to_show(&record, None, status, outcome));
         record.ended(body.len());
         [head, body].concat()
@@ -224,8 +224,7 @@ impl Proxy {
             Some(closed) => record.overruled(response::code(&closed.barrier), closed.barrier.rule().into()),
         }
         record.pass_on(&mut head.headers);
-        let (permit, open) =
-            self.journal.enter(permit, |permit| facts::of_permit(record, permit, &entrance.policy)).await?;
+        let (permit, open) = self.journal.enter(permit, |permit| facts::of_permit(record, permit)).await?;
         record.opened(open);
         let host = head.headers.get(HOST).cloned();
         let upload = Upload::new(body, head.version, self.intake.wait, self.intake.limit).map_err(Fault::Upload)?;
@@ -395,7 +394,7 @@ impl Proxy {
         }
         facts::decided(record, rejection);
         record.answered(response.status(), Some((outcome.code, outcome.blame)));
-        record.refused_in(&self.journal, |record| facts::of_refusal(record, rejection, &head.uri));
+        record.refused_in(&self.journal, |record| facts::of_refusal(record, &head.uri));
         let status = response.status();
         self.refusals.note(|| facts::to_show(record, Some(&head.uri), status, outcome));
         response

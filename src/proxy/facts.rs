@@ -6,39 +6,21 @@
 use http::{StatusCode, Uri};
 
 use crate::audit::Record;
-use crate::journal::line::{Decision, Facts, Text};
+use crate::journal::line::{Facts, Text};
 use crate::policy::path::Target;
-use crate::policy::{Permit, Policy, Refusal};
+use crate::policy::{Permit, Refusal};
 use crate::refusals::What;
-use crate::response::{self, Outcome, Rejection};
+use crate::response::{Outcome, Rejection};
 
-/// Of a request that `policy` let pass.
-pub(super) fn of_permit(record: &Record, permit: &Permit, policy: &Policy) -> Facts {
-    let path = Some(Text::new(permit.target().path()));
-    let rule = permit.rule().and_then(|id| policy.rules().allow.get(id.index()));
-    match permit.overruled() {
-        Some(closed) => Facts {
-            path,
-            overruled: Some(response::code(&closed.barrier)),
-            rule: Some(Text::new(&closed.barrier.rule())),
-            ..record.facts(Decision::Overruled)
-        },
-        None => {
-            Facts { path, rule: rule.map(|rule| Text::new(&rule.to_string())), ..record.facts(Decision::Permitted) }
-        }
-    }
+/// Of a request that was let pass.
+pub(super) fn of_permit(record: &Record, permit: &Permit) -> Facts {
+    Facts { path: Some(Text::new(permit.target().path())), ..record.facts() }
 }
 
 /// Of a request that the proxy answers itself; its path as it came if it has no canonical form.
-pub(super) fn of_refusal(record: &Record, rejection: &Rejection, uri: &Uri) -> Facts {
+pub(super) fn of_refusal(record: &Record, uri: &Uri) -> Facts {
     let path = Target::canonical(uri).map_or(uri.path(), |target| target.path());
-    let rule = match rejection {
-        Rejection::Policy(Refusal::Closed(closed)) => Some(Text::new(&closed.barrier.rule())),
-        Rejection::Loop(_) | Rejection::Policy(_) | Rejection::Guard(_) | Rejection::Grant(_) => None,
-        Rejection::Audit(_) | Rejection::Token(_) | Rejection::Rate(_) => None,
-        Rejection::Upstream(_) | Rejection::Panic(_) => None,
-    };
-    Facts { path: Some(Text::new(path)), rule, ..record.facts(Decision::Refused) }
+    Facts { path: Some(Text::new(path)), ..record.facts() }
 }
 
 /// Takes down what of the policy refuses a request, if the policy does. A target that cannot be judged no rule refuses.
@@ -52,14 +34,9 @@ pub(super) fn decided(record: &mut Record, rejection: &Rejection) {
     }
 }
 
-/// Of a request whose head the parser refuses.
-pub(super) fn of_head(record: &Record) -> Facts {
-    record.facts(Decision::Refused)
-}
-
 /// What the status page shows of a request that the proxy answers itself.
 pub(super) fn to_show(record: &Record, uri: Option<&Uri>, status: StatusCode, outcome: Outcome) -> What {
-    let Facts { listener, caller, operation, .. } = record.facts(Decision::Refused);
+    let Facts { listener, caller, operation, .. } = record.facts();
     let path = uri.map(|uri| Target::canonical(uri).map_or(uri.path(), |target| target.path()).to_owned());
     What {
         listener,

@@ -184,6 +184,56 @@ fn a_record_of_a_permitted_request_without_an_answer_says_whose_fault_it_was() {
 }
 
 #[test]
+fn a_record_and_the_lines_of_the_audit_log_say_the_same_of_a_request() {
+    let server = Scripted::start(|mut asked| {
+        read_body(&asked.head.clone(), asked.stream);
+        if asked.head.contains("silent") {
+            return Then::Close;
+        }
+        asked.answer(&answer("200 OK", "[]"));
+        Then::Continue
+    });
+    let process = Process::start(&server, RULES, &format!("{}\n[audit]\nfile = \"audit.jsonl\"", others()));
+    let asked = [
+        ("local", "POST", "/v2/organizations", "", "permitted"),
+        ("local", "POST", "/v2/organizations?silent", "", "permitted"),
+        ("local", "GET", "/v2/groups?silent", "", "permitted"),
+        ("local", "GET", "/v2/device/7/disks", "", "refused"),
+        ("local", "GET", "/v2/nope", "", "refused"),
+        ("keyed", "GET", "/v2/users", "", "refused"),
+        ("keyed", "GET", "/v2/users?silent", "X-Api-Key: desk-key\r\n", "permitted"),
+        ("watch", "GET", "/v2/device/7", "", "overruled"),
+        ("watch", "GET", "/v2/device/7?silent", "", "overruled"),
+        ("watch", "GET", "/v2/queries/software?silent", "", "permitted"),
+    ];
+    let records: Vec<Value> = asked
+        .into_iter()
+        .map(|(listener, method, target, headers, decision)| {
+            let address = process.address(listener);
+            let record = process.after(|| drop(request(address, method, target, headers, b"")));
+            assert_eq!(record["decision"], decision, "{method} {target}: {record}");
+            record
+        })
+        .collect();
+    let log = || std::fs::read_to_string(process.running.folder.path().join("audit.jsonl")).expect("a log");
+    let last = records.last().and_then(|record| record["id"].as_str()).expect("an id").to_owned();
+    eventually("all lines", || log().contains(&last));
+    let lines: Vec<Value> = log().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    for record in &records {
+        let of_it: Vec<&Value> = lines.iter().filter(|line| line["id"] == record["id"]).collect();
+        assert_eq!(of_it.len(), if record["method"] == "POST" { 2 } else { 1 }, "{record}");
+        for line in of_it {
+            for name in ["listener", "caller", "method", "operation", "decision", "rule", "overruled"] {
+                assert_eq!(line[name], record[name], "{name} of {line} and {record}");
+            }
+            if line["kind"] != "intent" {
+                assert_eq!((&line["status"], &line["code"]), (&record["status"], &record["refusal"]), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_record_is_written_when_the_caller_leaves_before_or_in_the_midst_of_the_answer() {
     const SIZE: usize = 32 << 20;
     let server = Scripted::start(|mut asked| {
