@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::policy::Permit;
 use book::Book;
-use keeper::{Mail, Waiter};
+use keeper::{BATCH, Mail, Waiter};
 use line::{Ended, Entry, Event, Facts, Outcome};
 
 pub use book::BookError;
@@ -140,6 +140,7 @@ impl Journal {
             lingering: Vec::new(),
             since: None,
             backlog: [Entry::now(Event::Begin(found.begin))].into(),
+            piece: BATCH,
             lost: 0,
             failing: None,
         };

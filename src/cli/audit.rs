@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use super::{CONFIG, DATA, Failure, REFUSED, USAGE, failure, print};
 use crate::config::Config;
-use crate::journal::line::Head;
+use crate::journal::line::{BadHead, Head};
 use crate::journal::verify::{Report, verify};
 
 #[derive(Debug, Subcommand)]
@@ -21,9 +21,14 @@ pub(super) enum AuditCommand {
         file: Option<PathBuf>,
         /// A head that was kept elsewhere, as this command prints it: the log must have that line, or begin after it; may
         /// be repeated
-        #[arg(long, value_name = "NUMBER:HASH")]
+        #[arg(long, value_name = "NUMBER:HASH", value_parser = known_head)]
         known: Vec<Head>,
     },
+}
+
+/// A head that may have been printed: of a line, which line 0 is not.
+fn known_head(text: &str) -> Result<Head, BadHead> {
+    text.parse().and_then(|head: Head| if head.seq > 0 { Ok(head) } else { Err(BadHead) })
 }
 
 /// Verifies a log; the configuration is read only if no file is named.

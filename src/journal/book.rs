@@ -89,7 +89,8 @@ impl Book {
             TryLockError::WouldBlock => BookError::Busy(path.to_owned()),
             TryLockError::Error(error) => failed(error),
         })?;
-        let kept = read_head(&mut head).map_err(failed)?;
+        let written = read_head(&mut head).map_err(failed)?;
+        let kept = written.filter(|head| head.seq > 0);
         let log = options().append(true).create(true).open(path).map_err(failed)?;
         if !log.metadata().map_err(failed)?.is_file() {
             return Err(BookError::NotAFile(path.to_owned()));
@@ -111,7 +112,8 @@ impl Book {
             begin: Begin {
                 torn: scan.debris.as_ref().map(Debris::torn),
                 abrupt: furthest.is_some() && ended != Some(true),
-                headless: last.is_some() && kept.is_none(),
+                // A head of line 0 is nobody's either: it could hide that everything is cut off.
+                headless: kept.is_none() && (last.is_some() || written.is_some()),
             },
             new: furthest.is_none(),
             missing: kept.map_or(0, |kept| kept.seq.saturating_sub(last.map_or(0, |last| last.seq))),
@@ -135,7 +137,7 @@ impl Book {
 
     /// Writes these at the end, in a file that has room for them. What is written so is not safe before
     /// [`Book::settle`]; if it fails, nothing of what is not safe is there.
-    pub(super) fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
+    pub(super) fn append<'a>(&mut self, entries: impl IntoIterator<Item = &'a Entry>) -> io::Result<()> {
         let appended = self.try_append(entries);
         self.unless(appended)
     }
@@ -149,13 +151,14 @@ impl Book {
     /// Goes back to what is safe after a failure.
     fn unless(&mut self, result: io::Result<()>) -> io::Result<()> {
         if result.is_err() {
-            self.trim = true;
             self.now = self.safe;
+            // At once, so that no other process finds lines that this one takes for unwritten; else before the next.
+            self.trim = self.renamed || self.log.set_len(self.safe.length).is_err();
         }
         result
     }
 
-    fn try_append(&mut self, entries: &[Entry]) -> io::Result<()> {
+    fn try_append<'a>(&mut self, entries: impl IntoIterator<Item = &'a Entry>) -> io::Result<()> {
         if self.renamed {
             self.begin_file()?;
         }
@@ -507,6 +510,25 @@ mod tests {
         assert!(session(&path, ROOM, 1).begin.headless);
         assert!(matches!(findings(&path).as_slice(), [Finding::Headless { .. }]));
         assert_eq!(verify(&path, &[known]).expect("a log").findings, [], "nothing is missing before it");
+    }
+
+    #[test]
+    fn book_whose_head_was_set_to_line_zero_is_not_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("audit.jsonl");
+        session(&path, ROOM, 8);
+        let known = verify(&path, &[]).expect("a log").head.expect("a head");
+        let whole = fs::read_to_string(&path).expect("a log");
+        let cut: String = whole.split_inclusive('\n').take(4).collect();
+        for (hash, text) in [(Head::NONE, &whole), (known, &whole), (Head::NONE, &cut), (Head::NONE, &String::new())] {
+            fs::write(&path, text).expect("a log");
+            fs::write(head_path(&path), format!("{:020}:{}\n", 0, hash.hash)).expect("a head");
+            assert_eq!(findings(&path), [Finding::HeadOfNothing("audit.jsonl.head".to_owned())], "{text}");
+            let told = verify(&path, &[known]).expect("a log").findings;
+            assert!(told.contains(&Finding::HeadOfNothing("audit.jsonl.head".to_owned())), "{told:?}");
+            assert!(session(&path, ROOM, 1).begin.headless);
+            assert!(matches!(findings(&path).as_slice(), [Finding::Headless { .. }]), "for ever");
+        }
     }
 
     #[test]

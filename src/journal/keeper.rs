@@ -1,6 +1,7 @@
 //! The thread that writes: it collects the records of all workers, and makes many of them safe at once.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use super::line::{Entry, Event};
 use super::{OnFailure, Pen, Unrecorded};
 
 /// The most records that are written at once.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 /// How long a record that nobody waits for may be in the file before it is made safe.
 const LINGER: Duration = Duration::from_secs(1);
 /// How often writing is tried again while it fails and nobody asks for it.
@@ -33,6 +34,8 @@ pub(super) enum Mail {
 }
 
 pub(super) type Waiter = oneshot::Sender<Result<(), Unrecorded>>;
+/// Records, each with who waits for it.
+type Batch = Vec<(Entry, Option<Waiter>)>;
 
 /// What is counted of the audit log.
 #[derive(Debug, Clone)]
@@ -59,6 +62,8 @@ pub struct Keeper {
     pub(super) since: Option<Instant>,
     /// Not written, because that failed.
     pub(super) backlog: VecDeque<Entry>,
+    /// How many records are tried at once: fewer after a failure, so that what fits is written.
+    pub(super) piece: usize,
     /// More of these than are kept.
     pub(super) lost: u64,
     /// Since the last failure.
@@ -87,7 +92,7 @@ impl Keeper {
     }
 
     /// Waits for records, or until there is something else to do; whether more will come.
-    fn collect(&mut self, batch: &mut Vec<(Entry, Option<Waiter>)>) -> bool {
+    fn collect(&mut self, batch: &mut Batch) -> bool {
         let wait = match self.since {
             _ if self.failing.is_some() || !self.backlog.is_empty() => Some(RETRY),
             Some(since) => Some(LINGER.saturating_sub(since.elapsed())),
@@ -114,53 +119,114 @@ impl Keeper {
     }
 
     /// Writes a batch after what is still to be written; makes it safe if somebody waits for that, or it is time.
-    fn commit(&mut self, batch: Vec<(Entry, Option<Waiter>)>, closing: bool) {
+    fn commit(&mut self, batch: Batch, closing: bool) {
+        let mut batch = VecDeque::from(batch);
         if self.failing.is_some_and(|failed| failed.elapsed() < PAUSE) {
             return self.keep(batch);
         }
-        let gap = (self.lost > 0).then(|| Entry::now(Event::Gap { lost: self.lost }));
-        let new = self.backlog.iter().chain(&gap).chain(batch.iter().map(|(entry, _)| entry));
-        let new: Vec<Entry> = new.cloned().collect();
-        let awaited = batch.iter().any(|(_, waiter)| waiter.is_some()) || !self.backlog.is_empty();
+        while let Some(written) = self.write_piece(&mut batch, closing) {
+            match written {
+                Ok(()) => self.piece = self.piece.saturating_mul(2).min(BATCH),
+                // There may be room for less.
+                Err(_) if self.piece > 1 => self.piece /= 2,
+                Err(error) => {
+                    self.fail(&error);
+                    return self.keep(batch);
+                }
+            }
+        }
+        if (closing || self.is_late())
+            && let Err(error) = self.settle()
+        {
+            return self.fail(&error);
+        }
+        self.recover();
+    }
+
+    /// Writes as many records as are tried at once, those that were kept first; `None` if there are none.
+    fn write_piece(&mut self, batch: &mut VecDeque<(Entry, Option<Waiter>)>, closing: bool) -> Option<io::Result<()>> {
+        if self.backlog.is_empty() && self.lost > 0 {
+            self.tell_lost();
+        }
         let safe_before = self.book.safe();
-        let mut written = if new.is_empty() { Ok(()) } else { self.book.append(&new) };
-        let late = self.since.is_some_and(|since| since.elapsed() >= LINGER) || self.lingering.len() >= BATCH;
-        let settle = awaited || late || closing;
+        if !self.backlog.is_empty() {
+            let count = self.backlog.len().min(self.piece);
+            let written = self.book.append(self.backlog.range(..count)).and_then(|()| self.book.settle());
+            self.count_safe(safe_before);
+            if written.is_ok() {
+                self.backlog.drain(..count);
+            }
+            return Some(written);
+        }
+        let count = batch.len().min(self.piece);
+        if count == 0 {
+            return None;
+        }
+        let awaited = batch.range(..count).any(|(_, waiter)| waiter.is_some());
+        let mut written = self.book.append(batch.range(..count).map(|(entry, _)| entry));
+        let settle = awaited || closing || self.failing.is_some() || self.is_late();
         if written.is_ok() && settle {
             written = self.book.settle();
         }
-        if let Err(error) = written {
-            self.fail(&error);
-            // What was not safe is not there any more; some of it may have become so.
-            let safe = usize::try_from(self.book.safe() - safe_before).unwrap_or(usize::MAX);
-            let lingering = std::mem::take(&mut self.lingering).into_iter().skip(safe);
-            lingering.collect::<Vec<_>>().into_iter().rev().for_each(|entry| self.backlog.push_front(entry));
-            self.since = None;
-            return self.keep(batch);
+        self.count_safe(safe_before);
+        if written.is_err() {
+            self.take_back();
+            return Some(written);
         }
-        self.counters.lines.inc_by(new.len() as u64);
-        self.backlog.clear();
+        // Before those who wait for it hear of it.
         self.recover();
-        if settle {
-            self.lingering.clear();
-            self.since = None;
-        } else {
-            self.lingering.extend(new);
-            self.since = self.since.or_else(|| Some(Instant::now()));
+        for (entry, waiter) in batch.drain(..count) {
+            if !settle {
+                self.lingering.push(entry);
+                self.since = self.since.or_else(|| Some(Instant::now()));
+            }
+            if let Some(waiter) = waiter {
+                answer(waiter, Ok(()));
+            }
         }
-        batch.into_iter().filter_map(|(_, waiter)| waiter).for_each(|waiter| answer(waiter, Ok(())));
+        Some(Ok(()))
+    }
+
+    /// Whether records that nobody waits for have been in the file long enough.
+    fn is_late(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() >= LINGER) || self.lingering.len() >= BATCH
+    }
+
+    /// Makes safe what is written.
+    fn settle(&mut self) -> io::Result<()> {
+        let safe_before = self.book.safe();
+        let settled = self.book.settle();
+        self.count_safe(safe_before);
+        if settled.is_err() {
+            self.take_back();
+        }
+        settled
+    }
+
+    /// Counts the lines that became safe, and lets go of those among them that lingered.
+    fn count_safe(&mut self, before: u64) {
+        let lines = self.book.safe().saturating_sub(before);
+        self.counters.lines.inc_by(lines);
+        let lingered = usize::try_from(lines).unwrap_or(usize::MAX).min(self.lingering.len());
+        self.lingering.drain(..lingered);
+        if self.lingering.is_empty() {
+            self.since = None;
+        }
+    }
+
+    /// After a failure, what was not safe is not in the file any more.
+    fn take_back(&mut self) {
+        self.backlog.extend(self.lingering.drain(..));
+        self.since = None;
     }
 
     /// Keeps records for later. Only the intent of a write is given up where writes are refused then: it does not
     /// happen.
-    fn keep(&mut self, batch: Vec<(Entry, Option<Waiter>)>) {
+    fn keep(&mut self, batch: VecDeque<(Entry, Option<Waiter>)>) {
         for (entry, waiter) in batch {
             let refused = matches!(entry.event, Event::Intent(_)) && self.on_failure == OnFailure::Refuse;
-            if !refused && self.backlog.len() < BACKLOG {
-                self.backlog.push_back(entry);
-            } else if !refused {
-                self.lost += 1;
-                self.counters.lost.inc();
+            if !refused {
+                self.keep_one(entry);
             }
             if let Some(waiter) = waiter {
                 answer(waiter, if refused { Err(Unrecorded) } else { Ok(()) });
@@ -168,7 +234,26 @@ impl Keeper {
         }
     }
 
-    fn fail(&mut self, error: &std::io::Error) {
+    fn keep_one(&mut self, entry: Entry) {
+        // The line that tells of lost records takes their place in the order.
+        if self.lost > 0 && self.backlog.len() + 1 < BACKLOG {
+            self.tell_lost();
+        }
+        if self.lost == 0 && self.backlog.len() < BACKLOG {
+            self.backlog.push_back(entry);
+        } else {
+            self.lost += 1;
+            self.counters.lost.inc();
+        }
+    }
+
+    /// Adds the line that tells how many records were lost before it.
+    fn tell_lost(&mut self) {
+        let lost = std::mem::take(&mut self.lost);
+        self.backlog.push_back(Entry::now(Event::Gap { lost }));
+    }
+
+    fn fail(&mut self, error: &io::Error) {
         if self.failing.is_none() {
             let file = self.book.path().display();
             match self.on_failure {
@@ -186,10 +271,9 @@ impl Keeper {
 
     fn recover(&mut self) {
         if self.failing.take().is_some() {
-            tracing::warn!(file = %self.book.path().display(), lost = self.lost, "the audit log is written again");
+            tracing::warn!(file = %self.book.path().display(), "the audit log is written again");
         }
         self.counters.failing.set(0);
-        self.lost = 0;
     }
 }
 

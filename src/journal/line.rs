@@ -82,7 +82,7 @@ pub struct Head {
 
 /// Text that is no place in the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a head is the number of a line, a colon and 64 hexadecimal digits, as audit verify prints it")]
+#[error("a head is the number of a line (from 1), a colon and 64 hexadecimal digits, as audit verify prints it")]
 pub struct BadHead;
 
 impl Head {

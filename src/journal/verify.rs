@@ -115,6 +115,11 @@ pub enum Finding {
         "{0}: missing: without it nothing tells whether lines are cut off at the end; give a head that was kept elsewhere (--known)"
     )]
     NoHead(String),
+    /// The head file names a line that there cannot be.
+    #[error(
+        "{0}: changed: it names line 0, and no process writes it before the first line is safe; give a head that was kept elsewhere (--known)"
+    )]
+    HeadOfNothing(String),
     /// There was no head file when a process began.
     #[error(
         "{place}: the head file was missing when this line was written: whether lines are cut off before it cannot be told; give a head that was kept elsewhere (--known)"
@@ -437,6 +442,7 @@ impl Walk {
             self.find(Finding::FeedCut { place });
         }
         match self.kept {
+            Some(Head { seq: 0, .. }) => self.find(Finding::HeadOfNothing(format!("{file}.head"))),
             Some(kept) if kept.seq < last.seq => self.note(Note::Newer(last.seq - kept.seq)),
             None if end.is_none_or(|end| end.seq < last.seq) => self.find(Finding::NoHead(format!("{file}.head"))),
             Some(_) | None => {}

@@ -231,8 +231,10 @@ fn verify_needs_a_log_and_says_what_it_lacks() {
     assert!(code == 64 && said.contains("there is no audit log in the configuration: name its file"), "{said}");
     let (code, _, said) = run_binary(folder.path(), &["audit", "verify", "none"], &[]);
     assert!(code == 65 && said.contains("there is no audit log none"), "{said}");
-    let (code, _, said) = run_binary(folder.path(), &["audit", "verify", "none", "--known", "7"], &[]);
-    assert!(code == 64 && said.contains("a head is the number of a line"), "{said}");
+    for known in ["7".to_owned(), format!("0:{:064}", 0)] {
+        let (code, _, said) = run_binary(folder.path(), &["audit", "verify", "none", "--known", &known], &[]);
+        assert!(code == 64 && said.contains("a head is the number of a line (from 1)"), "{said}");
+    }
     std::fs::write(folder.path().join("config.toml"), "[audit]\nfile = \"here/audit.jsonl\"").expect("a file");
     std::fs::create_dir(folder.path().join("here")).expect("a folder");
     std::fs::write(folder.path().join("here/audit.jsonl"), "").expect("a file");
@@ -424,6 +426,41 @@ mod process {
         let (code, said) = verify(running.folder.path(), &[]);
         assert_eq!(code, 0, "{said}");
         assert_eq!(lines(running.folder.path(), &["intent"]).len(), 60);
+    }
+
+    #[test]
+    fn a_disk_with_room_for_a_part_of_what_waits_takes_that_part_and_the_rest_later() {
+        const REFUSALS: usize = 400;
+        let ninja = Ninja::start(|_| {});
+        let (running, address, admin) = start(&config(&ninja, ""), "trap '' XFSZ; exec \"$0\"");
+        assert!(post(address).status < 300);
+        limit(&running, Some(4_000));
+        let mut stream = connect(address);
+        for _ in 0..REFUSALS {
+            stream.write_all(b"GET /v2/nothing HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a head");
+            assert_eq!(crate::harness::Reply::read(&mut stream, false).status, 404);
+        }
+        eventually("a full disk", || shows(admin, "ninjaone_proxy_audit_failing 1"));
+        let length = || std::fs::metadata(running.folder.path().join("audit.jsonl")).expect("a log").len();
+        // Room for a half of them, and not for a whole line more.
+        limit(&running, Some(REFUSALS as u64 * 200));
+        eventually("what fits is written", || length() > REFUSALS as u64 * 200 - 1_000);
+        assert_eq!(post(address).code(), "audit-unavailable", "it is full again");
+        let (code, said) = verify(running.folder.path(), &[]);
+        assert_eq!(code, 0, "{said}");
+        let of_refusals = || {
+            let all = lines(running.folder.path(), &["refusal"]);
+            all.iter().filter(|line| line["path"] == "/v2/nothing").count()
+        };
+        let written = of_refusals();
+        assert!((100..REFUSALS).contains(&written), "{written}");
+        limit(&running, None);
+        eventually("the rest", || of_refusals() == REFUSALS && post(address).status < 300);
+        let (code, said) = verify(running.folder.path(), &[]);
+        assert_eq!(code, 0, "{said}");
+        assert!(shows(admin, "ninjaone_proxy_audit_failing 0") && shows(admin, "ninjaone_proxy_audit_lost_total 0"));
+        let written = text(running.folder.path()).lines().count();
+        assert!(shows(admin, &format!("ninjaone_proxy_audit_lines_total {written}")), "each counted once");
     }
 
     #[test]
