@@ -660,6 +660,9 @@ impl Config {
     fn policy_mistake(&self, file: &RulesFile<'_>, error: &PolicyError) -> Mistake {
         let place = match error {
             PolicyError::AboveCeiling { rule, .. } => file.allow.iter().find(|allow| allow.get_ref() == rule),
+            PolicyError::Misspelled { rule, .. } => {
+                file.allow.iter().chain(file.deny).find(|entry| entry.get_ref() == rule)
+            }
             PolicyError::AboveListener(_) | PolicyError::TooManyRules => None,
         };
         let hint = match error {
@@ -669,7 +672,7 @@ impl Config {
                     scope.as_str()
                 )
             }
-            PolicyError::AboveListener(_) | PolicyError::TooManyRules => String::new(),
+            PolicyError::AboveListener(_) | PolicyError::Misspelled { .. } | PolicyError::TooManyRules => String::new(),
         };
         match place {
             Some(place) => self.mistake(place, format!("{error}{hint}")),

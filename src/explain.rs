@@ -14,7 +14,7 @@ use crate::policy::path::Target;
 use crate::policy::rule::Effect;
 use crate::policy::trial::{self, Change, Considered, Outcome};
 use crate::policy::{Policy, Refusal, Verdict};
-use crate::response::{Rejection, Scene, foretell};
+use crate::response::{Judged, Rejection, Scene, foretell};
 
 /// The largest head that is explained; the limit of a running proxy is checked by it alone.
 const HEAD_SIZE: usize = 1 << 20;
@@ -193,6 +193,7 @@ fn why_refused(subject: &Subject<'_>, head: &Parts, rejection: &Rejection) -> St
         path: head.uri.path(),
         request_id: "",
         operation: rejection.operation().and_then(|id| policy.catalog().name(id)),
+        judged: Some(Judged { policy, method: &head.method, uri: &head.uri }),
     };
     let (status, code, detail) = foretell(rejection, &scene);
     format!("{} {code}: {detail}", status.as_u16())

@@ -14,6 +14,7 @@ pub mod path;
 pub mod query;
 pub mod review;
 pub mod rule;
+pub mod spelling;
 pub mod trial;
 
 use std::fmt;
@@ -23,7 +24,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Uri};
 
 use crate::guard::Caller;
-use catalog::{Catalog, MethodSet, Operation, OperationId, Scope, ScopeSet};
+use catalog::{Catalog, MethodSet, Operation, OperationId, OperationName, Scope, ScopeSet};
 use cover::SecureUse;
 use group::{Group, SECURE_VALUES};
 use path::{Malformed, Segments, Target};
@@ -293,6 +294,18 @@ pub enum PolicyError {
         /// The missing scope.
         scope: Scope,
     },
+    /// A rule for a known operation, in a spelling that no accepted request has.
+    #[error("the rule {rule:?} never matches: {operation} has {wanted} where {word:?} is written")]
+    Misspelled {
+        /// The rule as written.
+        rule: String,
+        /// The operation that it was meant for.
+        operation: String,
+        /// What the operation has there.
+        wanted: String,
+        /// What the rule has there.
+        word: String,
+    },
     /// More rules than can be numbered.
     #[error("allow and deny may have 65535 rules each")]
     TooManyRules,
@@ -322,6 +335,7 @@ impl Policy {
         if rules.allow.len().max(rules.deny.len()) > usize::from(u16::MAX) {
             return Err(PolicyError::TooManyRules);
         }
+        rules.allow.iter().chain(&rules.deny).try_for_each(|rule| check_spelling(rule, &catalog))?;
         rules.allow.iter().try_for_each(|rule| rules.check_ceiling(rule, &catalog))?;
         let rows = catalog.operations().iter().map(|operation| rules.row(operation)).collect();
         Ok(Self { catalog, instance, rules, rows, ceiling: None, observes: false })
@@ -585,6 +599,23 @@ impl Rules {
     }
 }
 
+/// A rule that is meant for a known operation must be spelled as the requests for it are.
+fn check_spelling(rule: &Rule, catalog: &Catalog) -> Result<(), PolicyError> {
+    let operations = || catalog.operations().iter();
+    if operations().any(|operation| rule.fit(operation) != Fit::Never) {
+        return Ok(());
+    }
+    match operations().find_map(|operation| Some((operation, rule.misspells(operation)?))) {
+        None => Ok(()),
+        Some((operation, (word, segment))) => Err(PolicyError::Misspelled {
+            rule: rule.to_string(),
+            operation: OperationName(operation).to_string(),
+            wanted: segment.wanted(),
+            word: word.to_owned(),
+        }),
+    }
+}
+
 /// The rules that a request for an operation may match, up to the first that always does. What is about secure values
 /// as such is judged apart.
 fn relevant(rules: &[Rule], operation: &Operation, counts: impl Fn(&Rule) -> bool) -> Vec<(RuleId, Fit)> {
@@ -728,6 +759,68 @@ mod tests {
         assert!(is_denied(&policy, "GET", "/v2/device/7/disks"));
         assert!(is_denied(&policy, "GET", "/v2/device/7"));
         assert!(ask(&policy, "GET", "/v2/device/8/disks").is_ok());
+    }
+
+    #[test]
+    fn policy_deny_wins_in_every_spelling() {
+        let deny = [
+            "* /v2/device/7/**",
+            "DELETE /v2/alert/3f2c8a9e-0000-4000-8000-00000000abcd",
+            "* /v2/organization/7/**",
+            "POST /v2/device/{id}/reboot/NORMAL",
+            "* /v2/custom-fields/field-name/secret",
+            "* /v2/new-thing/x",
+            "GET /v2/activities?deviceId=7",
+        ];
+        let policy = policy(&[Scope::Monitoring, Scope::Management], &[], &["* /v2/**"], &deny).expect("a policy");
+        for (method, target) in [
+            ("GET", "/v2/device/07/disks"),
+            ("PATCH", "/v2/device/0000007"),
+            ("GET", "/v2/device/+7/disks"),
+            ("GET", "/v2/device/7%20/disks"),
+            ("GET", "/v2/device/%D9%A7/disks"),
+            ("GET", "/v2/device/7.0/disks"),
+            ("GET", "/v2/device/18446744073709551623/disks"),
+            ("GET", "/v2/Device/7/disks"),
+            ("DELETE", "/v2/alert/3F2C8A9E-0000-4000-8000-00000000ABCD"),
+            ("DELETE", "/v2/alert/3f2c8a9e-0-4000-8000-abcd"),
+            ("DELETE", "/v2/alert/3f2c8a9e00004000800000000000abcd"),
+            ("GET", "/v2/organization/07/locations/backup/usage"),
+            ("GET", "/v2/organization/%D9%A7/locations/backup/usage"),
+            ("POST", "/v2/device/8/reboot/normal"),
+            ("GET", "/v2/USERS"),
+        ] {
+            let refused = ask(&policy, method, target);
+            assert!(matches!(refused, Err(Refusal::Malformed(_))), "{method} {target}: {refused:?}");
+        }
+        for (method, target) in [
+            ("GET", "/v2/custom-fields/field-name/SECRET"),
+            ("GET", "/v2/custom-fields/field-name/%53ecret"),
+            ("PUT", "/v2/New-Thing/X"),
+            ("GET", "/v2/activities?deviceId=07"),
+            ("GET", "/v2/activities?deviceId=%2B7"),
+            ("GET", "/v2/activities?deviceId=%D9%A7"),
+        ] {
+            assert!(is_denied(&policy, method, target), "{method} {target}");
+        }
+        for target in ["/v2/device/8/disks", "/v2/device/70/disks", "/v2/new-thing/y", "/v2/activities?deviceId=70"] {
+            assert!(ask(&policy, "GET", target).is_ok(), "{target}");
+        }
+    }
+
+    #[test]
+    fn policy_refuses_a_rule_that_no_accepted_request_can_match() {
+        for (rule, message) in [
+            ("* /v2/Device/7/**", "has \"device\" where \"Device\" is written"),
+            ("POST /v2/device/{id}/reboot/normal", "has one of NORMAL, FORCED where \"normal\" is written"),
+            ("GET /v2/device/9007199254740992", "has a number where \"9007199254740992\" is written"),
+        ] {
+            let both = [Scope::Monitoring, Scope::Management];
+            for (allow, deny) in [(&[rule][..], &[][..]), (&[], &[rule])] {
+                let error = policy(&both, &[], allow, deny).expect_err("it matches nothing");
+                assert!(error.to_string().contains(message), "{error}");
+            }
+        }
     }
 
     #[test]

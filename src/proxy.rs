@@ -31,7 +31,7 @@ use crate::policy::cover::SecureUse;
 use crate::policy::{Permit, Policy};
 use crate::rate::Gate;
 use crate::refusals::Refusals;
-use crate::response::{self, Rejection, Reply, Scene};
+use crate::response::{self, Judged, Rejection, Reply, Scene};
 use crate::telemetry::Causes;
 use crate::token::Source;
 use crate::upstream::{Answer, Fault, Outbound, Reason, Upstream};
@@ -383,6 +383,7 @@ impl Proxy {
             path: head.uri.path(),
             request_id: &request_id,
             operation: operation.zip(entrance).and_then(|(id, entrance)| entrance.policy.catalog().name(id)),
+            judged: entrance.map(|entrance| Judged { policy: &entrance.policy, method: &head.method, uri: &head.uri }),
         };
         let (response, outcome) = response::refuse(rejection, &scene);
         // What the caller did wrong is in the access log; why there is no token, the token's own room tells once.

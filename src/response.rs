@@ -1,5 +1,7 @@
 //! Answers to the caller: NinjaOne's, relayed, or our own refusal; the only table from cause to status.
 
+mod policy;
+
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,7 +13,7 @@ use http::header::{
     CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use serde::Serialize;
@@ -28,16 +30,14 @@ use crate::headers;
 use crate::headers::loops::LoopError;
 use crate::journal::Unrecorded;
 use crate::policy::catalog::{OperationId, OperationName};
-use crate::policy::group::SECURE_VALUES;
-use crate::policy::path::Malformed;
-use crate::policy::query::SECURE;
-use crate::policy::{Barrier, Closed, Refusal};
+use crate::policy::{Policy, Refusal};
 use crate::rate::{Late, Limit};
 use crate::telemetry::Causes;
 use crate::token::NoToken;
 use crate::token::endpoint::TokenError;
 use crate::upstream::head;
 use crate::upstream::{Answer, AnswerBody, Fault, Reason};
+pub use policy::code;
 
 /// RFC 9209.
 pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -100,6 +100,19 @@ pub struct Scene<'a> {
     pub request_id: &'a str,
     /// The operation, once it is known.
     pub operation: Option<OperationName<'a>>,
+    /// What the policy was asked, once the caller is known.
+    pub judged: Option<Judged<'a>>,
+}
+
+/// A request and the policy that judges it.
+#[derive(Debug, Clone, Copy)]
+pub struct Judged<'a> {
+    /// The policy of the caller, or else of the listener.
+    pub policy: &'a Policy,
+    /// The request's method.
+    pub method: &'a Method,
+    /// The request's target, as it came.
+    pub uri: &'a Uri,
 }
 
 /// One row of the table: what the caller is told.
@@ -131,7 +144,7 @@ impl Rejection {
         match self {
             Self::Loop(error) => loop_row(*error, scene.instance),
             Self::Guard(intruder) | Self::Grant(intruder) => guard_row(intruder, scene),
-            Self::Policy(refusal) => policy_row(refusal, scene),
+            Self::Policy(refusal) => policy::row_of(refusal, scene),
             Self::Audit(_) => audit_row(),
             Self::Token(no_token) => token_row(no_token, scene),
             Self::Rate(late) => late_row(*late, scene),
@@ -288,79 +301,6 @@ fn head_row(status: StatusCode) -> Row {
         )
     };
     row(status, code, Blame::Caller, "http_request_error", detail.to_owned())
-}
-
-fn policy_row(refusal: &Refusal, scene: &Scene<'_>) -> Row {
-    match refusal {
-        Refusal::Malformed(malformed) => malformed_row(malformed),
-        Refusal::UnknownOperation => {
-            row(StatusCode::NOT_FOUND, "operation-unknown", Blame::Caller, "http_request_denied", unknown_detail(scene))
-        }
-        Refusal::MethodNotAllowed { allowed } => row(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method-not-allowed",
-            Blame::Caller,
-            "http_request_denied",
-            format!("NinjaOne's API has no {} on this path; it has {allowed}.", scene.method),
-        ),
-        Refusal::Closed(closed) => closed_row(closed, scene),
-    }
-}
-
-fn closed_row(closed: &Closed, scene: &Scene<'_>) -> Row {
-    let listener = scene.listener;
-    let (who, table) = match scene.caller.filter(|_| !closed.by_listener) {
-        Some(name) => (format!("the caller {name}"), format!("listeners.{listener}.callers.{name}")),
-        None => (format!("the listener {listener}"), format!("listeners.{listener}")),
-    };
-    let operation = scene.operation.map_or_else(|| format!("{} {}", scene.method, scene.path), |name| name.to_string());
-    let detail = match &closed.barrier {
-        Barrier::Scope { missing, open } => format!(
-            "{operation} needs the scope {missing}, and {who} has only: {open}. To allow it, add {:?} to scopes in [{table}] and grant it to the API client app in NinjaOne ({CONSOLE}).",
-            missing.as_str()
-        ),
-        Barrier::Group(group) => {
-            let guarded = if group.guarded { " (it stays closed unless it is named)" } else { "" };
-            format!(
-                "{operation} is in the group {group}, which is not open to {who}{guarded}. To allow it, add {operation:?} or \"group:{group}\" to allow in [{table}]."
-            )
-        }
-        Barrier::Rule(rule) => format!(
-            "{operation} is closed by the rule {rule:?} in deny of [{table}]. deny wins over everything; to allow the operation, remove or narrow that rule."
-        ),
-        Barrier::SecureValues => format!(
-            "The request asks for the values of secure fields ({SECURE}), which are not open to {who}. Leave the parameter out; or to allow it, add \"group:{SECURE_VALUES}\" to allow in [{table}]."
-        ),
-    };
-    row(StatusCode::FORBIDDEN, code(&closed.barrier), Blame::Caller, "http_request_denied", detail)
-}
-
-/// The code of a refusal for what is closed.
-pub fn code(barrier: &Barrier) -> &'static str {
-    match barrier {
-        Barrier::Scope { .. } => "scope-missing",
-        Barrier::Group(_) => "group-not-open",
-        Barrier::Rule(_) => "rule-denied",
-        Barrier::SecureValues => "secure-values-not-open",
-    }
-}
-
-fn malformed_row(malformed: &Malformed) -> Row {
-    let detail = format!(
-        "The request target is refused because servers could read it in more than one way: {malformed}. Send the path as NinjaOne documents it, such as /v2/device/7/disks."
-    );
-    row(StatusCode::BAD_REQUEST, "target-malformed", Blame::Caller, "http_request_error", detail)
-}
-
-fn unknown_detail(scene: &Scene<'_>) -> String {
-    let (method, path, listener) = (scene.method, scene.path, scene.listener);
-    if path.contains("/v2/") {
-        format!(
-            "No operation that this proxy knows has the path {path:?}. If NinjaOne has it, add \"{method} {path}\" to allow in [listeners.{listener}]; \"ninjaone-proxy routes --all\" lists what is known."
-        )
-    } else {
-        format!("{path:?} is not below /v2/, where NinjaOne's API is. Try /v2/organizations.")
-    }
 }
 
 fn audit_row() -> Row {

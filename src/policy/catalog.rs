@@ -2,8 +2,10 @@
 
 pub mod classify;
 pub mod diff;
+mod near;
 pub mod openapi;
 mod shadow;
+pub mod words;
 mod yaml;
 
 use std::collections::HashMap;
@@ -15,7 +17,9 @@ use rustc_hash::FxBuildHasher;
 use super::group::Group;
 use super::path::{MAX_WORD, Malformed, Segment, Segments};
 use super::rule::METHODS;
+use super::spelling::lowered;
 use openapi::{Cause, Document, Skipped};
+use words::Words;
 
 /// The built-in operations, one a line; the columns are explained at its top.
 const BUILT_IN: &str = include_str!("catalog.tsv");
@@ -26,11 +30,16 @@ pub struct Catalog {
     operations: Vec<Operation>,
     /// The fixed words of all templates, numbered: the few that there are stay in the processor's cache.
     words: HashMap<Box<str>, u32, FxBuildHasher>,
+    /// The same in lower case, each with those that are this word in any case.
+    lowered: HashMap<Box<str>, Vec<NumberedWord>, FxBuildHasher>,
     /// Where a fixed word leads from a node.
     steps: HashMap<(u32, u32), u32, FxBuildHasher>,
     nodes: Vec<Node>,
     newer: Option<Newer>,
 }
+
+/// A fixed word and its number in [`Catalog::words`].
+type NumberedWord = (Box<str>, u32);
 
 /// What a newer document brought to a catalogue.
 #[derive(Debug)]
@@ -117,32 +126,14 @@ pub enum TemplateSegment {
 /// What a path parameter admits, as NinjaOne's document declares it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ParameterType {
-    /// 1 to 19 decimal digits.
+    /// Decimal digits without leading zeros, up to 2^53 - 1.
     Integer,
-    /// A UUID: 8-4-4-4-12 hexadecimal digits.
+    /// A UUID: 8-4-4-4-12 hexadecimal digits, in lower case.
     Uid,
     /// One of these words, case-sensitive.
-    OneOf(Vec<String>),
+    OneOf(Words),
     /// Any segment that [`super::path`] lets pass.
     Name,
-}
-
-impl ParameterType {
-    /// Whether `value` (decoded) is of this type.
-    pub fn admits(&self, value: &str) -> bool {
-        match self {
-            Self::Integer => (1..=19).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit()),
-            Self::Uid => {
-                value.len() == 36
-                    && value.bytes().enumerate().all(|(i, b)| match i {
-                        8 | 13 | 18 | 23 => b == b'-',
-                        _ => b.is_ascii_hexdigit(),
-                    })
-            }
-            Self::OneOf(words) => words.iter().any(|word| word == value),
-            Self::Name => !value.is_empty(),
-        }
-    }
 }
 
 /// As in `catalog.tsv`.
@@ -156,6 +147,25 @@ impl fmt::Display for ParameterType {
         }
     }
 }
+
+impl ParameterType {
+    /// What a value must be, for people.
+    pub fn wanted(&self) -> String {
+        match self {
+            Self::Integer => "a number".to_owned(),
+            Self::Uid => "a UUID".to_owned(),
+            Self::OneOf(words) if words.len() > MAX_SHOWN => {
+                let first = words.iter().take(MAX_SHOWN).map(String::as_str).collect::<Vec<_>>();
+                format!("one of {} and {} more words", first.join(", "), words.len() - MAX_SHOWN)
+            }
+            Self::OneOf(words) => format!("one of {}", words.join(", ")),
+            Self::Name => "a name".to_owned(),
+        }
+    }
+}
+
+/// How many words of an enumeration are shown to people.
+const MAX_SHOWN: usize = 20;
 
 /// An OAuth scope of NinjaOne.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -314,6 +324,11 @@ impl Place {
         METHODS.iter().zip(&self.0).find(|(own, _)| *own == method).and_then(|(_, id)| *id)
     }
 
+    /// One of the operations, if there is any.
+    pub fn first(&self) -> Option<OperationId> {
+        self.0.iter().copied().flatten().next()
+    }
+
     /// Whether no operation has this path.
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(Option::is_none)
@@ -353,8 +368,9 @@ impl Catalog {
 
     /// Reads a catalogue in the format of `catalog.tsv`.
     pub fn parse(text: &str) -> Result<Self, CatalogError> {
-        let (words, steps, nodes) = (HashMap::default(), HashMap::default(), vec![Node::default()]);
-        let mut catalog = Self { operations: Vec::new(), words, steps, nodes, newer: None };
+        let (words, lowered, steps) = Default::default();
+        let mut catalog =
+            Self { operations: Vec::new(), words, lowered, steps, nodes: vec![Node::default()], newer: None };
         for (i, line) in text.lines().enumerate() {
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -434,9 +450,12 @@ impl Catalog {
     /// The operations of a path; an empty place for an unknown one.
     ///
     /// A literal wins over a parameter. An encoded literal, number, uid or word is refused: servers differ
-    /// in whether they decode before they route.
+    /// in whether they decode before they route. So is what may be read as another spelling of a known path.
     pub fn at(&self, path: &Segments<'_>) -> Result<Place, Malformed> {
-        Ok(self.walk(0, path, 0)?.map(|node| node.place).unwrap_or_default())
+        match self.walk(0, path, 0)? {
+            Some(node) => Ok(node.place),
+            None => self.refuse_other_spelling(path).map(|()| Place::default()),
+        }
     }
 
     /// The operation of a method and a canonical path, such as `/v2/device/7/disks`.
@@ -471,25 +490,27 @@ impl Catalog {
     /// The same from a segment on that is this, decoded; `None` if it is longer than a word.
     fn branch(
         &self,
-        node: u32,
+        number: u32,
         segment: Segment<'_>,
         decoded: Option<&str>,
         path: &Segments<'_>,
         depth: usize,
     ) -> Result<Option<&Node>, Malformed> {
-        let step = |word: &str| self.steps.get(&(node, *self.words.get(word)?));
+        let step = |word: &str| self.steps.get(&(number, *self.words.get(word)?));
         if let Some(next) = decoded.and_then(step)
             && let Some(found) = self.walk(*next, path, depth + 1)?
         {
             return segment.unencoded().map(|_| Some(found));
         }
-        let Some(node) = self.nodes.get(node as usize) else { return Ok(None) };
+        let Some(node) = self.nodes.get(number as usize) else { return Ok(None) };
         for (kind, next) in node.parameter.iter().chain(&node.others) {
             // Only a name can be longer than a word.
             if decoded.map_or(*kind == ParameterType::Name, |decoded| kind.admits(decoded))
                 && let Some(found) = self.walk(*next, path, depth + 1)?
             {
-                if *kind != ParameterType::Name {
+                if *kind == ParameterType::Name {
+                    self.refuse_other_word(number, segment, path, depth)?;
+                } else {
                     segment.unencoded()?;
                 }
                 return Ok(Some(found));
@@ -526,6 +547,9 @@ impl Catalog {
             TemplateSegment::Literal(text) => {
                 let number = u32::try_from(self.words.len()).ok()?;
                 let word = *self.words.entry(text.as_str().into()).or_insert(number);
+                if word == number {
+                    self.lowered.entry(lowered(text).into()).or_default().push((text.as_str().into(), number));
+                }
                 *self.steps.entry((at, word)).or_insert(new)
             }
             TemplateSegment::Parameter(_, kind) => self.nodes.get_mut(at as usize)?.parameter(kind, new),
@@ -572,7 +596,7 @@ fn parse_template(template: &str) -> Result<Vec<TemplateSegment>, &'static str> 
                 "integer" => ParameterType::Integer,
                 "uid" => ParameterType::Uid,
                 "name" => ParameterType::Name,
-                words => ParameterType::OneOf(words.split('|').map(str::to_owned).collect()),
+                words => ParameterType::OneOf(words.split('|').map(str::to_owned).collect::<Words>()),
             };
             Ok(TemplateSegment::Parameter(name.to_owned(), kind))
         })
@@ -585,6 +609,16 @@ impl TemplateSegment {
             Self::Literal(text) => text.len(),
             Self::Parameter(_, ParameterType::OneOf(words)) => words.iter().map(String::len).max().unwrap_or_default(),
             Self::Parameter(_, ParameterType::Integer | ParameterType::Uid | ParameterType::Name) => 0,
+        }
+    }
+}
+
+impl TemplateSegment {
+    /// What a path must have there, for people.
+    pub fn wanted(&self) -> String {
+        match self {
+            Self::Literal(word) => format!("{word:?}"),
+            Self::Parameter(_, kind) => kind.wanted(),
         }
     }
 }

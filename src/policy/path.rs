@@ -10,7 +10,9 @@ use std::fmt;
 use http::Uri;
 use http::uri::PathAndQuery;
 
+use super::catalog::OperationId;
 use super::query::Query;
+use super::spelling;
 
 /// The longest path in segments; the deepest known operation has 8.
 pub(super) const MAX_SEGMENTS: usize = 16;
@@ -45,6 +47,25 @@ pub enum Malformed {
     /// An encoded character where the catalogue has a fixed word, a number or a uid.
     #[error("the path has an encoded character where a fixed word, a number or a uid stands")]
     EncodedSegment,
+    /// A number with leading zeros, a sign or the digits of another script.
+    #[error(
+        "the path has a number that is not written in its shortest form, in ASCII digits without leading zeros or +"
+    )]
+    Number,
+    /// A UUID with capital letters.
+    #[error("the path has a UUID that is not in lower case")]
+    Uid,
+    /// A segment that a server may trim.
+    #[error("the path has a segment that begins or ends with a space")]
+    Blank,
+    /// What a lenient server may read as the path of a known operation.
+    #[error("the path may be read as that of a known operation, but is spelled otherwise")]
+    Spelling {
+        /// One of the operations of that path.
+        operation: OperationId,
+        /// The first segment that differs, from 0.
+        depth: u8,
+    },
     /// More than 16 segments.
     #[error("the path has more than {MAX_SEGMENTS} segments")]
     TooDeep,
@@ -165,6 +186,16 @@ impl<'a> Segment<'a> {
         if self.encoded { characters(self.raw).eq(word.chars().map(Ok)) } else { self.raw == word }
     }
 
+    /// Whether some server may take the segment for this word.
+    pub(super) fn may_be(self, word: &str) -> bool {
+        self.is(word) || spelling::alike(self.characters(), word)
+    }
+
+    /// The characters, decoded once.
+    fn characters(self) -> impl Iterator<Item = char> + Clone + 'a {
+        characters(self.raw).map_while(Result::ok)
+    }
+
     /// The segment as it came, if it is spelled without encoding.
     pub fn unencoded(self) -> Result<&'a str, Malformed> {
         if self.encoded { Err(Malformed::EncodedSegment) } else { Ok(self.raw) }
@@ -209,7 +240,11 @@ impl<'a> Segments<'a> {
 
     /// Adds the segment between two places, which has octets of these classes.
     fn push(&mut self, start: usize, end: usize, classes: u8) -> Result<(), Malformed> {
-        let encoded = classes != SOLID && judge(self.path.get(start..end).unwrap_or_default(), classes)?;
+        let raw = self.path.get(start..end).unwrap_or_default();
+        let encoded = classes != SOLID && judge(raw, classes)?;
+        if encoded || spelling::is_doubtful(raw.as_bytes()) {
+            spelling::check(Segment { raw, encoded }.characters())?;
+        }
         let room = self.ends.get_mut(self.length).ok_or(Malformed::TooDeep)?;
         *room = u32::try_from(end).map_err(|_| Malformed::TooDeep)?;
         self.encoded |= u16::from(encoded) << self.length;
@@ -317,7 +352,7 @@ fn is_pchar(character: char) -> bool {
 }
 
 /// The characters of a segment, decoded once; an error is the last.
-fn characters(raw: &str) -> impl Iterator<Item = Result<char, Malformed>> + '_ {
+fn characters(raw: &str) -> impl Iterator<Item = Result<char, Malformed>> + Clone + '_ {
     let mut rest = raw;
     std::iter::from_fn(move || {
         let next = rest.chars().next()?;

@@ -2,6 +2,7 @@
 //!
 //! Servers differ in how they split, decode and compare the names of parameters, and in which of two equal ones counts.
 //! So a rule that opens something asks what every reading says, and one that closes something what any reading says.
+//! A query is split at `&`, or at `&` and `;`, or is decoded before it is split.
 //! The query itself is sent as it came.
 
 /// The parameter that asks a report for the values of secure custom fields.
@@ -22,26 +23,29 @@ impl<'a> Query<'a> {
 
     /// Whether every reading finds the parameter, and, if a value is given, each time with this value.
     pub fn has(self, name: &str, value: Option<&str>) -> bool {
-        let mut found = false;
-        for (own, given) in self.pieces().filter(|(own, _)| may_spell(own, name)) {
-            let equal = |value| given.is_some_and(|given| spells(given, value));
-            if !spells(own, name) || !value.is_none_or(equal) {
-                return false;
+        let finds = |separators: &[char]| {
+            let mut found = false;
+            for (own, given) in self.0.split(separators).map(pair).filter(|(own, _)| may_spell(own, name)) {
+                let equal = |value| given.is_some_and(|given| spells(given, value));
+                if !spells(own, name) || !value.is_none_or(equal) {
+                    return false;
+                }
+                found = true;
             }
-            found = true;
-        }
-        found
+            found
+        };
+        finds(NARROW) && (!self.0.contains(';') || finds(WIDE)) && !self.hidden().any(|(own, _)| may_spell(own, name))
     }
 
     /// Whether some reading finds the parameter, and, if a value is given, once with this value.
     pub fn may_have(self, name: &str, value: Option<&str>) -> bool {
         let mut named = self.pieces().filter(|(own, _)| may_spell(own, name));
-        named.any(|(_, given)| value.is_none_or(|value| may_spell(given.unwrap_or_default(), value)))
+        named.any(|(_, given)| value.is_none_or(|value| may_mean(given.unwrap_or_default(), value)))
     }
 
     /// Whether some reading asks for the values of secure fields: anything but `false` may mean yes to a server.
     pub fn asks_for_secure_values(self) -> bool {
-        if !self.has_name_of(SECURE.len()) {
+        if !self.has_name_of(SECURE.len()) && !self.hides_separators() {
             return false;
         }
         let mut named = self.pieces().filter(|(own, _)| may_spell(own, SECURE));
@@ -68,15 +72,57 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// Names and values as written, of both ways to split: at `&`, and at `&` and `;`.
+    /// Names and values as written, of all ways to split.
     fn pieces(self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
-        let narrow = self.0.split('&');
-        let wide = self.0.contains(';').then(|| self.0.split(['&', ';']));
-        narrow.chain(wide.into_iter().flatten()).map(|piece| match piece.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (piece, None),
+        let wide = self.0.contains(';').then(|| self.0.split(WIDE));
+        self.0.split(NARROW).chain(wide.into_iter().flatten()).map(pair).chain(self.hidden())
+    }
+
+    /// What a server that decodes a query before it splits it finds beyond the others.
+    fn hidden(self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+        encoded(self.0, is_separator).map(move |(_, end)| {
+            let rest = self.0.get(end..).unwrap_or_default();
+            let next = encoded(rest, is_separator).map(|(start, _)| start).next();
+            let end = rest.find(WIDE).into_iter().chain(next).min().unwrap_or(rest.len());
+            let piece = rest.get(..end).unwrap_or_default();
+            let plain = piece.find('=').map(|start| (start, start + 1));
+            match encoded(piece, |digits| digits == b"3d").next().into_iter().chain(plain).min() {
+                Some((start, end)) => (piece.get(..start).unwrap_or_default(), piece.get(end..)),
+                None => (piece, None),
+            }
         })
     }
+
+    /// Whether it has an encoded `&` or `;`.
+    fn hides_separators(self) -> bool {
+        encoded(self.0, is_separator).next().is_some()
+    }
+}
+
+/// Where all servers split a query, and where some do.
+const NARROW: &[char] = &['&'];
+const WIDE: &[char] = &['&', ';'];
+
+/// A name, and a value if there is one.
+fn pair(piece: &str) -> (&str, Option<&str>) {
+    piece.split_once('=').map_or((piece, None), |(name, value)| (name, Some(value)))
+}
+
+/// Whether these digits, in lower case, stand for `&` or `;`.
+fn is_separator(digits: &[u8]) -> bool {
+    matches!(digits, b"26" | b"3b")
+}
+
+/// Where characters that are wanted stand encoded, once or more: `%26`, `%2526`.
+fn encoded(text: &str, is_wanted: fn(&[u8]) -> bool) -> impl Iterator<Item = (usize, usize)> + '_ {
+    text.match_indices('%').filter_map(move |(start, _)| {
+        let mut rest = text.get(start + 1..)?;
+        while let Some(after) = rest.strip_prefix("25") {
+            rest = after;
+        }
+        let digits = rest.as_bytes().first_chunk::<2>()?.map(|digit| digit.to_ascii_lowercase());
+        is_wanted(&digits).then(|| (start, text.len() - rest.len() + 2))
+    })
 }
 
 /// Whether `raw`, decoded once, is `word`, to a server that takes `+` for a space and to one that does not.
@@ -97,6 +143,50 @@ fn may_spell(raw: &str, word: &str) -> bool {
             && (resembles(once.clone(), word)
                 || resembles(Decoded(once.clone()), word)
                 || resembles(Decoded(Decoded(once)), word)))
+}
+
+/// Whether some server takes `raw` for the value `word`. A number may be written in many ways, and stand in a list.
+fn may_mean(raw: &str, word: &str) -> bool {
+    let is_number = !word.is_empty() && word.bytes().all(|octet| octet.is_ascii_digit());
+    may_spell(raw, word) || (is_number && may_hold(raw, word.as_bytes()))
+}
+
+fn may_hold(raw: &str, number: &[u8]) -> bool {
+    let once = Decoded(raw.bytes());
+    holds(raw.bytes(), number)
+        || (raw.contains('%')
+            && (holds(once.clone(), number)
+                || holds(Decoded(once.clone()), number)
+                || holds(Decoded(Decoded(once)), number)))
+}
+
+/// Whether some run of digits is this number, whatever its zeros; or all may be digits of another script.
+fn holds(octets: impl Iterator<Item = u8> + Clone, number: &[u8]) -> bool {
+    let zeros = number.iter().take_while(|digit| **digit == b'0').count();
+    let number = number.get(zeros..).unwrap_or_default();
+    let is_foreign = |octet: u8| octet >= 0x80;
+    if octets.clone().any(is_foreign) && octets.clone().all(|octet| is_foreign(octet) || !octet.is_ascii_alphabetic()) {
+        return true;
+    }
+    // What of the number is still to come in the present run.
+    let mut rest: Option<Option<&[u8]>> = None;
+    for octet in octets.chain([b' ']) {
+        if !octet.is_ascii_digit() {
+            if rest == Some(Some(&[])) {
+                return true;
+            }
+            rest = None;
+            continue;
+        }
+        let wanted = rest.unwrap_or(Some(number));
+        rest = Some(match wanted.and_then(<[u8]>::split_first) {
+            Some((first, after)) if *first == octet => Some(after),
+            // Leading zeros.
+            _ if octet == b'0' && wanted == Some(number) => wanted,
+            _ => None,
+        });
+    }
+    false
 }
 
 fn resembles(octets: impl Iterator<Item = u8> + Clone, word: &str) -> bool {
@@ -190,6 +280,9 @@ mod tests {
             "showSecureValues=false;x=true",
             "show%C5%BFecureValues=true",
             "%c5%bfhowSecureValues=true",
+            "a=%26showSecureValues%3Dtrue",
+            "a=%2526showSecureValues=true",
+            "a%3bshowSecureValues",
         ] {
             assert!(asks(query), "{query}");
         }
@@ -206,7 +299,6 @@ mod tests {
             "xshowSecureValues=true",
             "showSecureValue=true",
             "showSecureValuesX=true",
-            "a=%26showSecureValues%3Dtrue",
         ] {
             assert!(!asks(query), "{query}");
         }
@@ -227,10 +319,11 @@ mod tests {
             "+cursor=a",
             "cur%C5%BFor=a",
             "cursorName=2",
+            "a=%26cursor=b",
         ] {
             assert!(Query::new(Some(query)).may_move_cursor(), "{query}");
         }
-        for query in ["", "after=5", "cursors=a", "df=cursor%3Da", "precursor=a", "a=%26cursor=b", "a=cursor"] {
+        for query in ["", "after=5", "cursors=a", "df=cursor%3Da", "precursor=a", "a=cursor"] {
             assert!(!Query::new(Some(query)).may_move_cursor(), "{query}");
         }
     }
@@ -245,6 +338,14 @@ mod tests {
         for query in ["", "b=1", "a=1&a=2", "A=1", "a=1&A=1", "a=1;b=2", "a", "a=1+", "a=%2531", "%61[]=1"] {
             assert!(!has(query, "a", Some("1")), "{query}");
         }
+        // Found by some servers only: at ; or at &, or after a decoding.
+        for query in ["x;a=1", "b=1000;a=1", "a=1;b", "x;a=1&b", "x=%26a=1", "a=1&x=%26a%3D2", "a=1&x=%253ba", "a=01"] {
+            assert!(!has(query, "a", Some("1")), "{query}");
+        }
+        for query in ["x;y&a=1", "a=1&x=%26b%3D2", "a=1&df=b%26%26c", "=&a=1", "a=1&", "&&a=1"] {
+            assert!(has(query, "a", Some("1")), "{query}");
+        }
+        assert!(has("df=a%26%26b", "df", Some("a&&b")));
     }
 
     #[test]
@@ -258,8 +359,13 @@ mod tests {
         for query in ["a=1", "a=2&a=1", "A=1", "b=2;a=1", "%61=1", "%2561=%31", "a=%2531", "a=+1"] {
             assert!(may(query, "a", Some("1")), "{query}");
         }
-        for query in ["", "b=1", "a=2", "a", "aa=1", "a=11"] {
+        for query in ["a=01", "a=0001", "a=%2B1", "a=%2D1", "a=1.0", "a=5,1", "a=%D9%A1", "a=%2530%2531", "x=%26a%3D1"]
+        {
+            assert!(may(query, "a", Some("1")), "{query}");
+        }
+        for query in ["", "b=1", "a=2", "a", "aa=1", "a=11", "a=10", "a=21", "a=x%C3%BC", "x=%26b=1"] {
             assert!(!may(query, "a", Some("1")), "{query}");
         }
+        assert!(may("a=00", "a", Some("0")) && may("a=7", "a", Some("007")) && !may("a=10", "a", Some("0")));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::catalog::{Catalog, Operation, OperationName, ParameterType, Scope};
+use super::catalog::{Catalog, Operation, OperationName, Scope};
 use super::group::{Group, SECURE_VALUES};
 use super::rule::{Fit, Rule};
 use super::{Groups, Policy, Row, Rules};
@@ -343,7 +343,7 @@ impl<'a> Review<'a> {
         let with_method = || operations.iter().filter(|operation| rule.has_method(&operation.method));
         let misfit = with_method().find_map(|operation| Some((operation, rule.misfit(operation)?)));
         if let Some((operation, (word, kind))) = misfit {
-            let (operation, wanted) = (OperationName(operation).to_string(), wanted(kind));
+            let (operation, wanted) = (OperationName(operation).to_string(), kind.wanted());
             return Some(Slip::Value { operation, word: word.to_owned(), wanted });
         }
         let likeness = |operation: &Operation| strsim::jaro_winkler(&rule.path_text(), &operation.template);
@@ -367,13 +367,4 @@ fn guarded_groups<'a>(operations: impl Iterator<Item = &'a &'a Operation>) -> Ve
     groups.sort_unstable_by_key(|group| group.name);
     groups.dedup();
     groups
-}
-
-fn wanted(kind: &ParameterType) -> String {
-    match kind {
-        ParameterType::Integer => "a number".to_owned(),
-        ParameterType::Uid => "a UUID".to_owned(),
-        ParameterType::OneOf(words) => format!("one of {}", words.join(", ")),
-        ParameterType::Name => "a name".to_owned(),
-    }
 }

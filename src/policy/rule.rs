@@ -9,6 +9,8 @@
 //! condition = name / name "=" value / name "=*" / "!" name        ; joined by "&"
 //! ```
 
+mod misspelled;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use super::catalog::{Operation, ParameterType, TemplateSegment};
 use super::group::{Group, SECURE_VALUES};
 use super::path::{MAX_SEGMENTS, Segments, decode};
 use super::query::{Query, SECURE};
+use super::spelling;
 
 /// The methods that a rule may name. `HEAD` follows `GET`.
 pub const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
@@ -113,6 +116,20 @@ pub enum RuleError {
         "bad path segment {0:?}: a segment is a fixed word, {{name}} for a value, * for any one segment, or ** at the end for the rest"
     )]
     Segment(String),
+    /// A literal that no accepted request has, since it has a plainer spelling.
+    #[error(
+        "{segment:?} never matches: requests must have {}",
+        plain.as_ref().map_or_else(
+            || "numbers in ASCII digits, UUIDs in lower case, and no space at the ends of a segment".to_owned(),
+            |plain| format!("{plain:?} instead"),
+        )
+    )]
+    Spelling {
+        /// As written.
+        segment: String,
+        /// As it must be written, if that is known.
+        plain: Option<String>,
+    },
     /// More segments than an accepted path has.
     #[error("the path has more than {MAX_SEGMENTS} segments, which no accepted request has")]
     TooDeep,
@@ -213,16 +230,22 @@ impl Rule {
         group: Option<&'static Group>,
     ) -> bool {
         self.has_method(method)
-            && self.reaches(path, query, group)
+            && self.reaches(effect, path, query, group)
             && self.conditions.iter().all(|condition| condition.holds(effect, query))
     }
 
     /// Whether a request is for a path or group that the rule speaks of, whatever its method and query.
-    pub fn reaches(&self, path: &Segments<'_>, query: Query<'_>, group: Option<&'static Group>) -> bool {
+    pub fn reaches(
+        &self,
+        effect: Effect,
+        path: &Segments<'_>,
+        query: Query<'_>,
+        group: Option<&'static Group>,
+    ) -> bool {
         match &self.reach {
             Reach::Group(own) if *own == &SECURE_VALUES => query.asks_for_secure_values(),
             Reach::Group(own) => Some(*own) == group,
-            Reach::Path(template) => template.matches(path),
+            Reach::Path(template) => template.matches(effect, path),
         }
     }
 
@@ -310,10 +333,13 @@ impl Template {
         length == self.segments.len() || (self.open_ended && length > self.segments.len())
     }
 
-    fn matches(&self, path: &Segments<'_>) -> bool {
+    fn matches(&self, effect: Effect, path: &Segments<'_>) -> bool {
         self.fits_length(path.len())
             && self.segments.iter().zip(path.iter()).all(|(piece, segment)| match piece {
-                Piece::Literal(text) => segment.is(text),
+                Piece::Literal(text) => match effect {
+                    Effect::Allow => segment.is(text),
+                    Effect::Deny => segment.may_be(text),
+                },
                 // Where the request's operation has a fixed word instead, the rule does not fit it.
                 Piece::Value | Piece::Any => true,
             })
@@ -353,7 +379,13 @@ impl Template {
     fn overlaps(&self, other: &Self) -> bool {
         let (short, long) = if self.segments.len() < other.segments.len() { (self, other) } else { (other, self) };
         let is_open = |piece: &Piece| !matches!(piece, Piece::Literal(_));
-        let alike = |(own, piece): (&Piece, &Piece)| is_open(own) || is_open(piece) || own == piece;
+        let literals_meet = |own: &Piece, piece: &Piece| match (own, piece) {
+            (Piece::Literal(own), Piece::Literal(piece)) => {
+                spelling::alike(own.chars(), piece) || spelling::alike(piece.chars(), own)
+            }
+            (Piece::Literal(_) | Piece::Value | Piece::Any, _) => false,
+        };
+        let alike = |(own, piece): (&Piece, &Piece)| is_open(own) || is_open(piece) || literals_meet(own, piece);
         short.fits_length(long.segments.len()) && short.segments.iter().zip(&long.segments).all(alike)
     }
 
@@ -383,7 +415,7 @@ impl Piece {
             (Self::Literal(text), TemplateSegment::Literal(other)) if text == other => Fit::Always,
             (Self::Literal(_), TemplateSegment::Literal(_)) => Fit::Never,
             (Self::Literal(text), TemplateSegment::Parameter(_, ParameterType::OneOf(words)))
-                if words.as_slice() == [text.as_str()] =>
+                if **words == [text.as_str()] =>
             {
                 Fit::Always
             }
@@ -453,7 +485,10 @@ fn parse_piece(segment: &str) -> Result<Piece, RuleError> {
     if segment.contains('*') {
         return Err(bad());
     }
-    decode(segment).map(|text| Piece::Literal(text.into_owned())).map_err(|_| bad())
+    let text = decode(segment).map_err(|_| bad())?;
+    let other_spelling = |_| RuleError::Spelling { segment: segment.to_owned(), plain: spelling::plain(segment) };
+    spelling::check(text.chars()).map_err(other_spelling)?;
+    Ok(Piece::Literal(text.into_owned()))
 }
 
 fn parse_conditions(text: &str) -> Result<Vec<Condition>, RuleError> {
@@ -481,7 +516,8 @@ fn parse_condition(text: &str) -> Result<Condition, RuleError> {
         (None, None) => (text, Wanted::Present),
         (Some(_), Some(_)) => return Err(bad()),
     };
-    Ok(Condition { name: word(name)?, wanted })
+    let name = word(name)?;
+    if name.is_empty() { Err(bad()) } else { Ok(Condition { name, wanted }) }
 }
 
 #[cfg(test)]
@@ -528,6 +564,11 @@ mod tests {
             ("GET /v2/devices?df", "DF=a", false, true),
             ("GET /v2/devices?a=1", "a=1", true, true),
             ("GET /v2/devices?a=1", "a=1&a=2", false, true),
+            ("GET /v2/devices?a=1", "x;a=1", false, true),
+            ("GET /v2/devices?a=1", "pageSize=1000;a=1", false, true),
+            ("GET /v2/devices?a=1", "a=1&x=%26a%3D2", false, true),
+            ("GET /v2/devices?a=1", "a=01", false, true),
+            ("GET /v2/devices?!a", "x=%26a%3D2", false, true),
             ("GET /v2/devices?a=1", "%2561=1", false, true),
             ("GET /v2/devices?a=1&b=2", "b=2&a=1", true, true),
             ("GET /v2/devices?a=1&b=2", "a=1", false, false),
@@ -621,6 +662,18 @@ mod tests {
             ("GET /v2/dev*", RuleError::Segment("dev*".to_owned())),
             ("GET /v2/device/{}", RuleError::Segment("{}".to_owned())),
             ("GET /v2/../users", RuleError::Segment("..".to_owned())),
+            ("* /v2/device/007/**", RuleError::Spelling { segment: "007".to_owned(), plain: Some("7".to_owned()) }),
+            ("* /v2/device/+7", RuleError::Spelling { segment: "+7".to_owned(), plain: Some("7".to_owned()) }),
+            ("* /v2/x/a%20", RuleError::Spelling { segment: "a%20".to_owned(), plain: Some("a".to_owned()) }),
+            (
+                "DELETE /v2/alert/3F2C8A9E-0000-4000-8000-00000000ABCD",
+                RuleError::Spelling {
+                    segment: "3F2C8A9E-0000-4000-8000-00000000ABCD".to_owned(),
+                    plain: Some("3f2c8a9e-0000-4000-8000-00000000abcd".to_owned()),
+                },
+            ),
+            ("GET /v2/devices?=1", RuleError::Condition("=1".to_owned())),
+            ("GET /v2/devices?!", RuleError::Condition("!".to_owned())),
             ("GET /v2/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16", RuleError::TooDeep),
             ("group:ticket", RuleError::Group { name: "ticket".to_owned() }),
             ("group:", RuleError::Group { name: String::new() }),

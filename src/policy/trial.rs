@@ -98,7 +98,7 @@ pub fn considered<'a>(
         let group = operation.map(|operation| operation.group);
         if !rule.has_method(method) {
             Outcome::OtherMethod
-        } else if !rule.reaches(&path, target.query(), group)
+        } else if !rule.reaches(effect, &path, target.query(), group)
             || operation.is_some_and(|operation| rule.fit(operation) == Fit::Never)
         {
             Outcome::Elsewhere
@@ -176,14 +176,14 @@ impl Draft {
         let build = |rules: &Rules, to_listener| {
             Policy::new(model.shared_catalog(), model.instance(), rules.clone()).map_err(|error| match error {
                 PolicyError::AboveCeiling { scope, .. } => Some(Change { to_listener, edit: Edit::AddScope(scope) }),
-                PolicyError::AboveListener(_) | PolicyError::TooManyRules => None,
+                PolicyError::AboveListener(_) | PolicyError::Misspelled { .. } | PolicyError::TooManyRules => None,
             })
         };
         let own = build(&self.own, false)?;
         let Some(listener) = &self.listener else { return Ok(own) };
         own.within(Arc::new(build(listener, true)?)).map_err(|error| match error {
             PolicyError::AboveListener(scope) => Some(Change { to_listener: true, edit: Edit::AddScope(scope) }),
-            PolicyError::AboveCeiling { .. } | PolicyError::TooManyRules => None,
+            PolicyError::AboveCeiling { .. } | PolicyError::Misspelled { .. } | PolicyError::TooManyRules => None,
         })
     }
 

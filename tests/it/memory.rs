@@ -17,7 +17,7 @@ fn policy(catalog: &Arc<Catalog>, scopes: &[Scope], allow: &[&str], deny: &[&str
 }
 
 /// What is asked, and what comes of it.
-const ASKED: [(&str, &str, &str); 22] = [
+const ASKED: [(&str, &str, &str); 31] = [
     ("GET", "/v2/devices?pageSize=100&after=2718&df=class%20in%20(A)", "open"),
     ("HEAD", "/v2/devices", "open"),
     ("GET", "/ws/api/v2/device/7/disks", "open"),
@@ -40,6 +40,15 @@ const ASKED: [(&str, &str, &str); 22] = [
     ("GET", "/v2/%64evices", "malformed"),
     ("GET", "/v2/device/%ff", "malformed"),
     ("GET", "/v2/device/7;x/disks", "malformed"),
+    ("GET", "/v2/device/007/disks", "malformed"),
+    ("GET", "/v2/device/%D9%A7/disks", "malformed"),
+    ("GET", "/v2/device/7.0/disks", "malformed"),
+    ("GET", "/v2/Devices", "malformed"),
+    ("DELETE", "/v2/alert/3F2C8A9E-0000-4000-8000-00000000ABCD", "malformed"),
+    ("GET", "/v2/device/abc", "unknown"),
+    ("GET", "/v2/queries/disks?df=a%26%26b&x=%26df%3Dsecret", "rule"),
+    ("GET", "/v2/attachment/B%C3%BCro", "open"),
+    ("GET", "/v2/device/012/disks", "malformed"),
 ];
 
 #[test]

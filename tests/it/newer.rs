@@ -43,7 +43,7 @@ fn schema(kind: &ParameterType) -> Value {
     match kind {
         ParameterType::Integer => json!({ "type": "integer", "format": "int32" }),
         ParameterType::Uid => json!({ "type": "string", "format": "uuid" }),
-        ParameterType::OneOf(words) => json!({ "type": "string", "enum": words }),
+        ParameterType::OneOf(words) => json!({ "type": "string", "enum": words.to_vec() }),
         ParameterType::Name => json!({ "type": "string" }),
     }
 }
@@ -310,7 +310,7 @@ fn neighbours(catalog: &Catalog) -> Vec<Operation> {
     let mut segments: Vec<_> = words.into_iter().chain([UID]).map(literal).collect();
     let kinds = [ParameterType::Integer, ParameterType::Uid, ParameterType::Name];
     segments.extend(kinds.into_iter().map(typed));
-    segments.push(typed(ParameterType::OneOf(words.map(str::to_owned).to_vec())));
+    segments.push(typed(ParameterType::OneOf(words.map(str::to_owned).into_iter().collect())));
     let mut neighbours = Vec::new();
     for own in catalog.operations() {
         for (place, segment) in (1..own.segments.len()).flat_map(|place| segments.iter().map(move |new| (place, new))) {
@@ -330,7 +330,7 @@ fn neighbours(catalog: &Catalog) -> Vec<Operation> {
 fn shared(one: &[TemplateSegment], other: &[TemplateSegment]) -> Option<String> {
     let words = |segment: &TemplateSegment| match segment {
         TemplateSegment::Literal(text) => vec![text.clone()],
-        TemplateSegment::Parameter(_, ParameterType::OneOf(words)) => words.clone(),
+        TemplateSegment::Parameter(_, ParameterType::OneOf(words)) => words.to_vec(),
         TemplateSegment::Parameter(..) => ["7", UID, "someName"].map(str::to_owned).to_vec(),
     };
     let admits = |segment: &TemplateSegment, word: &str| match segment {

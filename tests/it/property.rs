@@ -36,7 +36,7 @@ fn pieces() -> impl Strategy<Value = String> {
         ]).prop_map(str::to_owned),
         2 => prop::sample::select(vec![
             "..", ".", "", "%2e%2e", "%2E.", "%2f", "%252f", "%5c", "\\", ";", ";x=1", "%3b", "%00", "%c0%af", "%ff", "%", "%2",
-            "%64evices", "%37", "..;", "%20", "+", "~", "*", "%u002f", "%ef%bc%8f", "a%2fb", "us%65rs", "%252e%252e",
+            "%64evices", "%37", "07", "0000007", "+7", "%307", "%D9%A7", "7.0", "7%20", "DEVICE", "Users", "..;", "%20", "+", "~", "*", "%u002f", "%ef%bc%8f", "a%2fb", "us%65rs", "%252e%252e",
         ]).prop_map(str::to_owned),
         1 => "[ -~]{0,4}",
     ];

@@ -58,13 +58,19 @@ fn ambiguous_and_unknown_targets_are_refused_and_nothing_goes_up() {
         ("/v2/devices%23", 400),
         ("/v2/devices%3fx=1", 400),
         ("/v2/%2e%2e/v2/devices", 400),
+        ("/v2/device/07/disks", 400),
+        ("/v2/device/+7/disks", 400),
+        ("/v2/device/7.0/disks", 400),
+        ("/v2/device/99999999999999999999", 400),
+        ("/v2/device/%307", 400),
+        ("/v2/Devices", 400),
         ("/v2/device/abc", 404),
         ("/v2/device/-1", 404),
         ("/v2/nothing", 404),
         ("/v2", 404),
         ("/", 404),
         ("/v1/devices", 404),
-        ("/V2/devices", 404),
+        ("/V2/devices", 400),
         ("/v2/oauth/token", 404),
         ("/oauth/tokens", 404),
         ("/ws/api/v2/generic-installer/x.msi", 404),
@@ -80,6 +86,20 @@ fn ambiguous_and_unknown_targets_are_refused_and_nothing_goes_up() {
     }
     assert_eq!(proxy.count("api_requests"), before);
     assert_eq!(proxy.get("/v2/devices?pageSize=1").status, 200, "service goes on");
+}
+
+#[test]
+fn a_refused_spelling_is_told_the_right_one() {
+    let proxy = Proxy::sandboxed("");
+    for (target, advice) in [
+        ("/api/v2/device/007/disks", "Send \"/v2/device/7/disks\"."),
+        ("/v2/device/7.0/disks", "GET /v2/device/{id}/disks has a number as segment 3 of its path."),
+        ("/v2/Devices", "GET /v2/devices has \"devices\" as segment 2 of its path."),
+    ] {
+        let reply = proxy.get(target);
+        let detail = reply.json()["detail"].as_str().expect("a sentence").to_owned();
+        assert!(detail.ends_with(advice), "{target}: {detail}");
+    }
 }
 
 #[test]

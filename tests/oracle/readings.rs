@@ -20,8 +20,8 @@ pub(crate) fn obviously_allowed(path: &str) -> bool {
             && template.iter().zip(&segments).all(|(wanted, got)| match wanted.strip_prefix('{') {
                 None => wanted == got,
                 Some(parameter) => match parameter.trim_end_matches('}').split_once(':').expect("typed").1 {
-                    "integer" => !got.is_empty() && got.bytes().all(|b| b.is_ascii_digit()),
-                    "uid" => got.len() == 36,
+                    "integer" => got.parse::<u64>().is_ok_and(|number| number.to_string() == *got),
+                    "uid" => got.len() == 36 && *got == got.to_lowercase(),
                     "name" => !got.is_empty(),
                     words => words.split('|').any(|word| word == *got),
                 },
@@ -66,9 +66,25 @@ fn normalize(path: &str) -> String {
     format!("/{}", kept.join("/"))
 }
 
+/// What a server makes of a path that reads each segment as a number if it can, and words in any case.
+fn interpret(path: &str) -> String {
+    let digit = |letter: char| match letter {
+        '\u{660}'..='\u{669}' => char::from_digit(letter as u32 - 0x660, 10).unwrap(),
+        other => other,
+    };
+    let segment = |segment: &str| {
+        let text: String = segment.trim().chars().map(digit).collect();
+        let leading: String = text.trim_start_matches('+').chars().take_while(char::is_ascii_digit).collect();
+        leading.parse::<u64>().map_or_else(|_| text.clone(), |number| number.to_string())
+    };
+    path.split('/').map(segment).collect::<Vec<_>>().join("/")
+}
+
 /// The path under every plausible reading.
 pub(crate) fn readings(path: &str) -> Vec<String> {
     let once = decode(path);
     let twice = decode(&once);
-    vec![normalize(path), normalize(&once), normalize(&twice), decode(&normalize(path)), once, twice]
+    let literal = vec![normalize(path), normalize(&once), normalize(&twice), decode(&normalize(path)), once, twice];
+    let interpreted = literal.iter().map(|path| interpret(path)).collect();
+    [literal, interpreted].concat()
 }

@@ -25,6 +25,8 @@ pub(crate) struct Atlas {
     lines: Vec<Line>,
     by_name: HashMap<(&'static str, &'static str), usize>,
     templates: Vec<&'static str>,
+    /// How many slashes each template has.
+    depths: Vec<usize>,
     paths: RegexSet,
     secure: Word,
 }
@@ -70,8 +72,8 @@ pub(crate) struct Rulebook {
 /// One rule.
 pub(crate) struct Article {
     methods: Regex,
-    /// Over a method and a path.
-    reach: Option<Regex>,
+    /// Over a method and a path: where it surely speaks of it, and where it does to a lenient reader.
+    reach: Option<[Regex; 2]>,
     /// Over templates whose fixed words it spells.
     spells: Option<Regex>,
     group: Option<String>,
@@ -100,7 +102,8 @@ impl Atlas {
         let by_name = (0..).zip(&lines).map(|(number, line)| ((line.method, line.template), number)).collect();
         let expressions = templates.iter().map(|template| typed(template));
         let paths = RegexSetBuilder::new(expressions).dfa_size_limit(64 << 20).build().expect("expressions");
-        Self { lines, by_name, templates, paths, secure: Word::new("showSecureValues") }
+        let depths = templates.iter().map(|template| template.matches('/').count()).collect();
+        Self { lines, by_name, templates, depths, paths, secure: Word::new("showSecureValues") }
     }
 
     /// The names of all groups that have operations.
@@ -126,7 +129,14 @@ impl Atlas {
         let spelling = spell(path, query)?;
         let query = query.unwrap_or_default();
         let plain: String = spelling.segments.iter().map(|(segment, _)| format!("/{segment}")).collect();
-        let template = self.paths.matches(&plain).iter().next().map(|first| self.templates[first]);
+        let mut template = self.paths.matches(&plain).into_iter().map(|first| self.templates[first]);
+        let template = template.find(|template| has_exact_numbers(template, &plain));
+        // A lenient server may take it for a known path.
+        let slashes = plain.matches('/').count();
+        let mut alike = self.depths.iter().zip(&self.templates).filter(|(depth, _)| **depth == slashes);
+        if template.is_none() && alike.any(|(_, template)| is_nearly(template, &plain)) {
+            return None;
+        }
         let fixed = |wanted: &str| !wanted.ends_with(":name}");
         let mut pairs = template.into_iter().flat_map(|template| template.split('/').skip(1)).zip(&spelling.segments);
         if pairs.any(|(wanted, (_, encoded))| *encoded && fixed(wanted)) {
@@ -158,13 +168,43 @@ impl Line {
     }
 }
 
+/// Whether every number of a path that has this template is one that a 64-bit float holds exactly.
+fn has_exact_numbers(template: &str, path: &str) -> bool {
+    let pairs = template.split('/').zip(path.split('/'));
+    pairs
+        .filter(|(wanted, _)| wanted.ends_with(":integer}"))
+        .all(|(_, own)| own.parse::<u64>().is_ok_and(|number| number <= 9_007_199_254_740_991))
+}
+
+/// Whether each segment of a path is what the template has there, or may be read as it.
+fn is_nearly(template: &str, path: &str) -> bool {
+    template.split('/').zip(path.split('/')).all(|(wanted, own)| {
+        let kind = wanted.strip_prefix('{').map(|rest| rest.trim_end_matches('}').split_once(':').unwrap().1);
+        let hex = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+        match kind {
+            None => own.to_lowercase() == wanted.to_lowercase(),
+            Some("name") => !own.is_empty(),
+            Some("integer") => {
+                let negative = own.strip_prefix('-').and_then(|digits| digits.parse::<u64>().ok());
+                negative.is_none_or(|number| number > 9_007_199_254_740_991)
+                    && own.trim_start_matches(['+', '-', ' ']).starts_with(char::is_numeric)
+            }
+            Some("uid") => {
+                let own = own.trim_start_matches("urn:uuid:").trim_matches(['(', ')', ' ']);
+                hex(own) && (own.matches('-').count() == 4 || (own.len() == 32 && !own.contains('-')))
+            }
+            Some(words) => words.split('|').any(|word| word.to_lowercase() == own.to_lowercase()),
+        }
+    })
+}
+
 /// A template as an expression over decoded paths.
 fn typed(template: &str) -> String {
-    let hex = |digits: usize| format!("[0-9A-Fa-f]{{{digits}}}");
+    let hex = |digits: usize| format!("[0-9a-f]{{{digits}}}");
     let uid = [8, 4, 4, 4, 12].map(hex).join("-");
     let segment = |segment: &str| match segment.trim_matches(['{', '}']).split_once(':') {
         None => regex::escape(segment),
-        Some((_, "integer")) => "[0-9]{1,19}".to_owned(),
+        Some((_, "integer")) => "(?:0|[1-9][0-9]{0,15})".to_owned(),
         Some((_, "uid")) => uid.clone(),
         Some((_, "name")) => "[^/]+".to_owned(),
         Some((_, words)) => format!("(?:{words})"),
@@ -230,9 +270,16 @@ impl Article {
                 kept.map(|segment| format!("/{}", if is_any(segment) { any(segment) } else { word(segment) })).collect()
             };
             let value = |segment: &str| if segment == "*" { "[^/]+".to_owned() } else { format!("[^/{FIXED}]+") };
-            let stem = path_of(&value, &|segment| format!("{}{FIXED}?", word(segment)));
             let rest = if path.ends_with("/**") { "(?:/[^/]+)*" } else { "" };
-            reach = Some(whole(format!(r"\A{methods} {stem}{rest}\z")));
+            let reaching =
+                |word: &dyn Fn(&str) -> String| whole(format!(r"\A{methods} {}{rest}\z", path_of(&value, word)));
+            let surely = |segment: &str| format!("{}{FIXED}?", word(segment));
+            let maybe = |segment: &str| {
+                let number = word(segment).bytes().all(|octet| octet.is_ascii_digit());
+                let tail = if number { format!("(?:[^0-9/{FIXED}][^/{FIXED}]*)?") } else { String::new() };
+                format!("(?:{}{FIXED}|{}{tail})", word(segment), queries::in_any_case(&word(segment)))
+            };
+            reach = Some([reaching(&surely), reaching(&maybe)]);
             let parameter = |_: &str| r"\{[^/]+".to_owned();
             let stem = path_of(&parameter, &|segment| format!(r"(?:{}|\{{[^/]+)", word(segment)));
             spells = (!path.ends_with("/**")).then(|| whole(format!(r"\A{stem}\z")));
@@ -245,10 +292,11 @@ impl Article {
         self.group.as_deref() == Some(group)
     }
 
-    /// Whether it speaks of a path, written plainly, whatever the method.
-    pub(crate) fn reaches(&self, plain: &str) -> bool {
+    /// Whether it speaks of a path, written plainly, whatever the method; to a lenient reader, if it denies.
+    pub(crate) fn reaches(&self, plain: &str, denies: bool) -> bool {
         let any = ["GET", "POST", "PUT", "PATCH", "DELETE"];
-        any.iter().any(|method| self.reach.as_ref().is_some_and(|reach| reach.is_match(&format!("{method} {plain}"))))
+        let reach = self.reach.as_ref().map(|reach| &reach[usize::from(denies)]);
+        any.iter().any(|method| reach.is_some_and(|reach| reach.is_match(&format!("{method} {plain}"))))
     }
 
     /// Whether it speaks of a method.
@@ -256,9 +304,9 @@ impl Article {
         self.methods.is_match(method)
     }
 
-    fn speaks_of(&self, asked: &Question<'_>) -> bool {
+    fn speaks_of(&self, asked: &Question<'_>, denies: bool) -> bool {
         match (&self.reach, self.group.as_deref()) {
-            (Some(reach), _) => reach.is_match(&asked.plain),
+            (Some(reach), _) => reach[usize::from(denies)].is_match(&asked.plain),
             (None, Some("secure-values")) => self.methods.is_match(asked.method) && asked.asks,
             (None, group) => {
                 self.methods.is_match(asked.method) && asked.line.is_some_and(|line| Some(line.group) == group)
@@ -267,11 +315,11 @@ impl Article {
     }
 
     fn allows(&self, asked: &Question<'_>) -> bool {
-        self.speaks_of(asked) && self.surely(asked.query)
+        self.speaks_of(asked, false) && self.surely(asked.query)
     }
 
     fn denies(&self, asked: &Question<'_>) -> bool {
-        self.speaks_of(asked) && self.maybe(asked.query)
+        self.speaks_of(asked, true) && self.maybe(asked.query)
     }
 
     /// Whether every server finds the conditions true.

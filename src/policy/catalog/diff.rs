@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::openapi::{Declared, Document, Skipped};
+use super::words::Words;
 use super::{Catalog, Operation, ParameterType, TemplateSegment};
 
 /// The version that the built-in catalogue gives what no document declares yet.
@@ -63,8 +64,8 @@ fn change(own: &TemplateSegment, declared: &TemplateSegment) -> Option<String> {
         return None;
     };
     if let (ParameterType::OneOf(own), ParameterType::OneOf(declared)) = (own, declared) {
-        let without = |one: &[String], other: &[String], what: &str| {
-            let words: Vec<_> = one.iter().filter(|word| !other.contains(word)).map(String::as_str).collect();
+        let without = |one: &Words, other: &Words, what: &str| {
+            let words: Vec<_> = one.iter().filter(|word| !other.has(word)).map(String::as_str).collect();
             if words.is_empty() { None } else { Some(format!("{what} {}", words.join(", "))) }
         };
         let (gained, lost) = (without(declared, own, "gained"), without(own, declared, "lost"));

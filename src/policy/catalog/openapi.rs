@@ -348,11 +348,9 @@ fn words_of(name: &str, words: &[Value]) -> Result<ParameterType, Cause> {
         if Segments::parse(&format!("/{word}")).is_err() || !is_plain(&word) {
             return Err(Cause::Words(short(name)));
         }
-        if !list.contains(&word) {
-            list.push(word);
-        }
+        list.push(word);
     }
-    if list.is_empty() { Err(Cause::Words(short(name))) } else { Ok(ParameterType::OneOf(list)) }
+    if list.is_empty() { Err(Cause::Words(short(name))) } else { Ok(ParameterType::OneOf(list.into_iter().collect())) }
 }
 
 /// The scope that `security` asks for. Where several are named, the higher one, but `control` only if it stands alone:

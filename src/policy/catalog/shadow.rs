@@ -56,6 +56,10 @@ fn meet(one: &TemplateSegment, other: &TemplateSegment) -> bool {
 fn share(one: &ParameterType, other: &ParameterType) -> bool {
     use ParameterType::{Integer, Name, OneOf, Uid};
     match (one, other) {
+        // The shorter list is looked up in the longer one.
+        (OneOf(short), OneOf(long)) | (OneOf(long), OneOf(short)) if short.len() <= long.len() => {
+            short.iter().any(|word| long.has(word))
+        }
         (OneOf(words), kind) | (kind, OneOf(words)) => words.iter().any(|word| kind.admits(word)),
         (Name, _) | (_, Name) | (Integer, Integer) | (Uid, Uid) => true,
         (Integer, Uid) | (Uid, Integer) => false,

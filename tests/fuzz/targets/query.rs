@@ -28,5 +28,5 @@ fuzz_target!(|text: &str| {
 
 /// The name of the guarded parameter first, then what is hard to read.
 fn words() -> Vec<(&'static str, Word)> {
-    [SECURE, "a", "k\u{131}s", "a b", "x[0]"].map(|word| (word, Word::new(word))).into()
+    [SECURE, "a", "k\u{131}s", "a b", "x[0]", "7"].map(|word| (word, Word::new(word))).into()
 }

@@ -17,7 +17,23 @@ pub(super) struct Dice {
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 const STRANGE_METHODS: [&str; 6] = ["HEAD", "OPTIONS", "TRACE", "CONNECT", "get", "BREW"];
 const NAMES: [&str; 7] = ["df", "pageSize", "a", "expand", "kind", "showSecureValues", "\u{131}\u{17f}k"];
-const VALUES: [&str; 9] = ["1", "true", "false", "x", "B\u{fc}ro", "a b", "Kiosk", "a[0]", "1+1"];
+const VALUES: [&str; 15] = [
+    "1",
+    "7",
+    "true",
+    "false",
+    "x",
+    "B\u{fc}ro",
+    "a b",
+    "Kiosk",
+    "a[0]",
+    "1+1",
+    "a&df=1",
+    "01",
+    "+7",
+    "5,007",
+    "\u{661}",
+];
 const PREFIXES: [&str; 12] = [
     "/api/v2",
     "/ws/api/v2",
@@ -80,7 +96,7 @@ const CONFUSING: [&str; 46] = [
     "\u{ff0f}",
     "[7]",
 ];
-const WORDS: [&str; 22] = [
+const WORDS: [&str; 27] = [
     "v2",
     "api",
     "ws",
@@ -102,6 +118,11 @@ const WORDS: [&str; 22] = [
     "someName",
     "abc",
     "-7",
+    "07",
+    "+7",
+    "7.0",
+    "Device",
+    "NEW-THING",
     "new-thing",
 ];
 
@@ -282,20 +303,40 @@ impl Dice {
     fn value(&mut self, parameter: &str) -> String {
         let kind = parameter.trim_end_matches('}').split_once(':').expect("typed").1;
         let (good, bad): (&[&str], &[&str]) = match kind {
-            "integer" => {
-                (&["7", "12", "0", "007", "2718", "9999999999999999999"], &["99999999999999999999", "-7", "7a", "%37"])
-            }
-            "uid" => (
-                &["3f2c8a9e-0000-4000-8000-00000000abcd", "3F2C8A9E-0000-4000-8000-00000000ABCD"],
+            "integer" => (
+                &["7", "12", "0", "2718", "9007199254740991"],
                 &[
+                    "99999999999999999999",
+                    "9007199254740992",
+                    "-7",
+                    "7a",
+                    "7.0",
+                    "%37",
+                    "007",
+                    "07",
+                    "+7",
+                    "-07",
+                    "00",
+                    "%307",
+                    "7%20",
+                    "%D9%A7",
+                    "0x7",
+                ],
+            ),
+            "uid" => (
+                &["3f2c8a9e-0000-4000-8000-00000000abcd"],
+                &[
+                    "3F2C8A9E-0000-4000-8000-00000000ABCD",
+                    "3f2c8a9e-0-4000-8000-abcd",
                     "3f2c8a9e-0000-4000-8000-00000000abc",
                     "3f2c8a9e00004000800000000000abcd",
                     "%33f2c8a9e-0000-4000-8000-00000000abcd",
                 ],
             ),
-            "name" => {
-                (&["someName", "B%C3%BCro%20(1)", "7", "d%69sks", "usage", "a+b"], &["a%2fb", "a;b", "%EF%BC%A1"])
-            }
+            "name" => (
+                &["someName", "SOMENAME", "B%C3%BCro%20(1)", "7", "d%69sks", "usage", "a+b"],
+                &["a%2fb", "a;b", "%EF%BC%A1", "07", "%D9%A7", "someName%20"],
+            ),
             words => {
                 let word = self.one(&words.split('|').collect::<Vec<_>>());
                 return if self.once_in(12) { word.to_lowercase() } else { word.to_owned() };
