@@ -26,7 +26,7 @@ use crate::config::self_call::OwnListeners;
 use crate::config::{Config, EndpointError, Listener, Settings, WayError};
 use crate::headers::loops::LoopMark;
 use crate::journal::BookError;
-use crate::listener::{BindError, Bound, Hold, Place};
+use crate::listener::{BindError, Bound, Buffers, Hold, Place};
 use crate::metrics::Metrics;
 use crate::metrics::reloads::Reloads;
 use crate::policy::InstanceId;
@@ -124,6 +124,8 @@ pub struct App {
     metrics: Metrics,
     reloads: Reloads,
     desk: Rc<Desk>,
+    /// The memory of all connections.
+    buffers: Arc<Buffers>,
     /// What the process was started with.
     started: File,
 }
@@ -182,6 +184,7 @@ impl App {
             reloads: Reloads::new(&metrics)?,
             metrics,
             desk,
+            buffers: Arc::new(Buffers::new(config.file.limits.buffers.get_ref().0)),
             started: config.file.clone(),
         };
         let audit = settings.audit.clone();
@@ -302,7 +305,9 @@ impl App {
         tenants.iter_mut().for_each(Tenant::settle);
         self.keep(&tenants, &listeners);
         self.record(recorder.as_ref());
-        let posts = doors.iter().zip(&listeners).map(|(door, listener)| door.post(listener, file)).collect();
+        self.buffers.set_limit(file.limits.buffers.get_ref().0);
+        let posts =
+            doors.iter().zip(&listeners).map(|(door, listener)| door.post(listener, file, &self.buffers)).collect();
         let plan = Arc::new(Plan {
             posts,
             ways: tenants.iter().map(|tenant| Arc::clone(&tenant.way)).collect(),
@@ -312,7 +317,11 @@ impl App {
             journal: self.writing.journal(),
             traces: self.traces.clone(),
             refusals: self.desk.refusals.clone(),
-            intake: Intake { wait: file.timeouts.client.0, limit: file.limits.body.0 },
+            intake: Intake {
+                wait: file.timeouts.client.0,
+                limit: file.limits.body.0,
+                buffers: Arc::clone(&self.buffers),
+            },
             recorder,
         });
         self.tenants = tenants;

@@ -13,11 +13,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Version;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::clock::timer::Timer;
 use crate::fence::Panicked;
+use crate::listener::RequestBody;
 
 /// How much of a request's body is kept, until the head of the answer, to be sent again if it must be; in octets.
 const MAX_KEPT: u64 = 64 * 1024;
@@ -53,7 +53,7 @@ impl From<Panicked> for Cut {
 
 /// The data of a message in transit: frames as they come, trailers left out, with a limit on each wait.
 #[derive(Debug)]
-pub struct Transit<B = Incoming> {
+pub struct Transit<B = RequestBody> {
     inner: B,
     /// Whether its end must be looked at, see [`Transit::ending`].
     http2: bool,
@@ -104,7 +104,7 @@ impl<B: Body<Data = Bytes> + Unpin> Transit<B> {
 }
 
 /// All of a small body: at most `limit` octets, each wait for more at most `wait`.
-pub async fn read_small(body: Incoming, version: Version, wait: Duration, limit: usize) -> Result<Vec<u8>, Cut> {
+pub async fn read_small(body: RequestBody, version: Version, wait: Duration, limit: usize) -> Result<Vec<u8>, Cut> {
     let mut transit = Transit::new(body, version, wait);
     let mut read = Vec::new();
     while let Some(data) = std::future::poll_fn(|cx| transit.poll_data(cx)).await {
@@ -218,7 +218,7 @@ impl Upload {
     /// The body of a request: at most `limit` octets, each wait for more at most `wait`.
     ///
     /// Fails with [`Cut::TooLarge`] for a body that says so beforehand.
-    pub fn new(body: Incoming, version: Version, wait: Duration, limit: u64) -> Result<Self, Cut> {
+    pub fn new(body: RequestBody, version: Version, wait: Duration, limit: u64) -> Result<Self, Cut> {
         if body.is_end_stream() {
             return Ok(Self::Empty);
         }

@@ -182,6 +182,7 @@ impl Guard {
             Some(Fault::Fragment) => return Err(Intruder::Fragment),
             Some(Fault::LineFeed) => return Err(Intruder::LineFeed),
             Some(Fault::Framing | Fault::Unseen) => return Err(Intruder::Framing),
+            Some(Fault::TooManyFields) => return Err(Intruder::LargeHead),
             None => {}
         }
         let preflight = self.foretell(head)?;

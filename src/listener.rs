@@ -1,33 +1,38 @@
 //! Listeners: sockets, limits, timers and drain around a closure; nothing here knows what is served.
 
 mod accept;
+mod buffers;
 mod chunks;
 mod conversation;
 mod flush;
 pub mod head;
+mod http2;
 #[cfg(unix)]
 mod inherited;
 mod occupant;
 mod peer;
 mod place;
+mod request_body;
 mod slots;
 mod tcp;
 mod tracked;
 #[cfg(unix)]
 mod unix;
+mod usage;
 mod wire;
+mod write_timeout;
 
 use std::error::Error;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -40,10 +45,12 @@ use tokio::time::{sleep, timeout};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::tls::server::Identity;
 use accept::{Accept, accept};
+pub use buffers::{Buffers, BuffersFull, Reservation};
 use conversation::Host;
 pub use occupant::occupant;
 pub use peer::{Peer, User};
 pub use place::{BindError, Bound, Hold, Inheritance, Opened, Place, Socket, SocketFile, group};
+pub use request_body::RequestBody;
 pub use slots::Slots;
 use slots::{Slot, Taken};
 
@@ -58,7 +65,7 @@ const LATE: Duration = Duration::from_millis(50);
 /// What a connection may cost.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// For reading the head of a request.
+    /// For reading the head of a request, and for each wait until the caller takes more of an answer.
     pub head_time: Duration,
     /// The octets of a head that are taken into memory, roughly; at least 8192.
     pub head_size: usize,
@@ -68,6 +75,8 @@ pub struct Limits {
     pub drain: Duration,
     /// The most connections at a time.
     pub connections: Slots,
+    /// The memory of all connections of all listeners.
+    pub buffers: Arc<Buffers>,
 }
 
 /// How connections are served from the moment on at which they are accepted.
@@ -94,7 +103,7 @@ pub async fn serve<H, R, F, B>(
     refuse: R,
 ) -> io::Result<()>
 where
-    H: Fn(Peer, Request<Incoming>) -> F + Clone + 'static,
+    H: Fn(Peer, Request<RequestBody>) -> F + Clone + 'static,
     R: Fn(Peer, StatusCode) -> Vec<u8> + Clone + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
@@ -118,7 +127,7 @@ struct Party<H, R> {
 
 impl<H, R, F, B> Party<H, R>
 where
-    H: Fn(Peer, Request<Incoming>) -> F + Clone + 'static,
+    H: Fn(Peer, Request<RequestBody>) -> F + Clone + 'static,
     R: Fn(Peer, StatusCode) -> Vec<u8> + Clone + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
@@ -171,7 +180,7 @@ async fn attend<A, H, R, F, B>(
     invite: impl Fn(&Terms) -> Party<H, R>,
 ) where
     A: Accept,
-    H: Fn(Peer, Request<Incoming>) -> F + Clone + 'static,
+    H: Fn(Peer, Request<RequestBody>) -> F + Clone + 'static,
     R: Fn(Peer, StatusCode) -> Vec<u8> + Clone + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,

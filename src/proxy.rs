@@ -12,7 +12,7 @@ use http::header::{HOST, HeaderValue};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Uri};
-use hyper::body::Incoming;
+use http_body::{Body, SizeHint};
 use zeroize::Zeroizing;
 
 use crate::audit::{Blame, Record, Recorded, RequestId, Scribe};
@@ -24,7 +24,7 @@ use crate::guard::{Guard, Intruder, Visitor};
 use crate::headers::loops::LoopMark;
 use crate::headers::{self, trace};
 use crate::journal::{Entered, Journal};
-use crate::listener::Peer;
+use crate::listener::{Buffers, BuffersFull, Peer, RequestBody, Reservation};
 use crate::metrics::traffic::Replay;
 use crate::policy::catalog::OperationId;
 use crate::policy::cover::SecureUse;
@@ -34,9 +34,12 @@ use crate::refusals::Refusals;
 use crate::response::{self, Judged, Rejection, Reply, Scene};
 use crate::telemetry::Causes;
 use crate::token::Source;
-use crate::upstream::{Answer, Fault, Outbound, Reason, Upstream};
+use crate::upstream::{Answer, AnswerBody, Fault, Outbound, Reason, Upstream};
 use crate::usage::{self, Page};
 
+/// What a body may hold between its connections, in bytes: the window of a stream, or what is read ahead, and the
+/// piece that is passed on.
+const HELD: u64 = 128 * 1024;
 /// The longest token request, in octets.
 const MAX_FORM: usize = 16 * 1024;
 
@@ -117,13 +120,31 @@ impl Entrance {
     }
 }
 
-/// What is taken of a caller's body.
-#[derive(Debug, Clone, Copy)]
+/// What is taken of a caller's body, and of the memory for bodies.
+#[derive(Debug, Clone)]
 pub struct Intake {
     /// For each wait for more of it.
     pub wait: Duration,
     /// The most octets.
     pub limit: u64,
+    /// The memory for all of them, in either direction.
+    pub buffers: Arc<Buffers>,
+}
+
+impl Intake {
+    /// Memory for a body, unless it is used up; none for one that is empty.
+    fn room(&self, size: &SizeHint) -> Result<Option<Reservation>, BuffersFull> {
+        let most = size.upper().unwrap_or(HELD).min(HELD);
+        (most > 0).then(|| self.buffers.reserve(most)).transpose()
+    }
+
+    /// Memory for an answer; one to a write is there, and cannot be asked for again.
+    fn room_for(&self, method: &Method, body: &AnswerBody) -> Result<Option<Reservation>, BuffersFull> {
+        match self.room(&body.size_hint()) {
+            Err(BuffersFull) if !method.is_safe() => Ok(Some(self.buffers.take(HELD))),
+            room => room,
+        }
+    }
 }
 
 impl Proxy {
@@ -146,7 +167,7 @@ impl Proxy {
     pub fn serve(
         self: Rc<Self>,
         peer: Peer,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> impl Future<Output = Response<Recorded<Reply>>> {
         let (mut head, body) = request.into_parts();
         let mut record = self.record(peer.clone(), Some(head.method.clone()));
@@ -200,7 +221,7 @@ impl Proxy {
         &self,
         peer: Peer,
         head: &mut Parts,
-        body: Incoming,
+        body: RequestBody,
         record: &mut Record,
     ) -> Result<Response<Reply>, Rejection> {
         self.ids.mark.check(&head.headers)?;
@@ -228,6 +249,7 @@ impl Proxy {
         record.opened(open);
         let host = head.headers.get(HOST).cloned();
         let upload = Upload::new(body, head.version, self.intake.wait, self.intake.limit).map_err(Fault::Upload)?;
+        let _going_up = self.intake.room(&upload.size_hint())?;
         let mut outbound =
             Outbound::new(permit.permit().method(), std::mem::take(&mut head.headers), upload, &self.ids.mark);
         if let Some(progress) = outbound.progress() {
@@ -237,7 +259,8 @@ impl Proxy {
         if outbound.was_resent() {
             record.replayed();
         }
-        let answer = asked?;
+        let mut answer = asked?;
+        answer.body.hold(self.intake.room_for(&head.method, &answer.body)?);
         record.heard((answer.sent, answer.came), &answer.head.headers);
         if let Some(reason) = answer.reason.and_then(Reason::as_str) {
             record.explained(reason);
@@ -254,7 +277,7 @@ impl Proxy {
         door: Door,
         visitor: &Visitor,
         head: &Parts,
-        body: Incoming,
+        body: RequestBody,
         record: &mut Record,
     ) -> Result<Response<Reply>, Rejection> {
         match door {
@@ -414,7 +437,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use bytes::Bytes;
-    use http_body::{Body, Frame};
+    use http_body::Frame;
     use http_body_util::BodyExt;
 
     use super::*;
@@ -444,7 +467,7 @@ mod tests {
             Vec::new(),
             (None, upstream),
             (Journal::default(), Scribe { meter, lines: None, traces: None }, Refusals::default()),
-            Intake { wait: MINUTE, limit: 1 },
+            Intake { wait: MINUTE, limit: 1, buffers: Arc::new(Buffers::new(1 << 20)) },
             Rc::new(Ids::new(1, &LoopMark::new().expect("randomness"))),
         )
     }

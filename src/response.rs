@@ -29,6 +29,7 @@ use crate::guard::Intruder;
 use crate::headers;
 use crate::headers::loops::LoopError;
 use crate::journal::Unrecorded;
+use crate::listener::BuffersFull;
 use crate::policy::catalog::{OperationId, OperationName};
 use crate::policy::{Policy, Refusal};
 use crate::rate::{Late, Limit};
@@ -76,6 +77,9 @@ pub enum Rejection {
     /// NinjaOne could not be asked, or its answer could not be used.
     #[error(transparent)]
     Upstream(#[from] Fault),
+    /// Too much waits for callers who do not read.
+    #[error(transparent)]
+    Buffers(#[from] BuffersFull),
     /// A mistake in the proxy ended it.
     #[error(transparent)]
     Panic(#[from] Panicked),
@@ -136,7 +140,7 @@ impl Rejection {
         match self {
             Self::Policy(refusal) => refusal.operation(),
             Self::Loop(_) | Self::Guard(_) | Self::Grant(_) | Self::Audit(_) | Self::Token(_) => None,
-            Self::Rate(_) | Self::Upstream(_) | Self::Panic(_) => None,
+            Self::Rate(_) | Self::Upstream(_) | Self::Buffers(_) | Self::Panic(_) => None,
         }
     }
 
@@ -149,6 +153,7 @@ impl Rejection {
             Self::Token(no_token) => token_row(no_token, scene),
             Self::Rate(late) => late_row(*late, scene),
             Self::Upstream(fault) => upstream_row(fault, scene),
+            Self::Buffers(_) => buffers_row(),
             Self::Panic(_) => panic_row(scene),
         }
     }
@@ -160,7 +165,9 @@ impl Rejection {
                 Some((ALLOW, HeaderValue::try_from(allowed.to_string()).ok()?))
             }
             Self::Token(NoToken::Failed { retry_after, .. }) => Some((RETRY_AFTER, whole_seconds(*retry_after))),
-            Self::Audit(_) | Self::Token(NoToken::Timeout) => Some((RETRY_AFTER, HeaderValue::from(1))),
+            Self::Audit(_) | Self::Buffers(_) | Self::Token(NoToken::Timeout) => {
+                Some((RETRY_AFTER, HeaderValue::from(1)))
+            }
             Self::Rate(late) => Some((RETRY_AFTER, whole_seconds(late.retry_after))),
             Self::Guard(intruder) | Self::Grant(intruder) => guard_field(intruder),
             Self::Loop(_) | Self::Policy(_) | Self::Upstream(_) | Self::Panic(_) => None,
@@ -306,6 +313,11 @@ fn head_row(status: StatusCode) -> Row {
 fn audit_row() -> Row {
     let detail = "The write was not sent: the audit log cannot be written, and what is not recorded must not happen (on-failure in [audit]). Its disk is full or fails; see the proxy's log. Reads go on, and writes too as soon as there is room.";
     row(StatusCode::SERVICE_UNAVAILABLE, "audit-unavailable", Blame::Proxy, "proxy_internal_error", detail.to_owned())
+}
+
+fn buffers_row() -> Row {
+    let detail = "The memory for messages on their way (limits.buffers) is used up: too many callers do not read their answers, or too many large ones are on their way at once. Try again after the time in Retry-After. Callers that do not read are ended after timeouts.client.";
+    row(StatusCode::SERVICE_UNAVAILABLE, "buffers-full", Blame::Proxy, "proxy_internal_error", detail.to_owned())
 }
 
 fn token_row(no_token: &NoToken, scene: &Scene<'_>) -> Row {
@@ -546,7 +558,8 @@ pub fn refuse(rejection: &Rejection, scene: &Scene<'_>) -> (Response<Reply>, Out
     let oauth = match rejection {
         Rejection::Grant(intruder) => Some(oauth_error(intruder)),
         Rejection::Loop(_) | Rejection::Guard(_) | Rejection::Policy(_) | Rejection::Token(_) => None,
-        Rejection::Rate(_) | Rejection::Upstream(_) | Rejection::Panic(_) | Rejection::Audit(_) => None,
+        Rejection::Rate(_) | Rejection::Upstream(_) | Rejection::Audit(_) => None,
+        Rejection::Buffers(_) | Rejection::Panic(_) => None,
     };
     let operation = scene.operation.map(|name| name.to_string());
     let body = problem(&row, Some(scene.request_id), operation, oauth);
@@ -562,7 +575,7 @@ pub fn refuse(rejection: &Rejection, scene: &Scene<'_>) -> (Response<Reply>, Out
         headers.insert(name, value);
     }
     if matches!(rejection, Rejection::Guard(intruder) if intruder.is_malformed()) {
-        // Over HTTP/2 hyper leaves it out.
+        // Over HTTP/2 it is left out.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     (response, Outcome { code: row.code, blame: row.blame, detail: row.detail })

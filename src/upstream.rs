@@ -30,6 +30,7 @@ use crate::dial::protocol::Break;
 use crate::headers;
 use crate::headers::loops::LoopMark;
 use crate::journal::Entered;
+use crate::listener::Reservation;
 use crate::metrics::traffic::{Replay, Traffic};
 use crate::policy::Permit;
 use crate::rate::Slot;
@@ -122,6 +123,7 @@ pub struct AnswerBody {
     weight: Option<Weight>,
     /// Given back at its end, or with it.
     slot: Option<Slot>,
+    room: Option<Reservation>,
 }
 
 impl Outbound {
@@ -361,6 +363,7 @@ impl Upstream {
             lease: Some(lease),
             weight: None,
             slot: None,
+            room: None,
         });
         body.end_if_done();
         Ok(Answer { head, body, reason: None, sent, came })
@@ -396,6 +399,11 @@ impl AnswerBody {
         self.end_if_done();
     }
 
+    /// Keeps memory until the body has ended.
+    pub fn hold(&mut self, room: Option<Reservation>) {
+        self.room = room;
+    }
+
     /// Reads a short body ahead, so that its connection serves other requests while the answer is kept.
     pub async fn settle(&mut self) {
         self.read_ahead().await;
@@ -428,7 +436,7 @@ impl AnswerBody {
     }
 
     fn end(&mut self) {
-        drop(self.slot.take());
+        drop((self.slot.take(), self.room.take()));
         if let Some(lease) = self.lease.take() {
             lease.give_back();
         }

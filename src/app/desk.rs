@@ -25,7 +25,7 @@ use crate::guard::issuer::Issuer;
 use crate::guard::roster::Roster;
 use crate::guard::{Guard, Intruder, Orders};
 use crate::headers::loops::LoopMark;
-use crate::listener::{self, Bound, Limits, Slots, Socket, Terms};
+use crate::listener::{self, Bound, Buffers, Limits, Slots, Socket, Terms};
 use crate::metrics::{Metrics, TokenReading};
 use crate::policy::catalog::ScopeSet;
 use crate::refusals::Refusals;
@@ -41,6 +41,9 @@ const BEAT: Duration = Duration::from_secs(1);
 const PAGES: usize = 8;
 /// How long a page may take to read what it is told.
 const STALL: Duration = Duration::from_secs(30);
+
+/// The memory for what waits for those who do not read, in bytes; counted, not needed.
+const BUFFERS: u64 = 16 << 20;
 
 /// An answer: whole, or a row of events.
 type Body = Either<Full<Bytes>, Channel<Bytes>>;
@@ -267,6 +270,7 @@ pub(super) fn limits() -> Limits {
         header_count: 100,
         drain: Duration::from_secs(5),
         connections: Slots::Replacing(64),
+        buffers: Arc::new(Buffers::new(BUFFERS)),
     }
 }
 
@@ -292,7 +296,7 @@ pub(super) fn serve(sockets: Vec<Socket>, bound: &Bound, desk: &Rc<Desk>, closed
         }
     });
     let (desk, ending) = (Rc::clone(desk), closed.clone());
-    let handle = move |peer, request: http::Request<hyper::body::Incoming>| {
+    let handle = move |peer, request: http::Request<listener::RequestBody>| {
         let (desk, guard, closed) = (Rc::clone(&desk), Rc::clone(&guard), ending.clone());
         async move {
             let (head, _) = request.into_parts();

@@ -12,7 +12,9 @@ use super::worker::{Post, Sockets};
 use crate::config::Listener;
 use crate::config::file::File;
 use crate::guard::issuer::Issuer;
-use crate::listener::{self, BindError, Bound, Hold, Inheritance, Limits, Opened, Place, Slots, Socket, Terms};
+use crate::listener::{
+    self, BindError, Bound, Buffers, Hold, Inheritance, Limits, Opened, Place, Slots, Socket, Terms,
+};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::tls::server::{Basis, Identity};
 
@@ -132,15 +134,16 @@ impl Door {
     }
 
     /// What a worker needs to serve it.
-    pub(super) fn post(&self, listener: &Arc<Listener>, file: &File) -> Post {
+    pub(super) fn post(&self, listener: &Arc<Listener>, file: &File, buffers: &Arc<Buffers>) -> Post {
         let tls = self.tls.as_ref().map(|tls| tls.identity.clone());
         let port = self.bound.port(tls.is_some());
         let limits = Limits {
             head_time: file.timeouts.client.0,
             head_size: usize::try_from(file.limits.head.get_ref().0).unwrap_or(usize::MAX),
-            header_count: usize::from(file.limits.headers.get()),
+            header_count: usize::from(file.limits.headers.get_ref().get()),
             drain: file.timeouts.drain.0,
             connections: Slots::Waiting(Arc::clone(&self.connections)),
+            buffers: Arc::clone(buffers),
         };
         let (terms, stopped, issuer) = (Terms { tls, limits }, self.stopped.clone(), Arc::clone(&self.issuer));
         Post { door: self.id, listener: Arc::clone(listener), port, terms, stopped, issuer }

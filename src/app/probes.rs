@@ -75,7 +75,7 @@ async fn answer(head: &http::request::Parts, desk: &Desk) -> Response<Full<Bytes
 /// Serves until it is closed, which a shutdown does not: it must be able to tell that the process drains.
 fn serve(socket: Socket, desk: &Rc<Desk>, closed: Shutdown) {
     let desk = Rc::clone(desk);
-    let handle = move |_, request: http::Request<hyper::body::Incoming>| {
+    let handle = move |_, request: http::Request<listener::RequestBody>| {
         let desk = Rc::clone(&desk);
         async move { answer(&request.into_parts().0, &desk).await }
     };

@@ -278,7 +278,7 @@ impl Worker {
         let scribe = Scribe { meter, lines: self.lines.clone(), traces: plan.traces.clone() };
         let ids = Rc::clone(&self.ids);
         let (way, notes) = ((gate, Rc::clone(upstream)), (plan.journal.clone(), scribe, plan.refusals.clone()));
-        Ok(Proxy::new(guard, entrances, way, notes, plan.intake, ids))
+        Ok(Proxy::new(guard, entrances, way, notes, plan.intake.clone(), ids))
     }
 }
 

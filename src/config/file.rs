@@ -216,11 +216,13 @@ pub struct LimitsFile {
     /// The head of a request.
     pub head: Spanned<Size>,
     /// The header fields of a request.
-    pub headers: NonZeroU16,
+    pub headers: Spanned<NonZeroU16>,
     /// The body of a request.
     pub body: Size,
     /// Connections to a listener at a time.
     pub connections: NonZeroU32,
+    /// The memory for messages on their way, all connections together.
+    pub buffers: Spanned<Size>,
 }
 
 /// The listener for health and metrics.
@@ -397,7 +399,13 @@ impl Default for Timeouts {
 
 impl Default for LimitsFile {
     fn default() -> Self {
-        Self { head: unplaced(Size(64 << 10)), headers: HEADERS, body: Size(u64::MAX), connections: CONNECTIONS }
+        Self {
+            head: unplaced(Size(64 << 10)),
+            headers: unplaced(HEADERS),
+            body: Size(u64::MAX),
+            connections: CONNECTIONS,
+            buffers: unplaced(Size(128 << 20)),
+        }
     }
 }
 

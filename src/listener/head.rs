@@ -23,6 +23,8 @@ pub enum Fault {
     Framing,
     /// It was read where none was seen to begin.
     Unseen,
+    /// It has more fields than are allowed.
+    TooManyFields,
 }
 
 /// The heads on one connection.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::Peer;
-use super::conversation::Usage;
+use super::usage::Usage;
 
 /// The most connections at a time.
 #[derive(Debug, Clone)]
@@ -180,10 +180,10 @@ mod tests {
     fn slots_give_the_place_of_the_oldest_unused_connection_to_a_new_one() {
         let all = places(2);
         let (first, second) = (take(&all, "127.0.0.1"), take(&all, "127.0.0.1"));
-        let using = super::super::conversation::Using::begin(&first.usage);
+        let using = super::super::usage::Using::begin(&first.usage);
         let third = take(&all, "127.0.0.1");
         assert_eq!(there(&all), [first.number, third.number], "the first serves a request");
-        let using = (using, super::super::conversation::Using::begin(&third.usage));
+        let using = (using, super::super::usage::Using::begin(&third.usage));
         let fourth = take(&all, "127.0.0.1");
         assert_eq!(there(&all), [third.number, fourth.number], "all serve one: the oldest");
         drop((using, second, third));

@@ -7,33 +7,37 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::buffers::{Outgoing, Piece};
 use super::flush::{Flush, Wait};
 
-/// A body that keeps `_serving` to its end, and breaks only when all that came before is written out.
+/// A body that keeps `_serving` to its end, and breaks only when all that came before is written out; its data is
+/// counted until it is written.
 pub(super) struct Tracked<B: Body, G> {
     body: B,
     flush: Rc<Flush>,
+    outgoing: Rc<Outgoing>,
     /// Boxed, so that it may be of any type.
     broken: Option<(Box<B::Error>, Wait)>,
     _serving: G,
 }
 
 impl<B: Body, G> Tracked<B, G> {
-    pub(super) fn new(body: B, flush: Rc<Flush>, serving: G) -> Self {
-        Self { body, flush, broken: None, _serving: serving }
+    pub(super) fn new(body: B, flush: Rc<Flush>, outgoing: Rc<Outgoing>, serving: G) -> Self {
+        Self { body, flush, outgoing, broken: None, _serving: serving }
     }
 }
 
 impl<B: Body<Data = Bytes> + Unpin, G: Unpin> Body for Tracked<B, G> {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let Self { body, flush, broken, .. } = &mut *self;
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
+        let Self { body, flush, outgoing, broken, .. } = &mut *self;
         if broken.is_none() {
             match ready!(Pin::new(body).poll_frame(cx)) {
                 Some(Err(error)) => *broken = Some((Box::new(error), flush.begin())),
-                other => return Poll::Ready(other),
+                Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame.map_data(|data| outgoing.piece(data))))),
+                None => return Poll::Ready(None),
             }
         }
         if let Some((_, wait)) = broken {

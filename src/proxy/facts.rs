@@ -30,7 +30,7 @@ pub(super) fn decided(record: &mut Record, rejection: &Rejection) {
         Rejection::Policy(Refusal::UnknownOperation | Refusal::MethodNotAllowed { .. }) => record.closed_by(None),
         Rejection::Policy(Refusal::Malformed(_)) | Rejection::Guard(_) | Rejection::Grant(_) => {}
         Rejection::Loop(_) | Rejection::Audit(_) | Rejection::Token(_) | Rejection::Rate(_) => {}
-        Rejection::Upstream(_) | Rejection::Panic(_) => {}
+        Rejection::Upstream(_) | Rejection::Buffers(_) | Rejection::Panic(_) => {}
     }
 }
 

@@ -27,9 +27,11 @@ use crate::body::Upload;
 use crate::dial::protocol;
 use crate::metrics::traffic::{Protocol, Traffic};
 
-/// The window of one stream, and of a connection, in octets: bulk bodies must not wait for the round trip.
-const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// The window of one stream, in bytes: what a caller that does not read may hold. Bulk bodies, which must not wait for
+/// the round trip, go over HTTP/1.1 where the instance has it.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The window of a connection: of as many streams as it has, so that those that nobody reads do not hold up others.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// What is buffered for one stream that the server does not read, in octets.
 const SEND_BUFFER: usize = 256 * 1024;
 /// The silent looks after which a connection is asked whether it lives, and after which it is dead.

@@ -233,6 +233,7 @@ fn peer() -> Peer {
             header_count: 100,
             drain: PATIENCE,
             connections: Slots::Waiting(Arc::new(Semaphore::new(1))),
+            buffers: Arc::new(listener::Buffers::new(1 << 20)),
         };
         let handle = move |peer: Peer, _| {
             say.send(peer).expect("somebody who listens");

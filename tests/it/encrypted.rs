@@ -22,13 +22,13 @@ use crate::harness::{Proxy, Reply, Scripted, Then, connect, eventually};
 type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 /// A CA of the test's own.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut ca = CertificateParams::new(Vec::<String>::new()).expect("parameters");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(ca, KeyPair::generate().expect("a key")).expect("a CA");
@@ -54,7 +54,7 @@ impl Authority {
     }
 
     /// Writes a certificate for the listener and its key, one after the other.
-    fn write_identity(&self, name: &str) -> CertificateDer<'static> {
+    pub(crate) fn write_identity(&self, name: &str) -> CertificateDer<'static> {
         let (der, key, pem) = self.leaf(name, 30);
         replace(&self.path("cert.pem"), &pem);
         replace(&self.path("key.pem"), &key.serialize_pem());
@@ -62,12 +62,12 @@ impl Authority {
     }
 
     /// A proxy behind TLS; `more` is TOML for the table `tls`, `rest` for other tables.
-    fn proxy(&self, more: &str, rest: &str) -> Proxy {
+    pub(crate) fn proxy(&self, more: &str, rest: &str) -> Proxy {
         self.write_identity("first");
         Proxy::start("host = \"sandbox\"", &self.listener(more), rest)
     }
 
-    fn listener(&self, more: &str) -> String {
+    pub(crate) fn listener(&self, more: &str) -> String {
         let (certificate, key) = (self.path("cert.pem"), self.path("key.pem"));
         format!(
             "scopes = [\"monitoring\", \"management\"]\n\
@@ -75,7 +75,7 @@ impl Authority {
         )
     }
 
-    fn client(&self, shown: Option<(CertificateDer<'static>, KeyPair)>) -> ClientConfig {
+    pub(crate) fn client(&self, shown: Option<(CertificateDer<'static>, KeyPair)>) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).expect("a root");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -100,7 +100,7 @@ fn replace(path: &Path, text: &str) {
     std::fs::rename(next, path).expect("a replaced file");
 }
 
-fn localhost() -> ServerName<'static> {
+pub(crate) fn localhost() -> ServerName<'static> {
     ServerName::try_from("localhost").expect("a name")
 }
 

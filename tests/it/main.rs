@@ -75,6 +75,7 @@ mod target;
 mod tls;
 mod token;
 mod traces;
+mod unread;
 mod upstream;
 mod watch;
 #[cfg(target_os = "linux")]

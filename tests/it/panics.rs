@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
-use hyper::body::Incoming;
 use ninjaone_proxy::fence;
 use ninjaone_proxy::listener::{self, Limits, Slots, Socket, Terms};
 use ninjaone_proxy::shutdown::{self, Trigger};
@@ -81,6 +80,7 @@ impl Served {
             header_count: 100,
             drain: PATIENCE,
             connections: Slots::Waiting(Arc::clone(&connections)),
+            buffers: Arc::new(listener::Buffers::new(1 << 20)),
         };
         let (trigger, shutdown) = shutdown::channel();
         let terms = tokio::sync::watch::channel(Terms { tls: None, limits }).1;
@@ -89,7 +89,7 @@ impl Served {
                 .enable_all()
                 .build_local(tokio::runtime::LocalOptions::default())
                 .expect("a runtime");
-            let handle = |_, request: Request<Incoming>| handle(request.uri().path().to_owned());
+            let handle = |_, request: Request<listener::RequestBody>| handle(request.uri().path().to_owned());
             let serving = listener::serve(Socket::Tcp(listener), terms, shutdown, handle, |_, _| Vec::new());
             runtime.block_on(serving).expect("a listener to its end");
         });

@@ -45,7 +45,7 @@ const PLAN: [(&str, &[&str]); 34] = [
     ("token", &["body", "clock", "dial", "fence", "headers", "policy", "secret", "telemetry"]),
     ("journal", &["policy", "state"]),
     ("rate", &["token"]),
-    ("upstream", &["body", "clock", "dial", "headers", "journal", "metrics", "policy", "rate", "token"]),
+    ("upstream", &["body", "clock", "dial", "headers", "journal", "listener", "metrics", "policy", "rate", "token"]),
     ("headers", &[]),
     (
         "response",
@@ -57,6 +57,7 @@ const PLAN: [(&str, &[&str]); 34] = [
             "guard",
             "headers",
             "journal",
+            "listener",
             "policy",
             "rate",
             "telemetry",
@@ -75,7 +76,7 @@ const PLAN: [(&str, &[&str]); 34] = [
     ("state", &[]),
     ("refusals", &[]),
     ("usage", &["state"]),
-    ("body", &["clock", "fence"]),
+    ("body", &["clock", "fence", "listener"]),
     ("fence", &[]),
     ("lib", &[]),
 ];
