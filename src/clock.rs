@@ -1,5 +1,6 @@
 //! Two clocks that are read together: the monotonic one stands still while a laptop sleeps, the wall clock may be set.
 
+pub mod lifetime;
 pub mod timer;
 
 use std::time::{Duration, SystemTime};

@@ -10,13 +10,14 @@ pub mod roster;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, VIA};
 use http::request::Parts;
 use http::{Uri, Version};
 use tokio::time::Instant;
 
+use crate::clock::Moment;
 use crate::listener::Peer;
 use crate::listener::head::Fault;
 use browser::{Mark, Origin, Pages};
@@ -241,7 +242,7 @@ impl Guard {
     }
 
     fn of_key(&self, key: &[u8]) -> Option<CallerId> {
-        match self.issuer.caller(key, SystemTime::now()) {
+        match self.issuer.caller(key, Moment::now()) {
             // Of a caller that is gone, or whose proofs have changed since.
             Some(mark) => self.roster.of_mark(mark),
             None => self.roster.of_key(key),
@@ -273,7 +274,7 @@ impl Guard {
         let named = by_key.filter(|id| request.id.as_deref().is_none_or(|name| self.roster.name(*id) == Some(name)));
         let known = named.or_else(|| self.of_peer(&visitor.peer));
         match known.and_then(|id| Some((id, self.roster.mark(id)?))) {
-            Some((id, mark)) => Ok((id, self.issuer.issue(mark, SystemTime::now()))),
+            Some((id, mark)) => Ok((id, self.issuer.issue(mark, Moment::now()))),
             None if request.secret.is_none() => Err(Intruder::NoKey),
             None => Err(self.wrong_key()),
         }

@@ -133,7 +133,7 @@ impl Door {
         }
     }
 
-    /// What a worker needs to serve it.
+    /// What a worker needs to serve it. The listener's callers are those from now on.
     pub(super) fn post(&self, listener: &Arc<Listener>, file: &File, buffers: &Arc<Buffers>) -> Post {
         let tls = self.tls.as_ref().map(|tls| tls.identity.clone());
         let port = self.bound.port(tls.is_some());
@@ -146,7 +146,8 @@ impl Door {
             buffers: Arc::clone(buffers),
         };
         let (terms, stopped, issuer) = (Terms { tls, limits }, self.stopped.clone(), Arc::clone(&self.issuer));
-        Post { door: self.id, listener: Arc::clone(listener), port, terms, stopped, issuer }
+        let marks = issuer.enroll(listener.callers.iter().map(|caller| &caller.entry));
+        Post { door: self.id, listener: Arc::clone(listener), port, terms, stopped, issuer, marks }
     }
 
     /// Ends it, as a shutdown does.

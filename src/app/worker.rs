@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::audit::Scribe;
 use crate::config::Listener;
-use crate::guard::issuer::Issuer;
+use crate::guard::issuer::{Issuer, Marks};
 use crate::guard::roster::Roster;
 use crate::guard::{Guard, Orders};
 use crate::headers::loops::LoopMark;
@@ -49,6 +49,8 @@ pub(super) struct Post {
     /// When it ends.
     pub(super) stopped: Shutdown,
     pub(super) issuer: Arc<Issuer>,
+    /// Of the listener's callers.
+    pub(super) marks: Marks,
 }
 
 /// What all workers serve, until they are given another plan; each makes its own connections and counters from it.
@@ -269,7 +271,7 @@ impl Worker {
             port: Some(post.port),
             tls: post.terms.tls.is_some(),
             origins: origins.clone(),
-            roster: Roster::new(callers.iter().map(|caller| caller.entry.clone()).collect()),
+            roster: Roster::enrolled(callers.iter().map(|caller| caller.entry.clone()).collect(), post.marks.clone()),
             issuer: Arc::clone(&post.issuer),
             head_size: post.terms.limits.head_size,
         });

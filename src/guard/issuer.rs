@@ -1,6 +1,8 @@
 //! The local token endpoint: tokens for clients that insist on fetching one, good on this listener only.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -9,7 +11,9 @@ use http::header::{AUTHORIZATION, HeaderMap};
 use ring::hmac;
 use zeroize::Zeroizing;
 
-use super::roster::{CallerMark, MARK_OCTETS};
+use super::roster::{CallerMark, Entry, MARK_OCTETS};
+use crate::clock::Moment;
+use crate::clock::lifetime::Lifetime;
 
 /// What a token says of itself, so that one is recognized where it must not be.
 const TOKEN_MARK: &str = "npt_";
@@ -25,7 +29,23 @@ const CLAIMS: usize = MARK_OCTETS + 8;
 #[derive(Debug)]
 pub struct Issuer {
     key: hmac::Key,
+    /// What expiries are told by: the wall clock may be set back.
+    life: Lifetime,
+    enrolled: Mutex<Enrolled>,
 }
+
+/// The callers of the configuration in force.
+#[derive(Debug, Default)]
+struct Enrolled {
+    /// How many were ever enrolled.
+    count: u64,
+    /// By what they were configured as.
+    marks: HashMap<CallerMark, CallerMark>,
+}
+
+/// What local tokens say of each caller of a configuration, in its order.
+#[derive(Debug, Clone)]
+pub struct Marks(pub(super) Vec<CallerMark>);
 
 /// A path that clients go to for tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,14 +85,34 @@ impl Issuer {
     pub fn new() -> Result<Self, getrandom::Error> {
         let mut octets = Zeroizing::new([0; 32]);
         getrandom::fill(octets.as_mut_slice())?;
-        Ok(Self { key: hmac::Key::new(hmac::HMAC_SHA256, octets.as_slice()) })
+        let key = hmac::Key::new(hmac::HMAC_SHA256, octets.as_slice());
+        Ok(Self { key, life: Lifetime::new(Moment::now()), enrolled: Mutex::default() })
+    }
+
+    /// These are the callers from now on. One that was there before, as it is now, keeps its mark. Any other gets a new
+    /// one, also if it was there once: tokens of a caller that was removed or changed stay dead when it comes back.
+    pub fn enroll<'a>(&self, callers: impl IntoIterator<Item = &'a Entry>) -> Marks {
+        let mut enrolled = self.enrolled.lock().unwrap_or_else(PoisonError::into_inner);
+        let Enrolled { mut count, marks: before } = std::mem::take(&mut *enrolled);
+        let mut marks = HashMap::new();
+        let all = callers.into_iter().map(|caller| {
+            let configured = CallerMark::of(caller);
+            let mark = before.get(&configured).copied().unwrap_or_else(|| {
+                count += 1;
+                configured.of_turn(count)
+            });
+            *marks.entry(configured).or_insert(mark)
+        });
+        let all = Marks(all.collect());
+        *enrolled = Enrolled { count, marks };
+        all
     }
 
     /// A token for this caller, from `now` on.
-    pub(super) fn issue(&self, CallerMark(caller): CallerMark, now: SystemTime) -> String {
+    pub(super) fn issue(&self, CallerMark(caller): CallerMark, now: Moment) -> String {
         let mut token = Vec::with_capacity(CLAIMS + 32);
         token.extend_from_slice(&caller);
-        token.extend_from_slice(&seconds(now + LIFETIME).to_be_bytes());
+        token.extend_from_slice(&millis(self.life.age(now) + LIFETIME).to_be_bytes());
         let seal = hmac::sign(&self.key, &token);
         token.extend_from_slice(seal.as_ref());
         format!("{TOKEN_MARK}{}", URL_SAFE_NO_PAD.encode(token))
@@ -84,7 +124,7 @@ impl Issuer {
     }
 
     /// The mark of whose token this is, if it is one of ours and still good.
-    pub(super) fn caller(&self, token: &[u8], now: SystemTime) -> Option<CallerMark> {
+    pub(super) fn caller(&self, token: &[u8], now: Moment) -> Option<CallerMark> {
         let encoded = token.strip_prefix(TOKEN_MARK.as_bytes())?;
         let token = URL_SAFE_NO_PAD.decode(encoded).ok()?;
         let (claims, seal) = token.split_at_checked(CLAIMS)?;
@@ -92,12 +132,12 @@ impl Issuer {
         let (caller, expiry) = claims.split_at_checked(MARK_OCTETS)?;
         let expiry = u64::from_be_bytes(expiry.try_into().ok()?);
         let caller = caller.try_into().ok()?;
-        (seconds(now) < expiry).then_some(CallerMark(caller))
+        (millis(self.life.age(now)) < expiry).then_some(CallerMark(caller))
     }
 }
 
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+fn millis(age: Duration) -> u64 {
+    u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl TokenRequest {
@@ -183,13 +223,12 @@ mod tests {
     #[test]
     fn issuer_token_is_good_for_its_caller_for_an_hour_on_its_listener() {
         let (issuer, other) = (Issuer::new().expect("a key"), Issuer::new().expect("a key"));
-        let now = SystemTime::now();
+        let now = Moment::now();
         let caller = CallerMark([7; MARK_OCTETS]);
         let token = issuer.issue(caller, now);
         assert!(token.starts_with(TOKEN_MARK));
         assert_eq!(issuer.caller(token.as_bytes(), now), Some(caller));
-        assert_eq!(issuer.caller(token.as_bytes(), now + LIFETIME - Duration::from_secs(1)), Some(caller));
-        assert_eq!(issuer.caller(token.as_bytes(), now + LIFETIME), None);
+        assert_eq!(issuer.caller(token.as_bytes(), now + (LIFETIME - Duration::from_secs(1))), Some(caller));
         assert_eq!(other.caller(token.as_bytes(), now), None);
         for index in 0..token.len() {
             let mut forged = token.clone().into_bytes();
@@ -199,6 +238,45 @@ mod tests {
         for wrong in ["", "npt_", "npt_AAAA", PLACEHOLDER, token.trim_start_matches("npt_")] {
             assert_eq!(issuer.caller(wrong.as_bytes(), now), None, "{wrong}");
         }
+        assert_eq!(issuer.caller(token.as_bytes(), now + LIFETIME), None);
+    }
+
+    #[test]
+    fn issuer_token_stays_dead_when_the_wall_clock_is_set_back() {
+        let caller = CallerMark([7; MARK_OCTETS]);
+        let hour = LIFETIME + Duration::from_secs(1);
+        let alive = |later: fn(Moment, Duration) -> Moment| {
+            let (issuer, now) = (Issuer::new().expect("a key"), Moment::now());
+            let token = issuer.issue(caller, now);
+            let at = |now| issuer.caller(token.as_bytes(), now).is_some();
+            [at(now), at(later(now, hour)), at(Moment { wall: now.wall - 24 * hour, ..later(now, hour) })]
+        };
+        let awake = |now: Moment, hour| now + hour;
+        assert_eq!(alive(awake), [true, false, false], "time passed, then the clock is set back");
+        let asleep = |now: Moment, hour| Moment { wall: now.wall + hour, ..now };
+        assert_eq!(alive(asleep), [true, false, false], "it slept, then the clock is set back");
+        let (issuer, now) = (Issuer::new().expect("a key"), Moment::now());
+        let token = issuer.issue(caller, now);
+        let set_back = Moment { wall: now.wall - 24 * hour, ..now };
+        assert_eq!(issuer.caller(token.as_bytes(), set_back), Some(caller), "none of its time has passed");
+        assert_eq!(issuer.caller(token.as_bytes(), set_back + LIFETIME), None);
+    }
+
+    #[test]
+    fn issuer_marks_stay_with_callers_that_stay_and_never_come_back() {
+        let issuer = Issuer::new().expect("a key");
+        let entry = |name: &str, uid: u32| Entry { name: name.to_owned(), uids: vec![uid], ..Entry::default() };
+        let enroll = |entries: &[Entry]| issuer.enroll(entries).0;
+        let first = enroll(&[entry("a", 1), entry("b", 2)]);
+        assert_ne!(first[0], first[1]);
+        assert_eq!(enroll(&[entry("b", 2), entry("a", 1)]), [first[1], first[0]], "their places do not matter");
+        let changed = enroll(&[entry("a", 3), entry("b", 2)]);
+        assert!(changed[0] != first[0] && changed[1] == first[1], "another proof");
+        let back = enroll(&[entry("a", 1), entry("b", 2)]);
+        assert!(!first.contains(&back[0]) && back[0] != changed[0] && back[1] == first[1], "as it was before");
+        assert_eq!(enroll(&[]), []);
+        let all = enroll(&[entry("a", 1), entry("b", 2)]);
+        assert!(all.iter().all(|mark| !first.contains(mark) && !back.contains(mark)), "all were removed");
     }
 
     fn read(

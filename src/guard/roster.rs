@@ -12,6 +12,8 @@ use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use super::issuer::Marks;
+
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// What every key begins with, so that one is recognized where it must not be.
 const KEY_MARK: &str = "npk_";
@@ -29,7 +31,7 @@ pub(super) const MARK_OCTETS: usize = 16;
 
 /// What a local token says of its caller: a digest of its name and all its proofs. Places in the roster change with the
 /// configuration; and who has lost a key must not go on with a token that was given for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct CallerMark(pub(super) [u8; MARK_OCTETS]);
 
 /// The SHA-256 of a key: what the configuration holds. It cannot be turned back, a key has 256 random bits.
@@ -112,7 +114,7 @@ impl KeyHash {
 
 impl CallerMark {
     /// Each part is told with its length or count, so that no two entries are written in the same way.
-    fn of(Entry { name, key, uids, gids, certificate }: &Entry) -> Self {
+    pub(super) fn of(Entry { name, key, uids, gids, certificate }: &Entry) -> Self {
         let mut text = Vec::with_capacity(128);
         text.extend_from_slice(&(name.len() as u64).to_be_bytes());
         text.extend_from_slice(name.as_bytes());
@@ -124,8 +126,17 @@ impl CallerMark {
             text.extend_from_slice(&(ids.len() as u64).to_be_bytes());
             ids.iter().for_each(|id| text.extend_from_slice(&id.to_be_bytes()));
         }
+        Self::digested(&text)
+    }
+
+    /// Of a caller that is configured like this, from the time on when it was enrolled as number `count`.
+    pub(super) fn of_turn(self, count: u64) -> Self {
+        Self::digested(&[&self.0[..], &count.to_be_bytes()].concat())
+    }
+
+    fn digested(text: &[u8]) -> Self {
         let mut mark = [0; MARK_OCTETS];
-        mark.iter_mut().zip(digest(&SHA256, &text).as_ref()).for_each(|(octet, digested)| *octet = *digested);
+        mark.iter_mut().zip(digest(&SHA256, text).as_ref()).for_each(|(octet, digested)| *octet = *digested);
         Self(mark)
     }
 }
@@ -166,9 +177,14 @@ impl NewKey {
 }
 
 impl Roster {
-    /// The callers in the order of their ids.
+    /// The callers in the order of their ids, of a configuration that is never replaced by another.
     pub fn new(entries: Vec<Entry>) -> Self {
-        let marks = entries.iter().map(CallerMark::of).collect();
+        let marks = Marks(entries.iter().map(CallerMark::of).collect());
+        Self::enrolled(entries, marks)
+    }
+
+    /// The callers in the order of their ids, with what their issuer's tokens say of each.
+    pub fn enrolled(entries: Vec<Entry>, Marks(marks): Marks) -> Self {
         Self { entries, marks, throttle: Throttle(Cell::new(None)) }
     }
 

@@ -275,6 +275,11 @@ fn local_tokens_outlast_a_reload_but_not_the_key_that_they_were_given_for() {
     assert_eq!(status(&proxy), 401, "its caller is gone");
     proxy.reconfigure(&format!("{nobody}{}", caller("reports", "three")), "").expect("a reload");
     assert_eq!(status(&proxy), 401, "its key is gone");
+    proxy.reconfigure(&format!("{nobody}{}", caller("reports", "one")), "").expect("a reload");
+    assert_eq!(status(&proxy), 401, "its caller is back, and got no new token");
+    let granted = proxy.send("POST", "/ws/oauth/token", kind, form).json();
+    let header = format!("Authorization: Bearer {}\r\n", granted["access_token"].as_str().expect("a token"));
+    assert_eq!(proxy.send("GET", "/v2/organizations", &header, b"").status, 200, "a new one is good");
 }
 
 #[test]

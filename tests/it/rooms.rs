@@ -40,7 +40,7 @@ const PLAN: [(&str, &[&str]); 34] = [
             "usage",
         ],
     ),
-    ("guard", &["listener", "secret"]),
+    ("guard", &["clock", "listener", "secret"]),
     ("policy", &["guard"]),
     ("token", &["body", "clock", "dial", "fence", "headers", "policy", "secret", "telemetry"]),
     ("journal", &["policy", "state"]),
