@@ -22,12 +22,12 @@ use clap_complete::Shell;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tracing_subscriber::filter::Targets;
 
+use crate::config::measure::Period;
 use crate::config::subject::Subject;
-use crate::config::value::Period;
 use crate::config::{Config, Listener, Settings};
 use crate::explain::{Told, explain};
 use crate::policy::catalog::Catalog;
-use crate::telemetry::{self, Causes};
+use crate::telemetry::Causes;
 use audit::AuditCommand;
 use catalog::CatalogCommand;
 use health::Whom;
@@ -73,6 +73,10 @@ enum Command {
         /// Whether the use recorded in this file (see learn) would pass; 1 if some would not
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
+        /// Check what the file says alone, for another machine: no credentials are read, and files that are not here
+        /// are left out
+        #[arg(long)]
+        offline: bool,
     },
     /// Print the least rules that cover the use recorded through listeners with mode = "observe"
     Learn {
@@ -231,7 +235,7 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
     let load = || Config::load(path).map_err(|error| failure(CONFIG)(error.into()));
     match &arguments.command {
         None | Some(Command::Run) => run::run(load()?),
-        Some(Command::Check { against }) => check::check(&load()?, against.as_deref()),
+        Some(Command::Check { against, offline }) => check::check(load()?, against.as_deref(), *offline),
         Some(Command::Learn { from, which }) => learn::learn(&load()?, from.as_deref(), which),
         Some(Command::Explain { method, path, headers, which }) => {
             let listeners = listeners(&load()?, which)?;
@@ -353,8 +357,5 @@ fn examine(config: Result<Config, Failure>, only: Option<&str>, json: bool) -> R
 }
 
 fn log_filter(config: &Config) -> Result<Targets, Failure> {
-    telemetry::filter(config.file.log.level.get_ref()).map_err(|error| {
-        let source = config.source();
-        failure(CONFIG)(anyhow::anyhow!("{source}: log.level: {error}"))
-    })
+    config.log_filter().map_err(|error| failure(CONFIG)(error.into()))
 }

@@ -2,22 +2,28 @@
 
 pub(crate) mod document;
 pub mod file;
+pub mod host;
 pub mod listening;
+pub mod measure;
 pub mod mistake;
+mod offline;
+mod place;
 mod records;
 pub mod self_call;
 mod site;
 pub mod subject;
 pub mod value;
+mod wording;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use http::uri::Authority;
+use http::uri::{Authority, PathAndQuery};
 use toml::Spanned;
+use tracing_subscriber::filter::Targets;
 use zeroize::Zeroizing;
 
 use crate::dial::proxy::Proxy;
@@ -32,6 +38,7 @@ use crate::policy::{Groups, InstanceId, Policy, PolicyError, Rules};
 use crate::rate::Limits;
 use crate::secret::Secret;
 use crate::secret::source::{Source, SourceError};
+use crate::telemetry::{self, Causes};
 use crate::tls::Trust;
 use crate::tls::local::{self, Home};
 use crate::tls::server::{Basis, ClientAuth as Demand, Files};
@@ -39,11 +46,10 @@ use crate::token::credentials::{Credentials, CredentialsError};
 use crate::token::endpoint::ClientAuth;
 use crate::traces;
 use file::{CallerFile, File, InstanceFile, ListenerFile, RateFile, TlsChoice, TlsFile};
+use host::Host;
 use mistake::Mistake;
 pub use site::{EndpointError, Origin, Site, WayError};
-use value::{
-    Address, ClientId, ClientSecret, Host, InstanceAddress, Mode, Permissions, ProxyChoice, Reference, SecretText,
-};
+use value::{Address, ClientId, ClientSecret, InstanceAddress, Mode, Permissions, ProxyChoice, Reference, SecretText};
 
 /// Where a configuration is looked for if none is given.
 pub const DEFAULT_FILE: &str = "config.toml";
@@ -64,6 +70,9 @@ const MIN_BUFFERS: u64 = 4 << 20;
 /// The most of `requests-per-second`.
 const MAX_PER_SECOND: f64 = 1e6;
 
+/// What is said of one without the other.
+const PAIR: &str = "certificate and key belong together: give both, or leave both out";
+
 /// The default of a listener's `permissions`: the user of the process alone may connect.
 const SOCKET_MODE: u32 = 0o600;
 
@@ -72,6 +81,8 @@ const SOCKET_MODE: u32 = 0o600;
 pub struct Config {
     path: PathBuf,
     text: String,
+    /// Whether it is for another machine, and is checked without what is there only.
+    offline: bool,
     /// Its content, with defaults where it says nothing.
     pub file: File,
 }
@@ -160,7 +171,7 @@ impl Config {
         match std::fs::read_to_string(asked) {
             Ok(text) => Self::parse(asked, text),
             Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Self { path: BUILT_IN.into(), text: String::new(), file: File::default() })
+                Ok(Self { path: BUILT_IN.into(), text: String::new(), offline: false, file: File::default() })
             }
             Err(error) => Err(Mistake::of_file(asked, format!("the configuration cannot be read: {error}"))),
         }
@@ -169,8 +180,15 @@ impl Config {
     /// Reads a configuration's text; `path` is for messages and for relative paths in it.
     pub fn parse(path: &Path, text: String) -> Result<Self, Mistake> {
         match toml::from_str(&text) {
-            Ok(file) => Ok(Self { path: path.to_owned(), text, file }),
-            Err(error) => Err(Mistake::at(path, &text, error.span().unwrap_or(0..0), with_hint(error.message()))),
+            Ok(file) => match place::control_characters(&text) {
+                None => Ok(Self { path: path.to_owned(), text, offline: false, file }),
+                Some(span) => Err(Mistake::at(path, &text, span.clone(), wording::control_characters(&text, &span))),
+            },
+            Err(error) => {
+                let span = error.span().unwrap_or(0..0);
+                let message = wording::plain(error.message(), &text, &span);
+                Err(Mistake::at(path, &text, span, message))
+            }
         }
     }
 
@@ -210,6 +228,7 @@ impl Config {
     /// Checks what the keys say together, reads the credentials, and compiles the policies.
     pub fn settings(&self) -> Result<Settings, Mistake> {
         let listeners = self.listeners()?;
+        self.log_filter()?;
         self.check_certificates(&listeners)?;
         let instances = self.file.instances.iter().map(|(name, file)| self.instance(name, file));
         let record = listeners.iter().any(|listener| listener.policy.observes()).then(|| self.record()).transpose()?;
@@ -220,9 +239,17 @@ impl Config {
     /// Checks what the keys say together, credentials apart, and compiles the policies.
     pub(crate) fn listeners(&self) -> Result<Vec<Listener>, Mistake> {
         let catalog = self.catalog()?;
-        if self.file.listeners.is_empty() || self.file.instances.is_empty() {
-            let message = "there is no listener or no instance: write [instances.main] and [listeners.local]";
-            return Err(Mistake::of_file(&self.path, message));
+        for (table, empty, header) in [
+            ("listeners", self.file.listeners.is_empty(), "[listeners.local]"),
+            ("instances", self.file.instances.is_empty(), "[instances.main]"),
+        ] {
+            if empty {
+                return Err(self.about(
+                    &[table],
+                    &[],
+                    format!("there is none: write {header} in the place of this line"),
+                ));
+            }
         }
         self.check_limits()?;
         self.check_addresses()?;
@@ -231,7 +258,7 @@ impl Config {
 
     /// The operations that are known.
     pub(crate) fn catalog(&self) -> Result<Arc<Catalog>, Mistake> {
-        let built_in = Catalog::built_in().map_err(|error| Mistake::of_file(&self.path, error.to_string()))?;
+        let built_in = Catalog::built_in().map_err(|error| Mistake::of_file(&self.path, Causes(&error).to_string()))?;
         let Some(path) = &self.file.catalog_file else { return Ok(Arc::new(built_in)) };
         let document = document::read(&self.beside(path.get_ref()));
         let document = document.map_err(|error| self.mistake(path, error.to_string()))?;
@@ -259,23 +286,29 @@ impl Config {
         Ok(())
     }
 
+    /// Whether two that listen want the same address.
     fn check_addresses(&self) -> Result<(), Mistake> {
-        let mut taken = BTreeMap::new();
-        for (name, file) in &self.file.listeners {
-            let address = file.address.get_ref();
-            let all = match address {
-                Address::Tcp(address) if address.port() == 0 => Vec::new(),
-                Address::Localhost(0) => Vec::new(),
-                Address::Localhost(port) => {
-                    Place::Localhost(*port).addresses().iter().map(ToString::to_string).collect()
-                }
-                Address::Tcp(_) | Address::Unix(_) | Address::Fd(_) => vec![address.to_string()],
+        let listeners = self.file.listeners.iter().map(|(name, file)| {
+            let all = match file.address.get_ref() {
+                Address::Tcp(address) => Place::Tcp(*address).addresses(),
+                Address::Localhost(port) => Place::Localhost(*port).addresses(),
+                Address::Unix(_) | Address::Fd(_) => Vec::new(),
             };
-            for one in all {
-                if let Some(other) = taken.insert(one, name) {
-                    let message = format!("listeners {other} and {name} have the same address {address}");
-                    return Err(Mistake::of_file(&self.path, message));
+            let texts = if all.is_empty() { vec![file.address.get_ref().to_string()] } else { with_port(&all) };
+            (vec!["listeners", name.as_str(), "address"], texts)
+        });
+        let of_table = |table, place: &Option<Place>| {
+            place.as_ref().map(|place| (vec![table, "address"], with_port(&place.addresses())))
+        };
+        let single = [of_table("admin", &self.file.admin.address.0), of_table("probes", &self.file.probes.address.0)];
+        let mut taken = BTreeMap::<String, Vec<&str>>::new();
+        for (key, texts) in listeners.chain(single.into_iter().flatten()) {
+            for text in texts {
+                if let Some(other) = taken.get(&text) {
+                    let message = format!("{} has the address {text} too: choose another one", other.join("."));
+                    return Err(self.about(&key, &[other], message));
                 }
+                taken.insert(text, key.clone());
             }
         }
         Ok(())
@@ -327,8 +360,11 @@ impl Config {
             Host::Https(authority) => (true, authority.clone()),
             Host::Http(authority) => (false, authority.clone()),
         };
-        if !file.token_path.get_ref().starts_with('/') {
-            return Err(self.mistake(&file.token_path, "the path must begin with /, such as \"/ws/oauth/token\""));
+        let path = file.token_path.get_ref();
+        if !path.starts_with('/') || path.contains('#') || PathAndQuery::try_from(path.as_str()).is_err() {
+            let message =
+                format!("{path:?} is not a path: it begins with / and has no blanks, such as \"/ws/oauth/token\"");
+            return Err(self.mistake(&file.token_path, message));
         }
         let proxy = self.proxy(file, &authority, tls)?;
         let trust = if tls { Some(self.trust(file)?) } else { None };
@@ -366,10 +402,19 @@ impl Config {
 
     /// The proxy that the file names, or the environment. Blocks.
     fn proxy(&self, file: &InstanceFile, authority: &Authority, tls: bool) -> Result<Option<Arc<Proxy>>, Mistake> {
+        let elsewhere = file.proxy.as_ref().is_none_or(|place| matches!(place.get_ref(), ProxyChoice::Reference(_)));
+        if self.offline && elsewhere {
+            return Ok(None);
+        }
         let Some(place) = &file.proxy else {
             let port = authority.port_u16().unwrap_or(443);
             let proxy = Proxy::of_environment(authority.host(), port, |name| std::env::var(name).ok());
-            let proxy = proxy.map_err(|error| Mistake::of_file(&self.path, format!("HTTPS_PROXY: {error}")))?;
+            let wrong = |error| {
+                let hint = "correct the environment, or give proxy here, which has precedence (\"none\": no proxy)";
+                format!("HTTPS_PROXY of the environment: {}; {hint}", Causes(&error))
+            };
+            let proxy =
+                proxy.map_err(|error| self.about(&["instances", self.name_of(file), "proxy"], &[], wrong(error)))?;
             return Ok(proxy.filter(|_| tls).map(Arc::new));
         };
         let text = match place.get_ref() {
@@ -417,29 +462,31 @@ impl Config {
         let unset = matches!(error, SourceError::NoVariable(_));
         let hint = if unset { format!(": set it, or give {key} as {{ file = \"PATH\" }}") } else { String::new() };
         match place.span() {
-            span if span.is_empty() => {
-                Mistake::of_file(&self.path, format!("instances.{instance}.{key}: {error}{hint}"))
-            }
+            span if span.is_empty() => self.about(&["instances", instance, key], &[], format!("{error}{hint}")),
             _ => self.mistake(place, format!("{error}{hint}")),
         }
     }
 
     fn trust(&self, file: &InstanceFile) -> Result<Trust, Mistake> {
         let trust = match &file.ca_file {
+            _ if self.offline => return self.trust_offline(file),
             Some(path) => {
                 let loaded = Trust::load(Some(&self.beside(path.get_ref())));
                 loaded.map_err(|error| self.mistake(path, error.to_string()))?
             }
-            None => Trust::load(None).map_err(|error| Mistake::of_file(&self.path, error.to_string()))?,
+            None => {
+                let loaded = Trust::load(None);
+                let wrong =
+                    |error| self.about(&["instances", self.name_of(file), "ca-file"], &[], Causes(&error).to_string());
+                loaded.map_err(wrong)?
+            }
         };
         match (&file.certificate, &file.key) {
             (None, None) => Ok(trust),
             (Some(certificate), Some(key)) => trust
                 .showing(&self.beside(certificate.get_ref()), &self.beside(key.get_ref()))
                 .map_err(|error| self.mistake(certificate, error.to_string())),
-            (Some(place), None) | (None, Some(place)) => {
-                Err(self.mistake(place, "certificate and key belong together: give both, or leave both out"))
-            }
+            (Some(place), None) | (None, Some(place)) => Err(self.mistake(place, PAIR)),
         }
     }
 
@@ -547,6 +594,7 @@ impl Config {
     fn check_certificates(&self, listeners: &[Listener]) -> Result<(), Mistake> {
         for Listener { name, tls, .. } in listeners {
             let file = self.file.listeners.get(name).and_then(|file| file.tls.as_ref());
+            let file = file.filter(|tls| !self.offline || self.are_here(tls.get_ref()));
             if let (Some(basis), Some(place)) = (tls, file) {
                 basis.check().map_err(|error| match place.get_ref() {
                     TlsChoice::Files(file) => self.mistake(&file.certificate, error.to_string()),
@@ -616,6 +664,7 @@ impl Config {
         let text = name.get_ref();
         match listener::group(text) {
             Ok(Some(number)) => Ok(number),
+            Ok(None) | Err(_) if self.offline => Ok(0),
             Ok(None) => {
                 Err(self.mistake(name, format!("this system has no group {text:?}: make it, or write its number")))
             }
@@ -633,7 +682,10 @@ impl Config {
         };
         let scopes: ScopeSet = names.get_ref().iter().map(scope).collect::<Result<_, _>>()?;
         if scopes.iter().next().is_none() {
-            return Err(self.mistake(names, "a listener needs at least one scope: NinjaOne gives no token without"));
+            return Err(self.mistake(
+                names,
+                "a listener needs at least one scope, such as [\"monitoring\"]: NinjaOne grants no token without",
+            ));
         }
         Ok(scopes)
     }
@@ -664,40 +716,72 @@ impl Config {
             None => {
                 let list = known().collect::<Vec<_>>().join(", ");
                 let message = format!(
-                    "listeners.{listener}.instance is missing: there are several instances ({list}); say which one"
+                    "the key is missing, and there are several instances ({list}): write instance = {:?}, or another of them",
+                    known().next().unwrap_or_default()
                 );
-                return Err(Mistake::of_file(&self.path, message));
+                return Err(self.about(&["listeners", listener, "instance"], &[&["instances"]], message));
             }
         };
-        let too_many = |_| Mistake::of_file(&self.path, "there are more than 65535 instances");
+        let too_many = |_| self.about(&["instances"], &[], "there are more than 65535 of them");
         u16::try_from(position).map(InstanceId).map_err(too_many)
     }
 
     fn policy_mistake(&self, file: &RulesFile<'_>, error: &PolicyError) -> Mistake {
-        let place = match error {
-            PolicyError::AboveCeiling { rule, .. } => file.allow.iter().find(|allow| allow.get_ref() == rule),
-            PolicyError::Misspelled { rule, .. } => {
-                file.allow.iter().chain(file.deny).find(|entry| entry.get_ref() == rule)
-            }
-            PolicyError::AboveListener(_) | PolicyError::TooManyRules => None,
-        };
-        let hint = match error {
-            PolicyError::AboveCeiling { scope, .. } => {
-                format!(
-                    ": add {:?} to scopes (and to the API client app in NinjaOne), or take the rule out",
+        match error {
+            PolicyError::AboveCeiling { rule, scope } => {
+                let hint = format!(
+                    "add {:?} to scopes (and to the API client app in NinjaOne), or take the rule out",
                     scope.as_str()
-                )
+                );
+                let place = file.allow.iter().find(|allow| allow.get_ref() == rule);
+                let message = format!("{error}: {hint}");
+                place.map_or_else(|| self.mistake(file.scopes, &message), |place| self.mistake(place, &message))
             }
-            PolicyError::AboveListener(_) | PolicyError::Misspelled { .. } | PolicyError::TooManyRules => String::new(),
-        };
-        match place {
-            Some(place) => self.mistake(place, format!("{error}{hint}")),
-            None => Mistake::of_file(&self.path, error.to_string()),
+            PolicyError::Misspelled { rule, .. } => {
+                let place = file.allow.iter().chain(file.deny).find(|entry| entry.get_ref() == rule);
+                let message = error.to_string();
+                place.map_or_else(|| self.mistake(file.scopes, &message), |place| self.mistake(place, &message))
+            }
+            PolicyError::AboveListener(_) => self.mistake(file.scopes, error.to_string()),
+            PolicyError::TooManyRules => match file.allow.first().or(file.deny.first()) {
+                Some(place) => self.mistake(place, error.to_string()),
+                None => self.mistake(file.scopes, error.to_string()),
+            },
         }
     }
 
     fn mistake<T>(&self, place: &Spanned<T>, message: impl Into<String>) -> Mistake {
-        Mistake::at(&self.path, &self.text, place.span(), message)
+        match place.span() {
+            // A default.
+            span if span.is_empty() => Mistake::of_file(&self.path, message),
+            span => Mistake::at(&self.path, &self.text, span, message),
+        }
+    }
+
+    /// About a key that need not be in the file: see [`Mistake::about`].
+    fn about(&self, key: &[&str], others: &[&[&str]], message: impl Into<String>) -> Mistake {
+        Mistake::about(&self.path, &self.text, key, others, message)
+    }
+
+    /// Entries that a list has twice: no mistake, but hardly meant.
+    pub(crate) fn repeated(&self) -> Vec<Mistake> {
+        let told = |span: std::ops::Range<usize>| {
+            let entry = self.text.get(span.clone()).unwrap_or_default();
+            let message = format!("{entry} is in the list twice: was another one meant?");
+            Mistake::at(&self.path, &self.text, span, message)
+        };
+        place::repeated(&self.text).into_iter().map(told).collect()
+    }
+
+    fn name_of(&self, file: &InstanceFile) -> &str {
+        let found = self.file.instances.iter().find(|(_, own)| std::ptr::eq(*own, file));
+        found.map_or("main", |(name, _)| name)
+    }
+
+    /// What the log lets through.
+    pub fn log_filter(&self) -> Result<Targets, Mistake> {
+        let level = &self.file.log.level;
+        telemetry::filter(level.get_ref()).map_err(|error| self.mistake(level, error.to_string()))
     }
 
     /// A path in the file is meant relative to the file.
@@ -706,24 +790,20 @@ impl Config {
     }
 }
 
-/// `; did you mean "..."?` for the most similar of `known`, if one is similar at all.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let ranked = known.into_iter().map(|name| (strsim::damerau_levenshtein(word, name), name));
-    match ranked.min() {
-        Some((distance, name)) if distance <= 1 + name.len() / 3 => format!("; did you mean {name:?}?"),
-        _ => String::new(),
-    }
+/// Those whose port the system does not choose.
+fn with_port(addresses: &[SocketAddr]) -> Vec<String> {
+    addresses.iter().filter(|address| address.port() != 0).map(ToString::to_string).collect()
 }
 
-/// serde's message about an unknown key, with the nearest known one.
-fn with_hint(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    match quoted.next() {
-        Some(wrong) if message.starts_with("unknown field") || message.starts_with("unknown variant") => {
-            let known: Vec<&str> = quoted.collect();
-            let what = if message.starts_with("unknown field") { "key" } else { "value" };
-            format!("unknown {what} {wrong:?}: valid are {}{}", known.join(", "), nearest(wrong, known.iter().copied()))
-        }
-        _ => message.trim_end().to_owned(),
+/// `; did you mean "..."?` for the most similar of `known`, if one is similar at all.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    // A beginning of a word is as near as can be: cert, for certificate.
+    let distance = |name: &str| match word.len() >= 3 && name.starts_with(word) {
+        true => 1,
+        false => strsim::damerau_levenshtein(word, name),
+    };
+    match known.into_iter().map(|name| (distance(name), name)).min() {
+        Some((distance, name)) if distance <= 1 + name.len() / 3 => format!("; did you mean {name:?}?"),
+        _ => String::new(),
     }
 }

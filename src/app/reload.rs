@@ -8,7 +8,6 @@ use crate::config::file::File;
 use crate::config::mistake::Mistake;
 use crate::config::{Config, DEFAULT_FILE, Settings};
 use crate::secret::source::{Source, Stamp};
-use crate::telemetry::{self, TelemetryError};
 
 /// How often the files are looked at. Not by events of the file system: those of a mounted Kubernetes ConfigMap are
 /// those of links in another folder, and network file systems have none.
@@ -20,9 +19,6 @@ pub enum ReloadError {
     /// It has a mistake.
     #[error(transparent)]
     Mistake(#[from] Mistake),
-    /// The level of the log.
-    #[error("{0}: log.level: {1}")]
-    Level(String, #[source] TelemetryError),
     /// Something that it wants is not to be had.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -86,11 +82,7 @@ impl Loader {
         });
         let (config, settings) = read.await??;
         self.watch_more(config.parts());
-        let settings = settings?;
-        if let Err(error) = telemetry::filter(config.file.log.level.get_ref()) {
-            return Err(ReloadError::Level(config.source().to_string(), error));
-        }
-        Ok(Loaded { config, settings })
+        Ok(Loaded { config, settings: settings? })
     }
 
     /// This configuration is in force: files that it does not name are not watched any more.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::{CONFIG, Failure, REFUSED, catalog, failure, learn, log_filter, print, runtime, settings};
-use super::{DATA, SOFTWARE};
+use super::{CONFIG, DATA, SOFTWARE};
+use super::{Failure, REFUSED, catalog, failure, learn, print, runtime, settings};
 use crate::config::self_call::OwnListeners;
 use crate::config::subject::Subject;
 use crate::config::{Config, Listener, Origin, Settings};
@@ -13,26 +13,22 @@ use crate::policy::review::review;
 use crate::usage;
 
 /// Prints all of it; with `against` also whether recorded use would pass.
-pub(super) fn check(config: &Config, against: Option<&Path>) -> Result<(), Failure> {
-    let settings = settings(config)?;
-    log_filter(config)?;
-    self_calls(config, &settings)?;
-    let effective = toml::to_string(&config.file).map_err(|error| failure(SOFTWARE)(error.into()))?;
-    let mut text = format!("# effective configuration, from {}\n{effective}\n", config.source());
-    text += &instances(&settings);
-    if let (Some(file), Some(listener)) = (&config.file.catalog_file, settings.listeners.first()) {
-        text += &catalog::newer(file.get_ref(), listener.policy.catalog());
-    }
-    if let Some(audit) = &settings.audit {
-        text += &format!("# writes and refusals are recorded in {}\n", audit.file.display());
-    }
-    for exposure in settings.exposures() {
-        text += &format!("warning: {exposure}\n");
-    }
-    settings.listeners.iter().for_each(|listener| text += &of_listener(listener));
+pub(super) fn check(config: Config, against: Option<&Path>, offline: bool) -> Result<(), Failure> {
+    let (config, checked) = if offline {
+        let config = config.offline();
+        let listeners = config.check_offline().map_err(|error| failure(CONFIG)(error.into()))?;
+        (config, Checked { listeners, settings: None })
+    } else {
+        let mut settings = settings(&config)?;
+        self_calls(&config, &settings)?;
+        let listeners = std::mem::take(&mut settings.listeners);
+        (config, Checked { listeners, settings: Some(settings) })
+    };
+    let mut text = report(&config, &checked)?;
+    text += &verdict(&config, &checked, text.lines().filter(|line| line.starts_with("warning: ")).count());
     let Some(file) = against else { return print(&text) };
     let used = usage::read(file).map_err(|error| failure(DATA)(error.into()))?;
-    let subjects: Vec<_> = settings.listeners.iter().flat_map(Listener::subjects).collect();
+    let subjects: Vec<_> = checked.listeners.iter().flat_map(Listener::subjects).collect();
     let (told, passes) = learn::against(&subjects, &used, file);
     print(&(text + &told))?;
     if passes { Ok(()) } else { Err(failure(REFUSED)(anyhow::anyhow!("recorded use would be refused"))) }
@@ -45,6 +41,54 @@ fn self_calls(config: &Config, settings: &Settings) -> Result<(), Failure> {
     // A look-up that takes long is not waited for.
     runtime.shutdown_background();
     checked.map_err(|mistake| failure(CONFIG)(mistake.into()))
+}
+
+/// A configuration without a mistake.
+struct Checked {
+    listeners: Vec<Listener>,
+    /// The rest, its listeners taken out; `None` if only the file was checked.
+    settings: Option<Settings>,
+}
+
+fn report(config: &Config, Checked { listeners, settings }: &Checked) -> Result<String, Failure> {
+    let effective = toml::to_string(&config.file).map_err(|error| failure(SOFTWARE)(error.into()))?;
+    let mut text = format!("# effective configuration, from {}\n{effective}\n", config.source());
+    text += &settings.as_ref().map_or_else(String::new, instances);
+    if let (Some(file), Some(listener)) = (&config.file.catalog_file, listeners.first()) {
+        text += &catalog::newer(file.get_ref(), listener.policy.catalog());
+    }
+    match settings {
+        Some(settings) => {
+            if let Some(audit) = &settings.audit {
+                text += &format!("# writes and refusals are recorded in {}\n", audit.file.display());
+            }
+            let keys = listeners.iter().filter_map(|listener| listener.tls.as_ref()?.exposure());
+            for exposure in settings.exposures().into_iter().chain(keys) {
+                text += &format!("warning: {exposure}\n");
+            }
+        }
+        None => text += &config.unchecked().iter().map(|what| format!("# not checked: {what}\n")).collect::<String>(),
+    }
+    text += &config.repeated().iter().map(|mistake| format!("warning: {mistake}\n")).collect::<String>();
+    listeners.iter().for_each(|listener| text += &of_listener(listener));
+    Ok(text)
+}
+
+/// The last line: that all is well, and what was looked at.
+fn verdict(config: &Config, Checked { listeners, settings }: &Checked, warnings: usize) -> String {
+    let number = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let callers = listeners.iter().map(|listener| listener.callers.len()).sum();
+    let warned = if warnings == 0 { String::new() } else { format!(", with {}", number(warnings, "warning")) };
+    let looked = match settings {
+        Some(_) => "credentials and certificates can be read; NinjaOne was not asked: doctor does that",
+        None => "offline: credentials were not read, files of other machines not checked",
+    };
+    format!(
+        "configuration OK{warned}: {}, {}, {}; {looked}\n",
+        number(config.file.instances.len(), "instance"),
+        number(listeners.len(), "listener"),
+        number(callers, "caller")
+    )
 }
 
 fn instances(settings: &Settings) -> String {

@@ -8,9 +8,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::host::Host;
+use super::measure::{Pause, Period, Size};
 use super::value::{
-    Address, AdminAddress, ClientId, ClientSecret, Host, InstanceAddress, LocalCa, Mode, Pause, Period, Permissions,
-    ProbeAddress, ProxyChoice, Reference, Size,
+    Address, AdminAddress, ClientId, ClientSecret, InstanceAddress, LocalCa, Mode, Permissions, ProbeAddress,
+    ProxyChoice, Reference,
 };
 use crate::journal::{Durability, OnFailure};
 use crate::listener::Place;

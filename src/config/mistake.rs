@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::place::{key_at, span_of};
+
 /// One mistake, in one place.
 #[derive(Debug)]
 pub struct Mistake {
@@ -20,9 +22,19 @@ struct Place {
 }
 
 impl Mistake {
-    /// A mistake at these octets of `text`.
+    /// A mistake at these bytes of `text`.
     pub(super) fn at(file: &Path, text: &str, span: Range<usize>, message: impl Into<String>) -> Self {
         Self { file: file.to_owned(), place: place(text, span.start), message: message.into() }
+    }
+
+    /// A mistake about a key that is perhaps not there: at its table then, or at the first of the other keys that is.
+    pub(super) fn about(file: &Path, text: &str, key: &[&str], others: &[&[&str]], message: impl Into<String>) -> Self {
+        let spans = [key].into_iter().chain(others.iter().copied()).find_map(|key| span_of(text, key));
+        let (name, message) = (key.join("."), message.into());
+        match spans.and_then(|span| place(text, span.start)) {
+            Some(place) => Self { file: file.to_owned(), place: Some(Place { key: name, ..place }), message },
+            None => Self::of_file(file, format!("{name}: {message}")),
+        }
     }
 
     /// A mistake that has no place: the file is missing, or a key is.
@@ -49,15 +61,23 @@ fn place(text: &str, offset: usize) -> Option<Place> {
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = before.matches('\n').count() + 1;
     let column = before.get(line_start..)?.chars().count() + 1;
-    Some(Place { line, column, key: key(text, line_start) })
+    let key = key_at(text, offset).unwrap_or_else(|| key(text, line_start));
+    Some(Place { line, column, key })
 }
 
-/// The dotted key that stands on the line, or on the nearest one above for a value over many lines.
+/// The dotted key of the line in a text that is not TOML; for a list over many lines that of the nearest line above.
 fn key(text: &str, line_start: usize) -> String {
     let through = text.get(line_start..).and_then(|rest| rest.find('\n')).map_or(text.len(), |end| line_start + end);
     let lines: Vec<&str> = text.get(..through).unwrap_or_default().lines().map(str::trim).collect();
     let is_table = |line: &&&str| line.starts_with('[') && line.ends_with(']') && !line.contains(['"', ',']);
-    let own = lines.iter().rev().find_map(|line| Some(line.split_once('=')?.0.trim()).filter(|key| is_key(key)));
+    let open = |lines: &[&str]| {
+        let text: String = lines.concat();
+        text.matches('[').count() > text.matches(']').count()
+    };
+    let own = lines.iter().enumerate().rev().find(|(_, line)| own_key(line).is_some()).and_then(|(at, line)| {
+        let here = at + 1 == lines.len();
+        lines.get(at..lines.len().saturating_sub(1)).filter(|between| here || open(between)).and(own_key(line))
+    });
     let table = lines.iter().rev().find(is_table).map(|line| line.trim_matches(['[', ']']));
     let last_is_table = lines.last().is_some_and(|line| is_table(&line));
     match (table, own) {
@@ -66,6 +86,10 @@ fn key(text: &str, line_start: usize) -> String {
         (Some(name), None) | (None, Some(name)) => name.to_owned(),
         (None, None) => "file".to_owned(),
     }
+}
+
+fn own_key(line: &str) -> Option<&str> {
+    line.split_once('=').map(|(key, _)| key.trim()).filter(|key| is_key(key))
 }
 
 fn is_key(text: &str) -> bool {

@@ -28,7 +28,7 @@ impl Config {
         }
         let file = match file {
             Some(file) => self.beside(file.get_ref()),
-            None => self.folder("the audit log", "[audit]")?.audit(),
+            None => self.folder("the audit log", "audit")?.audit(),
         };
         Ok(Some(journal::Settings { file, max_size: size.0, sync: *sync, on_failure: *on_failure }))
     }
@@ -37,7 +37,7 @@ impl Config {
     pub fn record(&self) -> Result<PathBuf, Mistake> {
         match &self.file.learn.file {
             Some(path) => Ok(self.beside(path)),
-            None => self.folder("the record of operations used", "[learn]").map(|folder| folder.learned()),
+            None => self.folder("the record of operations used", "learn").map(|folder| folder.learned()),
         }
     }
 
@@ -57,13 +57,13 @@ impl Config {
         if endpoint.path() == "/" {
             endpoint.set_path("/v1/traces");
         }
-        let trust = if endpoint.scheme() == "https" { Trust::load(None) } else { Ok(Trust::nobody()) };
+        let trust = if endpoint.scheme() == "https" && !self.offline { Trust::load(None) } else { Ok(Trust::nobody()) };
         let trust = trust.map_err(|error| self.mistake(place, error.to_string()))?;
         Ok(Some(traces::Settings { endpoint, trust, sample: *sample.get_ref() }))
     }
 
     fn folder(&self, what: &str, table: &str) -> Result<Folder, Mistake> {
-        let message = |error| format!("there is no place for {what}: {error}; set file in {table}");
-        Folder::find().map_err(|error| Mistake::of_file(&self.path, message(error)))
+        let message = |error| format!("there is no place for {what}: {error}; write file = \"PATH\" in [{table}]");
+        Folder::find().map_err(|error| self.about(&[table, "file"], &[&["listeners"]], message(error)))
     }
 }

@@ -3,39 +3,13 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
 
-use http::uri::Authority;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::file::{TlsChoice, TlsFile};
 use crate::dial::proxy::Proxy;
 use crate::listener::Place;
-
-/// A length of time, such as `"500ms"`, `"30s"`, `"2m"`, `"1h"`; from 1 ms to 24 h.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Period(pub Duration);
-
-/// A length of time as of [`Period`], or `"0s"` for none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pause(pub Duration);
-
-/// A number of octets, such as `"64KiB"`, `"10MiB"`, `"1GiB"`, or `"unlimited"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size(pub u64);
-
-/// Where an instance is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Host {
-    /// The embedded one.
-    Sandbox,
-    /// By TLS.
-    Https(Authority),
-    /// In clear text, on loopback only.
-    Http(Authority),
-}
 
 /// An address of an instance, without a port: that is the host's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -149,7 +123,7 @@ impl<'de> Visitor<'de> for TlsVisitor {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<TlsChoice, E> {
         let bad = || {
-            E::custom(format!("{text:?} is no kind of TLS: write \"local-ca\", or a table with certificate and key"))
+            E::custom(format!("{text:?} is not a kind of TLS: write \"local-ca\", or a table with certificate and key"))
         };
         (text == "local-ca").then_some(TlsChoice::LocalCa(LocalCa::Word)).ok_or_else(bad)
     }
@@ -163,77 +137,6 @@ impl<'de> Deserialize<'de> for TlsChoice {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(TlsVisitor)
     }
-}
-
-fn parse_period(text: &str) -> Option<Duration> {
-    let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(unit_at);
-    let number: u64 = number.parse().ok()?;
-    let period = match unit {
-        "ms" => Duration::from_millis(number),
-        "s" => Duration::from_secs(number),
-        "m" => Duration::from_secs(number.checked_mul(60)?),
-        "h" => Duration::from_secs(number.checked_mul(3600)?),
-        _ => return None,
-    };
-    (Duration::from_millis(1)..=Duration::from_secs(24 * 3600)).contains(&period).then_some(period)
-}
-
-fn parse_size(text: &str) -> Option<u64> {
-    if text == "unlimited" {
-        return Some(u64::MAX);
-    }
-    let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(unit_at);
-    let factor: u64 = match unit {
-        "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor).filter(|size| *size > 0)
-}
-
-fn parse_host(text: &str) -> Result<Host, String> {
-    let (scheme, rest) = text.split_once("://").unwrap_or(("https", text));
-    let named = match rest {
-        "sandbox" if scheme == "https" => return Ok(Host::Sandbox),
-        "us" => "app.ninjarmm.com",
-        "us2" => "us2.ninjarmm.com",
-        "eu" => "eu.ninjarmm.com",
-        "oc" => "oc.ninjarmm.com",
-        "ca" => "ca.ninjarmm.com",
-        "fed" => "fed.ninjarmm.com",
-        other => other,
-    };
-    if let Some((host, path)) = named.split_once('/') {
-        return Err(format!(
-            "a host has no path: leave out \"/{path}\" and write {host:?} (the token endpoint's path is token-path)"
-        ));
-    }
-    let valid = "valid hosts are sandbox, us, us2, eu, oc, ca, fed, HOST, HOST:PORT, https://HOST:PORT";
-    let bad = || format!("{text:?} is no host: {valid}");
-    let authority: Authority = named.to_ascii_lowercase().parse().map_err(|_| bad())?;
-    if authority.host().is_empty()
-        || named.contains('@')
-        || (named.matches(':').count() == 1 && authority.port_u16().is_none())
-    {
-        return Err(bad());
-    }
-    match scheme {
-        "https" => Ok(Host::Https(authority)),
-        "http" if is_loopback(&authority) => Ok(Host::Http(authority)),
-        "http" => Err(format!(
-            "{text:?} would send the client secret in clear text: http:// hosts are accepted on loopback only (127.0.0.1, [::1], localhost); use https://"
-        )),
-        _ => Err(bad()),
-    }
-}
-
-fn is_loopback(authority: &Authority) -> bool {
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn parse_address(text: &str) -> Result<Address, String> {
@@ -260,7 +163,7 @@ fn parse_socket_path(path: &str) -> Result<PathBuf, String> {
     }
     if path.is_empty() || path.ends_with('/') || path.starts_with(['@', '\0']) {
         return Err(format!(
-            "{path:?} is no path of a socket: write unix:PATH, such as \"unix:/run/ninjaone-proxy/ninja.sock\" (abstract sockets have no permissions, so that everybody could connect)"
+            "{path:?} is not the path of a socket: write unix:PATH, such as \"unix:/run/ninjaone-proxy/ninja.sock\" (abstract sockets have no permissions, so that everybody could connect)"
         ));
     }
     Ok(PathBuf::from(path))
@@ -279,7 +182,7 @@ fn parse_fd(socket: &str) -> Result<String, String> {
         }
     };
     good.then(|| socket.to_owned()).ok_or_else(|| {
-        format!("{socket:?} is no passed socket: write fd:NUMBER from 3 on, such as \"fd:3\", or fd:NAME with the FileDescriptorName= of its systemd unit")
+        format!("{socket:?} is not a passed socket: write fd:NUMBER from 3 on, such as \"fd:3\", or fd:NAME with the FileDescriptorName= of its systemd unit")
     })
 }
 
@@ -300,9 +203,17 @@ fn parse_permissions(text: &str) -> Option<Permissions> {
 fn parse_tcp_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         format!(
-            "{text:?} is not an address: write localhost:PORT or IP:PORT, such as \"localhost:8080\", \"127.0.0.1:8080\" or \"[::1]:8080\", or for a listener unix:PATH or fd:NAME"
+            "{text:?} is not an address: write localhost:PORT or IP:PORT, such as \"localhost:8080\", \"127.0.0.1:8080\" or \"[::1]:8080\" (a listener may also have \"unix:PATH\" or \"fd:NAME\"){}",
+            meant_address(text)
         )
     })
+}
+
+/// A port alone.
+fn meant_address(text: &str) -> String {
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let port = port.parse::<u16>().ok().filter(|_| ["", "*"].contains(&host));
+    port.map_or_else(String::new, |port| format!("; did you mean \"localhost:{port}\"?"))
 }
 
 /// The admin listener tells no secret, but it asks nobody who he is.
@@ -323,59 +234,32 @@ pub(super) fn parse_tcp_place(text: &str) -> Result<Place, String> {
     }
 }
 
-fn parsed<'de, D: Deserializer<'de>, T>(
+pub(super) fn parsed<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> Result<T, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse(&text).map_err(de::Error::custom)
+    deserializer.deserialize_any(TextVisitor(parse))
 }
 
-impl<'de> Deserialize<'de> for Period {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        parsed(deserializer, str::parse)
+/// A text; a number is one without its quotation marks.
+struct TextVisitor<F>(F);
+
+impl<T, F: FnOnce(&str) -> Result<T, String>> Visitor<'_> for TextVisitor<F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
     }
-}
 
-impl FromStr for Period {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || {
-            format!(
-                "{text:?} is no length of time: write a number and ms, s, m or h, such as \"30s\" (from 1ms to 24h)"
-            )
-        };
-        parse_period(text).map(Self).ok_or_else(bad)
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        (self.0)(text).map_err(E::custom)
     }
-}
 
-impl<'de> Deserialize<'de> for Pause {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bad = |text: &str| {
-            format!(
-                "{text:?} is no length of time: write a number and ms, s, m or h, such as \"30s\" (to 24h), or \"0s\" for none"
-            )
-        };
-        parsed(deserializer, |text| match text {
-            "0s" => Ok(Self(Duration::ZERO)),
-            _ => parse_period(text).map(Self).ok_or_else(|| bad(text)),
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bad = |text: &str| {
-            format!("{text:?} is no size: write a number and B, KiB, MiB or GiB, such as \"64KiB\", or \"unlimited\"")
-        };
-        parsed(deserializer, |text| parse_size(text).map(Self).ok_or_else(|| bad(text)))
-    }
-}
-
-impl<'de> Deserialize<'de> for Host {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        parsed(deserializer, parse_host)
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        match (self.0)(&number.to_string()) {
+            Ok(_) => Err(E::invalid_type(de::Unexpected::Signed(number), &"a string")),
+            Err(error) => Err(E::custom(error)),
+        }
     }
 }
 
@@ -405,7 +289,7 @@ impl<'de> Deserialize<'de> for Mode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let bad = |text: &str| {
             format!(
-                "{text:?} is no mode: valid modes are enforce, observe, or the permissions of a Unix socket, octal digits such as \"0660\", at most \"0777\""
+                "{text:?} is not a mode: valid modes are enforce, observe, or the permissions of a Unix socket, octal digits such as \"0660\", at most \"0777\""
             )
         };
         parsed(deserializer, |text| parse_mode(text).ok_or_else(|| bad(text)))
@@ -414,8 +298,9 @@ impl<'de> Deserialize<'de> for Mode {
 
 impl<'de> Deserialize<'de> for Permissions {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bad =
-            |text: &str| format!("{text:?} are no permissions: write octal digits, such as \"0660\", at most \"0777\"");
+        let bad = |text: &str| {
+            format!("{text:?} is not a set of permissions: write octal digits, such as \"0660\", at most \"0777\"")
+        };
         parsed(deserializer, |text| parse_permissions(text).ok_or_else(|| bad(text)))
     }
 }
@@ -491,7 +376,7 @@ impl<'de> Deserialize<'de> for ClientSecret {
         match deserializer.deserialize_any(ReferenceVisitor)? {
             ClientId::Reference(reference) => Ok(Self(reference)),
             ClientId::Plain(_) => Err(de::Error::custom(
-                "a secret must not stand in this file: give it as { env = \"VARIABLE\" }, { file = \"PATH\" }, { credential = \"NAME\" } or { command = [\"PROGRAM\", \"ARGUMENT\"] }, and regenerate one that stood here",
+                "a secret must not be in this file: give it as { env = \"VARIABLE\" }, { file = \"PATH\" }, { credential = \"NAME\" } or { command = [\"PROGRAM\", \"ARGUMENT\"] }, and regenerate one that was here",
             )),
         }
     }
@@ -524,35 +409,6 @@ impl Serialize for ProxyChoice {
     }
 }
 
-impl fmt::Display for Period {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_millis();
-        if millis.is_multiple_of(1000) { write!(f, "{}s", millis / 1000) } else { write!(f, "{millis}ms") }
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            u64::MAX => f.write_str("unlimited"),
-            size if size.is_multiple_of(1 << 30) => write!(f, "{}GiB", size >> 30),
-            size if size.is_multiple_of(1 << 20) => write!(f, "{}MiB", size >> 20),
-            size if size.is_multiple_of(1 << 10) => write!(f, "{}KiB", size >> 10),
-            size => write!(f, "{size}B"),
-        }
-    }
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sandbox => f.write_str("sandbox"),
-            Self::Https(authority) => write!(f, "https://{authority}"),
-            Self::Http(authority) => write!(f, "http://{authority}"),
-        }
-    }
-}
-
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -561,33 +417,6 @@ impl fmt::Display for Address {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Fd(socket) => write!(f, "fd:{socket}"),
         }
-    }
-}
-
-impl Serialize for Period {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl Serialize for Pause {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Duration::ZERO => serializer.serialize_str("0s"),
-            period => Period(period).serialize(serializer),
-        }
-    }
-}
-
-impl Serialize for Size {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl Serialize for Host {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 
@@ -637,20 +466,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn period_and_size_are_a_number_with_a_unit() {
-        assert_eq!(parse_period("30s"), Some(Duration::from_secs(30)));
-        assert_eq!(parse_period("1h"), Some(Duration::from_secs(3600)));
-        for bad in ["", "30", "s", "0s", "-1s", "1.5s", "25h", "30 s", "99999999999999999999h"] {
-            assert_eq!(parse_period(bad), None, "{bad}");
-        }
-        assert_eq!(parse_size("64KiB"), Some(65536));
-        assert_eq!(parse_size("unlimited"), Some(u64::MAX));
-        for bad in ["", "64", "64kb", "0B", "99999999999GiB"] {
-            assert_eq!(parse_size(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
     fn mode_is_a_word_or_three_or_four_octal_digits() {
         let permissions = |mode| Some(Mode::Permissions(Permissions(mode)));
         assert_eq!((parse_mode("0660"), parse_mode("600")), (permissions(0o660), permissions(0o600)));
@@ -672,31 +487,6 @@ mod tests {
         }
         for bad in ["", "unix", "unix:", "unix:/run/", "unix:@x", "127.0.0.1", "tcp:127.0.0.1:80"] {
             assert!(parse_address(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn host_is_a_region_or_any_authority_and_clear_text_only_on_loopback() {
-        let https = |name: &'static str| Ok(Host::Https(Authority::from_static(name)));
-        assert_eq!(parse_host("sandbox"), Ok(Host::Sandbox));
-        assert_eq!(parse_host("us"), https("app.ninjarmm.com"));
-        assert_eq!(parse_host("eu"), https("eu.ninjarmm.com"));
-        assert_eq!(parse_host("Acme.RMMservice.eu:8443"), https("acme.rmmservice.eu:8443"));
-        assert_eq!(parse_host("https://127.0.0.1:1"), https("127.0.0.1:1"));
-        for loopback in ["http://127.0.0.1:80", "http://localhost:1", "http://[::1]:1"] {
-            assert!(matches!(parse_host(loopback), Ok(Host::Http(_))), "{loopback}");
-        }
-        for bad in [
-            "",
-            "http://eu.ninjarmm.com",
-            "http://127.0.0.1.evil.example",
-            "ftp://x",
-            "a b",
-            "x:y",
-            "u:p@x",
-            "eu.ninjarmm.com/ws",
-        ] {
-            assert!(parse_host(bad).is_err(), "{bad}");
         }
     }
 }

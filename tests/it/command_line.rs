@@ -90,6 +90,76 @@ fn check_prints_what_is_in_force_and_warns_of_critical_operations_and_shows_no_s
 }
 
 #[test]
+fn check_ends_with_what_it_found_right() {
+    let (code, said, _) = run("[listeners.local]\nscopes = [\"monitoring\", \"monitoring\"]", &["check"]);
+    assert_eq!(code, 0);
+    assert!(
+        said.contains("warning: config.toml:2:25: listeners.local.scopes: \"monitoring\" is in the list twice"),
+        "{said}"
+    );
+    let last = said.lines().last().expect("a line");
+    assert!(
+        last.starts_with("configuration OK, with ") && last.contains(": 1 instance, 1 listener, 0 callers; "),
+        "{last}"
+    );
+    assert!(last.ends_with("NinjaOne was not asked: doctor does that"), "{last}");
+    let (code, said, _) = run("[listeners.local]\nadress = 1", &["check"]);
+    assert!(code == 78 && !said.contains("configuration OK"), "{said}");
+}
+
+/// A configuration for another machine: nothing that it names is here.
+const ELSEWHERE: &str = "[instances.main]\nhost = \"eu\"\nclient-id = { credential = \"id\" }\n\
+    client-secret = { command = [\"touch\", \"ran\"] }\nca-file = \"ca.pem\"\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n\
+    proxy = { file = \"proxy\" }\n[listeners.local]\naddress = \"unix:a.sock\"\ngroup = \"no-such-group\"\n\
+    [listeners.net]\naddress = \"0.0.0.0:8443\"\ntls = { certificate = \"s.pem\", key = \"sk.pem\" }\n\
+    [listeners.net.callers.a]\nkey = \"sha256:0000000000000000000000000000000000000000000000000000000000000000\"\n";
+
+#[cfg(unix)]
+#[test]
+fn check_offline_needs_no_credentials_and_no_files_of_another_machine() {
+    let folder = folder(ELSEWHERE);
+    let (code, said, errors) = run_binary(folder.path(), &["check", "--offline"], &[("HTTPS_PROXY", "nonsense://")]);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert!(!folder.path().join("ran").exists(), "no command was run");
+    for key in [
+        "instances.main.client-id, client-secret: not read",
+        "instances.main.ca-file: ca.pem is not on this machine",
+        "instances.main.key: k.pem",
+        "listeners.net.tls.certificate: s.pem",
+        "listeners.local.group: this system has no group",
+    ] {
+        assert!(said.contains(&format!("# not checked: {key}")), "{key}: {said}");
+    }
+    let last = said.lines().last().expect("a line");
+    assert!(last.starts_with("configuration OK") && last.contains("2 listeners, 1 caller; offline: "), "{last}");
+    assert_eq!(run(ELSEWHERE, &["check"]).0, 78, "with them it is not enough");
+    // What the file says is checked all the same, and files that are here.
+    for (right, wrong, said) in [
+        ("\"eu\"", "\"us3\"", "config.toml:2:8: instances.main.host"),
+        ("0.0.0.0:8443", "0.0.0.0", "listeners.net.address"),
+        ("sha256:0", "sha256:", "listeners.net.callers.a.key"),
+        ("key = \"k.pem\"\n", "", "certificate and key belong together"),
+    ] {
+        let (code, _, errors) = run(&ELSEWHERE.replacen(right, wrong, 1), &["check", "--offline"]);
+        assert!(code == 78 && errors.contains(said), "{wrong}: {errors}");
+    }
+    std::fs::write(folder.path().join("ca.pem"), "not PEM").expect("a file");
+    let (code, _, errors) = run_binary(folder.path(), &["check", "--offline"], &[]);
+    assert!(code == 78 && errors.contains("instances.main.ca-file"), "{errors}");
+}
+
+#[test]
+fn check_offline_takes_what_deploy_has() {
+    let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    for file in ["config.toml", "compose.toml"] {
+        let text = std::fs::read_to_string(deploy.join(file)).expect("a file");
+        let folder = folder(&text.replace("sha256:...", &format!("sha256:{}", "0".repeat(64))));
+        let (code, said, errors) = run_binary(folder.path(), &["check", "--offline"], &[]);
+        assert!(code == 0 && said.contains("\nconfiguration OK"), "{file}: {errors}");
+    }
+}
+
+#[test]
 fn explain_tells_decision_operation_and_what_would_change_it() {
     let (code, said, _) = run("", &["explain", "post", "/api/v2/organizations?x=1"]);
     assert_eq!(code, 0);

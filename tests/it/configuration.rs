@@ -64,7 +64,7 @@ fn the_table_of_a_rate_has_defaults_for_what_it_does_not_say() {
 }
 
 /// A text, what is said of it, and a hint.
-const MISTAKES: [(&str, &str, &str); 53] = [
+const MISTAKES: [(&str, &str, &str); 74] = [
     (
         "[listeners.local]\nadress = \"127.0.0.1:1\"",
         ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
@@ -137,7 +137,12 @@ const MISTAKES: [(&str, &str, &str); 53] = [
         ":2:12: listeners.local.instance: unknown instance \"man\": valid instances are main",
         "did you mean \"main\"?",
     ),
-    ("[instances.a]\n[instances.b]", ": listeners.local.instance is missing: there are several instances (a, b)", ""),
+    (
+        "[instances.a]\n[instances.b]\n[listeners.local]",
+        ":3:12: listeners.local.instance: the key is missing, and there are several instances (a, b)",
+        "write instance = \"a\"",
+    ),
+    ("[instances.a]\n[instances.b]", ":1:2: listeners.local.instance: the key is missing", ""),
     (
         "[instances.main]\nhost = \"http://eu.ninjarmm.com\"",
         ":2:8: instances.main.host: \"http://eu.ninjarmm.com\" would send the client secret in clear text",
@@ -145,8 +150,8 @@ const MISTAKES: [(&str, &str, &str); 53] = [
     ),
     (
         "[instances.main]\nhost = \"eu.ninjarmm.com/ws\"",
-        ":2:8: instances.main.host: a host has no path: leave out \"/ws\"",
-        "",
+        ":2:8: instances.main.host: \"eu.ninjarmm.com/ws\" has a path, which a host does not have: leave out \"/ws\"",
+        "write \"eu.ninjarmm.com\"",
     ),
     (
         "[instances.main]\nhost = \"eu\"\nclient-id = \"x\"\nclient-secret = { env = \"NO_SUCH_VARIABLE\" }",
@@ -160,7 +165,7 @@ const MISTAKES: [(&str, &str, &str); 53] = [
     ),
     (
         "[instances.main]\nhost = \"eu\"",
-        ": instances.main.client-id: the environment variable NINJAONE_CLIENT_ID is not set",
+        ":1:12: instances.main.client-id: the environment variable NINJAONE_CLIENT_ID is not set",
         "",
     ),
     (
@@ -170,13 +175,17 @@ const MISTAKES: [(&str, &str, &str); 53] = [
     ),
     (
         "[timeouts]\nclient = \"30\"",
-        ":2:10: timeouts.client: \"30\" is no length of time: write a number and ms, s, m or h",
+        ":2:10: timeouts.client: \"30\" is not a length of time: write a number and ms, s, m or h",
+        "did you mean \"30s\"?",
+    ),
+    ("[timeouts]\nclient = 30", ":2:10: timeouts.client: 30 is not a length of time", "did you mean \"30s\"?"),
+    ("[limits]\nhead = \"64k\"", ":2:8: limits.head: \"64k\" is not a size", "did you mean \"64KiB\"?"),
+    ("[limits]\nhead = \"1B\"", ":2:8: limits.head: \"1B\" is out of range: a head may have 8KiB to 1MiB", ""),
+    (
+        "[limits]\nconnections = 0",
+        ":2:15: limits.connections: 0 is not in the range: write a whole number from 1 to 4294967295",
         "",
     ),
-    ("[timeouts]\nclient = 30", ":2:10: timeouts.client: invalid type: integer `30`, expected a string", ""),
-    ("[limits]\nhead = \"64k\"", ":2:8: limits.head: \"64k\" is no size", ""),
-    ("[limits]\nhead = \"1B\"", ":2:8: limits.head: \"1B\" is out of range: a head may have 8KiB to 1MiB", ""),
-    ("[limits]\nconnections = 0", ":2:15: limits.connections: invalid value: integer `0`, expected a nonzero u32", ""),
     (
         "[instances.main]\nhost = \"eu\"\nclient-id = \"x\"\nclient-secret = { file = \"/etc/hostname\" }\nca-file = \"none.pem\"",
         ":5:11: instances.main.ca-file: the file \"/nowhere/none.pem\" cannot be read as PEM",
@@ -187,19 +196,23 @@ const MISTAKES: [(&str, &str, &str); 53] = [
         ":4:3: listeners.local.allow: \"GOT /v2/y\": unknown method",
         "",
     ),
-    ("[listeners.a]\n[listeners.b]", ": listeners a and b have the same address localhost:8080", ""),
+    (
+        "[listeners.a]\n[listeners.b]",
+        ":2:12: listeners.b.address: listeners.a.address has the address 127.0.0.1:8080 too",
+        "",
+    ),
     (
         "[listeners.a]\naddress = \"[::1]:8080\"\n[listeners.b]",
-        ": listeners a and b have the same address localhost:8080",
+        ":3:12: listeners.b.address: listeners.a.address has the address [::1]:8080 too",
         "",
     ),
     ("[log]\nformat = \"xml\"", ":2:10: log.format: unknown value \"xml\": valid are text, json", ""),
     (
         "[listeners.a]\naddress = \"unix:s\"\n[listeners.b]\naddress = \"unix:s\"",
-        ": listeners a and b have the same address unix:s",
+        ":4:1: listeners.b.address: listeners.a.address has the address unix:s too",
         "",
     ),
-    ("[listeners.local]\naddress = \"unix:\"", ":2:11: listeners.local.address: \"\" is no path of a socket", ""),
+    ("[listeners.local]\naddress = \"unix:\"", ":2:11: listeners.local.address: \"\" is not the path of a socket", ""),
     (
         "[listeners.local]\nmode = \"0660\"",
         ":2:8: listeners.local.mode: mode belongs to a Unix socket: leave it out",
@@ -208,7 +221,7 @@ const MISTAKES: [(&str, &str, &str); 53] = [
     ("[listeners.local]\ngroup = \"x\"", ":2:9: listeners.local.group: group belongs to a Unix socket", ""),
     (
         "[listeners.local]\naddress = \"unix:s\"\nmode = \"rw\"",
-        ":3:8: listeners.local.mode: \"rw\" is no mode: valid modes are enforce, observe",
+        ":3:8: listeners.local.mode: \"rw\" is not a mode: valid modes are enforce, observe",
         "",
     ),
     (
@@ -216,7 +229,11 @@ const MISTAKES: [(&str, &str, &str); 53] = [
         ":3:9: listeners.local.group: this system has no group \"no-such-group\": make it, or write its number",
         "",
     ),
-    ("[listeners.local]\naddress = \"fd:1\"", ":2:11: listeners.local.address: \"1\" is no passed socket", "fd:NAME"),
+    (
+        "[listeners.local]\naddress = \"fd:1\"",
+        ":2:11: listeners.local.address: \"1\" is not a passed socket",
+        "fd:NAME",
+    ),
     (
         "[listeners.local.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"",
         ":2:15: listeners.local.tls.certificate: the file \"/nowhere/c.pem\" cannot be read as PEM",
@@ -227,13 +244,17 @@ const MISTAKES: [(&str, &str, &str); 53] = [
         ":4:15: listeners.local.tls.client-auth: client-auth needs client-ca",
         "",
     ),
-    ("[listeners.local.tls]\ncertificate = \"c\"", "listeners.local.tls: missing field `key`", ""),
+    ("[listeners.local.tls]\ncertificate = \"c\"", ":1:1: listeners.local.tls: the key key is missing", ""),
     (
         "[listeners.local]\nnames = [\"ninja.internal\"]\ntls = \"local-ca\"",
         ":3:7: listeners.local.tls: the local CA vouches for localhost, 127.0.0.1, ::1 only, not for \"ninja.internal\"",
         "",
     ),
-    ("[listeners.local]\ntls = \"ca\"", ":2:7: listeners.local.tls: \"ca\" is no kind of TLS: write \"local-ca\"", ""),
+    (
+        "[listeners.local]\ntls = \"ca\"",
+        ":2:7: listeners.local.tls: \"ca\" is not a kind of TLS: write \"local-ca\"",
+        "",
+    ),
     (
         "[instances.main.rate]\nrequests-per-second = 0",
         ":2:23: instances.main.rate.requests-per-second: 0 requests per second cannot be: write a number above 0",
@@ -243,22 +264,71 @@ const MISTAKES: [(&str, &str, &str); 53] = [
     ("[instances.main.rate]\nrequests-per-second = nan", ": NaN requests per second cannot be", ""),
     (
         "[instances.main.rate]\nrequests-per-second = 2\nburst = 0",
-        ":3:9: instances.main.rate.burst: invalid value: integer `0`, expected a nonzero u32",
+        ":3:9: instances.main.rate.burst: 0 is not in the range: write a whole number from 1 to 4294967295",
         "",
     ),
     ("[instances.main.rate]\nburst = 5", ":2:9: instances.main.rate.burst: burst belongs to requests-per-second", ""),
-    (
-        "[instances.main.rate]\nconcurrent = -1",
-        ":2:14: instances.main.rate.concurrent: invalid value: integer `-1`",
-        "",
-    ),
+    ("[instances.main.rate]\nconcurrent = -1", ":2:14: instances.main.rate.concurrent: -1 is not in the range", ""),
     (
         "[instances.main.rate]\nretry-after-max = \"0\"",
-        ":2:19: instances.main.rate.retry-after-max: \"0\" is no length of time",
+        ":2:19: instances.main.rate.retry-after-max: \"0\" is not a length of time",
         "\"0s\" for none",
     ),
     ("[admin\n", ":1:7: ", ""),
+    ("[log]\nlevel = \"loud\"", ":2:9: log.level: \"loud\" is no", "error, warn, info"),
+    ("[listeners]", ":1:2: listeners: there is none", "write [listeners.local]"),
+    ("\n[instances]", ":2:2: instances: there is none", "write [instances.main]"),
+    ("[instances]\nhost = \"eu\"", ":2:8: instances.host: a table with a name is needed here", "[instances.main]"),
+    ("[listeners.local]\nscopes = \"monitoring\"", ":2:10: listeners.local.scopes: ", "write [\"monitoring\"]"),
+    ("[listeners.local]\nscopes = [monitoring]", ":2:11: listeners.local.scopes: ", "write \"monitoring\""),
+    ("[listeners.local]\ncleartext = \"true\"", ":2:13: listeners.local.cleartext: ", "write true, without"),
+    ("[listeners.local.callers.a]\nuids = 1000", ":2:8: listeners.local.callers.a.uids: ", "write [1000]"),
+    ("[limits]\nheaders = \"100\"", ":2:11: limits.headers: \"100\" is text, not a number", "write 100, without"),
+    ("[timeouts]\nupstream = 60", ":2:12: timeouts.upstream: 60 is not a length of time", "did you mean \"60s\"?"),
+    ("[timeouts]\nupstream = \"48h\"", ":2:12: timeouts.upstream: ", "the longest is \"24h\""),
+    ("[probes]\naddress = 9181", ":2:11: probes.address: \"9181\" is not an address", "mean \"localhost:9181\"?"),
+    ("catalog-file = \"C:\\Users\\x.yaml\"", ":1:21: catalog-file: a backslash in", "'C:\\Users\\x.yaml'"),
+    ("[instances.main]\nca-file = \"C:\\temp\\n.pem\"", ":2:11: instances.main.ca-file: ", "'C:\\temp\\n.pem'"),
+    ("[instances.main]\nhost = \"us3\"", ":2:8: instances.main.host: \"us3\" is not a region", "did you mean \"us\"?"),
+    ("[instances.main]\nhost = \"a..b\"", ":2:8: instances.main.host: \"a..b\" is not a host", ""),
+    ("[instances.main]\nhost = \"eu\"\ntoken-path = \"/a b\"", ":3:14: instances.main.token-path: ", "no blanks"),
+    ("[listeners.local.tls]\ncert = \"x\"", ":2:1: listeners.local.tls.cert: ", "did you mean \"certificate\"?"),
+    ("[admin]\naddress = \"127.0.0.1:7\"\n\nx", ":4:2: admin: a key without a value", ""),
+    ("[admin]\naddress = \"127.0.0.1:7\"\naddress = \"none\"", ":3:1: admin.address: it is in this file already", ""),
 ];
+
+/// One wrong key for each table.
+#[test]
+fn an_unknown_key_of_any_table_gets_the_nearest_one() {
+    for (table, wrong, right) in [
+        ("", "catalog-fil", "catalog-file"),
+        ("", "listenrs", "listeners"),
+        ("instances.main", "hots", "host"),
+        ("instances.main.rate", "bursts", "burst"),
+        ("instances.main.client-secret", "fil", "file"),
+        ("listeners.local", "scope", "scopes"),
+        ("listeners.local.tls", "certficate", "certificate"),
+        ("listeners.local.callers.a", "keys", "key"),
+        ("timeouts", "upsteam", "upstream"),
+        ("limits", "header", "headers"),
+        ("admin", "adress", "address"),
+        ("probes", "adress", "address"),
+        ("learn", "files", "file"),
+        ("audit", "maxsize", "max-size"),
+        ("traces", "samples", "sample"),
+        ("log", "levl", "level"),
+        ("process", "core-dump", "core-dumps"),
+    ] {
+        let header = if table.is_empty() { String::new() } else { format!("[{table}]") };
+        let said = mistake(&format!("{header}\n{wrong} = 1"));
+        let dot = if table.is_empty() { "" } else { "." };
+        // A reference is one value for its parser.
+        let place = if wrong == "fil" { ":1:" } else { ":2:1: " };
+        assert!(said.starts_with(&format!("/nowhere/config.toml{place}")), "{said}");
+        assert!(wrong == "fil" || said.contains(&format!(": {table}{dot}{wrong}: unknown key \"{wrong}\"")), "{said}");
+        assert!(said.ends_with(&format!("did you mean \"{right}\"?")), "{said}");
+    }
+}
 
 #[test]
 fn mistakes_name_file_line_key_value_and_what_is_valid() {
@@ -266,7 +336,9 @@ fn mistakes_name_file_line_key_value_and_what_is_valid() {
     for (text, message, hint) in MISTAKES.into_iter().filter(|(text, ..)| has_sockets(text)) {
         // Paths are joined by a backslash on Windows, by two in quotation marks.
         let said = mistake(text).replace("/nowhere\\\\", "/nowhere/").replace("/nowhere\\", "/nowhere/");
-        assert!(said.starts_with("/nowhere/config.toml"), "{said}");
+        let line =
+            said.strip_prefix("/nowhere/config.toml:").and_then(|rest| rest.split_once(':')).map(|(line, _)| line);
+        assert!(line.is_some_and(|line| line.parse::<usize>().is_ok_and(|line| line > 0)), "no line: {said}");
         assert!(said.contains(message), "{text}\n said: {said}\n not:  {message}");
         assert!(said.contains(hint), "{text}\n said: {said}\n without: {hint}");
     }

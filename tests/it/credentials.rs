@@ -151,19 +151,26 @@ fn a_secret_comes_from_the_environment_a_file_systemd_or_a_command() {
         assert!(code == 0 && said.contains("secret: present"), "{said}");
     }
     for (secret, message) in [
-        ("\"in the file\"", "a secret must not stand in this file"),
+        ("\"in the file\"", "a secret must not be in this file"),
         ("{ env = \"MY_SECRET\" }", "the environment variable MY_SECRET is not set: set it"),
         ("{ file = \"missing\" }", "missing cannot be read: "),
         ("{ credential = \"secret\" }", "there is no credential \"secret\": only a systemd service"),
         ("{ credential = \"../secret\" }", "\"../secret\" is no name of a systemd credential"),
         ("{ command = [] }", "a command begins with the name of a program"),
-        ("{ command = \"cat secret\" }", "invalid type: string"),
+        (
+            "{ command = \"cat secret\" }",
+            "a command is a list of words: write { command = [\"PROGRAM\", \"ARGUMENT\"] }",
+        ),
         ("{ command = [\"no-such-program-here\"] }", "the command \"no-such-program-here\" cannot be run"),
         ("{ env = \"A\", file = \"b\" }", "give one of env, file, credential and command"),
+        ("hunter2", "text needs quotation marks"),
+        ("22222222", "give it as { env = \"VARIABLE\" }, "),
+        ("true", "give it as { env = \"VARIABLE\" }, "),
         ("{ vault = \"x\" }", "unknown key \"vault\": valid are env, file, credential, command"),
     ] {
         let (code, said) = check(secret, &[]);
-        assert!(code == 78 && said.contains("client-secret: ") && said.contains(message), "{secret}: {said}");
+        assert!(code == 78 && said.contains("main.client-secret") && said.contains(message), "{secret}: {said}");
+        assert!(!said.contains("hunter2") && !said.contains("22222222"), "{said}");
     }
 }
 

@@ -43,7 +43,7 @@ const BLOCKS: &[(&str, How)] = &[
     ("$ curl -i -X POST", Shows("", "")),
     ("$ ninjaone-proxy --config ninjaone.toml learn", Not("needs what a tool used; tests/it/learn.rs")),
     ("$ ninjaone-proxy --config narrower.toml check", Not("needs what a tool used; tests/it/learn.rs")),
-    ("$ ninjaone-proxy check | tail -5", Shows("", "")),
+    ("$ ninjaone-proxy check | tail -3", Shows("", "")),
     ("$ ninjaone-proxy --config ninjaone.toml explain POST", Shows(RULES, "")),
     ("$ ninjaone-proxy routes --all --group alerts", Shows("", "")),
     ("$ ninjaone-proxy --config ninjaone.toml doctor", Not("needs an instance that refuses; tests/it/doctor.rs")),

@@ -19,8 +19,12 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     #[cfg(unix)]
     ("", "[listeners.b]\naddress = \"fd:ninja\"", "no socket was passed to this process"),
     ("instance = \"main\"", "[instances.b]\nhost = \"eu\"", "NINJAONE_CLIENT_ID is not set"),
-    ("", "[instances.b]", "listeners.local.instance is missing: there are several instances (b, main)"),
-    ("", "[timeouts]\nclient = \"30\"", "\"30\" is no length of time"),
+    (
+        "",
+        "[instances.b]",
+        ":6:12: listeners.local.instance: the key is missing, and there are several instances (b, main)",
+    ),
+    ("", "[timeouts]\nclient = \"30\"", "\"30\" is not a length of time"),
     ("", "[limits]\nhead = \"1B\"", "\"1B\" is out of range"),
     ("", "[log]\nlevel = \"loud\"", "log.level: \"loud\" is no log level"),
 ];
