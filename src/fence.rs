@@ -4,7 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
+
+/// The panics outside of any fence, since the start.
+static OUTSIDE: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     /// Whether this thread is inside a fence, whose owner tells of a panic.
@@ -38,9 +42,15 @@ fn note(info: &PanicHookInfo<'_>) {
     if FENCED.get() {
         PLACE.set(place);
     } else {
+        OUTSIDE.fetch_add(1, Ordering::Relaxed);
         let thread = std::thread::current();
         tracing::error!(thread = thread.name(), error = %Panicked { place }, "a part of the proxy panicked");
     }
+}
+
+/// How many panics there were outside of any fence. Those inside are counted by the fence's owner.
+pub fn outside() -> u64 {
+    OUTSIDE.load(Ordering::Relaxed)
 }
 
 /// The output of `future`, or what is left of a panic in it. It is not polled again after that, and dropped.
@@ -109,7 +119,11 @@ mod tests {
             note(info);
             before(info);
         }));
+        let counted = outside();
         let said = within(|| panic!("{}", "value")).expect_err("a panic").to_string();
+        assert_eq!(outside(), counted, "the owner of the fence counts it");
+        assert!(std::thread::spawn(|| panic!("outside")).join().is_err());
+        assert_eq!(outside(), counted + 1);
         let _ = std::panic::take_hook();
         assert!(said.starts_with("panic at src/fence.rs:") && !said.contains("value"), "{said}");
     }

@@ -133,6 +133,7 @@ impl Metrics {
                 self.token_age.with_label_values(&[instance, scopes]).set(seconds(*age));
             }
         }
+        self.listeners.panicked_elsewhere(crate::fence::outside());
         self.process.look();
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;

@@ -52,13 +52,29 @@ impl std::fmt::Display for Causes<'_> {
     }
 }
 
+/// Libraries that warn of what any caller can bring about, as often as it likes: below `debug` they are heard where the
+/// list names them.
+const PARSERS: [&str; 4] = ["h2", "hyper", "rustls", "tokio_rustls"];
+
 /// Reads a level, or a list of levels by module.
 pub fn filter(level: &str) -> Result<Targets, TelemetryError> {
     // A word that is no level would be taken for the name of a module.
     if level.split(',').any(|part| !part.contains('=') && part.trim().parse::<LevelFilter>().is_err()) {
         return Err(TelemetryError::Level(level.to_owned(), None));
     }
-    level.parse().map_err(|error| TelemetryError::Level(level.to_owned(), Some(error)))
+    let targets = level.parse::<Targets>();
+    targets.map(quiet).map_err(|error| TelemetryError::Level(level.to_owned(), Some(error)))
+}
+
+fn quiet(targets: Targets) -> Targets {
+    let others = targets.default_level().unwrap_or(LevelFilter::OFF);
+    if others >= LevelFilter::DEBUG {
+        return targets;
+    }
+    let named: Vec<String> = targets.iter().map(|(name, _)| name.to_owned()).collect();
+    let parsers =
+        PARSERS.into_iter().filter(|parser| !named.iter().any(|name| name.split("::").next() == Some(parser)));
+    parsers.fold(targets, |targets, parser| targets.with_target(parser, others.min(LevelFilter::ERROR)))
 }
 
 /// Starts the log. What is in flight is written when the guard is dropped.

@@ -91,6 +91,16 @@ impl Heads {
         octets.len()
     }
 
+    /// Whether a head has begun, and has not ended.
+    pub fn is_in_head(&self) -> bool {
+        self.place == Place::Fields || (self.place == Place::RequestLine && self.kept > 0)
+    }
+
+    /// Whether a body has begun, and is not known to have ended.
+    pub fn is_in_body(&self) -> bool {
+        matches!(self.place, Place::Body(_) | Place::Chunks(_) | Place::Lost | Place::Broken)
+    }
+
     /// Whether a body is no chunks, so that nothing more may be read.
     pub fn is_broken(&self) -> bool {
         self.place == Place::Broken

@@ -12,15 +12,18 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::Instant;
 
 use super::flush::Flush;
 use super::head::{Fault, Heads};
 use crate::clock::timer::Timer;
 
-/// How long, and how much, a closed connection is still read so that the caller can read the answer.
+/// How long a closed connection is still read, after the last byte that came, so that the caller can read the answer; a
+/// caller that is in the midst of a body often reads only once it has written all of it.
 const LINGER: Duration = Duration::from_millis(500);
-const LINGER_OCTETS: usize = 4 * 1024 * 1024;
+const LINGER_IN_BODY: Duration = Duration::from_secs(2);
+/// How much is read then at most, in bytes: the largest upload that NinjaOne documents has 200 MB.
+const LINGER_BYTES: usize = 256 << 20;
 
 /// What hyper is doing with the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,10 +80,12 @@ impl Drop for Serving {
 pub(super) struct Wire<S, R> {
     stream: S,
     track: Rc<Track>,
-    /// For reading a head, the wait for its first octet included.
+    /// For the wait for a head, and for reading it from its first byte on.
     head_time: Duration,
-    /// Set while a head is awaited.
+    /// Set while a head is awaited, and anew once it has begun.
     timer: Timer,
+    /// The head has begun, and the timer is set for that.
+    begun: bool,
     /// The answer to a head that hyper refuses.
     refuse: R,
     /// What goes out instead of hyper's own refusal.
@@ -90,21 +95,40 @@ pub(super) struct Wire<S, R> {
 
 /// The end of a connection: nothing more is written, and what comes is thrown away.
 struct Linger {
-    until: Pin<Box<Sleep>>,
+    /// When it ends, whatever comes.
+    end: Instant,
+    /// Each wait for more.
+    wait: Duration,
+    timer: Timer,
     left: usize,
+}
+
+impl Linger {
+    fn new(wait: Duration, most: Duration) -> Self {
+        let mut linger = Self { end: Instant::now() + most, wait, timer: Timer::default(), left: LINGER_BYTES };
+        linger.moved(0);
+        linger
+    }
+
+    fn moved(&mut self, bytes: usize) {
+        self.left = self.left.saturating_sub(bytes);
+        self.timer.set(self.end.min(Instant::now() + self.wait));
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8>> Wire<S, R> {
     pub(super) fn new(stream: S, track: Rc<Track>, head_time: Duration, refuse: R) -> Self {
         let (timer, pending) = (Timer::default(), Vec::new());
-        Self { stream, track, head_time, timer, refuse, pending, linger: None }
+        Self { stream, track, head_time, timer, begun: false, refuse, pending, linger: None }
     }
 
     /// Whether a head has been awaited for too long. hyper's own timer is a new one for every request.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.track.phase.get() != Phase::Head {
             self.timer.clear();
-        } else if !self.timer.is_set() {
+            self.begun = false;
+        } else if !self.timer.is_set() || (!self.begun && self.track.heads.borrow().is_in_head()) {
+            self.begun = self.track.heads.borrow().is_in_head();
             self.timer.set(Instant::now() + self.head_time);
         }
         self.timer.poll(cx)
@@ -184,6 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8> + Unpin> As
         if self.track.phase.get() == Phase::Ending {
             self.track.phase.set(Phase::Head);
             self.timer.clear();
+            self.begun = false;
             // Whoever reads next finds out.
             let _ = self.poll_late(cx);
         }
@@ -194,18 +219,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8> + Unpin> As
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_pending(cx))?;
-        let Self { stream, linger, .. } = &mut *self;
+        let in_body = self.track.heads.borrow().is_in_body();
+        let Self { stream, linger, head_time, .. } = &mut *self;
         if linger.is_none() {
             ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
         }
-        let linger = linger.get_or_insert_with(|| Linger { until: Box::pin(sleep(LINGER)), left: LINGER_OCTETS });
-        let mut waste = [0; 4096];
-        while linger.left > 0 && linger.until.as_mut().poll(cx).is_pending() {
+        let wait = if in_body { LINGER_IN_BODY } else { LINGER };
+        let linger = linger.get_or_insert_with(|| Linger::new(wait, *head_time));
+        let mut waste = [0; 16 * 1024];
+        while linger.left > 0 && linger.timer.poll(cx).is_pending() {
             let mut buffer = ReadBuf::new(&mut waste);
             ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
             match buffer.filled().len() {
                 0 => break,
-                octets => linger.left = linger.left.saturating_sub(octets),
+                bytes => linger.moved(bytes),
             }
         }
         Poll::Ready(Ok(()))

@@ -27,6 +27,14 @@ pub(super) struct Series {
 }
 
 impl Series {
+    /// There were so many panics that ended no request of a known listener.
+    pub(super) fn panicked_elsewhere(&self, count: u64) {
+        if count > 0 {
+            let counter = self.panics.with_label_values(&[NONE]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
+    }
+
     pub(super) fn register(families: &Families<'_>) -> Result<Self, prometheus::Error> {
         Ok(Self {
             requests: families.counter(
@@ -54,7 +62,7 @@ impl Series {
                 "Requests that passed a listener that only observes its rules, by the code of the refusal that they had got.",
                 &["listener", "code"],
             )?,
-            panics: families.counter("ninjaone_proxy_panics_total", "Requests that a panic ended.", &["listener"])?,
+            panics: families.counter("ninjaone_proxy_panics_total", "Panics: requests that one ended, and others (listener none).", &["listener"])?,
             received: families.counter(
                 "ninjaone_proxy_request_bytes_total",
                 "Octets of the bodies that came from callers.",

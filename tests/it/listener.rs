@@ -190,3 +190,40 @@ fn the_count_of_requests_in_flight_returns_to_zero_when_callers_leave() {
             && text.contains("duration_seconds_count{listener=\"local\"} 10")
     });
 }
+
+#[test]
+fn a_head_has_its_own_time_from_its_first_byte() {
+    let proxy = Proxy::start("host = \"sandbox\"", "", "[timeouts]\nclient = \"2s\"");
+    let mut stream = connect(proxy.address);
+    stream.write_all(get("/v2/groups").as_bytes()).expect("a request");
+    assert_eq!(Reply::read(&mut stream, false).status, 200);
+    let request = get("/v2/groups");
+    let (first, second) = request.split_at(20);
+    sleep(Duration::from_millis(1300));
+    stream.write_all(first.as_bytes()).expect("a part");
+    sleep(Duration::from_millis(1300));
+    stream.write_all(second.as_bytes()).expect("the rest");
+    assert_eq!(Reply::read(&mut stream, false).status, 200, "2.6 s after the last answer");
+    let begun = Instant::now();
+    stream.write_all(first.as_bytes()).expect("a part");
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    assert!(rest.is_empty() && begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_refused_upload_is_read_until_its_caller_has_written_all_of_it() {
+    let proxy = Proxy::sandboxed("");
+    let head =
+        |length| format!("POST /v2/organizations HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+    // Much at once, and little at a time for longer than a closed connection is else read.
+    for (pieces, size, pause) in [(24, 1 << 20, 0), (12, 1 << 16, 100)] {
+        let mut stream = connect(proxy.address);
+        stream.write_all(head(pieces * size).as_bytes()).expect("a head");
+        for _ in 0..pieces {
+            stream.write_all(&vec![b'x'; size]).expect("no reset");
+            sleep(Duration::from_millis(pause));
+        }
+        assert_eq!(Reply::read(&mut stream, false).code(), "scope-missing");
+    }
+}

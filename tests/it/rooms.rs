@@ -81,7 +81,7 @@ const PLAN: [(&str, &[&str]); 34] = [
     ("admin", &["metrics", "refusals"]),
     ("audit", &["fence", "headers", "journal", "listener", "metrics", "telemetry", "traces"]),
     ("traces", &["headers", "telemetry", "tls"]),
-    ("metrics", &[]),
+    ("metrics", &["fence"]),
     ("telemetry", &[]),
     ("sandbox", &["policy"]),
     ("secret", &[]),
