@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod exchange;
+mod no_proxy;
 pub mod protocol;
 pub mod proxy;
 

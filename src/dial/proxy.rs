@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
+use super::no_proxy;
 use crate::secret::Secret;
 
 /// The longest head of a proxy's answer, in octets.
@@ -85,7 +86,7 @@ impl Proxy {
             set(upper).or_else(|| set(&upper.to_ascii_lowercase()))
         };
         let Some(text) = either("HTTPS_PROXY").map(Zeroizing::new) else { return Ok(None) };
-        if is_loopback(host) || either("NO_PROXY").is_some_and(|list| is_listed(&list, host, port)) {
+        if is_loopback(host) || either("NO_PROXY").is_some_and(|list| no_proxy::names(&list, host, port)) {
             return Ok(None);
         }
         Self::parse(&text).map(Some)
@@ -177,7 +178,9 @@ fn decoded(text: &str) -> Zeroizing<Vec<u8>> {
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
         let code = after.split_at_checked(2).filter(|_| first == b'%');
-        let value = code.and_then(|(hex, _)| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        // Digits only: the parser takes a sign too.
+        let digits = code.filter(|(hex, _)| hex.iter().all(u8::is_ascii_hexdigit));
+        let value = digits.and_then(|(hex, _)| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
         octets.push(value.unwrap_or(first));
         rest = match (value, code) {
             (Some(_), Some((_, after))) => after,
@@ -189,26 +192,10 @@ fn decoded(text: &str) -> Zeroizing<Vec<u8>> {
 
 /// Whether a host is on this machine.
 pub fn is_loopback(host: &str) -> bool {
-    let host = host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
+    let host = no_proxy::bare(host);
     host == "localhost"
         || host.ends_with(".localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// Whether a list such as `NO_PROXY` names the host: itself, a domain that it is in, or all by `*`; with a port, at
-/// that port only.
-fn is_listed(list: &str, host: &str, port: u16) -> bool {
-    let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
-    list.split([',', ' ']).map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
-        let (name, only) = match entry.rsplit_once(':') {
-            Some((name, digits)) if !name.contains(':') || name.ends_with(']') => (name, digits.parse().ok()),
-            Some(_) | None => (entry, None),
-        };
-        let name = name.trim_matches(['[', ']']).to_ascii_lowercase();
-        let name = name.trim_start_matches('*').trim_start_matches('.');
-        let named = host == name || name.is_empty() || host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'));
-        named && only.is_none_or(|only: u16| only == port)
-    })
+        || no_proxy::address(&host).is_some_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -231,6 +218,14 @@ mod tests {
         assert_eq!((known.address(), known.to_string().as_str()), (("::1", 80), "http://***@[::1]:80"));
         assert_eq!(authorization(&known), Some(format!("Basic {}", STANDARD.encode("us@er:p:ss%"))));
         assert!(!format!("{known:?}").contains("p:ss"));
+        for (given, sent) in [("a%+5b", "a%+5b"), ("a%-1", "a%-1"), ("a%4", "a%4"), ("a%zz", "a%zz"), ("a%2B", "a+")] {
+            let known = Proxy::parse(&format!("http://u:{given}@x:1")).expect("a proxy");
+            assert_eq!(
+                authorization(&known),
+                Some(format!("Basic {}", STANDARD.encode(format!("u:{sent}")))),
+                "{given}"
+            );
+        }
         assert_eq!(Proxy::parse("proxy:8080").expect("a proxy").address(), ("proxy", 8080));
         assert_eq!(Proxy::parse("https://x:1").err(), Some(BadProxy::Scheme));
         assert_eq!(Proxy::parse("socks5://x:1").err(), Some(BadProxy::Scheme));
@@ -252,7 +247,9 @@ mod tests {
         assert_eq!(chosen("eu.ninjarmm.com", &[("HTTPS_PROXY", "http://p:1")]), proxy);
         assert_eq!(chosen("eu.ninjarmm.com", &[("https_proxy", "p:1"), ("HTTPS_PROXY", " ")]), proxy);
         assert_eq!(chosen("eu.ninjarmm.com", &[("HTTP_PROXY", "http://p:1")]), None);
-        for here in ["localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]", "a.localhost", "LOCALHOST."] {
+        for here in
+            ["localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]", "a.localhost", "LOCALHOST.", "::ffff:127.0.0.1"]
+        {
             assert_eq!(chosen(here, &[("HTTPS_PROXY", "http://p:1")]), None, "{here}");
         }
         for (list, excepted) in [
