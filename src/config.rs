@@ -115,6 +115,8 @@ pub struct Instance {
     pub client_auth: ClientAuth,
     /// How fast requests go to it; `None`: as they come.
     pub rate: Option<Limits>,
+    /// The command line that examines it.
+    pub doctor: String,
 }
 
 /// What a listener or a caller says of what is open.
@@ -225,6 +227,18 @@ impl Config {
         self.path.display()
     }
 
+    /// The command line that has `words` done with this configuration, to be pasted from any folder.
+    pub fn command(&self, words: &str) -> String {
+        let Some(path) = self.path() else { return format!("ninjaone-proxy {words}") };
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+        let is_plain = path.chars().all(|c| c.is_alphanumeric() || "/\\:._-~".contains(c));
+        if is_plain {
+            format!("ninjaone-proxy --config {path} {words}")
+        } else {
+            format!("ninjaone-proxy --config {path:?} {words}")
+        }
+    }
+
     /// Checks what the keys say together, reads the credentials, and compiles the policies.
     pub fn settings(&self) -> Result<Settings, Mistake> {
         let listeners = self.listeners()?;
@@ -321,7 +335,7 @@ impl Config {
         };
         let (name, token_path) = (name.to_owned(), file.token_path.get_ref().clone());
         let rate = file.rate.as_ref().map(|rate| self.limits(rate)).transpose()?;
-        Ok(Instance { name, origin, token_path, client_auth: file.client_auth, rate })
+        Ok(Instance { name, origin, token_path, client_auth: file.client_auth, rate, doctor: self.command("doctor") })
     }
 
     fn limits(&self, file: &RateFile) -> Result<Limits, Mistake> {

@@ -34,6 +34,7 @@ use crate::policy::catalog::{OperationId, OperationName};
 use crate::policy::{Policy, Refusal};
 use crate::rate::{Late, Limit};
 use crate::telemetry::Causes;
+use crate::tls::judge::{Kind, in_words};
 use crate::token::NoToken;
 use crate::token::endpoint::TokenError;
 use crate::upstream::head;
@@ -439,7 +440,10 @@ fn connect_row(error: &ConnectError, instance: &str) -> Row {
     let late = |code, error, detail| row(StatusCode::GATEWAY_TIMEOUT, code, Blame::Upstream, error, detail);
     match error {
         ConnectError::Dial(error) => dial_row(error, instance),
-        ConnectError::Tls(source) => untrusted_row(instance, source),
+        ConnectError::Tls(source) => match error.tls() {
+            Some(reason) => untrusted_row(instance, reason),
+            None => tls_row(instance, &source.to_string(), "Check host, proxy, network and firewall."),
+        },
         ConnectError::Http(_) => broken(
             "upstream-broken",
             "http_protocol_error",
@@ -485,10 +489,24 @@ fn name_unknown_row(instance: &str) -> Row {
     row(StatusCode::BAD_GATEWAY, "instance-name-unknown", Blame::Upstream, "dns_error", detail)
 }
 
-fn untrusted_row(instance: &str, reason: &dyn std::error::Error) -> Row {
-    let detail = format!(
-        "The TLS handshake with {instance} failed ({reason}); nothing was sent. If it has a private CA, give its certificate as ca-file."
-    );
+fn untrusted_row(instance: &str, reason: &rustls::Error) -> Row {
+    let advice = match Kind::of(reason) {
+        Kind::UnknownIssuer => {
+            "If it has a private CA, or a proxy on the way inspects TLS, give that CA's certificate as ca-file."
+        }
+        // It has said itself what to do.
+        Kind::IsCa => "",
+        Kind::Certificate => "Check host, this machine's clock, and the certificate of the instance.",
+        Kind::NoTls => "Check the port of host: it must be one that speaks TLS.",
+        Kind::Alert => "If it asks for a certificate, give certificate and key.",
+        Kind::Other => "Check host: it must be a server that speaks TLS 1.2 or 1.3.",
+    };
+    tls_row(instance, &in_words(reason), advice)
+}
+
+fn tls_row(instance: &str, reason: &str, advice: &str) -> Row {
+    let detail = format!("The TLS handshake with {instance} failed ({reason}); nothing was sent. {advice}");
+    let detail = detail.trim_end().to_owned();
     row(StatusCode::BAD_GATEWAY, "instance-untrusted", Blame::Upstream, "tls_certificate_error", detail)
 }
 

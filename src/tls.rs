@@ -1,7 +1,9 @@
 //! TLS: one crypto provider, chosen here; towards NinjaOne, the roots that are trusted.
 
 pub mod certificate;
+pub mod judge;
 pub mod local;
+pub mod roots;
 pub mod server;
 
 use std::fmt;
@@ -9,11 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{VerifierBuilderError, WantsClientCert, WebPkiServerVerifier};
+use rustls::client::{WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
+
+use judge::Judge;
+use roots::RootsError;
 
 /// Why there is no trust, or no TLS configuration.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +55,12 @@ pub enum TlsError {
     /// Certificate and key do not belong together, or are of a kind that is not known.
     #[error("the certificate and the key that are shown to the instance cannot be used together: {0}")]
     Pair(#[source] rustls::Error),
+    /// There are no roots.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
+    /// No certificate of a server can be judged.
+    #[error("certificates cannot be judged")]
+    Judge(#[from] rustls::client::VerifierBuilderError),
     /// The provider lacks a protocol version: a build mistake.
     #[error("the TLS provider cannot be used")]
     Provider(#[source] rustls::Error),
@@ -59,7 +70,11 @@ pub enum TlsError {
 #[derive(Debug, Clone)]
 pub struct Trust {
     roots: Arc<RootCertStore>,
+    /// Those of `ca-file`: a server may show exactly one of them.
+    pinned: Arc<[CertificateDer<'static>]>,
     origin: Origin,
+    /// What of the system's roots could not be read.
+    complaints: Arc<[String]>,
     shown: Option<Arc<Shown>>,
 }
 
@@ -74,40 +89,52 @@ struct Shown {
 #[derive(Debug, Clone, Copy, Default)]
 struct Origin {
     system: usize,
-    built_in: usize,
+    /// Where those are from.
+    place: &'static str,
     ca_file: usize,
 }
 
 impl Trust {
-    /// The system's roots, or Mozilla's where the system has none (a container from scratch), and the certificates
-    /// of `ca_file`.
+    /// The system's roots, and the certificates of `ca_file`. Without either there is no trust, and so an error.
     pub fn load(ca_file: Option<&Path>) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
-        let mut origin = Origin::default();
-        (origin.system, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let mut found = roots::load(|name| std::env::var_os(name))?;
+        if ca_file.is_none() {
+            found = found.some()?;
+        }
+        let (system, unusable) = roots.add_parsable_certificates(found.certificates);
+        if unusable > 0 {
+            found.complaints.push(format!("{unusable} of the system's root certificates cannot be used"));
+        }
+        let pinned = ca_file.map(|path| add_ca_file(&mut roots, path)).transpose()?.unwrap_or_default();
         if roots.is_empty() {
-            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-            origin.built_in = roots.len();
+            return Err(RootsError::None(" that can be used".to_owned()).into());
         }
-        if let Some(path) = ca_file {
-            origin.ca_file = add_ca_file(&mut roots, path)?;
-        }
-        Ok(Self { roots: Arc::new(roots), origin, shown: None })
+        let origin = Origin { system, place: found.origin, ca_file: pinned.len() };
+        let (roots, complaints) = (Arc::new(roots), found.complaints.into());
+        Ok(Self { roots, pinned: pinned.into(), origin, complaints, shown: None })
     }
 
     /// Nothing is trusted: for clear-text instances, which are on loopback.
     pub fn nobody() -> Self {
-        Self { roots: Arc::new(RootCertStore::empty()), origin: Origin::default(), shown: None }
+        let roots = Arc::new(RootCertStore::empty());
+        Self { roots, pinned: Arc::from([]), origin: Origin::default(), complaints: Arc::from([]), shown: None }
     }
 
     /// Whether the same servers are trusted, and shown the same certificate.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.roots.roots == other.roots.roots && self.shown == other.shown
+        self.roots.roots == other.roots.roots && self.pinned == other.pinned && self.shown == other.shown
+    }
+
+    /// What of the system's roots could not be read, which others are trusted beside.
+    pub fn complaints(&self) -> &[String] {
+        &self.complaints
     }
 
     /// What judges a server's certificate by these anchors.
-    pub(crate) fn judge(&self) -> Result<Arc<WebPkiServerVerifier>, VerifierBuilderError> {
-        WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.roots), provider()).build()
+    pub(crate) fn judge(&self) -> Result<Arc<Judge>, TlsError> {
+        let chain = WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.roots), provider()).build()?;
+        Ok(Arc::new(Judge::new(chain, Arc::clone(&self.pinned))))
     }
 
     /// Shows the certificate of this PEM file, whose key is in the other one, to a server that asks. Reads them.
@@ -137,7 +164,10 @@ impl Trust {
     /// The configuration of connections with this ALPN offer, most wanted first. A server's name is checked against
     /// the subject alternative names of its certificate.
     pub fn client_config(&self, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
-        self.offering(builder()?.with_root_certificates(Arc::clone(&self.roots)), alpn).map(Arc::new)
+        if self.roots.is_empty() {
+            return self.offering(builder()?.with_root_certificates(Arc::clone(&self.roots)), alpn).map(Arc::new);
+        }
+        self.judged_config(self.judge()?, alpn).map(Arc::new)
     }
 
     fn offering(
@@ -160,11 +190,10 @@ impl Trust {
 /// The anchors for people: how many, and from where.
 impl fmt::Display for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Origin { system, built_in, ca_file } = self.origin;
-        match (system, built_in) {
-            (0, 0) => f.write_str("no roots")?,
-            (0, _) => write!(f, "{built_in} roots of Mozilla's built-in list (this system has none)")?,
-            (_, _) => write!(f, "{system} roots of this system")?,
+        let Origin { system, place, ca_file } = self.origin;
+        match system {
+            0 => write!(f, "no roots of {place}")?,
+            _ => write!(f, "{system} roots of {place}")?,
         }
         if ca_file > 0 { write!(f, " and {ca_file} of ca-file") } else { Ok(()) }
     }
@@ -178,14 +207,15 @@ fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsError> {
     ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(TlsError::Provider)
 }
 
-/// Adds the certificates of the file, and says how many there were.
-fn add_ca_file(roots: &mut RootCertStore, path: &Path) -> Result<usize, TlsError> {
+/// Adds the certificates of the file, and returns them.
+fn add_ca_file(roots: &mut RootCertStore, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let unreadable = |cause| TlsError::CaFile { path: path.to_owned(), cause };
-    let mut count = 0;
+    let mut added = Vec::new();
     for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
         let certificate = certificate.map_err(unreadable)?;
-        roots.add(certificate).map_err(|cause| TlsError::BadCertificate { path: path.to_owned(), cause })?;
-        count += 1;
+        let bad = |cause| TlsError::BadCertificate { path: path.to_owned(), cause };
+        roots.add(certificate.clone()).map_err(bad)?;
+        added.push(certificate);
     }
-    if count > 0 { Ok(count) } else { Err(TlsError::NoCertificate(path.to_owned())) }
+    if added.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(added) }
 }

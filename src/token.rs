@@ -25,7 +25,7 @@ use crate::policy::Permit;
 use crate::policy::catalog::ScopeSet;
 use crate::telemetry::Causes;
 use endpoint::{Endpoint, TokenError};
-use state::{Grant, State};
+use state::{Asker, Grant, State};
 
 /// How often clocks and credentials are looked at: no timer counts the time that a machine sleeps.
 const STEP: Duration = Duration::from_secs(5);
@@ -43,6 +43,8 @@ pub struct Tokens {
     runtime: Handle,
     clock: Clock,
     counts: Arc<Counts>,
+    /// The command line that finds out why there is no token.
+    doctor: String,
 }
 
 /// The flights of the process, to all instances.
@@ -114,11 +116,17 @@ pub struct Status {
 }
 
 impl Tokens {
-    /// Grants from this endpoint; flights run on the current runtime, callers wait up to `patience`.
-    pub fn new(endpoint: Endpoint, counts: Arc<Counts>, patience: Duration, clock: Clock) -> Arc<Self> {
+    /// Grants from this endpoint; flights run on the current runtime, callers wait up to `patience`. `doctor` is the
+    /// command line that finds out why there are none.
+    pub fn new(endpoint: Endpoint, counts: Arc<Counts>, patience: Duration, clock: Clock, doctor: String) -> Arc<Self> {
         // There are no more sets of scopes than that.
         let cache = Cache::new(1024);
-        Arc::new(Self { cache, endpoint, patience, runtime: Handle::current(), clock, counts })
+        Arc::new(Self { cache, endpoint, patience, runtime: Handle::current(), clock, counts, doctor })
+    }
+
+    /// The command line that finds out why there is no token.
+    pub fn doctor(&self) -> &str {
+        &self.doctor
     }
 
     /// Takes over the grants of `old`, which are good here too: same instance, same credentials.
@@ -139,8 +147,8 @@ impl Tokens {
                 tokens.endpoint.look().await;
                 let step = Instant::now() + STEP;
                 // A loop that a panic ends would renew nothing any more, and nobody would see it.
-                let next = match fence::around(tokens.flight(scopes)).await {
-                    Ok(state) => state.next.monotonic.min(step),
+                let next = match fence::around(tokens.flight(scopes, Asker::Keeper)).await {
+                    Ok(state) => state.next_unasked.monotonic.min(step),
                     Err(panicked) => {
                         tracing::error!(%scopes, error = %panicked, "a token request panicked");
                         step
@@ -168,20 +176,20 @@ impl Tokens {
             if let Some(grant) = state.usable(now) {
                 return Ok(Arc::clone(grant));
             }
-            if !state.is_due(now, self.endpoint.version()) {
+            if !state.is_due(now, self.endpoint.version(), Asker::Caller) {
                 return Err(no_token(&state, now));
             }
         }
         let tokens = Arc::clone(self);
-        let flight = self.runtime.spawn(async move { tokens.flight(scopes).await });
+        let flight = self.runtime.spawn(async move { tokens.flight(scopes, Asker::Caller).await });
         let Ok(Ok(state)) = timeout(self.patience, flight).await else { return Err(NoToken::Timeout) };
         let now = (self.clock)();
         state.usable(now).cloned().ok_or_else(|| no_token(&state, now))
     }
 
     /// Joins the flight for these scopes, or starts one if it is due. To be run in a task of its own.
-    async fn flight(&self, scopes: ScopeSet) -> Arc<State> {
-        let due = |state: &Arc<State>| state.is_due((self.clock)(), self.endpoint.version());
+    async fn flight(&self, scopes: ScopeSet, asker: Asker) -> Arc<State> {
+        let due = |state: &Arc<State>| state.is_due((self.clock)(), self.endpoint.version(), asker);
         self.cache.entry(scopes).or_insert_with_if(self.fetch(scopes), due).await.into_value()
     }
 
@@ -206,24 +214,29 @@ impl Tokens {
     fn tell(&self, scopes: ScopeSet, state: &State, previous: Option<&State>) {
         let (now, host) = ((self.clock)(), self.endpoint.host());
         let seconds = |span: Duration| Duration::from_secs(span.as_secs_f64().round() as u64);
-        let next = now.until(state.next);
+        let (next, retry_in) = (now.until(state.next), rounded(now.until(state.next_unasked)));
         match &state.failure {
             None => {
                 let usable_for = seconds(state.expires_in(now).unwrap_or_default());
                 tracing::info!(host, %scopes, ?usable_for, renewed_in = ?seconds(next), "token granted");
             }
             Some(error) if !state.is_news(previous) => {
-                tracing::debug!(host, %scopes, error = %Causes(&**error), retry_in = ?next, "token request failed again");
+                tracing::debug!(host, %scopes, error = %Causes(&**error), ?retry_in, "token request failed again");
             }
             Some(error) if error.is_permanent() => tracing::error!(
-                host, %scopes, error = %Causes(&**error), retry_in = ?next,
-                "no token can be had until somebody mends this: \"ninjaone-proxy doctor\" says how"
+                host, %scopes, error = %Causes(&**error), doctor = self.doctor,
+                "cannot get a token, and callers are refused; to find out what to change, run the command in doctor"
             ),
             Some(error) => {
-                tracing::warn!(host, %scopes, error = %Causes(&**error), retry_in = ?next, "token request failed");
+                tracing::warn!(host, %scopes, error = %Causes(&**error), ?retry_in, "token request failed");
             }
         }
     }
+}
+
+/// As people read it: to a tenth of a second.
+fn rounded(span: Duration) -> Duration {
+    Duration::from_millis((span.as_secs_f64() * 10.0).round() as u64 * 100)
 }
 
 fn no_token(state: &State, now: Moment) -> NoToken {
@@ -326,11 +339,13 @@ mod tests {
         Moment { wall: if ahead < 0 { wall - span } else { wall + span }, ..Moment::now() }
     }
 
-    /// Answers token requests with one token after another; without `good`, with 503.
+    /// Answers token requests with one token after another; without `good`, with 503; with `refuses`, that the scope is not
+    /// granted.
     struct Issuer {
         tokens: Arc<Tokens>,
         asked: Rc<Cell<u32>>,
         good: Rc<Cell<bool>>,
+        refuses: Rc<Cell<bool>>,
     }
 
     impl Issuer {
@@ -338,7 +353,8 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let address = listener.local_addr().expect("an address");
             let (asked, good) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(true)));
-            let (count, is_good) = (Rc::clone(&asked), Rc::clone(&good));
+            let refuses = Rc::new(Cell::new(false));
+            let (count, is_good, has_refused) = (Rc::clone(&asked), Rc::clone(&good), Rc::clone(&refuses));
             tokio::task::spawn_local(async move {
                 loop {
                     let (mut stream, _) = listener.accept().await.expect("a connection");
@@ -347,6 +363,8 @@ mod tests {
                     let body =
                         format!(r#"{{"access_token":"t{}","token_type":"Bearer","expires_in":3600}}"#, count.get());
                     let status = if is_good.get() { "200 OK" } else { "503 Busy" };
+                    let refusal = r#"{"error":"invalid_scope"}"#.to_owned();
+                    let (status, body) = if has_refused.get() { ("400 Bad", refusal) } else { (status, body) };
                     let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
                     let _ = stream.write_all(answer.as_bytes()).await;
                 }
@@ -359,7 +377,12 @@ mod tests {
             let connector = Connector::new(authority, None, route, patience).expect("a connector");
             let path = PathAndQuery::from_static("/token");
             let endpoint = Endpoint::new(connector, path, ClientAuth::Form, credentials, patience);
-            Self { tokens: Tokens::new(endpoint, Arc::default(), patience, clock), asked, good }
+            Self {
+                tokens: Tokens::new(endpoint, Arc::default(), patience, clock, "doctor".to_owned()),
+                asked,
+                good,
+                refuses,
+            }
         }
     }
 
@@ -416,6 +439,56 @@ mod tests {
             assert_eq!(caller.await.expect("an end").expect("a token"), "Bearer t2");
         }
         assert_eq!(issuer.asked.get(), 2);
+    }
+
+    async fn advance(span: Duration) {
+        tokio::time::pause();
+        tokio::time::advance(span).await;
+        tokio::time::resume();
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn token_that_is_refused_for_good_is_asked_for_again_after_5_seconds_if_callers_ask() {
+        let issuer = Issuer::start().await;
+        issuer.refuses.set(true);
+        let source = Source::new(Arc::clone(&issuer.tokens));
+        let wait = |outcome: Result<String, NoToken>| match outcome {
+            Err(NoToken::Failed { retry_after, .. }) => retry_after.as_secs_f64(),
+            other => panic!("{other:?}"),
+        };
+        assert!((4.5..=6.0).contains(&wait(token(&source).await)));
+        for _ in 0..20 {
+            assert!((4.0..=6.0).contains(&wait(token(&source).await)));
+        }
+        assert_eq!(issuer.asked.get(), 1);
+        // Nobody asks: it is left alone for longer.
+        advance(Duration::from_secs(7)).await;
+        issuer.tokens.flight(scopes(), Asker::Keeper).await;
+        assert_eq!(issuer.asked.get(), 1);
+        assert!((4.5..=6.0).contains(&wait(token(&source).await)));
+        assert_eq!(issuer.asked.get(), 2);
+        // Somebody grants the scope: who comes back when he was told is served.
+        issuer.refuses.set(false);
+        advance(Duration::from_secs(6)).await;
+        assert_eq!(token(&source).await.expect("a token"), "Bearer t3");
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn token_that_is_refused_for_good_is_asked_for_without_callers_twice_a_minute() {
+        let issuer = Issuer::start().await;
+        issuer.refuses.set(true);
+        issuer.tokens.flight(scopes(), Asker::Keeper).await;
+        for (after, asked) in [(20, 1), (11, 2), (20, 2), (11, 3)] {
+            advance(Duration::from_secs(after)).await;
+            issuer.tokens.flight(scopes(), Asker::Keeper).await;
+            assert_eq!(issuer.asked.get(), asked, "{after} s later");
+        }
+    }
+
+    #[test]
+    fn token_waits_are_told_as_people_read_them() {
+        let told = |microseconds| format!("{:?}", rounded(Duration::from_micros(microseconds)));
+        assert_eq!([told(426_844), told(7_951_234), told(30_000_000)], ["400ms", "8s", "30s"]);
     }
 
     #[tokio::test(flavor = "local")]

@@ -119,7 +119,7 @@ impl Desk {
                 expires_in: status.expires_in,
                 problem: status.failure.as_ref().map(|failure| failure.to_string()),
                 causes: status.failure.as_ref().map(|failure| Causes(&**failure).to_string()),
-                remedy: status.failure.map(|failure| remedy(&failure, scopes, &listeners)),
+                remedy: status.failure.map(|failure| remedy(&failure, scopes, &listeners, kept.doctor())),
             });
         }
         (tokens, readings)
@@ -232,10 +232,10 @@ impl Desk {
 }
 
 /// What an administrator can do about a token that is not to be had.
-fn remedy(error: &TokenError, scopes: ScopeSet, listeners: &[String]) -> String {
+fn remedy(error: &TokenError, scopes: ScopeSet, listeners: &[String], doctor: &str) -> String {
     match error {
         TokenError::Exchange(_) => {
-            "run \"ninjaone-proxy doctor\": it tries name, network, proxy and certificate one by one".to_owned()
+            format!("run: {doctor} (it tries name, network, proxy and certificate one by one)")
         }
         TokenError::UnknownClient
         | TokenError::InvalidClient

@@ -55,13 +55,16 @@ struct Account {
     client_auth: ClientAuth,
     /// For a connection, and for a token request.
     times: (Duration, Duration),
+    /// The command line that examines it.
+    doctor: String,
 }
 
 impl Account {
     fn new(instance: &Instance, Origin { site, credentials }: Origin, timeouts: &Timeouts) -> Self {
-        let Instance { token_path, client_auth, .. } = instance;
-        let (token_path, times) = (token_path.clone(), (timeouts.connect.0, timeouts.token.0));
-        Self { site, credentials, token_path, client_auth: *client_auth, times }
+        let Instance { token_path, client_auth, doctor, .. } = instance;
+        let (token_path, doctor) = (token_path.clone(), doctor.clone());
+        let times = (timeouts.connect.0, timeouts.token.0);
+        Self { site, credentials, token_path, client_auth: *client_auth, times, doctor }
     }
 
     /// Whether all is as it was, but perhaps for what the credentials' places hold.
@@ -82,7 +85,7 @@ impl Account {
         let endpoint = self.site.endpoint(&self.token_path, self.client_auth, credentials, self.times);
         let endpoint = endpoint.map_err(|error| StartError::Endpoint(name.to_owned(), error))?;
         let endpoint = endpoint.marked(mark.clone());
-        Ok(Tokens::new(endpoint, Arc::clone(counts), self.times.1, Moment::now))
+        Ok(Tokens::new(endpoint, Arc::clone(counts), self.times.1, Moment::now, self.doctor.clone()))
     }
 }
 

@@ -66,6 +66,9 @@ fn report(config: &Config, Checked { listeners, settings }: &Checked) -> Result<
             for exposure in settings.exposures().into_iter().chain(keys) {
                 text += &format!("warning: {exposure}\n");
             }
+            for complaint in settings.complaints() {
+                text += &format!("warning: not all root certificates of this system can be read: {complaint}\n");
+            }
         }
         None => text += &config.unchecked().iter().map(|what| format!("# not checked: {what}\n")).collect::<String>(),
     }

@@ -108,11 +108,13 @@ fn code(error: &StartError) -> u8 {
 struct News {
     local_ca: Option<PathBuf>,
     exposures: Vec<String>,
+    complaints: BTreeSet<String>,
 }
 
 impl News {
     fn of(settings: &Settings) -> Self {
-        Self { local_ca: local_ca(settings), exposures: settings.exposures() }
+        let complaints = settings.complaints();
+        Self { local_ca: local_ca(settings), exposures: settings.exposures(), complaints }
     }
 }
 
@@ -124,10 +126,11 @@ struct Notes {
     probes: Option<Bound>,
     sandboxes: Addresses,
     exposures: BTreeSet<String>,
+    complaints: BTreeSet<String>,
 }
 
 impl Notes {
-    fn tell(&mut self, News { local_ca, exposures }: News, app: &App) {
+    fn tell(&mut self, News { local_ca, exposures, complaints }: News, app: &App) {
         if let Some(path) = local_ca.as_ref().filter(|_| self.local_ca != local_ca) {
             tracing::info!(certificate = %path.display(), "{TRUST}");
         }
@@ -146,8 +149,11 @@ impl Notes {
         for exposure in exposures.iter().filter(|exposure| !self.exposures.contains(*exposure)) {
             tracing::warn!(exposure, "a credential is open to others");
         }
+        for complaint in complaints.difference(&self.complaints) {
+            tracing::warn!(complaint, "not all root certificates of this system can be read; the others are trusted");
+        }
         let sandboxes = app.sandboxes.clone();
-        *self = Self { local_ca, admin, probes, sandboxes, exposures: exposures.into_iter().collect() };
+        *self = Self { local_ca, admin, probes, sandboxes, exposures: exposures.into_iter().collect(), complaints };
     }
 }
 

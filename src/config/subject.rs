@@ -1,8 +1,11 @@
 //! Who is judged: a listener, or one of its callers; and what of it an administrator should know.
 
+use std::collections::BTreeSet;
+
 use super::{Caller, Instance, Listener, Settings};
 use crate::policy::Policy;
 use crate::secret::source::Source;
+use crate::tls::Trust;
 
 /// A listener, or one of its callers, and what is open to it.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +63,13 @@ impl Settings {
     pub fn exposures(&self) -> Vec<String> {
         let keys = self.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.exposure());
         self.instances.iter().flat_map(Instance::exposures).chain(keys).collect()
+    }
+
+    /// What of the roots that are trusted could not be read; others are trusted beside it.
+    pub fn complaints(&self) -> BTreeSet<String> {
+        let instances = self.instances.iter().filter_map(|instance| instance.origin.as_ref()?.site.trust.as_ref());
+        let trusts = instances.chain(self.traces.iter().map(|traces| &traces.trust));
+        trusts.flat_map(Trust::complaints).cloned().collect()
     }
 }
 

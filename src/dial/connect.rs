@@ -15,6 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::protocol::Break;
 use super::{DialError, Route};
+use crate::tls::judge;
 
 /// How to reach a server: the one way out, for API requests and for token requests.
 #[derive(Clone)]
@@ -58,11 +59,11 @@ pub(crate) enum Link<I> {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// No TCP connection.
-    #[error("the instance cannot be reached")]
+    #[error(transparent)]
     Dial(#[from] DialError),
     /// No TLS: an untrusted, expired or foreign certificate, or no common version.
-    #[error("the TLS handshake with the instance failed")]
-    Tls(#[source] io::Error),
+    #[error("the TLS handshake with the instance failed: {}", in_words(.0))]
+    Tls(io::Error),
     /// Not within the time for connecting.
     #[error("the connection to the instance took too long: {0} did not end in time")]
     Timeout(Step),
@@ -214,8 +215,13 @@ impl ConnectError {
     }
 }
 
+/// What a handshake failed of, in words.
+pub fn in_words(error: &io::Error) -> String {
+    tls_in(error).map_or_else(|| error.to_string(), judge::in_words)
+}
+
 /// rustls's error, which comes wrapped in one or more of `std::io`, whose sources skip what they wrap.
-pub(super) fn tls_in(error: &io::Error) -> Option<&rustls::Error> {
+pub(crate) fn tls_in(error: &io::Error) -> Option<&rustls::Error> {
     let inner = error.get_ref()?;
     inner.downcast_ref().or_else(|| inner.downcast_ref().and_then(tls_in))
 }

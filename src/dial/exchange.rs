@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -42,6 +44,9 @@ pub enum ExchangeError {
     /// What came is not HTTP, or its head is too long.
     #[error("what answered did not speak HTTP")]
     Syntax(#[source] hyper::Error),
+    /// The connection is in clear text, and the server speaks TLS.
+    #[error("what answered speaks TLS, and was spoken to in clear text: write host with https://")]
+    IsTls,
     /// The body is longer than allowed.
     #[error("the body of the answer is larger than {0} bytes")]
     TooLong(usize),
@@ -58,7 +63,7 @@ impl ExchangeError {
             Self::Connect(error) => error.tls(),
             Self::Broken(Break::Http1(error)) => error.source()?.downcast_ref().and_then(tls_in),
             Self::Broken(Break::Http2(error)) => error.get_io().and_then(tls_in),
-            Self::Syntax(_) | Self::TooLong(_) | Self::Coding(_) => None,
+            Self::Syntax(_) | Self::IsTls | Self::TooLong(_) | Self::Coding(_) => None,
         }
     }
 }
@@ -80,9 +85,14 @@ impl Connector {
     /// The target of the request is its path and query; `Host` is added here.
     pub async fn exchange(&self, request: Request<Bytes>, limit: usize) -> Result<Reply, ExchangeError> {
         let deadline = Instant::now() + self.patience();
-        let wrap = |stream| Bounded { stream, left: limit.saturating_add(MAX_BESIDE) };
+        let record = Arc::new(AtomicBool::new(false));
+        let left = limit.saturating_add(MAX_BESIDE);
+        let wrap = |stream| Bounded { stream, left, first: true, record: Arc::clone(&record) };
         let (head, body) = match self.connect(Offer::Http1, deadline, wrap).await? {
-            Link::Clear(stream) => self.over_http1(stream, request, limit).await?,
+            Link::Clear(stream) => {
+                let answered = self.over_http1(stream, request, limit).await;
+                answered.map_err(|error| if record.load(Ordering::Relaxed) { ExchangeError::IsTls } else { error })?
+            }
             Link::Http1(stream) => self.over_http1(stream, request, limit).await?,
             Link::Http2(stream) => self.over_http2(stream, request, limit).await?,
         };
@@ -192,6 +202,10 @@ impl Collected {
 struct Bounded<I> {
     stream: I,
     left: usize,
+    /// Nothing came yet.
+    first: bool,
+    /// What came first is the beginning of a TLS record: an alert or a handshake.
+    record: Arc<AtomicBool>,
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Bounded<I> {
@@ -199,6 +213,10 @@ impl<I: AsyncRead + Unpin> AsyncRead for Bounded<I> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         let came = buffer.filled().len().saturating_sub(before);
+        if std::mem::take(&mut self.first) {
+            let is_record = matches!(buffer.filled().get(before..), Some([0x15 | 0x16, 0x03, ..]));
+            self.record.store(is_record, Ordering::Relaxed);
+        }
         let too_much = || io::Error::new(io::ErrorKind::InvalidData, "too much came for one answer");
         self.left = self.left.checked_sub(came).ok_or_else(too_much)?;
         Poll::Ready(Ok(()))

@@ -140,8 +140,10 @@ fn cure_exchange(error: &ExchangeError) -> String {
             "the connection worked a moment ago, so it comes and goes: look at this network, and at what stands between"
         }
         ExchangeError::Broken(_) => {
-            "check token-path; if it is right, something between here and NinjaOne cuts connections off: run doctor again"
+            "check host, its port and token-path; a port that speaks TLS wants https://; if all is right, something between \
+             here and NinjaOne cuts connections off"
         }
+        ExchangeError::IsTls => "write host with https:// instead of http://",
         ExchangeError::Syntax(_) | ExchangeError::TooLong(_) => {
             "check host and token-path: what answers there is no token endpoint of NinjaOne"
         }

@@ -40,8 +40,6 @@ pub(super) enum PlaceError {
     Dial(#[from] DialError),
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("the judge of certificates cannot be made")]
-    Judge(#[from] rustls::client::VerifierBuilderError),
     #[error("it is no host name or IP address")]
     Name(#[from] rustls::pki_types::InvalidDnsNameError),
     #[error(transparent)]

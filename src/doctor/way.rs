@@ -14,8 +14,11 @@ use super::place::{Place, PlaceError};
 use super::witness::{Presented, Witness};
 use super::{clock, milliseconds};
 use crate::config::self_call::{OwnListeners, SelfCall};
+use crate::dial::connect;
+use crate::dial::exchange::ExchangeError;
 use crate::telemetry::Causes;
 use crate::tls::Trust;
+use crate::tls::judge::Kind;
 
 /// Goes the way; which check failed, if the instance cannot be spoken to. Nothing is sent to a listener of the proxy
 /// itself, which would send it on.
@@ -141,14 +144,33 @@ fn trusted(stream: &TlsStream<TcpStream>, leaf: Option<&Facts>, trust: &Trust, c
         Some(leaf) if leaf.days_left < SOON => {
             chart.warn("tls", detail, "renew the server's certificate: after its end the proxy does not connect");
         }
+        Some(_) | None if !trust.complaints().is_empty() => chart.warn(
+            "tls",
+            format!("{detail}; not all roots of this system could be read: {}", trust.complaints().join("; ")),
+            "repair or remove what cannot be read, or set SSL_CERT_FILE to a file that can",
+        ),
         Some(_) | None => chart.ok("tls", detail),
     }
 }
 
 fn no_tls(place: &Place, error: &PlaceError) -> (String, String) {
     let (host, port) = (place.host(), place.port());
-    let cure = format!("check that {host} speaks TLS 1.2 or 1.3 on port {port}, and that no firewall cuts it off");
-    (format!("the handshake with {host} port {port} failed: {}", Causes(error)), cure)
+    let io = if let PlaceError::Io(error) = error { Some(error) } else { None };
+    let cure = match io.and_then(connect::tls_in).map(Kind::of) {
+        Some(Kind::NoTls) => format!(
+            "give the port of {host} that speaks TLS as part of host (without one it is 443); plain HTTP (http://) is \
+             accepted on this machine only"
+        ),
+        Some(Kind::Alert) => format!(
+            "see why {host} refuses the connection: if it asks for a certificate, give certificate and key; it must speak \
+             TLS 1.2 or 1.3"
+        ),
+        Some(Kind::UnknownIssuer | Kind::IsCa | Kind::Certificate | Kind::Other) | None => {
+            format!("check that {host} speaks TLS 1.2 or 1.3 on port {port}, and that no firewall cuts it off")
+        }
+    };
+    let why = io.map_or_else(|| Causes(error).to_string(), connect::in_words);
+    (format!("the handshake with {host} port {port} failed: {why}"), cure)
 }
 
 async fn examine_clock(place: &Place, chart: &Chart) {
@@ -158,7 +180,15 @@ async fn examine_clock(place: &Place, chart: &Chart) {
         Ok(reply) => clock::examine(&reply.head.headers, sent, begun.elapsed(), chart),
         Err(error) => {
             let detail = format!("HEAD / got no answer that tells the time: {}", Causes(&error));
-            chart.warn("clock", detail, "check that host is NinjaOne's API, and no other service");
+            let is_broken = matches!(error, PlaceError::Exchange(ExchangeError::Broken(_)));
+            let cure = if matches!(error, PlaceError::Exchange(ExchangeError::IsTls)) {
+                "write host with https:// instead of http://"
+            } else if is_broken && place.site.trust.is_none() {
+                "check host: if that port speaks TLS, write https:// instead of http://"
+            } else {
+                "check that host is NinjaOne's API, and no other service"
+            };
+            chart.warn("clock", detail, cure);
         }
     }
 }

@@ -2,17 +2,17 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
 use super::certificate::Facts;
+use crate::tls::judge::{IsCa, Judge, in_words};
 
 /// A judge that trusts exactly what rustls trusts, and keeps what was presented: a failed handshake leaves nothing.
 #[derive(Debug)]
 pub(super) struct Witness {
-    judge: Arc<WebPkiServerVerifier>,
+    judge: Arc<Judge>,
     seen: Mutex<Option<Presented>>,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Presented {
 }
 
 impl Witness {
-    pub(super) fn new(judge: Arc<WebPkiServerVerifier>) -> Self {
+    pub(super) fn new(judge: Arc<Judge>) -> Self {
         Self { judge, seen: Mutex::default() }
     }
 
@@ -83,7 +83,7 @@ impl Presented {
             return Some((format!("the certificate cannot be read: {verdict}"), cure_other(host)));
         };
         let Error::InvalidCertificate(reason) = verdict else {
-            return Some((format!("{verdict}; {leaf}"), cure_other(host)));
+            return Some((format!("{}; {leaf}", in_words(verdict)), cure_other(host)));
         };
         Some(self.explain(leaf, reason, host, trust))
     }
@@ -111,7 +111,11 @@ impl Presented {
             let cure = format!("give one of its names as host, or see who answers in the place of {host} (DNS, proxy)");
             return (format!("not valid for {host}; {leaf}"), cure);
         }
-        (format!("{reason}; {leaf}"), cure_other(host))
+        if matches!(reason, CertificateError::Other(other) if other.0.is::<IsCa>()) {
+            let detail = format!("marked as the certificate of a CA (CA:TRUE), and not one of ca-file; {leaf}");
+            return (detail, cure_ca(host));
+        }
+        (format!("{}; {leaf}", in_words(&reason.clone().into())), cure_other(host))
     }
 }
 
@@ -122,6 +126,13 @@ fn cure_unknown_issuer(host: &str, root: &str) -> String {
     )
 }
 
+fn cure_ca(host: &str) -> String {
+    format!(
+        "give exactly this certificate, in PEM form, as ca-file: it is trusted for {host} by itself; or have {host} use one \
+         that is not of a CA (openssl req -x509 ... -addext basicConstraints=critical,CA:FALSE)"
+    )
+}
+
 fn cure_other(host: &str) -> String {
-    format!("mend the certificate of {host}, or see who answers in its place (DNS, proxy)")
+    format!("give {host} a certificate that is right, or see who answers in its place (DNS, proxy)")
 }

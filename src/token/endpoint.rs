@@ -66,7 +66,7 @@ pub struct Answer {
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// No connection, or an answer that is broken or cannot be read.
-    #[error("the token endpoint gave no answer that can be read")]
+    #[error("the token endpoint {}", if matches!(.0, ExchangeError::Connect(_)) { "cannot be reached" } else { "gave no answer that can be read" })]
     Exchange(#[from] ExchangeError),
     /// No answer in time.
     #[error("the token endpoint did not answer in time")]

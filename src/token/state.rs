@@ -15,8 +15,11 @@ use crate::clock::Moment;
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// The longest wait after failures that may pass by themselves.
 const MAX_BACKOFF: Duration = Duration::from_secs(8);
-/// The wait after a failure that somebody must mend.
-const PERMANENT_BACKOFF: Duration = Duration::from_secs(30);
+/// The wait after a failure that lasts until a person does something: as long as callers ask, who are served soon after
+/// that, and as long as nobody does.
+const PERMANENT_BACKOFF: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
+/// The failures from which on the wait is the longest, and each line in the log tells of twice as many.
+const SETTLED: u32 = 8;
 /// The longest `Retry-After` that is believed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(120);
 /// How many refused tokens are renewed at once, and the time in which one more may be.
@@ -30,11 +33,22 @@ pub(super) struct State {
     pub(super) failure: Option<Arc<TokenError>>,
     /// How many flights failed in a row.
     failed: u32,
-    /// Before this, no new flight starts, unless the grant is refused or the credentials have changed.
+    /// Before this, no caller starts a new flight, unless the grant is refused or the credentials have changed.
     pub(super) next: Moment,
+    /// Before this, none starts without a caller.
+    pub(super) next_unasked: Moment,
     /// The credentials' version.
     version: u64,
     renewals: Arc<Renewals>,
+}
+
+/// Who wants a flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A request waits for the token.
+    Caller,
+    /// A token is kept ready.
+    Keeper,
 }
 
 /// An access token, with its own clock.
@@ -108,7 +122,8 @@ impl State {
         if let Some(old) = previous.and_then(|state| state.grant.as_ref()) {
             old.replaced.store(true, Ordering::Relaxed);
         }
-        Self { grant: Some(Arc::new(grant)), failure: None, failed: 0, next: refresh, version, renewals }
+        let (grant, next_unasked) = (Some(Arc::new(grant)), refresh);
+        Self { grant, failure: None, failed: 0, next: refresh, next_unasked, version, renewals }
     }
 
     /// After a failure of a request that was made at `asked`. A grant that is still usable stays in use.
@@ -119,21 +134,21 @@ impl State {
         previous: Option<&Self>,
     ) -> Self {
         let failed = previous.map_or(0, |state| state.failed);
-        let wait = backoff(&error, failed);
         // A request that hung was a wait already, but not one that the server asked for.
-        let waited = asked.until(now);
-        let next =
-            now + wait.saturating_sub(waited).max(FIRST_BACKOFF.mul_f64(jitter(0.75, 1.0))).max(asked_for(&error));
+        let (waited, least) = (asked.until(now), FIRST_BACKOFF.mul_f64(jitter(0.75, 1.0)).max(asked_for(&error)));
+        let [next, next_unasked] = backoff(&error, failed).map(|wait| now + wait.saturating_sub(waited).max(least));
         let grant = previous.and_then(|state| state.usable(now)).cloned();
         let renewals = Self::renewals(previous);
-        Self { grant, failure: Some(Arc::new(error)), failed: failed.saturating_add(1), next, version, renewals }
+        let (failure, failed) = (Some(Arc::new(error)), failed.saturating_add(1));
+        Self { grant, failure, failed, next, next_unasked, version, renewals }
     }
 
     /// The same grant, if there is one, for credentials of another version that are as good.
     pub(super) fn inherited(&self, version: u64) -> Option<Self> {
         let grant = Some(Arc::clone(self.grant.as_ref()?));
         let renewals = Arc::clone(&self.renewals);
-        Some(Self { grant, failure: None, failed: 0, next: self.next, version, renewals })
+        let Self { next, next_unasked, .. } = *self;
+        Some(Self { grant, failure: None, failed: 0, next, next_unasked, version, renewals })
     }
 
     fn renewals(previous: Option<&Self>) -> Arc<Renewals> {
@@ -156,27 +171,33 @@ impl State {
     }
 
     /// Whether a flight is to start. After a failure nobody starts one before its time, however many wait.
-    pub(super) fn is_due(&self, now: Moment, version: u64) -> bool {
+    pub(super) fn is_due(&self, now: Moment, version: u64, asker: Asker) -> bool {
+        let next = match asker {
+            Asker::Caller => self.next,
+            Asker::Keeper => self.next_unasked,
+        };
         let refused = || self.grant.as_ref().is_some_and(|grant| grant.refused.load(Ordering::Relaxed));
-        now.has_reached(self.next) || self.version != version || refused()
+        now.has_reached(next) || self.version != version || refused()
     }
 
-    /// Whether this failure is worth a line in the log: the first of its kind, and then more and more rarely.
+    /// Whether this failure is worth a line in the log: the first of its kind, and then more and more rarely, not before
+    /// half a minute.
     pub(super) fn is_news(&self, previous: Option<&Self>) -> bool {
         let Some(error) = &self.failure else { return true };
         let before = previous.and_then(|state| state.failure.as_ref());
         let repeated = before.is_some_and(|before| before.is_like(error));
-        !repeated || (!error.is_permanent() && self.failed.is_power_of_two())
+        !repeated || (!error.is_permanent() && self.failed >= SETTLED && self.failed.is_power_of_two())
     }
 }
 
-fn backoff(error: &TokenError, failed: u32) -> Duration {
-    let wait = if error.is_permanent() {
-        PERMANENT_BACKOFF
-    } else {
-        FIRST_BACKOFF.saturating_mul(1 << failed.min(16)).min(MAX_BACKOFF)
-    };
-    wait.mul_f64(jitter(0.75, 1.0))
+/// The waits while callers ask, and while nobody does.
+fn backoff(error: &TokenError, failed: u32) -> [Duration; 2] {
+    if error.is_permanent() {
+        let (asked, unasked) = PERMANENT_BACKOFF;
+        return [asked.mul_f64(jitter(1.0, 1.2)), unasked.mul_f64(jitter(0.75, 1.0))];
+    }
+    let wait = FIRST_BACKOFF.saturating_mul(1 << failed.min(16)).min(MAX_BACKOFF);
+    [wait.mul_f64(jitter(0.75, 1.0)); 2]
 }
 
 /// `Retry-After`, and some more, so that not all who were turned away come back at once.
@@ -214,7 +235,10 @@ mod tests {
         let mut spread = std::collections::HashSet::new();
         for _ in 0..200 {
             let state = granted(start, None);
-            assert!(!state.is_due(start + HOUR.mul_f64(0.7499), 0) && state.is_due(start + HOUR.mul_f64(0.9), 0));
+            assert!(
+                !state.is_due(start + HOUR.mul_f64(0.7499), 0, Asker::Caller)
+                    && state.is_due(start + HOUR.mul_f64(0.9), 0, Asker::Caller)
+            );
             spread.insert(start.until(state.next).as_secs());
             assert!(state.usable(start + HOUR.mul_f64(0.99)).is_some(), "in use while it is renewed");
             assert!(state.usable(start + HOUR - seconds(5)).is_none(), "not up to the last moment");
@@ -234,9 +258,11 @@ mod tests {
         let start = Moment::now() + HOUR;
         let state = granted(start, None);
         let resumed = Moment { monotonic: start.monotonic + seconds(1), wall: start.wall + 8 * HOUR };
-        assert!(state.usable(resumed).is_none() && state.is_due(resumed, 0));
+        assert!(state.usable(resumed).is_none() && state.is_due(resumed, 0, Asker::Caller));
         let renewed = granted(resumed, Some(&state));
-        assert!(renewed.usable(resumed + seconds(60)).is_some() && !renewed.is_due(resumed + seconds(60), 0));
+        assert!(
+            renewed.usable(resumed + seconds(60)).is_some() && !renewed.is_due(resumed + seconds(60), 0, Asker::Caller)
+        );
     }
 
     #[test]
@@ -244,11 +270,11 @@ mod tests {
         let start = Moment::now() + 2 * HOUR;
         let state = granted(start, None);
         let set_back = Moment { monotonic: start.monotonic + HOUR, wall: start.wall - HOUR };
-        assert!(state.usable(set_back).is_none() && state.is_due(set_back, 0));
+        assert!(state.usable(set_back).is_none() && state.is_due(set_back, 0, Asker::Caller));
         let set_forward = Moment { wall: start.wall + 100_000 * HOUR, ..start };
-        assert!(state.usable(set_forward).is_none() && state.is_due(set_forward, 0));
+        assert!(state.usable(set_forward).is_none() && state.is_due(set_forward, 0, Asker::Caller));
         let renewed = granted(set_forward, Some(&state));
-        assert!(!renewed.is_due(set_forward + seconds(1), 0), "one renewal is enough");
+        assert!(!renewed.is_due(set_forward + seconds(1), 0, Asker::Caller), "one renewal is enough");
     }
 
     #[test]
@@ -259,9 +285,9 @@ mod tests {
             let next = failed(TokenError::Timeout, now, state.as_ref());
             let wait = now.until(next.next).as_secs_f64();
             assert!((most * 0.74..=most).contains(&wait), "{wait} of {most}");
-            assert!(!next.is_due(now + now.until(next.next).mul_f64(0.99), 0));
+            assert!(!next.is_due(now + now.until(next.next).mul_f64(0.99), 0, Asker::Caller));
             now = next.next;
-            assert!(next.is_due(now, 0));
+            assert!(next.is_due(now, 0, Asker::Caller));
             state = Some(next);
         }
     }
@@ -279,10 +305,29 @@ mod tests {
     }
 
     #[test]
-    fn state_after_a_lasting_failure_waits_30_seconds_and_retry_after_is_kept_within_bounds() {
+    fn state_after_a_lasting_failure_waits_5_seconds_for_callers_and_30_without_them() {
+        let mut now = Moment::now();
+        let mut state = None;
+        for error in [|| TokenError::InvalidScope, || TokenError::InvalidClient, || TokenError::UnknownClient] {
+            let next = failed(error(), now, state.as_ref());
+            let waits = [next.next, next.next_unasked].map(|next| now.until(next).as_secs_f64());
+            assert!((5.0..=6.0).contains(&waits[0]) && (22.0..=30.0).contains(&waits[1]), "{waits:?}");
+            let due = |after, asker| next.is_due(now + Duration::from_secs_f64(after), 0, asker);
+            assert!(!due(4.9, Asker::Caller) && due(6.1, Asker::Caller));
+            assert!(!due(22.4, Asker::Keeper) && due(30.1, Asker::Keeper));
+            now = next.next;
+            state = Some(next);
+        }
+    }
+
+    #[test]
+    fn state_keeps_retry_after_within_bounds_for_callers_and_without_them() {
         let now = Moment::now();
-        let wait = |error| now.until(failed(error, now, None).next).as_secs_f64();
-        assert!((22.0..=30.0).contains(&wait(TokenError::InvalidScope)));
+        let wait = |error| {
+            let State { next, next_unasked, .. } = failed(error, now, None);
+            assert!(now.until(next) <= now.until(next_unasked));
+            now.until(next).as_secs_f64()
+        };
         let refused = |wait| TokenError::Refused {
             status: http::StatusCode::TOO_MANY_REQUESTS,
             code: String::new(),
@@ -298,7 +343,10 @@ mod tests {
         let start = Moment::now();
         let state = failed(TokenError::InvalidClient, start + seconds(3000), Some(&granted(start, None)));
         assert!(state.usable(start + seconds(3001)).is_some() && state.usable(start + HOUR).is_none());
-        assert!(!state.is_due(start + seconds(3001), 0) && state.is_due(start + seconds(3001), 1));
+        assert!(
+            !state.is_due(start + seconds(3001), 0, Asker::Caller)
+                && state.is_due(start + seconds(3001), 1, Asker::Caller)
+        );
     }
 
     #[test]
@@ -308,12 +356,15 @@ mod tests {
         for _ in 0..RENEWALS.0 {
             let grant = Arc::clone(state.usable(now).expect("a grant"));
             assert!(grant.refuse(now) && grant.refuse(now), "all who share it may wait for the next");
-            assert!(state.usable(now).is_none() && state.is_due(now, 0));
+            assert!(state.usable(now).is_none() && state.is_due(now, 0, Asker::Caller));
             state = granted(now, Some(&state));
             assert!(grant.refuse(now), "one that is replaced already costs nothing");
         }
         let grant = Arc::clone(state.usable(now).expect("a grant"));
-        assert!(!grant.refuse(now) && state.usable(now).is_some() && !state.is_due(now, 0), "it stays in use");
+        assert!(
+            !grant.refuse(now) && state.usable(now).is_some() && !state.is_due(now, 0, Asker::Caller),
+            "it stays in use"
+        );
         now = now + RENEWALS.1;
         assert!(grant.refuse(now), "one more after a while");
         state = granted(now, Some(&state));

@@ -145,7 +145,7 @@ fn token_at_hand(bencher: Bencher) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let tokens = {
         let _inside = runtime.enter();
-        Tokens::new(endpoint(), Arc::default(), PATIENCE, Moment::now)
+        Tokens::new(endpoint(), Arc::default(), PATIENCE, Moment::now, String::new())
     };
     let source = Source::new(tokens);
     let rules = Rules {

@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use ninjaone_proxy::sandbox::{Options, Protocol, Sandbox};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 
-use crate::harness::{Proxy, Reply, connect};
+use crate::harness::{Ninja, Proxy, Reply, connect, run_binary};
 use crate::watch::SECRET;
 
 /// A sandbox behind TLS, with a CA made for it.
@@ -36,6 +36,19 @@ pub(crate) struct Leaf {
 
 pub(crate) const GOOD: Leaf = Leaf { names: &["localhost", "127.0.0.1"], ends_in_days: None };
 
+impl Leaf {
+    fn parameters(&self) -> CertificateParams {
+        let names: Vec<String> = self.names.iter().map(|&name| name.to_owned()).collect();
+        let mut parameters = CertificateParams::new(names).expect("parameters");
+        if let Some(days) = self.ends_in_days {
+            let (now, time) = (SystemTime::now(), Duration::from_secs(days.unsigned_abs() * 24 * 3600));
+            parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            parameters.not_after = if days < 0 { now - time } else { now + time }.into();
+        }
+        parameters
+    }
+}
+
 impl Secure {
     pub(crate) fn start(leaf: &Leaf, alpn: &[&[u8]]) -> Self {
         Self::asking(leaf, alpn, false)
@@ -46,22 +59,34 @@ impl Secure {
         let mut ca = CertificateParams::new(Vec::<String>::new()).expect("parameters");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().expect("a key")).expect("a CA");
-        let names: Vec<String> = leaf.names.iter().map(|&name| name.to_owned()).collect();
-        let mut parameters = CertificateParams::new(names).expect("parameters");
-        if let Some(days) = leaf.ends_in_days {
-            let (now, time) = (SystemTime::now(), Duration::from_secs(days.unsigned_abs() * 24 * 3600));
-            parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
-            parameters.not_after = if days < 0 { now - time } else { now + time }.into();
-        }
         let key = KeyPair::generate().expect("a key");
-        let certificate = parameters.signed_by(&key, &ca).expect("a certificate");
+        let certificate = leaf.parameters().signed_by(&key, &ca).expect("a certificate");
+        Self::with(&ca, certificate.der().clone(), &key, alpn, asks)
+    }
+
+    /// Its certificate is of nobody else, and marked as that of a CA, as `openssl req -x509` makes it.
+    pub(crate) fn self_signed(leaf: &Leaf) -> Self {
+        let mut parameters = leaf.parameters();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let own = CertifiedIssuer::self_signed(parameters, KeyPair::generate().expect("a key")).expect("a certificate");
+        let key = KeyPair::try_from(own.key().serialize_der()).expect("a key");
+        Self::with(&own, own.der().clone(), &key, &[b"h2", b"http/1.1"], false)
+    }
+
+    fn with(
+        ca: &CertifiedIssuer<'static, KeyPair>,
+        certificate: CertificateDer<'static>,
+        key: &KeyPair,
+        alpn: &[&[u8]],
+        asks: bool,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let ca_file = folder.path().join("ca.pem");
         std::fs::write(&ca_file, ca.pem()).expect("a file");
 
         let client_key = KeyPair::generate().expect("a key");
         let client = CertificateParams::new(vec!["client".to_owned()]).expect("parameters");
-        let client = client.signed_by(&client_key, &ca).expect("a certificate");
+        let client = client.signed_by(&client_key, ca).expect("a certificate");
         std::fs::write(folder.path().join("client.pem"), client.pem()).expect("a file");
         std::fs::write(folder.path().join("client-key.pem"), client_key.serialize_pem()).expect("a file");
 
@@ -70,8 +95,8 @@ impl Secure {
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("versions")
-            .with_client_cert_verifier(verifier(&ca, asks))
-            .with_single_cert(vec![certificate.der().clone()], key)
+            .with_client_cert_verifier(verifier(ca, asks))
+            .with_single_cert(vec![certificate], key)
             .expect("a certificate and its key");
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         let sandbox = Sandbox::new(Options::with_secret(SECRET)).expect("a sandbox");
@@ -225,7 +250,7 @@ fn a_certificate_that_is_foreign_expired_or_unknown_gets_no_credentials() {
     for (leaf, ca, why, reason) in [
         (foreign, true, "foreign", "not valid for name"),
         (expired, true, "expired", "certificate expired"),
-        (GOOD, false, "unknown CA", "UnknownIssuer"),
+        (GOOD, false, "unknown CA", "not issued by a CA that is trusted here"),
     ] {
         let secure = Secure::start(&leaf, &[b"http/1.1"]);
         let proxy = if ca {
@@ -247,4 +272,97 @@ fn a_name_without_an_address_is_told_apart() {
     let proxy = Proxy::start("host = \"https://no-such-host.invalid\"\nproxy = \"none\"", "", "");
     let refused = proxy.get("/v2/groups");
     assert_eq!((refused.status, refused.code().as_str()), (502, "instance-name-unknown"));
+}
+
+/// Runs a command on the configuration of an instance at `https://localhost:PORT`, with these variables.
+fn run(port: u16, more: &str, command: &str, environment: &[(&str, &str)]) -> (i32, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("secret"), SECRET).expect("a file");
+    let text = format!(
+        "[instances.main]\nhost = \"https://localhost:{port}\"\nclient-id = \"sandbox\"\n\
+         client-secret = {{ file = \"secret\" }}\n{more}\n"
+    );
+    std::fs::write(folder.path().join("config.toml"), text).expect("a file");
+    // Whatever the machine's own are.
+    let empty = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(|name| (name, ""));
+    let environment: Vec<_> = empty.iter().chain(environment).copied().collect();
+    let (code, output, errors) = run_binary(folder.path(), &[command], &environment);
+    (code, output + &errors)
+}
+
+#[test]
+fn a_variable_for_roots_that_leads_nowhere_is_an_error_and_an_empty_one_is_none() {
+    let secure = Secure::start(&GOOD, &[b"h2", b"http/1.1"]);
+    let port = secure.address.port();
+    let (ca, folder) = (secure.ca_file.display().to_string(), secure.file("").display().to_string());
+    let (key, ca_of_config) = (secure.file("client-key.pem").display().to_string(), format!("ca-file = {ca:?}"));
+    for (variable, value, problem) in [
+        ("SSL_CERT_FILE", "/no/such/file", "which cannot be read"),
+        ("SSL_CERT_FILE", folder.as_str(), "which is a folder"),
+        ("SSL_CERT_FILE", key.as_str(), "which holds no certificate"),
+        ("SSL_CERT_DIR", "/no/such/folder", "which cannot be read as a folder"),
+    ] {
+        for more in ["", ca_of_config.as_str()] {
+            for (command, code) in [("check", 78), ("run", 78), ("doctor", 1)] {
+                let (ended, told) = run(port, more, command, &[(variable, value)]);
+                let named = told.contains(&format!("{variable} is set to \"{value}\"")) && told.contains(problem);
+                assert!(ended == code && named, "{command} with {variable}={value}: {ended} {told}");
+            }
+        }
+    }
+    let (code, told) = run(port, "", "check", &[]);
+    assert_eq!(code, 0, "{told}");
+    let (code, told) = run(port, "", "doctor", &[("SSL_CERT_FILE", &ca)]);
+    assert!(code == 0 && told.contains("1 roots of SSL_CERT_FILE"), "{told}");
+}
+
+#[test]
+fn a_self_signed_certificate_of_a_ca_is_trusted_if_it_is_the_ca_file_and_nothing_else_for_it() {
+    let ca = Leaf { names: GOOD.names, ends_in_days: None };
+    let own = Secure::self_signed(&ca);
+    assert_eq!(own.proxy("localhost").get("/v2/groups").status, 200);
+    assert_eq!(own.proxy("127.0.0.1").get("/v2/groups").status, 200);
+    let (code, told) = run(own.address.port(), &format!("ca-file = {:?}", own.ca_file), "doctor", &[]);
+    assert!(code == 0, "{told}");
+    // The same names, another key.
+    let other = Secure::self_signed(&ca);
+    let instance = format!("host = \"https://localhost:{}\"\nca-file = {:?}", other.address.port(), own.ca_file);
+    let refused = Proxy::start(&instance, "", "").get("/v2/groups");
+    assert_eq!((refused.status, refused.code().as_str()), (502, "instance-untrusted"));
+    let detail = refused.json()["detail"].as_str().expect("a sentence").to_owned();
+    assert!(detail.contains("give exactly this certificate as ca-file") && !detail.contains("Error("), "{detail}");
+    let (code, told) = run(other.address.port(), &format!("ca-file = {:?}", own.ca_file), "doctor", &[]);
+    assert!(code == 1 && told.contains("give exactly this certificate, in PEM form, as ca-file"), "{told}");
+    for (leaf, reason) in [
+        (Leaf { names: &["other.example"], ends_in_days: None }, "not valid for name"),
+        (Leaf { names: GOOD.names, ends_in_days: Some(-30) }, "certificate expired"),
+    ] {
+        let refused = Secure::self_signed(&leaf).proxy("localhost").get("/v2/groups");
+        assert_eq!((refused.status, refused.code().as_str()), (502, "instance-untrusted"), "{reason}");
+        assert!(refused.json()["detail"].as_str().is_some_and(|detail| detail.contains(reason)), "{refused:?}");
+    }
+    assert_eq!(other.sandbox.counts().token_requests, 0);
+}
+
+#[test]
+fn tls_at_a_plain_port_and_clear_text_at_a_port_of_tls_are_told_by_doctor_and_answers() {
+    let plain = Ninja::start(|_| ());
+    let (code, told) = run(plain.address.port(), "", "doctor", &[]);
+    assert!(code == 1 && told.contains("does not speak TLS") && told.contains("plain HTTP (http://)"), "{told}");
+    let instance = format!("host = \"https://localhost:{}\"", plain.address.port());
+    let detail = Proxy::start(&instance, "", "").get("/v2/groups").json()["detail"].to_string();
+    assert!(detail.contains("does not speak TLS") && detail.contains("Check the port of host"), "{detail}");
+
+    let secure = Secure::start(&GOOD, &[b"http/1.1"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("secret"), SECRET).expect("a file");
+    let host = format!("host = \"http://{}\"", secure.address);
+    let text = format!("[instances.main]\n{host}\nclient-id = \"sandbox\"\nclient-secret = {{ file = \"secret\" }}\n");
+    std::fs::write(folder.path().join("config.toml"), text).expect("a file");
+    let (code, told, _) = run_binary(folder.path(), &["doctor"], &[]);
+    assert!(code == 1 && told.matches("write host with https:// instead of http://").count() == 2, "{told}");
+    let refused = Proxy::start(&host, "", "").get("/v2/groups");
+    assert_eq!((refused.status, refused.code().as_str()), (503, "token-unavailable"));
+    let detail = refused.json()["detail"].to_string();
+    assert!(detail.contains("speaks TLS") && detail.contains("write host with https://"), "{detail}");
 }

@@ -48,7 +48,7 @@ pub(super) enum Pace {
     Backoff,
     /// Not before this many seconds: the server asks for them.
     RetryAfter(u64),
-    /// About twice a minute: a person must mend what is wrong.
+    /// Every 5 s: a person must do something, and callers ask.
     Mend,
     /// Longer than the test looks.
     Silence,
@@ -61,7 +61,7 @@ impl Pace {
         match self {
             Self::Backoff => (Duration::from_millis(500) * doubled).min(Duration::from_secs(8)).mul_f64(0.75),
             Self::RetryAfter(seconds) => Duration::from_secs(seconds),
-            Self::Mend => Duration::from_secs(30).mul_f64(0.75),
+            Self::Mend => Duration::from_secs(5),
             Self::Silence => Duration::from_secs(90),
         }
     }
@@ -69,8 +69,7 @@ impl Pace {
     /// How soon after the server's recovery callers must be served; `None` if that is not waited for.
     pub(super) fn recovery(self) -> Option<Duration> {
         match self {
-            Self::Backoff | Self::RetryAfter(_) => Some(Duration::from_secs(10)),
-            Self::Mend => Some(Duration::from_secs(35)),
+            Self::Backoff | Self::RetryAfter(_) | Self::Mend => Some(Duration::from_secs(10)),
             Self::Silence => None,
         }
     }
