@@ -39,9 +39,9 @@ use crate::rate::Limits;
 use crate::secret::Secret;
 use crate::secret::source::{Source, SourceError};
 use crate::telemetry::{self, Causes};
-use crate::tls::Trust;
 use crate::tls::local::{self, Home};
-use crate::tls::server::{Basis, ClientAuth as Demand, Files};
+use crate::tls::server::{Basis, ClientAuth as Demand, Files, ServerError};
+use crate::tls::{TlsError, Trust};
 use crate::token::credentials::{Credentials, CredentialsError};
 use crate::token::endpoint::ClientAuth;
 use crate::traces;
@@ -56,6 +56,9 @@ pub const DEFAULT_FILE: &str = "config.toml";
 
 /// The name that stands for the built-in defaults in messages.
 const BUILT_IN: &str = "built-in defaults";
+
+/// The largest configuration file.
+const MAX_FILE: u64 = 4 << 20;
 
 /// The range of `limits.head`; hyper takes no less.
 const MIN_HEAD: u64 = 8 << 10;
@@ -170,7 +173,7 @@ impl Config {
     /// defaults.
     pub fn load(path: Option<&Path>) -> Result<Self, Mistake> {
         let asked = path.unwrap_or(Path::new(DEFAULT_FILE));
-        match std::fs::read_to_string(asked) {
+        match crate::file::read_text(asked, MAX_FILE) {
             Ok(text) => Self::parse(asked, text),
             Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
                 Ok(Self { path: BUILT_IN.into(), text: String::new(), offline: false, file: File::default() })
@@ -497,9 +500,12 @@ impl Config {
         };
         match (&file.certificate, &file.key) {
             (None, None) => Ok(trust),
-            (Some(certificate), Some(key)) => trust
-                .showing(&self.beside(certificate.get_ref()), &self.beside(key.get_ref()))
-                .map_err(|error| self.mistake(certificate, error.to_string())),
+            (Some(certificate), Some(key)) => {
+                trust.showing(&self.beside(certificate.get_ref()), &self.beside(key.get_ref())).map_err(|error| {
+                    let place = if matches!(error, TlsError::Key(_)) { key } else { certificate };
+                    self.mistake(place, error.to_string())
+                })
+            }
             (Some(place), None) | (None, Some(place)) => Err(self.mistake(place, PAIR)),
         }
     }
@@ -592,16 +598,21 @@ impl Config {
 
     fn tls_files(&self, file: &TlsFile) -> Result<Files, Mistake> {
         let clients = match (&file.client_ca, &file.client_auth) {
-            (Some(path), demand) => {
-                Some((self.beside(path), demand.as_ref().map_or(Demand::Required, |demand| *demand.get_ref())))
-            }
+            (Some(path), demand) => Some((
+                self.beside(path.get_ref()),
+                demand.as_ref().map_or(Demand::Required, |demand| *demand.get_ref()),
+            )),
             (None, Some(demand)) => {
                 let message = "client-auth needs client-ca, the file of the certificates that vouch for callers";
                 return Err(self.mistake(demand, message));
             }
             (None, None) => None,
         };
-        Ok(Files { certificate: self.beside(file.certificate.get_ref()), key: self.beside(&file.key), clients })
+        Ok(Files {
+            certificate: self.beside(file.certificate.get_ref()),
+            key: self.beside(file.key.get_ref()),
+            clients,
+        })
     }
 
     /// Whether certificates and keys can be used. Reads them.
@@ -610,9 +621,13 @@ impl Config {
             let file = self.file.listeners.get(name).and_then(|file| file.tls.as_ref());
             let file = file.filter(|tls| !self.offline || self.are_here(tls.get_ref()));
             if let (Some(basis), Some(place)) = (tls, file) {
-                basis.check().map_err(|error| match place.get_ref() {
-                    TlsChoice::Files(file) => self.mistake(&file.certificate, error.to_string()),
-                    TlsChoice::LocalCa(_) => self.mistake(place, error.to_string()),
+                basis.check().map_err(|error| match (place.get_ref(), &error) {
+                    (TlsChoice::Files(file), ServerError::Key(_)) => self.mistake(&file.key, error.to_string()),
+                    (TlsChoice::Files(file), ServerError::ClientCa(_) | ServerError::Clients { .. }) => {
+                        self.mistake(file.client_ca.as_ref().unwrap_or(&file.certificate), error.to_string())
+                    }
+                    (TlsChoice::Files(file), _) => self.mistake(&file.certificate, error.to_string()),
+                    (TlsChoice::LocalCa(_), _) => self.mistake(place, error.to_string()),
                 })?;
             }
         }

@@ -49,6 +49,7 @@
 //! | [`sandbox`] | an embedded NinjaOne with invented data: the default instance, and what tests talk to |
 //! | [`secret`] | what must not be printed, and where it comes from |
 //! | [`usage`] | which operations callers used, counted and kept in a file |
+//! | [`file`] | files read without waiting, within a limit, in each encoding; files replaced as a whole; locks |
 //! | [`state`] | the folder for what must outlast a restart |
 //! | [`clock`] | wall clock and monotonic clock, read together |
 //!
@@ -75,6 +76,7 @@ pub mod dial;
 pub mod doctor;
 pub mod explain;
 pub mod fence;
+pub mod file;
 pub mod guard;
 pub mod headers;
 pub mod journal;

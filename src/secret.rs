@@ -1,5 +1,6 @@
 //! A secret: a string that can be sent, and has no other way out.
 
+pub mod command;
 pub mod source;
 
 use std::fmt;

@@ -3,6 +3,7 @@
 pub mod certificate;
 pub mod judge;
 pub mod local;
+pub mod pem;
 pub mod roots;
 pub mod server;
 
@@ -10,10 +11,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pem::PemError;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
@@ -23,35 +24,20 @@ use roots::RootsError;
 /// Why there is no trust, or no TLS configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file cannot be read, or is no PEM.
-    #[error("the file {path:?} cannot be read as PEM certificates: {cause}")]
-    CaFile {
-        /// The configured path.
-        path: PathBuf,
-        /// What the reader says.
-        cause: rustls::pki_types::pem::Error,
-    },
-    /// The file has no certificate.
-    #[error("the file {0:?} holds no certificate (a block that begins with -----BEGIN CERTIFICATE-----)")]
-    NoCertificate(PathBuf),
+    /// A file gives no certificates.
+    #[error(transparent)]
+    Certificates(PemError),
     /// A certificate in the file is no trust anchor.
-    #[error("the file {path:?} holds a certificate that cannot be trusted: {cause}")]
+    #[error("the file {} holds a certificate that cannot be trusted: {cause}", path.display())]
     BadCertificate {
         /// The configured path.
         path: PathBuf,
         /// What rustls says.
         cause: rustls::Error,
     },
-    /// There is no private key in the file.
-    #[error(
-        "the file {path:?} cannot be read as a PEM private key (a block such as -----BEGIN PRIVATE KEY-----, not encrypted): {cause}"
-    )]
-    Key {
-        /// The configured path.
-        path: PathBuf,
-        /// What the reader says.
-        cause: rustls::pki_types::pem::Error,
-    },
+    /// A file gives no private key.
+    #[error(transparent)]
+    Key(PemError),
     /// Certificate and key do not belong together, or are of a kind that is not known.
     #[error("the certificate and the key that are shown to the instance cannot be used together: {0}")]
     Pair(#[source] rustls::Error),
@@ -139,14 +125,8 @@ impl Trust {
 
     /// Shows the certificate of this PEM file, whose key is in the other one, to a server that asks. Reads them.
     pub fn showing(self, certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let unreadable = |cause| TlsError::CaFile { path: certificate.to_owned(), cause };
-        let chain = CertificateDer::pem_file_iter(certificate).map_err(unreadable)?;
-        let chain = chain.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
-        if chain.is_empty() {
-            return Err(TlsError::NoCertificate(certificate.to_owned()));
-        }
-        let shown_key =
-            PrivateKeyDer::from_pem_file(key).map_err(|cause| TlsError::Key { path: key.to_owned(), cause })?;
+        let chain = pem::certificates(certificate).map_err(TlsError::Certificates)?;
+        let shown_key = pem::private_key(key).map_err(TlsError::Key)?;
         let trust = Self { shown: Some(Arc::new(Shown { chain, key: shown_key })), ..self };
         // A pair that does not match is found out here, not at the first request.
         trust.client_config(&[]).map(|_| trust)
@@ -209,13 +189,10 @@ fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsError> {
 
 /// Adds the certificates of the file, and returns them.
 fn add_ca_file(roots: &mut RootCertStore, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let unreadable = |cause| TlsError::CaFile { path: path.to_owned(), cause };
-    let mut added = Vec::new();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-        let certificate = certificate.map_err(unreadable)?;
+    let added = pem::certificates(path).map_err(TlsError::Certificates)?;
+    for certificate in &added {
         let bad = |cause| TlsError::BadCertificate { path: path.to_owned(), cause };
         roots.add(certificate.clone()).map_err(bad)?;
-        added.push(certificate);
     }
-    if added.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(added) }
+    Ok(added)
 }

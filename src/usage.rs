@@ -1,16 +1,18 @@
 //! The operations that callers used, counted by template and kept in a file: never an id, a query or a body.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::file;
 use crate::state::make_folder;
 
+/// The largest file: a line has some 150 bytes.
+const MAX_FILE: u64 = 64 << 20;
 /// The version of the file's form.
 const VERSION: u32 = 1;
 
@@ -215,6 +217,7 @@ impl Ledger {
         if pending.is_empty() {
             return Ok(());
         }
+        let _lock = lock(&self.file).map_err(|error| UsageError::Io(self.file.clone(), error))?;
         let mut used = match read(&self.file) {
             Err(UsageError::Missing(_)) => Used::new(),
             read => read?,
@@ -230,7 +233,7 @@ impl Ledger {
 
 /// Reads a file of used operations.
 pub fn read(file: &Path) -> Result<Used, UsageError> {
-    let text = fs::read(file).map_err(|error| {
+    let text = file::read(file, MAX_FILE).map_err(|error| {
         let missing = error.kind() == ErrorKind::NotFound;
         if missing { UsageError::Missing(file.to_owned()) } else { UsageError::Io(file.to_owned(), error) }
     })?;
@@ -243,21 +246,25 @@ pub fn read(file: &Path) -> Result<Used, UsageError> {
 
 /// Replaces the file as a whole, so that a reader or a full disk never finds half of one.
 fn write(file: &Path, used: Used) -> io::Result<()> {
+    let used = used.into_iter().map(|(what, count)| Line { what, count }).collect();
+    let text = serde_json::to_string_pretty(&Record { version: VERSION, used })? + "\n";
+    file::replace(file, text.as_bytes(), 0o644)
+}
+
+/// Keeps other processes from adding to the file between our reading and writing.
+fn lock(file: &Path) -> io::Result<file::Lock> {
     if let Some(folder) = file.parent() {
         make_folder(folder)?;
     }
-    let used = used.into_iter().map(|(what, count)| Line { what, count }).collect();
-    let text = serde_json::to_string_pretty(&Record { version: VERSION, used })?;
-    let aside = file.with_extension("new");
-    let mut out = fs::File::create(&aside)?;
-    out.write_all(text.as_bytes())?;
-    out.write_all(b"\n")?;
-    out.sync_all()?;
-    fs::rename(&aside, file)
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".lock");
+    file::lock(&file.with_file_name(name))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn page(ledger: &Ledger) -> Arc<Page> {
@@ -309,6 +316,25 @@ mod tests {
             let count = Count { requests: 2 * round, overruled: round, secure_values: round, doubtful: 0 };
             assert_eq!(used, Used::from([(what, count)]));
         }
+    }
+
+    #[test]
+    fn usage_of_several_processes_is_added_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("used.json");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let ledger = Ledger::new(file.clone());
+                    let page = page(&ledger);
+                    for _ in 0..10 {
+                        page.note(Request::default());
+                        ledger.save().expect("saved");
+                    }
+                });
+            }
+        });
+        assert_eq!(read(&file).expect("a record").values().map(|count| count.requests).collect::<Vec<_>>(), [40]);
     }
 
     #[test]

@@ -186,10 +186,10 @@ pub struct TlsFile {
     /// PEM file of its certificate and those that lead to a root.
     pub certificate: Spanned<PathBuf>,
     /// PEM file of the certificate's private key.
-    pub key: PathBuf,
+    pub key: Spanned<PathBuf>,
     /// PEM file of who vouches for callers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_ca: Option<PathBuf>,
+    pub client_ca: Option<Spanned<PathBuf>>,
     /// Whether callers must show a certificate; `required` without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_auth: Option<Spanned<Demand>>,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::DEFAULT_FILE;
 use super::file::Admin;
 use super::value::{AdminAddress, parse_tcp_place};
+use crate::file;
 use crate::listener::Place;
 
 /// More than a configuration has; what comes behind is not read.
@@ -103,8 +104,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 /// The text, whatever is wrong with it. Only a regular file is read: another one could block.
 fn read(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
-    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
-    std::fs::File::open(path).ok()?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
+    file::open(path).ok()?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
     // What matters is ASCII, also in UTF-16.
     bytes.retain(|byte| *byte != 0);
     Some(String::from_utf8_lossy(&bytes).into_owned())

@@ -10,7 +10,7 @@ use super::host::Host;
 use super::mistake::Mistake;
 use super::{Config, Listener};
 use crate::listener;
-use crate::tls::Trust;
+use crate::tls::{TlsError, Trust};
 
 impl Config {
     /// Checks from now on what the file says, and of other files what is here.
@@ -50,8 +50,8 @@ impl Config {
                 Some(TlsChoice::Files(files)) => {
                     let named = [
                         ("certificate", Some(files.certificate.get_ref())),
-                        ("key", Some(&files.key)),
-                        ("client-ca", files.client_ca.as_ref()),
+                        ("key", Some(files.key.get_ref())),
+                        ("client-ca", files.client_ca.as_ref().map(Spanned::get_ref)),
                     ];
                     let missing = named.into_iter().filter_map(|(key, path)| Some((key, path?)));
                     let missing = missing.filter(|(_, path)| !self.is_here(path));
@@ -73,8 +73,8 @@ impl Config {
         match tls {
             TlsChoice::LocalCa(_) => false,
             TlsChoice::Files(files) => {
-                let all = [Some(files.certificate.get_ref()), Some(&files.key), files.client_ca.as_ref()];
-                all.into_iter().flatten().all(|path| self.is_here(path))
+                let all = [Some(&files.certificate), Some(&files.key), files.client_ca.as_ref()];
+                all.into_iter().flatten().map(Spanned::get_ref).all(|path| self.is_here(path))
             }
         }
     }
@@ -88,9 +88,11 @@ impl Config {
         }
         let here = |path: &Spanned<std::path::PathBuf>| self.is_here(path.get_ref());
         match (&file.certificate, &file.key) {
-            (Some(certificate), Some(key)) if here(certificate) && here(key) => trust
-                .showing(&self.beside(certificate.get_ref()), &self.beside(key.get_ref()))
-                .map_err(|error| self.mistake(certificate, error.to_string())),
+            (Some(certificate), Some(key)) if here(certificate) && here(key) => {
+                trust.showing(&self.beside(certificate.get_ref()), &self.beside(key.get_ref())).map_err(|error| {
+                    self.mistake(if matches!(error, TlsError::Key(_)) { key } else { certificate }, error.to_string())
+                })
+            }
             (Some(place), None) | (None, Some(place)) => Err(self.mistake(place, super::PAIR)),
             (Some(_), Some(_)) | (None, None) => Ok(trust),
         }

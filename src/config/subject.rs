@@ -6,6 +6,8 @@ use super::{Caller, Instance, Listener, Settings};
 use crate::policy::Policy;
 use crate::secret::source::Source;
 use crate::tls::Trust;
+use crate::tls::local::NAMES;
+use crate::tls::server::Basis;
 
 /// A listener, or one of its callers, and what is open to it.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +56,27 @@ impl Listener {
                 "listeners.{name} only observes its rules: it lets pass all that its scopes permit, guarded groups too"
             )
         });
-        clear.into_iter().chain(observes).collect()
+        clear.into_iter().chain(observes).chain(self.certificate_warnings()).collect()
+    }
+
+    /// Names that callers may use, and that the listener's certificate is not valid for. Reads it.
+    pub fn certificate_warnings(&self) -> Vec<String> {
+        let (Some(basis @ Basis::Files(files)), name) = (&self.tls, &self.name) else { return Vec::new() };
+        let file = files.certificate.display();
+        let of_names = basis.uncovered(&self.names.iter().map(String::as_str).collect::<Vec<_>>());
+        let told = of_names.iter().map(|uncovered| {
+            format!("listeners.{name}: the certificate in {file} is not valid for {uncovered}, which names has: callers that use this name refuse the connection")
+        });
+        let addresses = self.place.addresses().into_iter().map(|address| address.ip());
+        let own = addresses.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string());
+        let known: Vec<String> =
+            NAMES.iter().map(|&name| name.to_owned()).chain(own).chain(self.names.clone()).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let none = basis.uncovered(&known).len() == known.len() && self.names.is_empty();
+        let none = none.then(|| {
+            format!("listeners.{name}: the certificate in {file} is not valid for localhost, nor for the address of this listener: list the name that callers use in names, or they get 421")
+        });
+        told.chain(none).collect()
     }
 }
 

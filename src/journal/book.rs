@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::line::{Begin, Entry, Head, Kind};
 use super::read::{Debris, Pieces};
+use crate::file;
 use crate::state::make_folder;
 
 /// Why the audit log cannot be opened.
@@ -20,8 +21,15 @@ pub enum BookError {
     #[error("the audit log {0} is in use by another process: give each proxy a file of its own")]
     Busy(PathBuf),
     /// A folder, device, socket or pipe.
-    #[error("the audit log {0} is no regular file: name another file in [audit]")]
+    #[error("the file {0} of the audit log is not a regular file: remove it, or name another file in [audit]")]
     NotAFile(PathBuf),
+}
+
+impl BookError {
+    fn of(path: &Path, error: io::Error) -> Self {
+        let unfit = error.get_ref().is_some_and(|cause| cause.is::<file::Unfit>());
+        if unfit { Self::NotAFile(path.to_owned()) } else { Self::Open(path.to_owned(), error) }
+    }
 }
 
 /// An open audit log.
@@ -80,28 +88,26 @@ pub(super) struct Found {
 impl Book {
     /// Opens the log at `path`, and finds where its chain is. Blocks.
     pub(super) fn open(path: &Path, max_size: u64, sync: bool) -> Result<(Self, Found), BookError> {
-        let failed = |error| BookError::Open(path.to_owned(), error);
+        let failed = |error| BookError::of(path, error);
         if let Some(folder) = path.parent() {
             make_folder(folder).map_err(failed)?;
         }
-        let mut head = options().write(true).create(true).open(head_path(path)).map_err(failed)?;
+        let mut head = open(options().write(true).create(true), &head_path(path))
+            .map_err(|error| BookError::of(&head_path(path), error))?;
         head.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => BookError::Busy(path.to_owned()),
             TryLockError::Error(error) => failed(error),
         })?;
         let written = read_head(&mut head).map_err(failed)?;
         let kept = written.filter(|head| head.seq > 0);
-        let log = options().append(true).create(true).open(path).map_err(failed)?;
-        if !log.metadata().map_err(failed)?.is_file() {
-            return Err(BookError::NotAFile(path.to_owned()));
-        }
+        let log = open(options().append(true).create(true), path).map_err(failed)?;
         keep_others_out(&log).map_err(|_| BookError::Busy(path.to_owned()))?;
         let scan = Scan::of(&log).map_err(failed)?;
         let last = match scan.last {
             Some(last) => Some(last),
             // It was renamed, and nothing was written since.
             None => match files(path).map_err(failed)?.iter().rev().find(|file| *file != path) {
-                Some(file) => options().open(file).and_then(|file| Scan::of(&file)).map_err(failed)?.last,
+                Some(file) => open(&options(), file).and_then(|file| Scan::of(&file)).map_err(failed)?.last,
                 None => None,
             },
         };
@@ -216,7 +222,7 @@ impl Book {
     }
 
     fn begin_file(&mut self) -> io::Result<()> {
-        self.log = options().append(true).create_new(true).open(&self.path)?;
+        self.log = open(options().append(true).create_new(true), &self.path)?;
         keep_others_out(&self.log)?;
         self.safe = Mark { length: 0, first: None, head: self.safe.head, feed: false };
         self.now = self.safe;
@@ -280,9 +286,14 @@ fn options() -> OpenOptions {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+        options.mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed() | file::WITHOUT_WAITING);
     }
     options
+}
+
+/// Opens a regular file: a pipe would keep us waiting.
+fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    file::regular(options.open(path)?)
 }
 
 /// The lock of the head file does so too, as long as nobody removes that. Elsewhere a lock keeps readers out as well.

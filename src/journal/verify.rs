@@ -222,7 +222,7 @@ pub fn verify(path: &Path, known: &[Head]) -> Result<Report, VerifyError> {
     };
     let head_path = head_path(path);
     // First of all: the log may grow while it is read, and then it has more than the head, never less.
-    let head = match File::open(&head_path) {
+    let head = match crate::file::open(&head_path) {
         Ok(mut file) => Some(read_head(&mut file).map_err(failed(&head_path))?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(VerifyError::Read(head_path, error)),
@@ -243,7 +243,7 @@ fn open_all(path: &Path) -> Result<Vec<(PathBuf, File)>, VerifyError> {
     let list = || files(path).map_err(|error| VerifyError::Read(path.to_owned(), error));
     loop {
         let before = list()?;
-        let open = |file: PathBuf| match File::open(&file) {
+        let open = |file: PathBuf| match crate::file::open(&file) {
             Ok(open) => Ok((file, open)),
             Err(error) => Err(VerifyError::Read(file, error)),
         };

@@ -1,26 +1,22 @@
 //! Where a credential comes from: the environment, a file that may change, or a command that prints it.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::process::ExitStatus;
+use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
-use super::Secret;
+use super::{Secret, command};
+use crate::file;
 
 /// The longest credential, in octets; a longer one is another file.
-const MAX_LENGTH: usize = 16 * 1024;
+pub(super) const MAX_LENGTH: usize = 16 * 1024;
 /// How long a command may take: somebody may have to touch a key.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
-/// How long its output may stay open after it has ended.
-const OUTPUT_TIME: Duration = Duration::from_secs(1);
-/// How often a command that runs is looked after.
-const COMMAND_STEP: Duration = Duration::from_millis(10);
 /// Where systemd puts the credentials of a service.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
@@ -105,21 +101,21 @@ impl Source {
         Ok(Self::File(Path::new(&folder).join(name)))
     }
 
-    /// Reads the credential, without the line break at its end. Blocks, for a command up to half a minute.
+    /// Reads the credential, without line breaks and blanks around it. Blocks, for a command up to half a minute.
     pub fn read(&self) -> Result<Secret, SourceError> {
-        let octets = match self {
+        let bytes = match self {
             Self::Given(secret) => return Ok(secret.clone()),
             Self::Env(name) => {
                 std::env::var(name).map_err(|_| SourceError::NoVariable(name.clone()))?.into_bytes().into()
             }
             Self::File(path) => {
                 let unreadable = |cause| SourceError::Unreadable { path: path.clone(), cause };
-                File::open(path).and_then(read_all).map_err(unreadable)?
+                file::open(path).and_then(read_all).map_err(unreadable)?
             }
-            Self::Command(words) => run(words, COMMAND_TIME)?,
+            Self::Command(words) => command::run(words, COMMAND_TIME)?,
         };
         let no_credential = |fault| SourceError::NoCredential { from: self.to_string(), fault };
-        credential(&octets).map(|text| Secret::new(text.to_owned())).map_err(no_credential)
+        credential(&bytes).map(|text| Secret::new(text.to_string())).map_err(no_credential)
     }
 
     /// What tells that a file has changed; `None` for what is no file, or is not there.
@@ -186,17 +182,24 @@ fn read_all(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(octets)
 }
 
-/// A line of text. Editors of Windows put a byte order mark before it and a carriage return behind.
-fn credential(octets: &[u8]) -> Result<&str, &'static str> {
-    if octets.len() > MAX_LENGTH {
-        return Err("holds more than 16 KiB: that is no credential");
+/// A line of text, in each encoding that editors write, without the blanks around it. Quotes are no part of it either,
+/// but who wrote them is told: they may be meant for a shell that never reads them.
+fn credential(bytes: &[u8]) -> Result<Zeroizing<String>, &'static str> {
+    if bytes.len() > MAX_LENGTH {
+        return Err("holds more than 16 KiB, so it is not a credential");
     }
-    let text = std::str::from_utf8(octets).map_err(|_| "is no UTF-8 text: save it as UTF-8")?;
-    let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
-    match text {
+    let text = match file::text(bytes) {
+        Ok(Cow::Borrowed(text)) => Zeroizing::new(text.to_owned()),
+        Ok(Cow::Owned(text)) => Zeroizing::new(text),
+        Err(_) => return Err("is not text: save it as UTF-8"),
+    };
+    let line = text.trim();
+    let quoted = |quote| line.len() > 1 && line.starts_with(quote) && line.ends_with(quote);
+    match line {
         "" => Err("is empty"),
-        text if text.chars().any(char::is_control) => Err("holds more than one line, or control characters"),
-        text => Ok(text),
+        line if line.chars().any(char::is_control) => Err("holds more than one line, or control characters"),
+        _ if quoted('"') || quoted('\'') => Err("is in quotes: write it without them"),
+        line => Ok(Zeroizing::new(line.to_owned())),
     }
 }
 
@@ -210,43 +213,6 @@ fn stamp(metadata: &Metadata) -> Stamp {
 #[cfg(not(unix))]
 fn stamp(metadata: &Metadata) -> Stamp {
     Stamp { length: metadata.len(), modified: metadata.modified().ok(), identity: [0; 3] }
-}
-
-/// What the command prints on standard output; its standard error is ours.
-fn run(words: &[String], limit: Duration) -> Result<Zeroizing<Vec<u8>>, SourceError> {
-    let name = program(words).to_owned();
-    let not_run = |cause| SourceError::NotRun { name: name.clone(), cause };
-    let arguments = words.get(1..).unwrap_or_default();
-    let started = Command::new(&name).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-    let mut child = started.map_err(not_run)?;
-    let output = child.stdout.take().ok_or_else(|| not_run(io::ErrorKind::BrokenPipe.into()))?;
-    let (say, hear) = mpsc::channel();
-    // Nobody listens any more when the command took too long.
-    thread::spawn(move || drop(say.send(read_all(output))));
-    let Some(status) = wait(&mut child, limit).map_err(not_run)? else {
-        return Err(SourceError::TookTooLong(name, limit));
-    };
-    if !status.success() {
-        return Err(SourceError::Failed { name, status });
-    }
-    // A child of its own may hold its output open.
-    hear.recv_timeout(OUTPUT_TIME).map_err(|_| SourceError::TookTooLong(name.clone(), limit))?.map_err(not_run)
-}
-
-/// How the child ended; one that takes longer than `limit` is killed.
-fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
-    let begun = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if begun.elapsed() > limit {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
-        }
-        thread::sleep(COMMAND_STEP);
-    }
 }
 
 #[cfg(test)]
@@ -269,7 +235,11 @@ mod tests {
         for content in ["s3cret", "s3cret\n", "s3cret\r\n", "\u{feff}s3cret\r\n", "s3cret\n\n"] {
             assert_eq!(read(content.as_bytes()).as_deref(), Ok("s3cret"), "{content:?}");
         }
-        assert_eq!(read(b" s3 cret \n").as_deref(), Ok(" s3 cret "), "spaces are the secret's own");
+        assert_eq!(read(b" \ts3 cret \n").as_deref(), Ok("s3 cret"), "blanks inside are the secret's own");
+        for (mark, unit) in [([0xff, 0xfe], u16::to_le_bytes as fn(u16) -> [u8; 2]), ([0xfe, 0xff], u16::to_be_bytes)] {
+            let wide: Vec<u8> = mark.into_iter().chain("s3cr\u{e9}t\r\n".encode_utf16().flat_map(unit)).collect();
+            assert_eq!(read(&wide).as_deref(), Ok("s3cr\u{e9}t"), "UTF-16, as PowerShell writes it");
+        }
     }
 
     #[test]
@@ -279,7 +249,9 @@ mod tests {
             (b"\r\n", "is empty"),
             (b"one\ntwo\n", "more than one line"),
             (b"a\0b", "control characters"),
-            (b"\xff\xfes\0", "save it as UTF-8"),
+            (b"\xff\xfes", "save it as UTF-8"),
+            (b"\"s3cret\"\n", "is in quotes"),
+            (b" 's3cret' ", "is in quotes"),
             (&[b'x'; MAX_LENGTH + 1], "more than 16 KiB"),
         ] {
             let said = read(content).expect_err("no credential");
@@ -322,19 +294,6 @@ mod tests {
         assert!(said(&["no-such-program-here"]).contains("cannot be run"));
         assert!(said(&["true"]).contains("is empty"));
         assert!(said(&["yes"]).contains("more than 16 KiB") || said(&["yes"]).contains("failed"));
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn source_ends_a_command_that_takes_too_long_and_waits_for_no_child_of_its() {
-        let run = |words: &[&str]| {
-            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-            let begun = Instant::now();
-            let failure = run(&words, Duration::from_millis(200)).expect_err("no end");
-            assert!(begun.elapsed() < Duration::from_secs(10) && matches!(failure, SourceError::TookTooLong(..)));
-        };
-        run(&["sleep", "20"]);
-        run(&["sh", "-c", "sleep 20 &"]);
     }
 
     #[test]

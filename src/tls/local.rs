@@ -1,7 +1,6 @@
 //! The local CA: made once on this machine, able to vouch for this machine's own names only.
 
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -9,8 +8,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
 };
+use x509_parser::pem::parse_x509_pem;
 use zeroize::Zeroizing;
 
+use crate::file;
 use crate::state::{Folder, NoFolder};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -20,6 +21,8 @@ const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 const LEAF_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 /// When a listener's certificate is made anew.
 pub(super) const RENEWAL: Duration = Duration::from_secs(60 * 24 * 3600);
+/// More than a certificate or a key of ours has.
+const MAX_FILE: u64 = 64 * 1024;
 /// What it vouches for.
 pub const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
@@ -37,13 +40,13 @@ pub enum LocalError {
         /// What the system says.
         cause: io::Error,
     },
-    /// One of the two files is missing or broken.
-    #[error("the local CA in {} cannot be used ({cause}): remove ca.pem and ca-key.pem there, and trust the new one", path.display())]
+    /// One of the two files is missing or broken, or they are of two CAs.
+    #[error("the local CA in {} cannot be used: {fault}. Remove ca.pem and ca-key.pem there, start again, and have callers trust the new ca.pem", path.display())]
     Broken {
         /// The folder.
         path: PathBuf,
         /// What is wrong.
-        cause: rcgen::Error,
+        fault: &'static str,
     },
     /// A certificate cannot be made.
     #[error("the local CA cannot issue a certificate")]
@@ -75,9 +78,10 @@ impl Home {
         self.0.path().join("ca-key.pem")
     }
 
-    /// Makes the CA if there is none. The certificate is written last, so that there is none without a key.
+    /// Makes the CA if there is none. Several processes may do so at once: one makes it, and the others take it.
     pub(super) fn prepare(&self) -> Result<(), LocalError> {
-        if self.certificate().exists() {
+        // The certificate comes last, so both are there. The folder may be one that cannot be written to.
+        if self.read()?.is_some() {
             return Ok(());
         }
         let unkept = |path: &Path| {
@@ -85,22 +89,45 @@ impl Home {
             move |cause| LocalError::File { path, cause }
         };
         self.0.make().map_err(unkept(self.0.path()))?;
+        let lock = self.0.path().join("ca.lock");
+        let _lock = file::lock(&lock).map_err(unkept(&lock))?;
+        if self.read()?.is_some() {
+            return Ok(());
+        }
+        // A key alone is what is left when a process ended between the two: nobody has trusted it yet.
         let key = KeyPair::generate()?;
         let certificate = authority(SystemTime::now()).self_signed(&key)?;
         let key_file = self.key();
-        write(&key_file, &key.serialize_pem(), 0o600).map_err(unkept(&key_file))?;
+        let text = Zeroizing::new(key.serialize_pem());
+        file::replace(&key_file, text.as_bytes(), 0o600).map_err(unkept(&key_file))?;
         let file = self.certificate();
-        write(&file, &certificate.pem(), 0o644).map_err(unkept(&file))
+        file::replace(&file, certificate.pem().as_bytes(), 0o644).map_err(unkept(&file))
+    }
+
+    /// Whether the CA that is there, if any, can be used.
+    pub(super) fn check(&self) -> Result<(), LocalError> {
+        self.read().map(drop)
+    }
+
+    /// The CA's key, once it is known to be that of its certificate; `None` if there is no certificate.
+    fn read(&self) -> Result<Option<KeyPair>, LocalError> {
+        let broken = |fault| LocalError::Broken { path: self.0.path().to_owned(), fault };
+        let Some(certificate) = read(&self.certificate())? else { return Ok(None) };
+        let text = read(&self.key())?.ok_or_else(|| broken("ca-key.pem, the key of ca.pem, is missing"))?;
+        let key = KeyPair::from_pem(&text).map_err(|_| broken("ca-key.pem is not a private key"))?;
+        let unreadable = || broken("ca.pem is not a certificate");
+        let (_, pem) = parse_x509_pem(certificate.as_bytes()).map_err(|_| unreadable())?;
+        let parsed = pem.parse_x509().map_err(|_| unreadable())?;
+        if *parsed.public_key().subject_public_key.data != *key.public_key_raw() {
+            return Err(broken("ca-key.pem is not the key of ca.pem"));
+        }
+        Ok(Some(key))
     }
 
     /// A certificate for this machine's own names. Reads the CA's key, and forgets it again.
     pub(super) fn issue(&self) -> Result<Leaf, LocalError> {
-        let key_file = self.key();
-        let text = fs::read_to_string(&key_file)
-            .map(Zeroizing::new)
-            .map_err(|cause| LocalError::File { path: key_file, cause })?;
-        let broken = |cause| LocalError::Broken { path: self.0.path().to_owned(), cause };
-        let issuer = Issuer::new(authority(SystemTime::now()), KeyPair::from_pem(&text).map_err(broken)?);
+        let missing = || LocalError::Broken { path: self.0.path().to_owned(), fault: "ca.pem is missing" };
+        let issuer = Issuer::new(authority(SystemTime::now()), self.read()?.ok_or_else(missing)?);
         let key = KeyPair::generate()?;
         let certificate = leaf(SystemTime::now())?.signed_by(&key, &issuer)?;
         Ok(Leaf { certificate: certificate.der().to_vec(), key: key.serialize_der() })
@@ -137,24 +164,20 @@ fn leaf(now: SystemTime) -> Result<CertificateParams, rcgen::Error> {
     Ok(parameters)
 }
 
-/// Writes beside the place and renames, so that nobody reads a part of it.
-fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let next = path.with_extension(format!("{:08x}", fastrand::u32(..)));
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    #[cfg(not(unix))]
-    let _ = mode;
-    let mut file = options.open(&next)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&next, path)
+/// The text of a file; `None` if it is not there.
+fn read(path: &Path) -> Result<Option<Zeroizing<String>>, LocalError> {
+    match file::read_text(path, MAX_FILE) {
+        Ok(text) => Ok(Some(Zeroizing::new(text))),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(LocalError::File { path: path.to_owned(), cause }),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use x509_parser::prelude::{FromDer, X509Certificate};
+    use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
+
+    use std::fs;
 
     use super::*;
 
@@ -171,7 +194,7 @@ mod tests {
         let first = fs::read(home.certificate()).expect("a file");
         home.prepare().expect("a CA");
         assert_eq!(first, fs::read(home.certificate()).expect("a file"));
-        assert_eq!(fs::read_dir(home.0.path()).expect("a folder").count(), 2);
+        assert_eq!(fs::read_dir(home.0.path()).expect("a folder").count(), 3);
     }
 
     #[cfg(unix)]
@@ -193,5 +216,65 @@ mod tests {
         let (critical, constraints) = (constraints.critical, constraints.value);
         assert!(critical && constraints.excluded_subtrees.is_none());
         assert_eq!(constraints.permitted_subtrees.as_ref().map(Vec::len), Some(3));
+    }
+
+    /// Whether this certificate was issued with the key of that CA.
+    fn is_issued_by(leaf: &Leaf, home: &Home) -> bool {
+        let pem = fs::read(home.certificate()).expect("a file");
+        let (_, pem) = parse_x509_pem(&pem).expect("PEM");
+        let ca = pem.parse_x509().expect("a certificate");
+        let (_, own) = X509Certificate::from_der(&leaf.certificate).expect("a certificate");
+        let issuer = own.extensions().iter().find_map(|extension| {
+            let ParsedExtension::AuthorityKeyIdentifier(id) = extension.parsed_extension() else { return None };
+            id.key_identifier.as_ref().map(|id| id.0)
+        });
+        let subject = ca.extensions().iter().find_map(|extension| {
+            let ParsedExtension::SubjectKeyIdentifier(id) = extension.parsed_extension() else { return None };
+            Some(id.0)
+        });
+        subject.is_some() && issuer == subject
+    }
+
+    #[test]
+    fn local_ca_is_one_however_many_processes_make_it_at_once() {
+        for round in 0..25 {
+            let folder = tempfile::tempdir().expect("a folder");
+            let home = Home(Folder::at(folder.path().join("state")));
+            let begin = std::sync::Barrier::new(4);
+            let leaves: Vec<Leaf> = std::thread::scope(|scope| {
+                let make = || {
+                    begin.wait();
+                    home.prepare().expect("a CA");
+                    home.issue().expect("a certificate")
+                };
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(make)).collect();
+                threads.into_iter().map(|thread| thread.join().expect("an end")).collect()
+            });
+            assert!(leaves.iter().all(|leaf| is_issued_by(leaf, &home)), "round {round}");
+        }
+    }
+
+    #[test]
+    fn local_ca_whose_files_do_not_belong_together_is_refused_and_a_key_alone_is_made_anew() {
+        let (_folder, home) = home();
+        let (_other_folder, other) = super::tests::home();
+        let said = |home: &Home| {
+            let all = [home.check(), home.prepare(), home.issue().map(drop)];
+            all.map(|result| result.expect_err("a broken CA").to_string()).first().expect("one").clone()
+        };
+        fs::copy(other.certificate(), home.certificate()).expect("a copy");
+        let error = said(&home);
+        assert!(error.contains("ca-key.pem is not the key of ca.pem. Remove ca.pem and ca-key.pem there"), "{error}");
+        fs::write(home.certificate(), "nonsense").expect("a file");
+        assert!(said(&home).contains("ca.pem is not a certificate"));
+        fs::write(home.key(), "nonsense").expect("a file");
+        assert!(said(&home).contains("ca-key.pem is not a private key"));
+        fs::remove_file(home.key()).expect("removed");
+        assert!(said(&home).contains("ca-key.pem, the key of ca.pem, is missing"));
+        fs::copy(other.key(), home.key()).expect("a copy");
+        fs::remove_file(home.certificate()).expect("removed");
+        home.check().expect("none yet");
+        home.prepare().expect("a CA");
+        assert!(is_issued_by(&home.issue().expect("a certificate"), &home));
     }
 }

@@ -98,6 +98,9 @@ fn of_file(path: &Path) -> Result<CertificateResult, RootsError> {
     if found.is_dir() {
         return Err(bad(format!("which is a folder ({FOLDER} is for folders)")));
     }
+    if !found.is_file() {
+        return Err(bad("which is not a regular file".to_owned()));
+    }
     let read = load_certs_from_paths(Some(path), None);
     if read.certs.is_empty() {
         let why = read.errors.first().map_or_else(String::new, |error| format!(" ({error})"));

@@ -5,14 +5,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::client::verify_server_name;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::server::ParsedCertificate;
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::local::{Home, Leaf, LocalError, RENEWAL};
+use super::pem::{self, PemError};
 use super::{TlsError, add_ca_file, provider};
 use crate::secret::source::{Source, Stamp};
 
@@ -58,17 +60,13 @@ pub enum ServerError {
     #[error(transparent)]
     Certificates(#[from] TlsError),
     /// There is no key.
-    #[error(
-        "the file {path:?} cannot be read as a PEM private key (a block such as -----BEGIN PRIVATE KEY-----, not encrypted): {cause}"
-    )]
-    Key {
-        /// The configured path.
-        path: PathBuf,
-        /// What the reader says.
-        cause: rustls::pki_types::pem::Error,
-    },
+    #[error(transparent)]
+    Key(PemError),
+    /// The file of those who vouch for callers cannot be used.
+    #[error(transparent)]
+    ClientCa(TlsError),
     /// They do not belong together, or are of a kind that is not known.
-    #[error("the certificate of {certificate:?} cannot be used with the key beside it in the configuration: {cause}")]
+    #[error("the certificate of {} cannot be used with the key that the configuration gives: {cause}", certificate.display())]
     Pair {
         /// The configured path.
         certificate: PathBuf,
@@ -79,7 +77,7 @@ pub enum ServerError {
     #[error(transparent)]
     Local(#[from] LocalError),
     /// No certificate of a caller can be judged.
-    #[error("callers' certificates cannot be judged by the file {path:?}: {cause}")]
+    #[error("callers' certificates cannot be judged by the file {}: {cause}", path.display())]
     Clients {
         /// The configured path.
         path: PathBuf,
@@ -112,8 +110,20 @@ impl Basis {
     pub fn check(&self) -> Result<(), ServerError> {
         match self {
             Self::Files(files) => files.load().map(drop),
-            Self::LocalCa(_) => Ok(()),
+            Self::LocalCa(home) => Ok(home.check()?),
         }
+    }
+
+    /// Those of these names and addresses that the certificate is not valid for; all of them if it cannot be read.
+    pub fn uncovered<'a>(&self, names: &[&'a str]) -> Vec<&'a str> {
+        let Self::Files(files) = self else { return Vec::new() };
+        let chain = pem::certificates(&files.certificate).unwrap_or_default();
+        let parsed = chain.first().and_then(|first| ParsedCertificate::try_from(first).ok());
+        let covers = |name: &str| {
+            let name = ServerName::try_from(name.trim_matches(['[', ']']));
+            parsed.as_ref().zip(name.ok()).is_some_and(|(parsed, name)| verify_server_name(parsed, &name).is_ok())
+        };
+        names.iter().copied().filter(|name| !covers(name)).collect()
     }
 
     /// Gets certificate and key, and returns what follows their changes; it must be spawned, and never ends.
@@ -181,9 +191,8 @@ fn offering(mut config: ServerConfig) -> Arc<ServerConfig> {
 impl Files {
     /// Reads the files. Blocks.
     fn load(&self) -> Result<Arc<ServerConfig>, ServerError> {
-        let chain = chain(&self.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&self.key);
-        let key = key.map_err(|cause| ServerError::Key { path: self.key.clone(), cause })?;
+        let chain = pem::certificates(&self.certificate).map_err(TlsError::Certificates)?;
+        let key = pem::private_key(&self.key).map_err(ServerError::Key)?;
         let builder = builder()?;
         let builder = match &self.clients {
             None => builder.with_no_client_auth(),
@@ -227,16 +236,9 @@ impl Files {
     }
 }
 
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let unreadable = |cause| TlsError::CaFile { path: path.to_owned(), cause };
-    let read = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
-    let chain = read.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
-    if chain.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(chain) }
-}
-
 fn judge(path: &Path, demand: ClientAuth) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, ServerError> {
     let mut roots = RootCertStore::empty();
-    add_ca_file(&mut roots, path)?;
+    add_ca_file(&mut roots, path).map_err(ServerError::ClientCa)?;
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
     let builder = match demand {
         ClientAuth::Required => builder,

@@ -31,6 +31,7 @@ mod doors;
 mod egress;
 mod encrypted;
 mod faults;
+mod files;
 mod grants;
 mod guard;
 mod harness;

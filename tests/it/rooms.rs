@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Room -> the rooms it may import; `*` is every room.
-const PLAN: [(&str, &[&str]); 34] = [
+const PLAN: [(&str, &[&str]); 35] = [
     ("main", &["*"]),
     ("cli", &["*"]),
     ("app", &["*"]),
@@ -12,6 +12,7 @@ const PLAN: [(&str, &[&str]); 34] = [
         "config",
         &[
             "dial",
+            "file",
             "guard",
             "journal",
             "listener",
@@ -29,7 +30,7 @@ const PLAN: [(&str, &[&str]); 34] = [
     ("explain", &["config", "guard", "policy", "response"]),
     ("dial", &["body", "secret", "tls"]),
     ("listener", &["clock", "secret", "shutdown", "tls"]),
-    ("tls", &["secret", "state"]),
+    ("tls", &["file", "secret", "state"]),
     ("shutdown", &[]),
     ("supervisor", &[]),
     (
@@ -57,7 +58,7 @@ const PLAN: [(&str, &[&str]); 34] = [
     ("guard", &["clock", "listener", "secret"]),
     ("policy", &["guard"]),
     ("token", &["body", "clock", "dial", "fence", "headers", "policy", "secret", "telemetry"]),
-    ("journal", &["policy", "state"]),
+    ("journal", &["file", "policy", "state"]),
     ("rate", &["token"]),
     ("upstream", &["body", "clock", "dial", "headers", "journal", "listener", "metrics", "policy", "rate", "token"]),
     ("headers", &[]),
@@ -86,13 +87,14 @@ const PLAN: [(&str, &[&str]); 34] = [
     ("metrics", &["fence"]),
     ("telemetry", &[]),
     ("sandbox", &["policy"]),
-    ("secret", &[]),
+    ("secret", &["file"]),
     ("clock", &[]),
     ("state", &[]),
     ("refusals", &[]),
-    ("usage", &["state"]),
+    ("usage", &["file", "state"]),
     ("body", &["clock", "fence", "listener"]),
     ("fence", &[]),
+    ("file", &[]),
     ("lib", &[]),
 ];
 

@@ -12,7 +12,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("deny = [\"GOT /v2/x\"]", "", ":8:9: listeners.local.deny: \"GOT /v2/x\": unknown method"),
     ("scopes = [\"all\"]", "", ":8:11: listeners.local.scopes: unknown scope \"all\""),
     ("instance = \"other\"", "", "unknown instance \"other\": valid instances are main"),
-    ("tls = { certificate = \"no.pem\", key = \"no.pem\" }", "", "no.pem\" cannot be read as PEM"),
+    ("tls = { certificate = \"no.pem\", key = \"no.pem\" }", "", "no.pem cannot be read: "),
     ("", "[listeners.b]\naddress = \"0.0.0.0:0\"", "is not a loopback address"),
     #[cfg(unix)]
     ("", "[listeners.b]\naddress = \"unix:no/folder/s\"", "cannot listen on unix:"),

@@ -1,0 +1,263 @@
+//! Files that people and other programs write: only regular ones are read, opened without waiting, within a limit; and
+//! files of our own, replaced as a whole.
+
+use std::borrow::Cow;
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long a lock may be held by another process: what is done under one takes milliseconds.
+const LOCK_TIME: Duration = Duration::from_secs(10);
+/// How often a lock is asked for.
+const LOCK_STEP: Duration = Duration::from_millis(5);
+
+/// Why a file is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// Reading it could take for ever.
+    #[error("it is {0}, and only regular files are read")]
+    NotRegular(&'static str),
+    /// It holds more than such a file has.
+    #[error("it is larger than {0} bytes, so it is not a file of this kind")]
+    TooLarge(u64),
+    /// Its encoding is not known.
+    #[error("it is not text: save it as UTF-8")]
+    NoText,
+    /// It begins as UTF-16 does, and does not go on so.
+    #[error("it is damaged UTF-16 text: save it as UTF-8")]
+    BrokenUtf16,
+}
+
+impl From<Unfit> for io::Error {
+    fn from(unfit: Unfit) -> Self {
+        Self::new(io::ErrorKind::InvalidData, unfit)
+    }
+}
+
+/// Opens a file for reading. A pipe would make us wait until somebody writes to it; it is refused, as is anything else
+/// that is not a regular file.
+pub fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, WITHOUT_WAITING);
+    match options.open(path) {
+        Ok(file) => regular(file),
+        // A socket cannot be opened; the system says so in a way that helps nobody.
+        Err(error) => Err(path.metadata().ok().and_then(|there| kind(&there)).map_or(error, io::Error::from)),
+    }
+}
+
+/// The flags of open(2) with which it never waits.
+#[cfg(unix)]
+pub const WITHOUT_WAITING: i32 = rustix::fs::OFlags::NONBLOCK.union(rustix::fs::OFlags::NOCTTY).bits().cast_signed();
+
+/// The file itself, if it is a regular one.
+pub fn regular(file: File) -> io::Result<File> {
+    kind(&file.metadata()?).map_or(Ok(file), |unfit| Err(unfit.into()))
+}
+
+/// What else it is.
+fn kind(there: &Metadata) -> Option<Unfit> {
+    if there.is_file() {
+        return None;
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = there.file_type();
+        if kind.is_fifo() {
+            return Some(Unfit::NotRegular("a pipe"));
+        } else if kind.is_socket() {
+            return Some(Unfit::NotRegular("a socket"));
+        }
+    }
+    Some(Unfit::NotRegular(if there.is_dir() { "a folder" } else { "a device" }))
+}
+
+/// Reads a file of at most so many bytes.
+pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
+    let length = file.metadata()?.len().min(limit);
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
+    // One more than is allowed tells that there are more.
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit { Err(Unfit::TooLarge(limit).into()) } else { Ok(bytes) }
+}
+
+/// Reads a text file of at most so many bytes.
+pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
+    let bytes = read(path, limit)?;
+    Ok(text(&bytes)?.into_owned())
+}
+
+/// The text of a file: UTF-8, or UTF-16 with its mark, as PowerShell and Notepad write it. A byte order mark is left
+/// out.
+pub fn text(bytes: &[u8]) -> Result<Cow<'_, str>, Unfit> {
+    let unit: fn([u8; 2]) -> u16 = match bytes {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        [0xef, 0xbb, 0xbf, rest @ ..] => {
+            return std::str::from_utf8(rest).map(Cow::Borrowed).map_err(|_| Unfit::NoText);
+        }
+        [..] => return std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| Unfit::NoText),
+    };
+    let (pairs, rest) = bytes.get(2..).unwrap_or_default().as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(Unfit::BrokenUtf16);
+    }
+    // As much as it can become, so that no outgrown piece of a secret is left in memory.
+    let mut text = String::with_capacity(pairs.len() * 3);
+    for character in char::decode_utf16(pairs.iter().map(|pair| unit(*pair))) {
+        text.push(character.map_err(|_| Unfit::BrokenUtf16)?);
+    }
+    Ok(Cow::Owned(text))
+}
+
+/// Puts a whole file in the place of the one that is there, if any: nobody reads a part of it, also after a crash.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{:08x}", fastrand::u32(..)));
+    let next = path.with_file_name(name);
+    let mut options = OpenOptions::new();
+    // Never something that another one has put there.
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
+    let mut file = options.open(&next)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&next, path));
+    if written.is_err() {
+        // The first error says more.
+        let _ = std::fs::remove_file(&next);
+    }
+    written
+}
+
+/// Held while several processes must not do the same at once; the system gives it back when a process ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Waits for the lock that this file stands for, which is made if it is not there and stays. Blocks.
+pub fn lock(path: &Path) -> io::Result<Lock> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, WITHOUT_WAITING);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = regular(options.open(path)?)?;
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Lock { _file: file }),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if begun.elapsed() > LOCK_TIME => {
+                let what = format!("another process has had the lock {} for {LOCK_TIME:?}: end it", path.display());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+            }
+            Err(TryLockError::WouldBlock) => sleep(LOCK_STEP),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wide(text: &str, mark: &[u8], bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+        mark.iter().copied().chain(text.encode_utf16().flat_map(bytes)).collect()
+    }
+
+    #[test]
+    fn text_is_read_in_each_encoding_that_editors_write() {
+        let plain = "host = \"eu\" # \u{fc}\u{1f600}\r\n";
+        let marked = format!("\u{feff}{plain}");
+        for bytes in [
+            plain.as_bytes().to_vec(),
+            marked.into_bytes(),
+            wide(plain, &[0xff, 0xfe], u16::to_le_bytes),
+            wide(plain, &[0xfe, 0xff], u16::to_be_bytes),
+        ] {
+            assert_eq!(text(&bytes).as_deref(), Ok(plain), "{bytes:?}");
+        }
+        assert_eq!(text(b"").as_deref(), Ok(""));
+        assert_eq!(text(b"\xff"), Err(Unfit::NoText));
+        assert_eq!(text(b"\xff\xfea"), Err(Unfit::BrokenUtf16), "half a character");
+        assert_eq!(text(b"\xff\xfe\x00\xd8a\x00"), Err(Unfit::BrokenUtf16), "half of a pair");
+    }
+
+    #[test]
+    fn file_is_read_to_its_limit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        std::fs::write(&path, "12345").expect("a file");
+        assert_eq!(read(&path, 5).expect("a file"), b"12345");
+        let error = read(&path, 4).expect_err("too large");
+        assert_eq!(error.to_string(), Unfit::TooLarge(4).to_string());
+        assert_eq!(read(&folder.path().join("none"), 4).expect_err("none").kind(), io::ErrorKind::NotFound);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_a_regular_file_is_read_and_nothing_is_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let made = std::process::Command::new("mkfifo").arg(at("pipe")).status();
+        assert!(made.expect("mkfifo runs").success());
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).expect("a socket");
+        std::os::unix::fs::symlink(at("pipe"), at("link")).expect("a link");
+        for (path, what) in [
+            (at("pipe"), "a pipe"),
+            (at("link"), "a pipe"),
+            (at("socket"), "a socket"),
+            (folder.path().to_owned(), "a folder"),
+            ("/dev/zero".into(), "a device"),
+        ] {
+            let said = read(&path, 10).expect_err("not a regular file").to_string();
+            assert_eq!(said, format!("it is {what}, and only regular files are read"));
+        }
+        let said = lock(&at("pipe")).expect_err("not a regular file").to_string();
+        assert!(said.starts_with("it is a pipe"), "{said}");
+    }
+
+    #[test]
+    fn file_is_replaced_as_a_whole_and_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        for text in ["one", "two"] {
+            replace(&path, text.as_bytes(), 0o600).expect("written");
+            assert_eq!(std::fs::read_to_string(&path).expect("a file"), text);
+        }
+        std::fs::create_dir(folder.path().join("folder")).expect("a folder");
+        std::fs::write(folder.path().join("folder/full"), "").expect("a file");
+        replace(&folder.path().join("folder"), b"", 0o600).expect_err("something in the way");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 2);
+    }
+
+    #[test]
+    fn lock_is_held_by_one_at_a_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("lock");
+        let (inside, most) = (std::sync::atomic::AtomicUsize::new(0), std::sync::atomic::AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..5 {
+                        let _lock = lock(&path).expect("a lock");
+                        let now = inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
+                        most.fetch_max(now, std::sync::atomic::Ordering::SeqCst);
+                        std::thread::yield_now();
+                        inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert_eq!(most.into_inner(), 1);
+    }
+}
