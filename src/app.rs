@@ -26,7 +26,7 @@ use crate::config::self_call::OwnListeners;
 use crate::config::{Config, EndpointError, Listener, Settings, WayError};
 use crate::headers::loops::LoopMark;
 use crate::journal::BookError;
-use crate::listener::{BindError, Bound, Buffers, Hold, Place};
+use crate::listener::{BindError, Bound, Buffers, Hold, Inheritance, Place};
 use crate::metrics::Metrics;
 use crate::metrics::reloads::Reloads;
 use crate::policy::InstanceId;
@@ -155,7 +155,12 @@ struct Next {
 impl App {
     /// Binds everything and starts a worker for each core. Token flights, the sandbox and the admin listener run on
     /// the current thread's local runtime, which must go on until [`App::finish`] has ended.
-    pub async fn start(Loaded { config, settings }: Loaded) -> Result<Self, StartError> {
+    pub async fn start(loaded: Loaded) -> Result<Self, StartError> {
+        Self::start_with(loaded, Inheritance::default()).await
+    }
+
+    /// The same with the sockets that the process was started with.
+    pub async fn start_with(Loaded { config, settings }: Loaded, inheritance: Inheritance) -> Result<Self, StartError> {
         let count = thread::available_parallelism().map_or(1, usize::from);
         let (trigger, shutdown) = shutdown::channel();
         let metrics = Metrics::new()?;
@@ -170,7 +175,7 @@ impl App {
             sandboxes: Vec::new(),
             trigger,
             workers: Workers::start(count, fastrand::u32(..) & 0xffff_ff00, &mark, &shutdown)?,
-            opener: Opener::default(),
+            opener: Opener::new(inheritance),
             embedded: Sandboxes::default(),
             doors: Vec::new(),
             tenants: Vec::new(),

@@ -40,6 +40,22 @@ impl Shutdown {
     }
 }
 
+/// Calls `then` now, and whenever a child process has ended, for ever.
+#[cfg(unix)]
+pub async fn whenever_a_child_ends(then: impl Fn()) {
+    match signal(SignalKind::child()) {
+        Ok(mut ended) => loop {
+            then();
+            ended.recv().await;
+        },
+        Err(error) => tracing::warn!(%error, "the end of child processes is not heard of"),
+    }
+}
+
+/// Other systems send no signal.
+#[cfg(not(unix))]
+pub async fn whenever_a_child_ends(_: impl Fn()) {}
+
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {

@@ -68,13 +68,17 @@ pub(super) struct Doors {
 }
 
 /// Opens doors.
-#[derive(Default)]
 pub(super) struct Opener {
     inheritance: Inheritance,
     count: u64,
 }
 
 impl Opener {
+    /// With the sockets that the process was started with.
+    pub(super) fn new(inheritance: Inheritance) -> Self {
+        Self { inheritance, count: 0 }
+    }
+
     /// A door for each listener: one of `old` where there is one at its place, else one with a socket for each of
     /// `workers`. Changes nothing of `old`.
     pub(super) fn open(

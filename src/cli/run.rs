@@ -9,9 +9,10 @@ use super::{CONFIG, Failure, OS, SOFTWARE, catalog, failure, log_filter, runtime
 use crate::app::reload::{LOOK, Loaded, Loader};
 use crate::app::{Addresses, App, StartError};
 use crate::config::file::LogFormat;
-use crate::config::{Config, EndpointError, Settings, WayError};
-use crate::listener::Bound;
-use crate::shutdown::{Asked, Signals};
+use crate::config::{Config, EndpointError, Listener, Settings, WayError};
+use crate::listener::{Bound, Inheritance};
+use crate::secret::command;
+use crate::shutdown::{self, Asked, Signals};
 use crate::supervisor::Supervisor;
 use crate::telemetry::{self, Causes};
 use crate::tls::server::Basis;
@@ -21,6 +22,8 @@ const TRUST: &str = "callers must trust the local CA: curl --cacert CERTIFICATE;
 
 /// Runs the proxy to its end.
 pub(super) fn run(config: Config) -> Result<(), Failure> {
+    // First of all: settings may run commands, which are given none of it.
+    let inheritance = Inheritance::from_env();
     let settings = settings(&config)?;
     let _log = telemetry::start(log_filter(&config)?, config.file.log.format == LogFormat::Json)
         .map_err(|error| failure(SOFTWARE)(error.into()))?;
@@ -29,19 +32,22 @@ pub(super) fn run(config: Config) -> Result<(), Failure> {
         catalog::log(listener.policy.catalog());
     }
     let runtime = runtime()?;
-    let served = runtime.block_on(serve(Loaded { config, settings }));
+    let served = runtime.block_on(serve(Loaded { config, settings }, inheritance));
     // To drop it would be to wait for whoever waits for the workers: after a second signal nobody shall.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(loaded: Loaded) -> Result<(), Failure> {
+async fn serve(loaded: Loaded, inheritance: Inheritance) -> Result<(), Failure> {
     let mut signals = Signals::catch().map_err(|error| failure(OS)(error.into()))?;
     let supervisor = Supervisor::from_env();
     let mut loader = Loader::new(&loaded.config, LOOK);
     let (mut notes, source) = (Notes::default(), loaded.config.source().to_string());
     let news = News::of(&loaded.settings);
-    let mut app = App::start(loaded).await.map_err(|error| failure(code(&error))(error.into()))?;
+    if std::process::id() == 1 {
+        tokio::task::spawn_local(shutdown::whenever_a_child_ends(command::reap_orphans));
+    }
+    let mut app = App::start_with(loaded, inheritance).await.map_err(|error| failure(code(&error))(error.into()))?;
     notes.tell(news, &app);
     tracing::info!(configuration = %source, version = env!("CARGO_PKG_VERSION"), "started");
     supervisor.ready("serving");
@@ -109,12 +115,15 @@ struct News {
     local_ca: Option<PathBuf>,
     exposures: Vec<String>,
     complaints: BTreeSet<String>,
+    /// Of certificates that do not fit their listener.
+    certificates: Vec<String>,
 }
 
 impl News {
     fn of(settings: &Settings) -> Self {
-        let complaints = settings.complaints();
-        Self { local_ca: local_ca(settings), exposures: settings.exposures(), complaints }
+        let certificates = settings.listeners.iter().flat_map(Listener::certificate_warnings).collect();
+        let (exposures, complaints) = (settings.exposures(), settings.complaints());
+        Self { local_ca: local_ca(settings), exposures, complaints, certificates }
     }
 }
 
@@ -127,10 +136,11 @@ struct Notes {
     sandboxes: Addresses,
     exposures: BTreeSet<String>,
     complaints: BTreeSet<String>,
+    certificates: Vec<String>,
 }
 
 impl Notes {
-    fn tell(&mut self, News { local_ca, exposures, complaints }: News, app: &App) {
+    fn tell(&mut self, News { local_ca, exposures, complaints, certificates }: News, app: &App) {
         if let Some(path) = local_ca.as_ref().filter(|_| self.local_ca != local_ca) {
             tracing::info!(certificate = %path.display(), "{TRUST}");
         }
@@ -152,8 +162,12 @@ impl Notes {
         for complaint in complaints.difference(&self.complaints) {
             tracing::warn!(complaint, "not all root certificates of this system can be read; the others are trusted");
         }
+        for warning in certificates.iter().filter(|warning| !self.certificates.contains(*warning)) {
+            tracing::warn!(warning, "the certificate of a listener does not fit its names");
+        }
         let sandboxes = app.sandboxes.clone();
-        *self = Self { local_ca, admin, probes, sandboxes, exposures: exposures.into_iter().collect(), complaints };
+        let exposures = exposures.into_iter().collect();
+        *self = Self { local_ca, admin, probes, sandboxes, exposures, complaints, certificates };
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixListener;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
@@ -18,11 +18,22 @@ const FIRST: usize = 3;
 
 /// The sockets that were passed; each serves one listener at a time.
 pub(super) struct Passed {
-    sockets: ListenFd,
+    /// How many.
+    count: usize,
+    /// Those of a kind that can be served.
+    sockets: BTreeMap<usize, Socket>,
+    /// Of no use here, and closed to the programs that we start.
+    _others: Vec<Other>,
     /// Those that were wanted.
     taken: BTreeMap<usize, Taken>,
     /// As given by `FileDescriptorName=`; may be fewer than sockets.
     names: Vec<String>,
+}
+
+/// A socket that carries no connections.
+enum Other {
+    Udp { _socket: UdpSocket },
+    Unix { _socket: UnixDatagram },
 }
 
 struct Taken {
@@ -36,11 +47,22 @@ impl Passed {
     /// Takes note of what was passed, and takes that out of the environment.
     pub(super) fn from_env() -> Self {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-        Self {
-            sockets: ListenFd::from_env(),
-            taken: BTreeMap::new(),
-            names: names.split(':').map(str::to_owned).collect(),
+        let mut passed = ListenFd::from_env();
+        let (count, mut sockets, mut others) = (passed.len(), BTreeMap::new(), Vec::new());
+        for index in 0..count {
+            // Whatever is taken is closed to programs that are started from now on.
+            if let Ok(Some(listener)) = passed.take_tcp_listener(index) {
+                sockets.insert(index, Socket::Tcp(listener));
+            } else if let Ok(Some(listener)) = passed.take_unix_listener(index) {
+                sockets.insert(index, Socket::Unix(listener));
+            } else if let Ok(Some(socket)) = passed.take_udp_socket(index) {
+                others.push(Other::Udp { _socket: socket });
+            } else if let Ok(Some(socket)) = passed.take_unix_datagram(index) {
+                others.push(Other::Unix { _socket: socket });
+            }
         }
+        let names = names.split(':').map(str::to_owned).collect();
+        Self { count, sockets, _others: others, taken: BTreeMap::new(), names }
     }
 
     /// The socket with this number, from 3, or name; it must listen. It is in use until the last part is dropped.
@@ -49,7 +71,7 @@ impl Passed {
         let Taken { socket, bound, used } = match self.taken.entry(index) {
             Entry::Occupied(taken) if taken.get().used.strong_count() > 0 => return Err(BindError::Taken),
             Entry::Occupied(taken) => taken.into_mut(),
-            Entry::Vacant(vacant) => vacant.insert(take(&mut self.sockets, index)?),
+            Entry::Vacant(vacant) => vacant.insert(take(self.sockets.remove(&index).ok_or(BindError::NotListening)?)?),
         };
         let using = Arc::new(());
         *used = Arc::downgrade(&using);
@@ -57,12 +79,12 @@ impl Passed {
     }
 
     fn index(&self, wanted: &str) -> Result<usize, BindError> {
-        if self.sockets.len() == 0 {
+        if self.count == 0 {
             return Err(BindError::NonePassed);
         }
         let index = match wanted.parse::<usize>() {
-            Ok(number) => number.checked_sub(FIRST).filter(|index| *index < self.sockets.len()),
-            Err(_) => self.names.iter().take(self.sockets.len()).position(|name| name == wanted),
+            Ok(number) => number.checked_sub(FIRST).filter(|index| *index < self.count),
+            Err(_) => self.names.iter().take(self.count).position(|name| name == wanted),
         };
         index.ok_or_else(|| BindError::NotPassed(self.list()))
     }
@@ -74,16 +96,15 @@ impl Passed {
             Some(name) if !name.is_empty() => format!("{number} ({name})"),
             Some(_) | None => number.to_string(),
         };
-        (FIRST..FIRST + self.sockets.len()).zip(names).map(entry).collect::<Vec<_>>().join(", ")
+        (FIRST..FIRST + self.count).zip(names).map(entry).collect::<Vec<_>>().join(", ")
     }
 }
 
-fn take(sockets: &mut ListenFd, index: usize) -> Result<Taken, BindError> {
-    let taken = match sockets.take_tcp_listener(index) {
-        Ok(listener) => listener.map(of_tcp).transpose()?,
-        Err(_) => sockets.take_unix_listener(index).map_err(|_| BindError::NotListening)?.map(of_unix),
+fn take(socket: Socket) -> Result<Taken, BindError> {
+    let (socket, bound) = match socket {
+        Socket::Tcp(listener) => of_tcp(listener)?,
+        Socket::Unix(listener) => of_unix(listener),
     };
-    let (socket, bound) = taken.ok_or(BindError::Taken)?;
     socket.ready()?;
     Ok(Taken { socket, bound, used: Weak::new() })
 }

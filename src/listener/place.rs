@@ -251,6 +251,19 @@ fn is_missing(error: &io::Error) -> bool {
 }
 
 impl Inheritance {
+    /// Takes over what was passed, before anything else could be given it: a program that is started later inherits
+    /// neither the sockets nor the variables that tell of them.
+    #[cfg(unix)]
+    pub fn from_env() -> Self {
+        Self { passed: Some(Passed::from_env()) }
+    }
+
+    /// Sockets are passed on Unix only.
+    #[cfg(not(unix))]
+    pub fn from_env() -> Self {
+        Self::default()
+    }
+
     /// All workers accept from the one queue.
     #[cfg(unix)]
     fn open(&mut self, wanted: &str, count: usize) -> Result<Opened, BindError> {
