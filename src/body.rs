@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -155,7 +155,11 @@ pub struct Leg {
 /// How far an upload has come, shared with the one who waits for the answer.
 #[derive(Debug)]
 pub struct Progress {
-    transit: RefCell<Transit>,
+    /// None once it is abandoned.
+    transit: RefCell<Option<Transit>>,
+    ended: Cell<bool>,
+    /// Who sends it, and wants to know when it is abandoned.
+    sender: RefCell<Option<Waker>>,
     moved: Cell<Instant>,
     /// Counted for those, too, who outlast the body.
     octets: Rc<Cell<u64>>,
@@ -178,6 +182,31 @@ impl Progress {
         Rc::clone(&self.octets)
     }
 
+    /// Whether all of it has been taken, or it broke.
+    pub fn is_over(&self) -> bool {
+        self.ended.get() || self.transit.borrow().is_none()
+    }
+
+    /// Nobody wants the rest of it: it breaks off, and the caller's side is let go.
+    pub fn abandon(&self) {
+        self.transit.replace(None);
+        if let Some(sender) = self.sender.take() {
+            sender.wake();
+        }
+    }
+
+    /// Ends when it is abandoned. One may ask.
+    pub fn poll_abandoned(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.transit.borrow().is_none() {
+            return Poll::Ready(());
+        }
+        match &mut *self.sender.borrow_mut() {
+            Some(known) => known.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
     /// Why the upload ended too soon, if it did: the caller's fault, not the instance's.
     pub fn cut(&self) -> Option<Cut> {
         self.cut.get()
@@ -191,12 +220,19 @@ impl Progress {
     }
 
     fn poll_data(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
-        let polled = ready!(self.transit.borrow_mut().poll_data(cx)).map(|data| {
+        let mut transit = self.transit.borrow_mut();
+        let Some(transit) = transit.as_mut() else { return Poll::Ready(Some(Err(Cut::Broken))) };
+        let polled = ready!(transit.poll_data(cx)).map(|data| {
             let data = data?;
             self.advance(&data).map(|()| data)
         });
-        if let Some(Err(cut)) = &polled {
-            self.cut.set(Some(*cut));
+        match &polled {
+            Some(Ok(_)) => self.ended.set(transit.is_end_stream()),
+            Some(Err(cut)) => {
+                self.ended.set(true);
+                self.cut.set(Some(*cut));
+            }
+            None => self.ended.set(true),
         }
         Poll::Ready(polled)
     }
@@ -225,10 +261,11 @@ impl Upload {
         if body.size_hint().lower() > limit {
             return Err(Cut::TooLarge);
         }
-        let (transit, kept) = (RefCell::new(Transit::new(body, version, wait)), RefCell::new(Some(Vec::new())));
+        let (transit, kept) = (Some(Transit::new(body, version, wait)), RefCell::new(Some(Vec::new())));
+        let (transit, ended, sender) = (RefCell::new(transit), Cell::new(false), RefCell::default());
         let (moved, octets) = (Cell::new(Instant::now()), Rc::default());
         let (cut, leg) = (Cell::new(None), Cell::new(0));
-        let progress = Rc::new(Progress { transit, moved, octets, limit, cut, kept, leg });
+        let progress = Rc::new(Progress { transit, ended, sender, moved, octets, limit, cut, kept, leg });
         Ok(Self::Stream(Leg { progress, again: VecDeque::new(), number: 0 }))
     }
 
@@ -272,7 +309,8 @@ impl Body for Upload {
         match self {
             Self::Empty => true,
             Self::Stream(leg) => {
-                !leg.is_over() && leg.again.is_empty() && leg.progress.transit.borrow().is_end_stream()
+                let ended = |transit: &Option<Transit>| transit.as_ref().is_some_and(Transit::is_end_stream);
+                !leg.is_over() && leg.again.is_empty() && ended(&leg.progress.transit.borrow())
             }
         }
     }
@@ -280,7 +318,7 @@ impl Body for Upload {
     fn size_hint(&self) -> SizeHint {
         let Self::Stream(leg) = self else { return SizeHint::with_exact(0) };
         let again: u64 = leg.again.iter().map(|data| data.len() as u64).sum();
-        let rest = leg.progress.transit.borrow().size_hint();
+        let rest = leg.progress.transit.borrow().as_ref().map(Transit::size_hint).unwrap_or_default();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower() + again);
         if let Some(upper) = rest.upper() {

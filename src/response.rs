@@ -432,6 +432,7 @@ fn malformed_error(malformed: &head::Malformed) -> &'static str {
         head::Malformed::Upgrade => "http_upgrade_failed",
         head::Malformed::Coding | head::Malformed::Doubled => "http_response_transfer_coding",
         head::Malformed::Syntax(_) | head::Malformed::Status(_) | head::Malformed::Length => "http_protocol_error",
+        head::Malformed::Informational => "http_protocol_error",
     }
 }
 

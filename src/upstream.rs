@@ -11,7 +11,7 @@ mod wire;
 
 use std::cell::RefCell;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Uri, Version, response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::body::{Cut, Progress, Transit, Upload};
 use crate::clock::timer::Timer;
@@ -45,6 +46,10 @@ pub use reason::Reason;
 /// How much of a 401, 403 or 404 is read, roughly, to learn what it means.
 const MAX_REASON: usize = 8 * 1024;
 const JSON: &[u8] = b"application/json";
+/// How long an upload may stop once its answer has ended.
+const LATE_UPLOAD: Duration = Duration::from_secs(5);
+/// How often the instance may say of a request that it has not processed it.
+const MAX_REFUSALS: usize = 5;
 /// How long its head is withheld for that.
 const READ_AHEAD: Duration = Duration::from_millis(250);
 
@@ -124,6 +129,40 @@ pub struct AnswerBody {
     /// Given back at its end, or with it.
     slot: Option<Slot>,
     room: Option<Reservation>,
+    /// The request's body, if its end had not come when the answer began.
+    upload: Option<Box<Late>>,
+}
+
+/// A request's body that goes on while its answer comes.
+struct Late {
+    /// Whoever sends it holds it.
+    progress: Weak<Progress>,
+    wait: Duration,
+    traffic: Traffic,
+}
+
+impl Late {
+    /// The body, unless nothing more of it is to go up.
+    fn going_up(&self) -> Option<Rc<Progress>> {
+        self.progress.upgrade().filter(|progress| !progress.is_over())
+    }
+
+    /// Lets it go on as long as it moves, and then ends it, so that neither the caller nor a drain waits for it.
+    async fn watch(self, lease: Lease) {
+        let _late = self.traffic.late_upload();
+        let mut deadline = Instant::now() + self.wait;
+        loop {
+            sleep_until(deadline).await;
+            let Some(progress) = self.going_up() else { return lease.give_back() };
+            let later = progress.moved() + self.wait;
+            if later <= deadline {
+                tracing::debug!("the rest of an upload is left out: its answer has ended, and nobody takes it");
+                progress.abandon();
+                return lease.cut_off();
+            }
+            deadline = later;
+        }
+    }
 }
 
 impl Outbound {
@@ -233,7 +272,7 @@ impl Upstream {
         let (mut lease, reused) = self.pool.lease(bulk).await?;
         outbound.address(permit, &self.host, bearer.authorization());
         let mut answer = match self.exchange(&mut lease, outbound).await {
-            Ok((head, sent)) => self.answer(head, lease, sent)?,
+            Ok((head, sent)) => self.answer(head, lease, sent, outbound)?,
             // Boxed: it is seldom, and would make every request's state larger.
             Err(lost) => Box::pin(self.retry(permit, bearer, (lost, reused, bulk), outbound)).await?,
         };
@@ -249,14 +288,32 @@ impl Upstream {
         }
     }
 
-    /// Sends a request again that a connection has lost, if it may be.
+    /// Sends a request again that a connection has lost, if it may be: once, and some more times if the instance says
+    /// each time that it has not processed it.
     async fn retry(
+        &self,
+        permit: &Permit,
+        bearer: &Bearer,
+        (mut lost, reused, bulk): (Lost, bool, bool),
+        outbound: &mut Outbound,
+    ) -> Result<Answer, Fault> {
+        for _ in 1..MAX_REFUSALS {
+            lost = match self.resend(permit, bearer, (lost, reused, bulk), outbound).await? {
+                Ok(answer) => return Ok(answer),
+                Err(lost) if lost.reach == Reach::Unprocessed => lost,
+                Err(lost) => return Err(lost.fault),
+            };
+        }
+        Err(lost.fault)
+    }
+
+    async fn resend(
         &self,
         permit: &Permit,
         bearer: &Bearer,
         (Lost { fault, reach, unsent }, reused, bulk): (Lost, bool, bool),
         outbound: &mut Outbound,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<Result<Answer, Lost>, Fault> {
         let why = match reach {
             Reach::Unprocessed => Some(Replay::Unprocessed),
             Reach::Unsent => reused.then_some(Replay::ConnectionStale),
@@ -274,8 +331,8 @@ impl Upstream {
         self.traffic.replayed(why);
         outbound.resent |= why != Replay::ConnectionStale;
         match self.exchange(&mut lease, outbound).await {
-            Ok((head, sent)) => self.answer(head, lease, sent),
-            Err(lost) => Err(lost.fault),
+            Ok((head, sent)) => self.answer(head, lease, sent, outbound).map(Ok),
+            Err(lost) => Ok(Err(lost)),
         }
     }
 
@@ -302,7 +359,7 @@ impl Upstream {
                 Ok(mut answered) => {
                     self.in_time(Pin::new(&mut answered), sent, progress).await.map(|answered| match answered {
                         Ok(answer) => Ok(answer.map(Download::Http2)),
-                        Err(error) => Err((Break::Http2(error), None)),
+                        Err(error) => Err((error, None)),
                     })
                 }
                 Err(http2::Failed { error, request }) => Some(Err((Break::Http2(error), request))),
@@ -311,8 +368,9 @@ impl Upstream {
         match answered {
             Some(Ok(answer)) => Ok((answer, sent)),
             Some(Err((error, request))) => {
+                let floods = matches!(error, Break::Informational);
                 let lost = Lost::failed(error, request, lease.unsent(begun), progress.and_then(Progress::cut));
-                if lost.reach != Reach::Answered {
+                if floods || lost.reach != Reach::Answered {
                     lease.retire();
                 }
                 Err(lost)
@@ -350,12 +408,23 @@ impl Upstream {
         answer
     }
 
-    fn answer(&self, response: Response<Download>, lease: Lease, sent: Instant) -> Result<Answer, Fault> {
+    fn answer(
+        &self,
+        response: Response<Download>,
+        mut lease: Lease,
+        sent: Instant,
+        outbound: &Outbound,
+    ) -> Result<Answer, Fault> {
         lease.answered();
+        lease.heed(response.headers());
         let came = Instant::now();
         self.traffic.answered(came.saturating_duration_since(sent));
         let (mut head, body) = response.into_parts();
         head::judge(&mut head)?;
+        let upload = outbound.progress.as_ref().filter(|progress| !progress.is_over()).map(|progress| {
+            let (progress, wait) = (Rc::downgrade(progress), self.patience.min(LATE_UPLOAD));
+            Box::new(Late { progress, wait, traffic: self.traffic.clone() })
+        });
         let mut body = Box::new(AnswerBody {
             ahead: Bytes::new(),
             transit: Transit::new(body, head.version, self.patience),
@@ -364,6 +433,7 @@ impl Upstream {
             weight: None,
             slot: None,
             room: None,
+            upload,
         });
         body.end_if_done();
         Ok(Answer { head, body, reason: None, sent, came })
@@ -437,8 +507,10 @@ impl AnswerBody {
 
     fn end(&mut self) {
         drop((self.slot.take(), self.room.take()));
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
+        let Some(lease) = self.lease.take() else { return };
+        match self.upload.take().filter(|upload| upload.going_up().is_some()) {
+            Some(upload) => drop(spawn_local(upload.watch(lease))),
+            None => lease.give_back(),
         }
     }
 }

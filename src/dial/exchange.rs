@@ -63,6 +63,7 @@ impl ExchangeError {
             Self::Connect(error) => error.tls(),
             Self::Broken(Break::Http1(error)) => error.source()?.downcast_ref().and_then(tls_in),
             Self::Broken(Break::Http2(error)) => error.get_io().and_then(tls_in),
+            Self::Broken(Break::Informational) => None,
             Self::Syntax(_) | Self::IsTls | Self::TooLong(_) | Self::Coding(_) => None,
         }
     }

@@ -22,6 +22,9 @@ pub enum Break {
     /// Over HTTP/2.
     #[error(transparent)]
     Http2(#[from] h2::Error),
+    /// Informational answers come without an end.
+    #[error("too many informational answers came")]
+    Informational,
 }
 
 /// HTTP/1.1 with the limits of answers.

@@ -13,6 +13,7 @@ pub(super) struct Series {
     opened: IntCounterVec,
     replays: IntCounterVec,
     throttled: IntCounterVec,
+    late: IntGaugeVec,
     seconds: HistogramVec,
 }
 
@@ -39,6 +40,11 @@ impl Series {
                 "Answers of the instance with status 429.",
                 &["instance"],
             )?,
+            late: families.gauge(
+                "ninjaone_proxy_upstream_late_uploads",
+                "Requests whose body still goes up although their answer has ended.",
+                &["instance"],
+            )?,
             seconds: families.histogram(
                 "ninjaone_proxy_upstream_duration_seconds",
                 "Seconds from sending a request to the head of the instance's answer.",
@@ -62,6 +68,7 @@ impl Series {
             http2: kind("h2"),
             replays: self.replays.clone(),
             throttled: self.throttled.with_label_values(&[instance]),
+            late: self.late.with_label_values(&[instance]),
             seconds: self.seconds.with_label_values(&[instance]),
         }
     }
@@ -75,6 +82,7 @@ pub struct Traffic {
     http2: Kind,
     replays: IntCounterVec,
     throttled: IntCounter,
+    late: IntGauge,
     seconds: Histogram,
 }
 
@@ -85,7 +93,7 @@ struct Kind {
     opened: IntCounter,
 }
 
-/// An open connection, counted until this is dropped.
+/// An open connection, or what else goes on, counted until this is dropped.
 #[derive(Debug)]
 pub struct Open(IntGauge);
 
@@ -145,6 +153,13 @@ impl Traffic {
         opened.inc();
         open.inc();
         Open(open.clone())
+    }
+
+    /// A request's body still goes up although its answer has ended; what is returned is to live as long as that.
+    #[must_use]
+    pub fn late_upload(&self) -> Open {
+        self.late.inc();
+        Open(self.late.clone())
     }
 
     /// The head of an answer came, so long after the request was sent.

@@ -40,8 +40,8 @@ pub(super) async fn open(
     let link = connector.connect(offer, deadline, |stream| Wire::new(stream, Rc::clone(&track))).await?;
     let begun = async {
         Ok::<_, ConnectError>(match link {
-            Link::Clear(stream) => begin_http1(stream, traffic).await?,
-            Link::Http1(stream) => begin_http1(stream, traffic).await?,
+            Link::Clear(stream) => begin_http1(stream, &track, traffic).await?,
+            Link::Http1(stream) => begin_http1(stream, &track, traffic).await?,
             Link::Http2(stream) => {
                 let begun = http2::begin(stream, connector.patience(), Rc::clone(&track), traffic);
                 Sender::Http2(begun.await.map_err(|error| ConnectError::Http(error.into()))?)
@@ -52,18 +52,19 @@ pub(super) async fn open(
     Ok(Opened { sender, track })
 }
 
-async fn begin_http1<I>(io: I, traffic: &Traffic) -> Result<Sender, ConnectError>
+async fn begin_http1<I>(io: I, track: &Track, traffic: &Traffic) -> Result<Sender, ConnectError>
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let (sender, connection) =
         protocol::http1().handshake(TokioIo::new(io)).await.map_err(|error| ConnectError::Http(error.into()))?;
     let open = traffic.open(Protocol::Http1);
-    tokio::task::spawn_local(async move {
+    let task = tokio::task::spawn_local(async move {
         let _open = open;
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended");
         }
     });
+    track.moved_by(task.abort_handle());
     Ok(Sender::Http1(sender))
 }

@@ -13,6 +13,9 @@ pub enum Malformed {
     /// It cannot be parsed, or is too long.
     #[error("it is no HTTP")]
     Syntax(#[source] hyper::Error),
+    /// So many informational answers, or so much of them, that no end is to be seen.
+    #[error("too many informational answers (1xx) come before it")]
+    Informational,
     /// Not between 200 and 599 (RFC 9110 section 15).
     #[error("{0} is no final status")]
     Status(StatusCode),

@@ -3,7 +3,7 @@
 //! hyper's client would put a queue, a channel and a task between every request and h2; here a request's own task speaks
 //! to the connection's.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
-use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use http::uri::Authority;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -22,9 +22,9 @@ use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use super::wire::{Mark, Track};
-use crate::body::Upload;
-use crate::dial::protocol;
+use super::wire::{MAX_INFORMATIONAL, MAX_UNANSWERED, Mark, Track};
+use crate::body::{Cut, Upload};
+use crate::dial::protocol::{self, Break};
 use crate::metrics::traffic::{Protocol, Traffic};
 
 /// The window of one stream, in bytes: what a caller that does not read may hold. Bulk bodies, which must not wait for
@@ -34,6 +34,8 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// What is buffered for one stream that the server does not read, in octets.
 const SEND_BUFFER: usize = 256 * 1024;
+/// The streams that a server allows before it has said how many; no server says this number.
+const UNKNOWN: usize = 0x7fff_fff7;
 /// The silent looks after which a connection is asked whether it lives, and after which it is dead.
 const QUIET: u32 = 2;
 const DEAD: u32 = 3;
@@ -53,12 +55,50 @@ struct State {
     /// The streams that the server allows, as far as it is known.
     streams: Cell<usize>,
     ended: Cell<bool>,
+    /// Who wants to know how many streams the server allows.
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl State {
+    fn tell(&self, streams: usize) {
+        if self.streams.replace(streams) != streams {
+            self.wake();
+        }
+    }
+
+    fn end(&self) {
+        self.ended.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
+    }
 }
 
 impl Client {
-    /// The streams that the server allows, as far as it is known.
+    /// The streams that the server allows; 1 as long as it has not said.
     pub(super) fn streams(&self) -> usize {
-        self.state.streams.get()
+        self.allowed().unwrap_or(1)
+    }
+
+    /// The streams that the server allows, if it has said how many.
+    pub(super) fn allowed(&self) -> Option<usize> {
+        Some(self.state.streams.get()).filter(|streams| *streams != UNKNOWN)
+    }
+
+    /// Ends when the server has said how many streams it allows, or the connection has ended. One may ask.
+    pub(super) fn settled(&self) -> impl Future<Output = ()> + 'static {
+        let state = Rc::clone(&self.state);
+        poll_fn(move |cx| {
+            if state.streams.get() != UNKNOWN || state.ended.get() {
+                return Poll::Ready(());
+            }
+            state.waiting.replace(Some(cx.waker().clone()));
+            Poll::Pending
+        })
     }
 
     /// Whether the connection has ended.
@@ -82,32 +122,29 @@ where
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
+        .initial_max_send_streams(UNKNOWN)
         .handshake(io)
         .await?;
     let (streams, ended) = (Cell::new(connection.max_concurrent_send_streams()), Cell::new(false));
-    let state = Rc::new(State { streams, ended });
+    let state = Rc::new(State { streams, ended, waiting: RefCell::default() });
     let (_wanted, unwanted) = oneshot::channel();
     let pulse = connection.ping_pong().map(|pings| Pulse::new(pings, patience, Rc::clone(&track)));
-    let (told, driven) = (Rc::clone(&state), Rc::clone(&state));
-    let task = drive(connection, unwanted, pulse, move |streams, cx| {
-        told.streams.set(streams);
-        track.listen(cx);
-    });
+    let driven = Rc::clone(&state);
     let open = traffic.open(Protocol::Http2);
     spawn_local(async move {
         let _open = open;
-        task.await;
-        driven.ended.set(true);
+        drive(connection, unwanted, pulse, (&driven, &track)).await;
+        driven.end();
     });
     Ok(Client { sender, state, _wanted })
 }
 
-/// Moves what is on a connection until it ends, and tells each time how many streams the server allows.
+/// Moves what is on a connection until it ends, a turn at a time, and tells how many streams the server allows.
 async fn drive<I>(
     mut connection: Connection<I, Bytes>,
     mut unwanted: oneshot::Receiver<()>,
     mut pulse: Option<Pulse>,
-    tell: impl Fn(usize, &Context<'_>),
+    (state, track): (&State, &Track),
 ) where
     I: AsyncRead + AsyncWrite + Unpin,
 {
@@ -119,8 +156,10 @@ async fn drive<I>(
             tracing::debug!("upstream connection is dead");
             return Poll::Ready(Ok(()));
         }
+        track.begin_turn();
         let polled = Pin::new(&mut connection).poll(cx);
-        tell(connection.max_concurrent_send_streams(), cx);
+        state.tell(connection.max_concurrent_send_streams());
+        track.listen(cx);
         polled
     });
     if let Err(error) = ended.await {
@@ -175,7 +214,26 @@ pub(super) struct Failed {
 /// One exchange, until the head of the answer comes.
 pub(super) struct Exchange {
     answer: ResponseFuture,
+    informational: Informational,
     going_up: Option<GoingUp>,
+}
+
+/// The informational answers to a request (RFC 9110 section 15.2). None is passed on.
+#[derive(Debug, Default)]
+struct Informational {
+    count: usize,
+    bytes: usize,
+}
+
+impl Informational {
+    /// One more; fails if there are too many.
+    fn add(&mut self, fields: &HeaderMap) -> Result<(), Break> {
+        self.count += 1;
+        // As RFC 9113 section 6.5.2 counts.
+        self.bytes += fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>();
+        let fits = self.count <= MAX_INFORMATIONAL && self.bytes <= MAX_UNANSWERED;
+        if fits { Ok(()) } else { Err(Break::Informational) }
+    }
 }
 
 impl Client {
@@ -190,14 +248,18 @@ impl Client {
         let ended = upload.is_end_stream();
         let (answer, stream) = sender.send_request(request, ended).map_err(|error| Failed { error, request: None })?;
         let going_up = (!ended).then(|| GoingUp(Some(spawn_local(send_up(upload, stream)).abort_handle())));
-        Ok(Exchange { answer, going_up })
+        Ok(Exchange { answer, informational: Informational::default(), going_up })
     }
 }
 
 impl Future for Exchange {
-    type Output = Result<Response<Download>, h2::Error>;
+    type Output = Result<Response<Download>, Break>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // h2 would keep all that come together, and throw them away uncounted.
+        while let Some(told) = ready!(self.answer.poll_informational(cx)) {
+            self.informational.add(told?.headers())?;
+        }
         let answer = ready!(Pin::new(&mut self.answer).poll(cx))?;
         // What the server still wants of the request goes up by itself.
         if let Some(going_up) = self.going_up.take() {
@@ -237,9 +299,12 @@ impl Drop for GoingUp {
 
 /// Sends a body as the server takes it, until it ends, or the server wants no more. One that breaks off ends the stream.
 async fn send_up(mut upload: Upload, mut stream: SendStream<Bytes>) {
+    let progress = upload.progress();
+    let is_abandoned = |cx: &Context<'_>| progress.as_ref().is_some_and(|all| all.poll_abandoned(cx).is_ready());
     loop {
         let frame = poll_fn(|cx| match stream.poll_reset(cx) {
             Poll::Ready(_) => Poll::Ready(None),
+            Poll::Pending if is_abandoned(cx) => Poll::Ready(Some(Some(Err(Cut::Broken)))),
             Poll::Pending => Pin::new(&mut upload).poll_frame(cx).map(Some),
         });
         let sent = match frame.await {
@@ -248,7 +313,7 @@ async fn send_up(mut upload: Upload, mut stream: SendStream<Bytes>) {
             Some(Some(Err(_))) => return stream.send_reset(Reason::CANCEL),
             Some(Some(Ok(frame))) => {
                 let (data, is_last) = (frame.into_data().unwrap_or_default(), upload.is_end_stream());
-                send_piece(&mut stream, data, is_last).await && !is_last
+                send_piece(&mut stream, data, is_last, is_abandoned).await && !is_last
             }
         };
         if !sent {
@@ -257,13 +322,30 @@ async fn send_up(mut upload: Upload, mut stream: SendStream<Bytes>) {
     }
 }
 
-/// Sends a piece when there is room for a part of it; false if the server wants no more.
-async fn send_piece(stream: &mut SendStream<Bytes>, data: Bytes, is_last: bool) -> bool {
+/// Sends a piece when there is room for a part of it; false if the server wants no more, or the body is abandoned.
+async fn send_piece(
+    stream: &mut SendStream<Bytes>,
+    data: Bytes,
+    is_last: bool,
+    is_abandoned: impl Fn(&Context<'_>) -> bool,
+) -> bool {
     if !data.is_empty() {
         // Not for all of it: a stream that waits must not keep others from what room there is.
         stream.reserve_capacity(1);
         while stream.capacity() == 0 {
-            let Some(Ok(_)) = poll_fn(|cx| stream.poll_capacity(cx)).await else { return false };
+            let room = poll_fn(|cx| match stream.poll_capacity(cx) {
+                Poll::Pending if is_abandoned(cx) => Poll::Ready(None),
+                room @ (Poll::Ready(_) | Poll::Pending) => room,
+            });
+            match room.await {
+                Some(Ok(_)) => {}
+                Some(Err(_)) => return false,
+                None => {
+                    // Nothing happens to a stream that is over.
+                    stream.send_reset(Reason::CANCEL);
+                    return false;
+                }
+            }
         }
     }
     stream.send_data(data, is_last).is_ok()

@@ -7,6 +7,7 @@ use http::Request;
 
 use super::Fault;
 use super::head::Malformed;
+use super::wire::TooMuch;
 use crate::body::{Cut, Upload};
 use crate::dial::protocol::Break;
 
@@ -47,6 +48,8 @@ impl Lost {
         let fault = match (cut, error) {
             (Some(cut), _) => Fault::Upload(cut),
             (None, Break::Http1(error)) if error.is_parse() => Fault::Malformed(Malformed::Syntax(error)),
+            (None, Break::Informational) => Fault::Malformed(Malformed::Informational),
+            (None, Break::Http1(error)) if is_too_much(&error) => Fault::Malformed(Malformed::Informational),
             (None, error) => Fault::Broken(error),
         };
         // What the caller has cut cannot be sent again.
@@ -59,7 +62,14 @@ fn reach(error: &Break) -> Reach {
     match error {
         Break::Http1(error) => reach_http1(error),
         Break::Http2(error) => reach_http2(error),
+        Break::Informational => Reach::Answered,
     }
+}
+
+/// Whether the wire took no more before the head of the answer.
+fn is_too_much(error: &hyper::Error) -> bool {
+    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    io.and_then(io::Error::get_ref).is_some_and(|inner| inner.is::<TooMuch>())
 }
 
 fn reach_http1(error: &hyper::Error) -> Reach {

@@ -1,12 +1,14 @@
 //! A worker's connections to one instance: idle HTTP/1.1 ones last in, first out, and shared HTTP/2 ones.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use http::header::{HeaderMap, HeaderName};
 use hyper::client::conn::http1;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connect::{Opened, Sender, open};
 use super::http2;
@@ -16,6 +18,7 @@ use crate::clock::Moment;
 use crate::dial::connect::{ConnectError, Connector, Offer, Step};
 use crate::metrics::traffic::Traffic;
 
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// A connection that rested for longer is not used: servers close theirs after about a minute.
 const MAX_IDLE: Duration = Duration::from_secs(45);
 /// The exchanges on an HTTP/2 connection from which on another connection is opened.
@@ -23,6 +26,11 @@ const FULL: usize = 64;
 /// As many exchanges at a time go over HTTP/1.1, whose single exchange costs less, and bulk bodies too.
 const FEW: usize = 8;
 const BULKS: usize = 32;
+/// How much sooner than an instance announces it an idle HTTP/1.1 connection is not used any more: its end may be on the
+/// way.
+const MARGIN: Duration = Duration::from_secs(1);
+/// How long others wait for a new HTTP/2 connection to say how many streams it allows.
+const SETTLING: Duration = Duration::from_secs(1);
 /// After so many exchanges that began among few, HTTP/2 is left alone again: more than [`FEW`], or many that begin at
 /// once would take turns with themselves.
 const CALM: u32 = 16;
@@ -44,6 +52,10 @@ pub(super) struct Pool {
     /// Connections being opened that may be shared, and the news that one is there, or failed.
     opening: Cell<usize>,
     opened: Notify,
+    /// Exchanges that wait for one of these.
+    waiting: Cell<usize>,
+    /// The streams that the instance allowed on the last connection that may be shared.
+    allowed: Cell<usize>,
 }
 
 /// What an instance speaks.
@@ -57,7 +69,8 @@ enum Speaks {
 struct Idle {
     sender: http1::SendRequest<Upload>,
     track: Rc<Track>,
-    since: Moment,
+    /// It is not used from then on.
+    until: Moment,
 }
 
 struct Shared {
@@ -78,7 +91,7 @@ struct Load {
 /// A connection lent for one exchange.
 pub(super) enum Lease {
     /// To be given back after a whole exchange; dropped otherwise, which closes it.
-    Http1 { sender: http1::SendRequest<Upload>, track: Rc<Track>, reused: bool, turn: Turn },
+    Http1 { sender: http1::SendRequest<Upload>, track: Rc<Track>, reused: bool, rest: Duration, turn: Turn },
     /// Counted until it is dropped.
     Http2 { client: Rc<http2::Client>, track: Rc<Track>, stream: Stream },
 }
@@ -166,6 +179,11 @@ impl Lease {
         }
     }
 
+    /// The rest of the request is not wanted: HTTP/1.1 has no other way to leave it out.
+    pub(super) fn cut_off(self) {
+        self.track().cut_off();
+    }
+
     fn track(&self) -> &Track {
         match self {
             Self::Http1 { track, .. } | Self::Http2 { track, .. } => track,
@@ -174,28 +192,83 @@ impl Lease {
 
     /// Gives an HTTP/1.1 connection back after the whole answer was read.
     pub(super) fn give_back(self) {
-        if let Self::Http1 { sender, track, turn, .. } = self
+        if let Self::Http1 { sender, track, turn, rest, .. } = self
             && !sender.is_closed()
+            && !rest.is_zero()
         {
-            turn.pool.idle.borrow_mut().push(Idle { sender, track, since: Moment::now() });
+            turn.pool.idle.borrow_mut().push(Idle { sender, track, until: Moment::now() + rest });
+        }
+    }
+
+    /// Heeds what the instance says of how long its connection may rest.
+    pub(super) fn heed(&mut self, headers: &HeaderMap) {
+        if let Self::Http1 { rest, .. } = self
+            && let Some(announced) = headers.get(KEEP_ALIVE)
+        {
+            *rest = rest_of(announced.as_bytes());
         }
     }
 }
 
-/// A connection being opened; dropped when it is there, failed, or its caller left.
-struct Opening<'a>(&'a Pool);
+/// How long a connection with this `Keep-Alive` may rest: `timeout` is in seconds, and `max` the requests that it still
+/// takes (RFC 2068 section 19.7.1.1).
+fn rest_of(announced: &[u8]) -> Duration {
+    let mut rest = MAX_IDLE;
+    for part in std::str::from_utf8(announced).unwrap_or_default().split(',') {
+        let (name, value) = part.split_once('=').unwrap_or_default();
+        let number = value.trim().trim_matches('"').parse::<u32>();
+        match number {
+            Ok(0) if name.trim().eq_ignore_ascii_case("max") => rest = Duration::ZERO,
+            Ok(seconds) if name.trim().eq_ignore_ascii_case("timeout") => {
+                rest = rest.min(Duration::from_secs(seconds.into()).saturating_sub(MARGIN));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    rest
+}
 
-impl<'a> Opening<'a> {
-    fn begin(pool: &'a Pool) -> Self {
+/// A connection being opened; dropped when it is known what it allows, it failed, or its caller left.
+struct Opening(Weak<Pool>);
+
+impl Opening {
+    fn begin(pool: &Rc<Pool>) -> Self {
         pool.opening.set(pool.opening.get() + 1);
-        Self(pool)
+        Self(Rc::downgrade(pool))
+    }
+
+    /// Has others wait until the server has said how many streams it allows: it may refuse those that come before.
+    fn settle(self, client: &http2::Client) {
+        let settled = client.settled();
+        spawn_local(async move {
+            let _ = timeout(SETTLING, settled).await;
+            drop(self);
+        });
     }
 }
 
-impl Drop for Opening<'_> {
+impl Drop for Opening {
     fn drop(&mut self) {
-        self.0.opening.set(self.0.opening.get().saturating_sub(1));
-        self.0.opened.notify_waiters();
+        if let Some(pool) = self.0.upgrade() {
+            pool.opening.set(pool.opening.get().saturating_sub(1));
+            pool.opened.notify_waiters();
+        }
+    }
+}
+
+/// An exchange that waits for a connection that another one opens.
+struct Waiting<'a>(&'a Cell<usize>);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 
@@ -212,6 +285,8 @@ impl Pool {
             calm: Cell::new(CALM),
             opening: Cell::new(0),
             opened: Notify::new(),
+            waiting: Cell::new(0),
+            allowed: Cell::new(FULL),
         })
     }
 
@@ -263,10 +338,13 @@ impl Pool {
         let mut awaited = false;
         loop {
             let offer = self.offer(bulk);
-            if awaited || offer == Offer::Http1 || self.opening.get() == 0 {
+            if awaited || offer == Offer::Http1 || !self.has_hope() {
                 return Ok((self.open(offer, turn, deadline).await?, false));
             }
-            timeout_at(deadline, self.opened.notified()).await.map_err(|_| ConnectError::Timeout(Step::Turn))?;
+            {
+                let _waiting = Waiting::begin(&self.waiting);
+                timeout_at(deadline, self.opened.notified()).await.map_err(|_| ConnectError::Timeout(Step::Turn))?;
+            }
             turn = match self.reuse(self.offer(bulk), turn) {
                 Ok(lease) => return Ok((lease, true)),
                 Err(turn) => turn,
@@ -274,6 +352,12 @@ impl Pool {
             // One that failed is not waited for again, unless others came to share.
             awaited = self.shared.borrow().is_empty();
         }
+    }
+
+    /// Whether the connections that are being opened will have room for one more exchange, besides those that wait, as
+    /// far as it is known.
+    fn has_hope(&self) -> bool {
+        self.waiting.get() < self.opening.get() * (self.allowed.get().clamp(1, FULL) - 1)
     }
 
     /// A connection that is there already.
@@ -286,9 +370,9 @@ impl Pool {
 
     fn reuse_rested(&self, turn: Turn) -> Result<Lease, Turn> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { sender, track, since }) = idle.pop() {
-            if sender.is_ready() && !is_old(since) {
-                return Ok(Lease::Http1 { sender, track, reused: true, turn });
+        while let Some(Idle { sender, track, until }) = idle.pop() {
+            if sender.is_ready() && !Moment::now().has_reached(until) {
+                return Ok(Lease::Http1 { sender, track, reused: true, rest: MAX_IDLE, turn });
             }
         }
         Err(turn)
@@ -297,6 +381,9 @@ impl Pool {
     fn reuse_shared(&self, turn: Turn) -> Result<Lease, Turn> {
         let mut shared = self.shared.borrow_mut();
         shared.retain(Shared::is_good);
+        if let Some(last) = shared.last() {
+            self.allowed.set(last.client.allowed().unwrap_or(self.allowed.get()));
+        }
         match shared.iter().find(|connection| connection.has_room()) {
             Some(free) => Ok(free.lend(turn)),
             None => Err(turn),
@@ -305,14 +392,14 @@ impl Pool {
 
     /// A new connection.
     async fn open(self: &Rc<Self>, offer: Offer, turn: Turn, deadline: Instant) -> Result<Lease, ConnectError> {
-        let _opening = (offer == Offer::Http2).then(|| Opening::begin(self));
+        let opening = (offer == Offer::Http2).then(|| Opening::begin(self));
         let Opened { sender, track } = open(&self.connector, offer, deadline, &self.traffic).await?;
         match sender {
             Sender::Http1(sender) => {
                 if offer == Offer::Http2 {
                     self.speaks.set(Some(Speaks::Http1));
                 }
-                Ok(Lease::Http1 { sender, track, reused: false, turn })
+                Ok(Lease::Http1 { sender, track, reused: false, rest: MAX_IDLE, turn })
             }
             Sender::Http2(client) => {
                 if offer == Offer::Http1 {
@@ -322,6 +409,9 @@ impl Pool {
                 }
                 let (in_flight, used, retired) = (Cell::new(0), Cell::new(Moment::now()), Cell::new(false));
                 let load = Rc::new(Load { in_flight, used, retired });
+                if let Some(opening) = opening {
+                    opening.settle(&client);
+                }
                 let connection = Shared { client: Rc::new(client), track, load };
                 let lease = connection.lend(turn);
                 self.shared.borrow_mut().push(connection);
@@ -332,7 +422,8 @@ impl Pool {
 
     /// Closes what nobody used for long.
     pub(super) fn sweep(&self) {
-        self.idle.borrow_mut().retain(|idle| !is_old(idle.since) && !idle.sender.is_closed());
+        let now = Moment::now();
+        self.idle.borrow_mut().retain(|idle| !now.has_reached(idle.until) && !idle.sender.is_closed());
         self.shared.borrow_mut().retain(Shared::is_good);
     }
 }
@@ -499,7 +590,7 @@ mod tests {
             let number = self.good.remove(place % self.good.len());
             for idle in self.pool.idle.borrow_mut().iter_mut() {
                 if Rc::ptr_eq(&idle.track, &self.tracks[number]) {
-                    idle.since.wall -= MAX_IDLE;
+                    idle.until.wall -= MAX_IDLE;
                 }
             }
         }
@@ -510,6 +601,24 @@ mod tests {
         let Lease::Http1 { sender, .. } = lease else { return };
         while !sender.is_ready() {
             tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn a_connection_rests_for_less_than_the_instance_announces() {
+        for (announced, seconds) in [
+            ("timeout=5", 4),
+            ("timeout=5, max=100", 4),
+            ("max=1,  Timeout = \"20\"", 19),
+            ("timeout=1", 0),
+            ("timeout=0", 0),
+            ("timeout=60, max=0", 0),
+            ("timeout=3600", 45),
+            ("timeout=x", 45),
+            ("", 45),
+            ("timeout=99999999999999999999", 45),
+        ] {
+            assert_eq!(rest_of(announced.as_bytes()).as_secs(), seconds, "{announced}");
         }
     }
 

@@ -10,11 +10,19 @@ use std::task::{Context, Poll, Waker, ready};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 
 /// What may come on an HTTP/1.1 connection until the head of the answer is known, in octets. hyper reads informational
 /// answers without a pause and without an end; with their shortest form this takes it some milliseconds. It must be
 /// more than the longest head and what hyper reads of a body before it is asked for: about 400 KiB.
-const MAX_UNANSWERED: usize = 1 << 20;
+pub(super) const MAX_UNANSWERED: usize = 1 << 20;
+
+/// The informational answers to one request, at most. Over HTTP/1.1 their bytes are counted only.
+pub(super) const MAX_INFORMATIONAL: usize = 1024;
+
+/// What is read of an HTTP/2 connection before the exchanges on it have their turn, in bytes. h2 keeps what they have not
+/// taken yet, and a few bytes can be a head with many fields.
+const MAX_TURN: usize = 64 * 1024;
 
 /// What is read of a bulk body at a time, in octets: TLS asks for 4 KiB, and would make sixteen calls of one.
 const BULK_READ: usize = 64 * 1024;
@@ -31,8 +39,12 @@ pub(super) struct Track {
     look: Cell<bool>,
     /// What may still come before the head of the answer.
     left: Cell<Option<usize>>,
+    /// What may still be read in this turn, if the connection has turns.
+    turn: Cell<Option<usize>>,
     /// Who wants to know that something came.
     listener: RefCell<Option<Waker>>,
+    /// The task of an HTTP/1.1 connection.
+    task: RefCell<Option<AbortHandle>>,
 }
 
 /// Where an exchange began.
@@ -59,6 +71,23 @@ impl Track {
         self.left.set(None);
     }
 
+    /// This task moves what is on the connection.
+    pub(super) fn moved_by(&self, task: AbortHandle) {
+        self.task.replace(Some(task));
+    }
+
+    /// Ends the connection, whatever it is waiting for, if nobody shares it.
+    pub(super) fn cut_off(&self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+
+    /// The task of an HTTP/2 connection has its turn.
+    pub(super) fn begin_turn(&self) {
+        self.turn.set(Some(MAX_TURN));
+    }
+
     /// Has this task polled again when something comes, as long as only the beginning of a connection has come: there a
     /// server says how many streams it allows, and hyper does not tell.
     pub(super) fn listen(&self, cx: &Context<'_>) {
@@ -77,6 +106,11 @@ impl Track {
         self.heard.get() == since.heard
     }
 }
+
+/// More came before the head of an answer than is taken.
+#[derive(Debug, thiserror::Error)]
+#[error("too much came before the head of the answer")]
+pub(super) struct TooMuch;
 
 /// The socket, watched.
 pub(super) struct Wire {
@@ -156,8 +190,11 @@ impl Wire {
         if let Some(listener) = self.track.listener.take() {
             listener.wake();
         }
+        if let Some(turn) = self.track.turn.get() {
+            self.track.turn.set(Some(turn.saturating_sub(octets)));
+        }
         let Some(left) = self.track.left.get() else { return Ok(()) };
-        let too_much = || io::Error::new(io::ErrorKind::InvalidData, "too much came before the head of the answer");
+        let too_much = || io::Error::new(io::ErrorKind::InvalidData, TooMuch);
         self.track.left.set(Some(left.checked_sub(octets).ok_or_else(too_much)?));
         Ok(())
     }
@@ -165,6 +202,10 @@ impl Wire {
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.track.turn.get() == Some(0) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let Self { stream, ahead, .. } = &mut *self;
         if ahead.is_empty() && ahead.more {
@@ -286,6 +327,32 @@ mod tests {
         far.write_all(b"more").expect("an open connection");
         wire.write_all(b"the rest of the body").await.expect("an answer may come early");
         assert!(!track.unsent(begun) && !track.unheard(begun));
+    }
+
+    #[tokio::test]
+    async fn wire_of_a_connection_with_turns_gives_so_much_a_turn_and_all_in_the_end() {
+        let (mut wire, track, mut far) = pair();
+        let all = 3 * MAX_TURN;
+        let writer = std::thread::spawn(move || far.write_all(&vec![b'x'; all]).map(|()| far));
+        let (mut heard, mut buffer) = (0, vec![0; 4096]);
+        while heard < all {
+            track.begin_turn();
+            let mut turn = 0;
+            std::future::poll_fn(|cx| {
+                let mut buffer = ReadBuf::new(&mut buffer);
+                while let Poll::Ready(read) = Pin::new(&mut wire).poll_read(cx, &mut buffer) {
+                    read.expect("an open connection");
+                    turn += buffer.filled().len();
+                    buffer.clear();
+                }
+                if turn > 0 { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            assert!(turn < MAX_TURN + 4096, "{turn}");
+            heard += turn;
+        }
+        assert_eq!(heard, all);
+        drop(writer.join().expect("no panic").expect("an open connection"));
     }
 
     #[tokio::test]

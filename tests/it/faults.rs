@@ -7,16 +7,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
 use std::net::TcpStream;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::harness::{Proxy, Reply, connect, eventually};
+use crate::harness::{Proxy, Reply, Scripted, Then, connect, eventually};
 use crate::metrics::connections;
+use crate::reload::metric;
 use crate::replies;
 use server::Server;
 
@@ -321,6 +322,67 @@ fn a_request_does_not_wait_for_the_streams_that_a_server_allows() {
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         server.heal();
     });
+}
+
+/// Uploads a large body, which is answered at once, and of which nothing more is taken.
+fn upload_that_nobody_takes(instance: &str) {
+    let timeouts = "[timeouts]\nupstream = \"1s\"\nconnect = \"19s\"";
+    let mut proxy = Proxy::start(instance, SCOPES, timeouts);
+    let mut stream = connect(proxy.address);
+    let head = format!("POST /v2/organizations HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", 1u64 << 30);
+    stream.write_all(head.as_bytes()).expect("a head");
+    let mut caller = stream.try_clone().expect("a socket");
+    let writer = thread::spawn(move || {
+        while caller.write_all(&[b' '; 65_536]).is_ok() {}
+        Instant::now()
+    });
+    assert_eq!(Reply::read(&mut stream, false).status, 413);
+    let begun = Instant::now();
+    let late = || metric(proxy.admin, "ninjaone_proxy_upstream_late_uploads{instance=\"main\"}");
+    eventually("it is counted", || late() > 0.0);
+    let took = writer.join().expect("no panic").saturating_duration_since(begun);
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    eventually("it is counted no more", || late() == 0.0);
+    let begun = Instant::now();
+    proxy.shut_down().join().expect("an end");
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn an_upload_that_was_answered_and_that_nobody_takes_holds_neither_its_caller_nor_the_end() {
+    // HEADERS with END_HEADERS and END_STREAM; there is room for 64 KiB of the body, and never more.
+    let over_http_2 = vec![Step::Frame(1, 0x5, b"\x08\x03413"), Step::Hang];
+    let server = Server::start(Row { warm: false, script: over_http_2, ..dead(Method::Post, b"") });
+    upload_that_nobody_takes(&server.instance());
+    server.heal();
+    let (heal, healed) = std::sync::mpsc::channel::<()>();
+    let healed = Mutex::new(healed);
+    let over_http_1 = Scripted::start(move |mut asked| {
+        asked.answer("HTTP/1.1 413 X\r\nContent-Length: 2\r\n\r\n{}");
+        let _ = healed.lock().expect("a lock").recv();
+        Then::Close
+    });
+    upload_that_nobody_takes(&over_http_1.instance());
+    drop(heal);
+}
+
+#[test]
+fn an_instance_that_allows_one_stream_at_a_time_serves_many_callers() {
+    let served = Arc::new(AtomicUsize::new(0));
+    let proxy = Proxy::start(&server::with_streams(1, Arc::clone(&served)), SCOPES, "");
+    let begin = Barrier::new(30);
+    thread::scope(|scope| {
+        for _ in 0..30 {
+            scope.spawn(|| {
+                begin.wait();
+                for _ in 0..3 {
+                    let reply = proxy.get("/v2/devices");
+                    assert_eq!(reply.status, 200, "{reply:?}");
+                }
+            });
+        }
+    });
+    assert_eq!(served.load(Ordering::SeqCst), 90, "each request was served once");
 }
 
 /// The octets of the rows that are spoken over HTTP/1.1.

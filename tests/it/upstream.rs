@@ -104,6 +104,28 @@ fn a_read_that_moves_a_cursor_is_not_sent_again_and_another_one_is() {
 }
 
 #[test]
+fn a_connection_is_not_used_when_the_instance_may_be_closing_it() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let ports = Arc::clone(&seen);
+    let server = Scripted::start(move |mut asked| {
+        ports.lock().expect("a lock").push(asked.stream.peer_addr().expect("an address").port());
+        let announced = ["max=5", "timeout=60, max=5", "timeout=60, max=0", "timeout=1", ""][asked.number % 5];
+        asked.answer(&answer(&format!("200 OK\r\nKeep-Alive: {announced}"), "[]"));
+        Then::Continue
+    });
+    let proxy = Proxy::start(&server.instance(), "", "");
+    let mut stream = connect(proxy.address);
+    for _ in 0..5 {
+        stream.write_all(b"GET /v2/groups HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
+        let reply = Reply::read(&mut stream, false);
+        assert_eq!((reply.status, reply.header("keep-alive")), (200, ""));
+    }
+    let ports = seen.lock().expect("a lock").clone();
+    let same: Vec<_> = ports.windows(2).map(|pair| pair[0] == pair[1]).collect();
+    assert_eq!(same, [true, true, false, false], "{ports:?}");
+}
+
+#[test]
 fn an_instance_that_cannot_be_reached_is_502() {
     // A port that was free a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();

@@ -379,7 +379,7 @@ fn informational() -> Vec<Row> {
             "a flood of 100 without an end",
             "9110-15.2",
             vec![Flood(b"HTTP/1.1 100 Continue\r\n\r\n", 2_000_000), Close],
-            BROKEN,
+            MALFORMED,
         ),
         row(
             Informational,
@@ -618,7 +618,15 @@ fn http2_connections() -> Vec<Row> {
             GOOD_COMES,
         ),
         two("103 first", "9110-15.2", then_good(vec![head(0, b"\x08\x03103")]), GOOD_COMES),
-        two("a hundred of 100", "9110-15.2", then_good(vec![head(0, b"\x08\x03100"); 100]), GOOD_COMES),
+        two("a thousand of 100", "9110-15.2", then_good(vec![head(0, b"\x08\x03100"); 1000]), GOOD_COMES),
+        two("too many of 103", "9110-15.2", then_good(vec![head(0, b"\x08\x03103"); 1100]), MALFORMED),
+        two(
+            "too many of 103 to a write",
+            "9110-15.2",
+            vec![Flood(b"\0\0\x05\x01\x04\0\0\0\x01\x08\x03103", 20_000), Hang],
+            MALFORMED,
+        )
+        .by(Method::Post),
     ];
     for (about, code) in
         [("GOAWAY before the request, which is repeated", 0), ("GOAWAY with an error, which is repeated", 2)]

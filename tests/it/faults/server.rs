@@ -14,6 +14,8 @@ use rustls::server::Acceptor;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use socket2::SockRef;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio_rustls::TlsAcceptor;
 
 use super::{HEALTHY, Over, Row, Step, rows};
 use crate::harness::{PATIENCE, grant, read_body, read_head};
@@ -150,6 +152,49 @@ fn serve(row: &Row, seen: &Seen, mut socket: TcpStream) {
     }
     let http2_spoken = stream.conn.alpn_protocol() == Some(b"h2");
     if http2_spoken { http2(row, seen, &mut stream) } else { http1(row, seen, &mut stream) }
+}
+
+/// An upstream that serves `limit` streams at a time on a connection, and refuses others; and its TOML as an instance.
+pub(super) fn with_streams(limit: u32, served: Arc<AtomicUsize>) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    listener.set_nonblocking(true).expect("a setting");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
+            // The token endpoint is asked first.
+            let mut over = Over::Tls;
+            while let Ok((socket, _)) = listener.accept().await {
+                let config = identities().config(std::mem::replace(&mut over, Over::Http2));
+                tokio::spawn(serve_streams(socket, config, limit, Arc::clone(&served)));
+            }
+        });
+    });
+    let ca_file = identities().folder.path().join("ca.pem");
+    format!("host = \"https://localhost:{port}\"\nca-file = {ca_file:?}")
+}
+
+async fn serve_streams(socket: tokio::net::TcpStream, config: Arc<ServerConfig>, limit: u32, served: Arc<AtomicUsize>) {
+    let Ok(mut stream) = TlsAcceptor::from(config).accept(socket).await else { return };
+    if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+        let grant = grant(&format!("{SCRIPTED_TOKEN}0")).replacen("\r\n", "\r\nConnection: close\r\n", 1);
+        let _ = stream.write_all(grant.as_bytes()).await;
+        let _ = stream.shutdown().await;
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        return;
+    }
+    let mut builder = h2::server::Builder::new();
+    let Ok(mut connection) = builder.max_concurrent_streams(limit).handshake(stream).await else { return };
+    while let Some(Ok((_, mut respond))) = connection.accept().await {
+        let served = Arc::clone(&served);
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            served.fetch_add(1, Ordering::SeqCst);
+            let mut body = respond.send_response(http::Response::new(()), false).expect("a head");
+            body.send_data(bytes::Bytes::from_static(rows::BODY), true).expect("a body");
+        });
+    }
 }
 
 fn hello(socket: &mut TcpStream) -> Option<rustls::server::Accepted> {
