@@ -111,7 +111,7 @@ enum Command {
         #[arg(long, value_name = "FORMAT")]
         format: Option<Format>,
     },
-    /// Compare the operations that are built in with NinjaOne's documents
+    /// Compare the operations that are built in with NinjaOne's documents, and fetch an instance's own
     Catalog {
         #[command(subcommand)]
         command: CatalogCommand,
@@ -134,6 +134,10 @@ enum Command {
         /// Only this instance [default: every instance]
         #[arg(long, value_name = "NAME")]
         instance: Option<String>,
+        /// Also fetch the document that the instance publishes of itself, some megabytes, and say which allowed operations
+        /// it lacks
+        #[arg(long)]
+        catalog: bool,
     },
     /// Ask the running proxy whether it is alive; 1 if not. For a container's health check: mistakes of the
     /// configuration file do not matter
@@ -247,7 +251,7 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
                 told.iter().map(Told::text).collect::<Vec<_>>().join("\n")
             })
         }
-        Some(Command::Doctor { json, instance }) => examine(load(), instance.as_deref(), *json),
+        Some(Command::Doctor { json, instance, catalog }) => examine(load(), instance.as_deref(), (*json, *catalog)),
         Some(Command::Audit { command }) => audit::audit(command, load),
         Some(Command::Health { whom, ready, timeout }) => health::health(path, whom, *ready, *timeout),
         Some(Command::Wait { whom, timeout }) => health::wait(path, whom, *timeout),
@@ -258,6 +262,9 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
         Some(Command::Groups { format }) => print(&routes::groups(&*catalog_of(load())?, *format)),
         Some(Command::Catalog { command: CatalogCommand::Diff { file, json } }) => {
             print(&catalog::diff(file, *json).map_err(failure(USAGE))?)
+        }
+        Some(Command::Catalog { command: CatalogCommand::Fetch { output, instance } }) => {
+            print(&catalog::fetch(&load()?, instance.as_deref(), output)?)
         }
         Some(Command::Key { command: KeyCommand::New { name, listener } }) => {
             print(&key::new(name, listener.as_deref(), load().ok().as_ref())?)
@@ -339,7 +346,7 @@ fn runtime() -> Result<LocalRuntime, Failure> {
 }
 
 /// `doctor`, to which a bad configuration is one more finding.
-fn examine(config: Result<Config, Failure>, only: Option<&str>, json: bool) -> Result<(), Failure> {
+fn examine(config: Result<Config, Failure>, only: Option<&str>, how: (bool, bool)) -> Result<(), Failure> {
     let config = config.and_then(|config| log_filter(&config).map(|_| config));
     let config = config.map_err(|failure| Causes(&*failure.error).to_string());
     if let (Ok(config), Some(name)) = (&config, only)
@@ -350,7 +357,7 @@ fn examine(config: Result<Config, Failure>, only: Option<&str>, json: bool) -> R
     }
     config.as_ref().map_or(Ok(()), forbid_dumps)?;
     let runtime = runtime()?;
-    let examined = runtime.block_on(doctor::doctor(config.as_ref().map_err(String::as_str), only, json));
+    let examined = runtime.block_on(doctor::doctor(config.as_ref().map_err(String::as_str), only, how));
     // A look-up that was given up is not waited for.
     runtime.shutdown_background();
     examined

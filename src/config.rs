@@ -8,6 +8,7 @@ pub mod measure;
 pub mod mistake;
 mod offline;
 mod place;
+pub mod published;
 mod records;
 pub mod self_call;
 mod site;

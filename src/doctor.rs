@@ -4,6 +4,7 @@ mod certificate;
 pub mod chart;
 mod clock;
 mod grant;
+mod lacks;
 mod patient;
 mod place;
 mod read;
@@ -20,10 +21,12 @@ use crate::policy::InstanceId;
 use chart::Chart;
 pub use grant::cure;
 use patient::Patient;
+pub(crate) use patient::sandbox;
 
 /// Examines a configuration, or the message why there is none, and then its instances, or only the one of this name.
-/// No listener is bound, so a proxy may run beside it.
-pub async fn examine(config: Result<&Config, &str>, only: Option<&str>, chart: &Chart) {
+/// No listener is bound, so a proxy may run beside it. With `catalog`, what each instance publishes of itself is fetched
+/// too.
+pub async fn examine(config: Result<&Config, &str>, only: Option<&str>, catalog: bool, chart: &Chart) {
     let mistaken =
         |mistake: &str| chart.fail("configuration", mistake, "mend it there; \"ninjaone-proxy check\" shows the whole");
     let config = match config {
@@ -40,7 +43,7 @@ pub async fn examine(config: Result<&Config, &str>, only: Option<&str>, chart: &
     chart.ok("configuration", summary(config));
     for patient in patients.into_iter().filter(|patient| only.is_none_or(|name| name == patient.name)) {
         let chart = chart.of(patient.name);
-        patient.examine(&chart).await;
+        patient.examine(catalog, &chart).await;
     }
 }
 

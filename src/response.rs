@@ -738,7 +738,9 @@ fn explained(relayed: &HeaderValue, reason: Reason) -> Option<HeaderValue> {
         Reason::UserContextRequired => {
             "user_context_required: NinjaOne wants a signed-in user, and client credentials have none; no configuration of this proxy can change that"
         }
-        Reason::RouteUnknown => "route-unknown: this instance does not have the operation, although others may",
+        Reason::RouteUnknown => {
+            "route-unknown: this instance does not have the operation, although others may; doctor --catalog lists what it lacks"
+        }
         Reason::EntityUnknown => "entity-unknown: the instance has the operation, but not what the request names",
         Reason::Unknown => return None,
     };

@@ -5,6 +5,7 @@
 
 mod answer;
 mod counts;
+mod document;
 mod download;
 mod exchange;
 mod facts;

@@ -1,13 +1,17 @@
-//! `catalog diff`, and what `check` says of `catalog-file`.
+//! `catalog diff` and `catalog fetch`, and what `check` says of `catalog-file`.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::routes::columns;
-use crate::config::document;
+use super::{CONFIG, Failure, OS, REFUSED, USAGE, failure, runtime};
+use crate::config::published::{self, Published};
+use crate::config::{Config, document};
+use crate::doctor;
 use crate::explain::operation;
 use crate::policy::catalog::diff::Difference;
 use crate::policy::catalog::openapi::{Document, Skipped};
@@ -23,6 +27,61 @@ pub(super) enum CatalogCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Fetch the OpenAPI document that an instance publishes of itself, without credentials: for catalog diff, or as
+    /// catalog-file
+    Fetch {
+        /// The file to write; one that is there is replaced as a whole
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+        /// The instance [default: the only one]
+        #[arg(long, value_name = "NAME")]
+        instance: Option<String>,
+    },
+}
+
+/// Fetches the document of an instance into a file, and says what it is.
+pub(super) fn fetch(config: &Config, instance: Option<&str>, output: &Path) -> Result<String, Failure> {
+    let instances = &config.file.instances;
+    let names = || instances.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let name = match (instance, instances.keys().next()) {
+        (Some(name), _) => name,
+        (None, Some(only)) if instances.len() == 1 => only,
+        (None, _) => return Err(failure(USAGE)(anyhow::anyhow!("give one of --instance: {}", names()))),
+    };
+    let Some(file) = instances.get(name) else {
+        return Err(failure(USAGE)(anyhow::anyhow!("there is no instance {name:?}: valid instances are {}", names())));
+    };
+    let site = config.site(file).map_err(|mistake| failure(CONFIG)(mistake.into()))?;
+    let times = (config.file.timeouts.connect.0, config.file.timeouts.upstream.0);
+    let fetched = runtime()?.block_on(async {
+        let site = match site {
+            Some(site) => site,
+            None => doctor::sandbox().await.map_err(|error| anyhow::anyhow!("there is no sandbox: {error}"))?.0,
+        };
+        let published = published::fetch(&site, times).await;
+        published.map(|published| (published, site.authority.clone())).map_err(anyhow::Error::from)
+    });
+    let (Published { text, document }, authority) =
+        fetched.map_err(|error| failure(REFUSED)(error.context(format!("the instance {name:?} gave no document"))))?;
+    write(output, &text)
+        .map_err(|error| failure(OS)(anyhow::anyhow!("the file {output:?} cannot be written: {error}")))?;
+    Ok(format!(
+        "{}: {} operations below /v2/, as {authority} has them ({}); compare it by \"ninjaone-proxy catalog diff {0}\"\n",
+        output.display(),
+        document.operations.len() + document.skipped.len(),
+        document.version
+    ))
+}
+
+/// Replaces a file as a whole, or not at all.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut name = path.file_name().ok_or(std::io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let aside = path.with_file_name(name);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&aside)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    drop(file);
+    written.and_then(|()| std::fs::rename(&aside, path)).inspect_err(|_| drop(std::fs::remove_file(&aside)))
 }
 
 /// Compares the document in `file` with what is built in.

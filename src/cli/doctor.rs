@@ -17,13 +17,17 @@ const FRAMES: [char; 4] = ['|', '/', '-', '\\'];
 const TURN: Duration = Duration::from_millis(120);
 
 /// Runs all checks; an error if one of them fails.
-pub(super) async fn doctor(config: Result<&Config, &str>, only: Option<&str>, json: bool) -> Result<(), Failure> {
+pub(super) async fn doctor(
+    config: Result<&Config, &str>,
+    only: Option<&str>,
+    (json, catalog): (bool, bool),
+) -> Result<(), Failure> {
     let (news, told) = unbounded_channel();
     let chart = Chart::new(news);
     let headings = only.is_none() && config.is_ok_and(|config| config.file.instances.len() > 1);
     let examined = async {
         let chart = chart;
-        doctor::examine(config, only, &chart).await;
+        doctor::examine(config, only, catalog, &chart).await;
     };
     let (report, ()) = tokio::join!(show(told, !json, headings), examined);
     let report = report?;

@@ -6,7 +6,7 @@ use http::uri::Authority;
 
 use super::chart::Chart;
 use super::place::Place;
-use super::{grant, read, way};
+use super::{grant, lacks, read, way};
 use crate::config::file::{InstanceFile, Timeouts};
 use crate::config::self_call::OwnListeners;
 use crate::config::{Config, EndpointError, Listener, Site};
@@ -19,7 +19,7 @@ use crate::token::credentials::Credentials;
 use crate::token::endpoint::Endpoint;
 
 /// What cannot be set up for an examination, for whatever reason.
-type Unready = Box<dyn std::error::Error>;
+pub(crate) type Unready = Box<dyn std::error::Error + Send + Sync>;
 
 /// One instance, and the listeners before it.
 pub(super) struct Patient<'a> {
@@ -33,7 +33,7 @@ pub(super) struct Patient<'a> {
 
 impl Patient<'_> {
     /// All checks of the instance, in order.
-    pub(super) async fn examine(mut self, chart: &Chart) {
+    pub(super) async fn examine(mut self, catalog: bool, chart: &Chart) {
         chart.begin("credentials");
         let (site, credentials) = match self.site.take() {
             Some(site) => (site, self.credentials(chart)),
@@ -59,6 +59,11 @@ impl Patient<'_> {
                 Ok(()) => self.examine_token(&place, credentials, chart).await,
                 Err(because) => self.skip_token(because, chart),
             },
+        }
+        match reached {
+            Ok(()) if catalog => lacks::examine(&place, &self.listeners, chart).await,
+            Err(because) if catalog => chart.skip(&["catalog"], because),
+            Ok(()) | Err(_) => {}
         }
         self.examine_user_context(chart);
     }
@@ -132,7 +137,7 @@ impl Patient<'_> {
 }
 
 /// An embedded NinjaOne of our own.
-async fn sandbox() -> Result<(Site, Credentials), Unready> {
+pub(crate) async fn sandbox() -> Result<(Site, Credentials), Unready> {
     let options = Options::default();
     let given = |text: &str| Source::Given(Secret::new(text.to_owned()));
     let credentials = Credentials::read(given(&options.client_id), given(&options.client_secret))?;

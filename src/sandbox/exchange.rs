@@ -15,7 +15,7 @@ use super::download::Content;
 use super::query::Query;
 use super::question::{self, Question};
 use super::refusal::Refusal;
-use super::{House, token};
+use super::{House, document, token};
 use crate::policy::catalog::{Operation, Scope, ScopeSet};
 use crate::policy::path::{Segments, Target};
 
@@ -34,6 +34,10 @@ pub(super) async fn exchange(house: &House, scheme: &'static str, request: Reque
     let outcome = match request.uri().path() {
         "/ws/oauth/token" | "/oauth/token" => token_door(house, request).await,
         path if path.starts_with("/sandbox/") => control_door(house, &request),
+        // As at NinjaOne, it needs no token.
+        "/apidocs/NinjaRMM-API-v2.json" if matches!(*request.method(), Method::GET | Method::HEAD) => {
+            Ok(json_response(StatusCode::OK, &document::of(&house.catalog)))
+        }
         _ => api_door(house, scheme, request).await,
     };
     let mut response = outcome.unwrap_or_else(|refusal| refused(&refusal, id));

@@ -318,3 +318,57 @@ fn doctor_examines_each_instance_or_the_one_asked_for() {
     assert!(code == 0 && !said.contains("nonexistent"), "{said}");
     assert_eq!(run_binary(folder.path(), &["doctor", "--instance", "none"], &[]).0, 64);
 }
+
+#[test]
+fn the_document_that_an_instance_publishes_is_fetched_and_tells_what_it_lacks() {
+    const TEXT: &str = r#"{"openapi":"3.0.1","info":{"version":"own"},"paths":{"/v2/organizations":{"get":{}}}}"#;
+    let server = Scripted::start(|mut asked| {
+        if asked.head.starts_with("GET /apidocs/NinjaRMM-API-v2.json ") {
+            assert!(!asked.head.to_ascii_lowercase().contains("authorization"), "{}", asked.head);
+            // The second time it is gone, the third time cut off.
+            match asked.number {
+                0 | 3.. => asked.answer(&answer("200 OK", TEXT)),
+                1 => asked.answer(&answer("404 Not Found", "{}")),
+                _ => asked.answer(&format!("HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n{TEXT}")),
+            }
+            return if asked.number == 2 { Then::Close } else { Then::Continue };
+        }
+        asked.answer(&answer("200 OK", "[]"));
+        Then::Continue
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = format!(
+        "[instances.main]\n{}\nclient-id = \"sandbox\"\nclient-secret = {{ file = \"secret\" }}\n\
+         [listeners.local]\naddress = \"127.0.0.1:0\"\ngroups = [\"none\"]\n\
+         allow = [\"GET /v2/organizations\", \"GET /v2/devices\"]\n",
+        server.instance()
+    );
+    std::fs::write(folder.path().join("own.toml"), config).expect("a file");
+    std::fs::write(folder.path().join("secret"), SECRET).expect("a file");
+    let fetch = ["--config", "own.toml", "catalog", "fetch", "--output", "own.json"];
+    let file = || std::fs::read_to_string(folder.path().join("own.json")).expect("a file");
+    let (code, said, _) = run_binary(folder.path(), &fetch, &[]);
+    assert!(code == 0 && said.contains("own.json: 1 operations below /v2/"), "{code} {said}");
+    for _ in 0..2 {
+        let (code, _, said) = run_binary(folder.path(), &fetch, &[]);
+        assert!(code == 1 && said.contains("gave no document"), "{code} {said}");
+        assert_eq!(file(), TEXT, "what was there stays");
+    }
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry")).collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+    let (_, said, _) = run_binary(folder.path(), &["--config", "own.toml", "doctor", "--catalog"], &[]);
+    let line = said.lines().find(|line| line.starts_with("warning  catalog")).unwrap_or_else(|| panic!("{said}"));
+    assert!(line.ends_with("[listeners.local] opens GET /v2/devices"), "{line}");
+    let (_, said, _) = run_binary(folder.path(), &["--config", "own.toml", "doctor"], &[]);
+    assert!(!said.contains("catalog"), "only on request: {said}");
+}
+
+#[test]
+fn the_sandbox_publishes_a_document_of_all_that_it_has() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (code, said, _) = run_binary(folder.path(), &["catalog", "fetch", "--output", "own.json"], &[]);
+    assert!(code == 0 && said.contains("own.json: 315 operations"), "{code} {said}");
+    let (_, said, _) = run_binary(folder.path(), &["catalog", "diff", "own.json"], &[]);
+    assert!(said.contains("0 added, 0 removed, 0 changed, 0 left out"), "{said}");
+}
