@@ -17,8 +17,8 @@ use crate::supervisor::Supervisor;
 use crate::telemetry::{self, Causes};
 use crate::tls::server::Basis;
 
-/// How callers come to trust the local CA.
-const TRUST: &str = "callers must trust the local CA: curl --cacert CERTIFICATE; or, for all programs, copy it to /usr/local/share/ca-certificates/ninjaone-proxy.crt and run update-ca-certificates (Debian), certutil -addstore Root CERTIFICATE (Windows), security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain CERTIFICATE (macOS)";
+/// How callers come to trust the local CA: no way is right for all of them.
+const TRUST: &str = "callers must trust the local CA, each runtime in its own way: curl --cacert CERTIFICATE; Python requests REQUESTS_CA_BUNDLE=CERTIFICATE (which then trusts nothing else); Node.js NODE_EXTRA_CA_CERTS=CERTIFICATE; Java, .NET, browsers, and the system's own store: see \"Trust the local CA\" in README.md";
 
 /// Runs the proxy to its end.
 pub(super) fn run(config: Config) -> Result<(), Failure> {

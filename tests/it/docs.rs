@@ -37,10 +37,10 @@ const BLOCKS: &[(&str, How)] = &[
     ("curl --unix-socket", Runs("", "[listeners.ninja]\naddress = \"unix:ninja.sock\"")),
     ("systemd-socket-activate", Not("goes on until it is ended; tests/it/doors.rs passes sockets")),
     ("$ curl -s -o /dev/null -w", Shows("", "")),
-    ("$ sed -i 's/deny/denny/' ninjaone.toml", ShowsThen),
+    ("$ sed -i 's/deny/denny/' trial.toml", ShowsThen),
     ("curl --cacert ca.pem --cert caller.pem", Not("needs certificates; tests/it/encrypted.rs makes them")),
     ("curl --cacert ~/.local/state", Runs("", "[listeners.tls]\naddress = \"127.0.0.1:8443\"\ntls = \"local-ca\"")),
-    ("$ curl -i -X POST", Shows("", "")),
+    ("$ curl -i localhost:8080/v2/users", Shows("", "")),
     ("$ ninjaone-proxy --config ninjaone.toml learn", Not("needs what a tool used; tests/it/learn.rs")),
     ("$ ninjaone-proxy --config narrower.toml check", Not("needs what a tool used; tests/it/learn.rs")),
     ("$ ninjaone-proxy check | tail -3", Shows("", "")),
@@ -50,10 +50,10 @@ const BLOCKS: &[(&str, How)] = &[
     ("$ ninjaone-proxy --config ninjaone.toml wait", Not("needs an instance that refuses; tests/it/health.rs")),
     ("$ curl localhost:9180/readyz", Shows("", "")),
     ("$ curl -s -H 'Accept: application/json'", Shows("", "")),
-    ("$ curl -X POST localhost:8080/v2/device/7/reboot", Shows(WRITES, "[audit]\nfile = \"audit.jsonl\"")),
+    ("$ curl -X POST localhost:8089/v2/device/7/reboot", Shows("", "")),
     ("curl localhost:36079/sandbox/counts", Runs("", "")),
     ("curl localhost:8080/v2/devices", Runs("", "")),
-    ("curl --form 'files=@notes.txt'", Runs(WRITES, "")),
+    ("curl --form 'files=@notes.txt'", Runs("", "")),
     ("$api = 'http://localhost:8080/v2'", Not("there is no PowerShell here")),
     ("import requests", Python),
     ("import yaml", Not("needs FastMCP and NinjaOne's document")),
@@ -68,7 +68,8 @@ const BLOCKS: &[(&str, How)] = &[
     ("security add-generic-password", Not("needs macOS")),
 ];
 
-const WRITES: &str = "scopes = [\"monitoring\", \"management\"]";
+/// The port of the sandbox that README.md gives to examples that write, and how its configuration begins.
+const TRIAL: (&str, &str) = (":8089", "# trial.toml: ");
 /// As in README.md, below Rules.
 const RULES: &str = "scopes = [\"monitoring\", \"management\"]\ngroups = [\"queries\", \"tickets\"]\n\
     allow = [\"GET /v2/devices\", \"PATCH /v2/device/{id}/custom-fields\", \"POST /v2/device/{id}/script/run\"]\n\
@@ -124,6 +125,28 @@ fn blocks(text: &str) -> Vec<String> {
     found
 }
 
+/// The configuration of the sandbox for examples that write.
+fn trial() -> String {
+    configurations(&document("README.md")).into_iter().find(|text| text.starts_with(TRIAL.1)).expect("trial.toml")
+}
+
+/// Whether a line of commands or of a program asks for a write by HTTP.
+fn is_write(line: &str) -> bool {
+    let curl = Regex::new(
+        "curl.*(-X *['\"]?(POST|PUT|PATCH|DELETE)|--request[ =]['\"]?(POST|PUT|PATCH|DELETE)| -d | --data| --json| -F | --form | -T | --upload-file)",
+    );
+    let program = Regex::new(
+        "(requests|httpx|session|client)[.](post|put|patch|delete)[(]|-Method +['\"]?([Pp]ost|[Pp]ut|[Pp]atch|[Dd]elete|P[OUA]|DEL)|[Mm]ethod: *['\"](post|put|patch|delete|P[OUA]|DEL)",
+    );
+    curl.expect("a pattern").is_match(line) || program.expect("a pattern").is_match(line)
+}
+
+/// Whether a write stays on this machine: at the sandbox for trials, at the sandbox's own pages, or at the local token
+/// endpoint, which never passes anything on.
+fn stays_here(text: &str) -> bool {
+    [TRIAL.0, "/sandbox/", "/oauth/token"].iter().any(|place| text.contains(place))
+}
+
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -139,26 +162,30 @@ struct Stage {
 }
 
 impl Stage {
-    fn start(listener: &str, more: &str) -> Self {
+    /// On `trial.toml` of README.md where the block is about that.
+    fn start(listener: &str, more: &str, block: &str) -> Self {
+        let (file, text) = if block.contains(TRIAL.0) || block.contains("trial.toml") {
+            ("trial.toml", trial())
+        } else {
+            let local = format!("[listeners.local]\naddress = \"127.0.0.1:8080\"\n{listener}\n");
+            ("ninjaone.toml", format!("{local}[admin]\naddress = \"127.0.0.1:9180\"\n{more}\n"))
+        };
         // Somebody else may have taken a port that was free.
-        (0..5).find_map(|_| Self::try_start(listener, more)).expect("a proxy that starts")
+        (0..5).find_map(|_| Self::try_start(file, &text)).expect("a proxy that starts")
     }
 
-    fn try_start(listener: &str, more: &str) -> Option<Self> {
+    fn try_start(file: &str, text: &str) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut names: Vec<_> = ["8080", "9180", "8443"]
+        let mut names: Vec<_> = ["8080", "9180", "8443", "8089", "9189"]
             .into_iter()
             .map(|port| (format!(":{port}"), format!(":{}", free_port())))
             .collect();
-        let text = format!(
-            "[listeners.local]\naddress = \"127.0.0.1:8080\"\n{listener}\n[admin]\naddress = \"127.0.0.1:9180\"\n{more}\n"
-        );
-        let text = names.iter().fold(text, |text, (there, here)| text.replace(there, here));
-        std::fs::write(folder.path().join("ninjaone.toml"), text).expect("a file");
+        let text = names.iter().fold(text.to_owned(), |text, (there, here)| text.replace(there, here));
+        std::fs::write(folder.path().join(file), text).expect("a file");
         std::fs::write(folder.path().join("notes.txt"), "notes").expect("a file");
         std::fs::write(folder.path().join(".curlrc"), "silent\nshow-error\nfail-with-body\n").expect("a file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_ninjaone-proxy"))
-            .args(["--config", "ninjaone.toml"])
+            .args(["--config", file])
             .current_dir(folder.path())
             .env("HOME", folder.path())
             .env_remove("XDG_STATE_HOME")
@@ -272,7 +299,7 @@ fn documents_show_commands_that_do_what_they_say() {
                 }
             };
             if !matches!(BLOCKS[known].1, ShowsThen) {
-                stage = Some(Stage::start(listener, more));
+                stage = Some(Stage::start(listener, more, &block));
             }
             let stage = stage.as_ref().expect("a stage");
             println!("run: {name}: {first}");
@@ -286,6 +313,57 @@ fn documents_show_commands_that_do_what_they_say() {
     let unseen: Vec<_> =
         BLOCKS.iter().enumerate().filter(|(at, _)| !seen.contains(at)).map(|(_, (name, _))| name).collect();
     assert!(unseen.is_empty(), "tests/it/docs.rs knows blocks that are not there: {unseen:?}");
+}
+
+/// A reader may have given a tenant to the file or the port that an example names.
+#[test]
+fn no_example_writes_to_a_tenant() {
+    let mut writes = 0;
+    for name in DOCUMENTS {
+        for block in blocks(&document(name)) {
+            // A call of a program goes over several lines.
+            let lines = block.lines().enumerate().filter(|(_, line)| is_write(line));
+            for (at, line) in lines {
+                let call: Vec<_> = block.lines().skip(at).take(2).collect();
+                assert!(stays_here(&call.join("\n")), "{name}: {line}");
+                writes += 1;
+            }
+        }
+    }
+    assert!(writes >= 5, "{writes} writes were found");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in ["config.toml", "deploy/config.toml", "deploy/compose.toml", "deploy/compose.yaml", "SECURITY.md"] {
+        let text = std::fs::read_to_string(root.join(name)).expect("a file");
+        assert!(text.lines().all(|line| !is_write(line) || stays_here(line)), "{name}");
+    }
+    let trial: toml::Table = trial().parse().expect("TOML");
+    let instances = trial["instances"].as_table().expect("a table");
+    assert!(instances.values().all(|instance| instance["host"].as_str() == Some("sandbox")), "{instances:?}");
+    assert_eq!(trial["listeners"]["local"]["address"].as_str(), Some(&*format!("localhost{}", TRIAL.0)));
+    // Nobody has a tenant there.
+    for name in DOCUMENTS {
+        let others = configurations(&document(name)).into_iter().filter(|text| !text.starts_with(TRIAL.1));
+        assert!(others.into_iter().all(|text| !text.contains(TRIAL.0)), "{name}");
+    }
+}
+
+#[test]
+fn a_write_is_known_by_how_it_is_asked_for() {
+    for write in [
+        "$ curl -X POST localhost:8080/v2/x",
+        "curl --form 'a=@b' localhost",
+        "curl -s --request DELETE localhost",
+        "curl -d '{}' localhost",
+        "requests.post(",
+        "Invoke-RestMethod -Method Post -Uri x",
+    ] {
+        assert!(is_write(write), "{write}");
+    }
+    for read in
+        ["curl -i localhost:8080/v2/users", "curl -s --fail-with-body localhost", "requests.get(", "explain POST /v2/x"]
+    {
+        assert!(!is_write(read), "{read}");
+    }
 }
 
 #[test]
