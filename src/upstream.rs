@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Uri, Version, response};
 use http_body::{Body, Frame, SizeHint};
@@ -322,7 +322,11 @@ impl Upstream {
         };
         let Some(why) = why else { return Err(fault) };
         match unsent {
-            Some(request) => outbound.request = *request,
+            Some(mut request) => {
+                // HTTP/2 has none.
+                request.headers_mut().remove(TRANSFER_ENCODING);
+                outbound.request = *request;
+            }
             None if outbound.remake() => {}
             None => return Err(fault),
         }
@@ -343,9 +347,10 @@ impl Upstream {
         outbound: &mut Outbound,
     ) -> Result<(Response<Download>, Instant), Lost> {
         let (begun, progress, sent) = (lease.begin(), outbound.progress.as_deref(), Instant::now());
-        let request = std::mem::take(&mut outbound.request);
+        let mut request = std::mem::take(&mut outbound.request);
         let answered = match lease {
             Lease::Http1 { sender, .. } => {
+                announce(&mut request);
                 let answered = pin!(sender.try_send_request(request));
                 self.in_time(answered, sent, progress).await.map(|answered| match answered {
                     Ok(answer) => Ok(answer.map(Download::Http1)),
@@ -437,6 +442,14 @@ impl Upstream {
         });
         body.end_if_done();
         Ok(Answer { head, body, reason: None, sent, came })
+    }
+}
+
+/// hyper takes it that a GET or HEAD has no body, and leaves one out whose length is not known and that is not announced.
+fn announce(request: &mut Request<Upload>) {
+    let unknown = |upload: &Upload| !matches!(upload, Upload::Empty) && upload.size_hint().exact().is_none();
+    if matches!(*request.method(), Method::GET | Method::HEAD) && unknown(request.body()) {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

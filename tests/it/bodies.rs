@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Proxy, Reply, Scripted, Then, answer, connect, read_body};
+use crate::harness::{Proxy, Reply, Scripted, Then, answer, connect, read_body, read_chunked};
 
 const WRITE: &str = "scopes = [\"monitoring\", \"management\"]";
 const UPLOAD: &str = "/v2/attachments/temp/upload";
@@ -109,6 +109,29 @@ fn a_body_that_drips_does_not_withhold_its_head() {
         stream.read_exact(&mut octets).expect("a head");
         assert_eq!(octets, format!("HTTP/1.1 {status}").as_bytes());
         say.send(()).expect("an instance that waits");
+    }
+}
+
+#[test]
+fn the_body_of_a_read_is_not_lost_though_it_has_no_length() {
+    let (say, hear) = std::sync::mpsc::channel();
+    let say = std::sync::Mutex::new(say);
+    let server = Scripted::start(move |mut asked| {
+        let coding = asked.lines().get("transfer-encoding").cloned().unwrap_or_default().join(",");
+        let body = if coding.is_empty() { String::new() } else { read_chunked(asked.stream) };
+        say.lock().expect("a lock").send((coding, body)).expect("a test that listens");
+        asked.answer(&answer("200 OK", ""));
+        Then::Continue
+    });
+    let proxy = Proxy::start(&server.instance(), WRITE, "");
+    for method in ["GET", "HEAD", "DELETE"] {
+        let path = if method == "DELETE" { "/v2/tag/7" } else { "/v2/devices" };
+        let mut stream = connect(proxy.address);
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+        stream.write_all(format!("{head}2\r\n{{}}\r\n0\r\n\r\n").as_bytes()).expect("a request");
+        assert_eq!(Reply::read(&mut stream, true).status, 200, "{method}");
+        let arrived = hear.recv_timeout(Duration::from_secs(15)).expect("a request");
+        assert_eq!(arrived, ("chunked".to_owned(), "{}".to_owned()), "{method}");
     }
 }
 
