@@ -242,7 +242,7 @@ fn a_file_that_is_no_document_is_a_mistake_with_place_and_cause() {
         let told = said_of(text.as_bytes());
         assert!(told.contains("cannot be used: ") && told.contains(said), "{told}\nnot: {said}");
     }
-    assert!(said_of(b"\xff\xfe").ends_with("cannot be used: it is not UTF-8"));
+    assert!(said_of(b"\xff\xff").ends_with("cannot be read: it is not text: save it as UTF-8"));
     let folder = tempfile::tempdir().expect("a folder");
     assert!(said_in(folder.path()).contains("cannot be read: "));
     let large = std::fs::File::create(folder.path().join("openapi.yaml")).expect("a file");
