@@ -26,6 +26,7 @@ use crate::config::measure::Period;
 use crate::config::subject::Subject;
 use crate::config::{Config, Listener, Settings};
 use crate::explain::{Told, explain};
+use crate::plain;
 use crate::policy::catalog::Catalog;
 use crate::telemetry::Causes;
 use audit::AuditCommand;
@@ -286,13 +287,13 @@ fn catalog_of(config: Result<Config, Failure>) -> Result<Arc<Catalog>, Failure> 
 /// Writes a line to standard error; a closed one leaves nobody to tell.
 fn note(text: &str) {
     use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "ninjaone-proxy: {text}");
+    let _ = writeln!(std::io::stderr(), "ninjaone-proxy: {}", plain::lines(text));
 }
 
 /// Writes to standard output; a reader who has seen enough is no failure.
 fn print(text: &str) -> Result<(), Failure> {
     use std::io::{ErrorKind, Write};
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match std::io::stdout().write_all(plain::lines(text).as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(failure(SOFTWARE)(error.into())),
         Ok(()) | Err(_) => Ok(()),
     }

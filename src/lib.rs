@@ -51,6 +51,7 @@
 //! | [`usage`] | which operations callers used, counted and kept in a file |
 //! | [`file`] | files read without waiting, within a limit, in each encoding; files replaced as a whole; locks |
 //! | [`state`] | the folder for what must outlast a restart |
+//! | [`plain`] | text of others' for logs and terminals: nothing in it is obeyed or ends a line |
 //! | [`clock`] | wall clock and monotonic clock, read together |
 //!
 //! [`config`] knows the stages, the stages do not know it, and no stage imports a later one. The test
@@ -82,6 +83,7 @@ pub mod headers;
 pub mod journal;
 pub mod listener;
 pub mod metrics;
+pub mod plain;
 pub mod policy;
 pub mod proxy;
 pub mod rate;

@@ -1,6 +1,7 @@
 //! The log: lines on standard error, written by a thread of its own so that a slow reader holds nobody up.
 
 pub mod lines;
+mod paper;
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -12,6 +13,7 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 
 use lines::{Lines, Paper, Style};
+use paper::PlainWriter;
 
 /// Lines, or pieces of many lines, that wait for a slow reader; further ones are left out.
 const BUFFERED_LINES: usize = 1024;
@@ -84,7 +86,7 @@ pub fn start(filter: Targets, json: bool) -> Result<WorkerGuard, TelemetryError>
     let style = if json { Style::Json } else { Style::Text { colour } };
     let wanted = filter.would_enable(ACCESS, &Level::INFO);
     let paper = wanted.then(|| Paper { writer: writer.clone(), style });
-    let layer = fmt::layer().with_writer(writer).with_ansi(colour);
+    let layer = fmt::layer().with_writer(PlainWriter { writer, color: colour }).with_ansi(colour);
     let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.boxed() };
     tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().map_err(TelemetryError::Twice)?;
     PAPER.get_or_init(|| paper);

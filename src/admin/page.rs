@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::history::{Chart, Charts};
 use super::view::{Cell, Table, View};
+use crate::plain;
 
 const DOCUMENT: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -166,7 +167,8 @@ impl Html {
                 '>' => self.markup("&gt;"),
                 '"' => self.markup("&quot;"),
                 '\'' => self.markup("&#39;"),
-                _ => self.0.push(c),
+                '\n' => self.0.push(c),
+                _ => plain::push(c, &mut self.0),
             }
         }
     }

@@ -1,6 +1,5 @@
 //! What the page shows, in words: made once, and drawn on the server as HTML and by the page's script alike.
 
-use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -9,6 +8,7 @@ use time::OffsetDateTime;
 use super::history::Charts;
 use super::{Configuration, TokenState};
 use crate::metrics::tally::{Sum, Tally};
+use crate::plain;
 use crate::refusals::Refusal;
 
 /// How long a failure behind the proxy is a warning.
@@ -141,7 +141,7 @@ pub struct Cell {
 }
 
 fn plain(text: impl Into<String>) -> Cell {
-    Cell { text: visible(&text.into()).into_owned(), kind: None, link: None }
+    Cell { text: plain::line(&text.into()).into_owned(), kind: None, link: None }
 }
 
 fn drawn(kind: &'static str, text: impl Into<String>) -> Cell {
@@ -150,15 +150,6 @@ fn drawn(kind: &'static str, text: impl Into<String>) -> Cell {
 
 fn number(number: u64) -> Cell {
     drawn("number", grouped(number))
-}
-
-/// Characters that cannot be seen, or that turn the others around, do not come from anybody who means well.
-fn visible(text: &str) -> Cow<'_, str> {
-    let odd = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    if text.chars().any(odd) { text.replace(odd, "\u{fffd}").into() } else { text.into() }
 }
 
 impl View {
@@ -177,14 +168,14 @@ impl View {
             ("asof", moment(*now)),
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("uptime", span(*uptime)),
-            ("source", visible(&configuration.source).into_owned()),
+            ("source", plain::line(&configuration.source).into_owned()),
             ("since", moment(configuration.since)),
             ("reload", last),
             ("total", grouped(total.requests)),
             ("refused-total", grouped(total.refusals)),
             ("in-flight", grouped(total.in_flight)),
         ];
-        let warnings: Vec<String> = warnings(status).iter().map(|warning| visible(warning).into_owned()).collect();
+        let warnings: Vec<String> = warnings(status).iter().map(|warning| plain::line(warning).into_owned()).collect();
         let tone = if tone == "good" && !warnings.is_empty() { "warn" } else { tone };
         Self {
             tone,
@@ -218,7 +209,7 @@ fn readiness(status: &Status) -> (&'static str, &'static str, String) {
         return (if failing { "warn" } else { "good" }, "Ready", why.to_owned());
     }
     let why = format!("There is no usable token for {}: requests get 503 until there is one.", missing.join(", "));
-    ("bad", "Not ready", visible(&why).into_owned())
+    ("bad", "Not ready", plain::line(&why).into_owned())
 }
 
 /// The last request that failed behind the proxy, if that was just now.
@@ -561,7 +552,7 @@ pub(super) mod tests {
         status.refusals = vec![refusal("/v2/a&b\u{202e}c")];
         let view = View::of(&status);
         let cell = &view.tables[2].rows[0][3];
-        assert_eq!(cell.text, "GET /v2/a&b\u{fffd}c");
+        assert_eq!(cell.text, "GET /v2/a&b\\u202ec");
         let link = "/explain?listener=local&method=GET&path=%2Fv2%2Fa%26b%E2%80%AEc#explorer";
         assert_eq!(cell.link.as_deref(), Some(link));
         status.refusals[0].times = 1234;

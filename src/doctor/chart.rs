@@ -3,6 +3,7 @@
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::report::{Line, Status};
+use crate::plain::is_plain;
 
 /// What happens, as it happens.
 #[derive(Debug)]
@@ -64,9 +65,9 @@ impl Chart {
     }
 }
 
-/// Without control characters: certificates and answers come from strangers, and the text goes to a terminal.
+/// Without characters that are not plain: certificates and answers come from strangers, and the text goes to a terminal.
 fn printable(text: &str) -> String {
-    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.trim().chars().map(|c| if is_plain(c) { c } else { ' ' }).collect()
 }
 
 #[cfg(test)]

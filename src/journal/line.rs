@@ -9,6 +9,8 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 
+use crate::plain;
+
 /// The longest line that is read; a longer one is none of ours.
 pub const MAX_LINE: usize = 64 * 1024;
 /// What a text of a caller's may take of a line, in octets.
@@ -279,8 +281,9 @@ impl Entry {
         let seq = last.seq.saturating_add(1);
         let written = Written { seq, time: rfc3339(self.at), event: &self.event, prev: last.hash };
         // Nothing in it can fail to be written as JSON; if it did, the line would be found to be none.
-        let mut line = serde_json::to_vec(&written).unwrap_or_default();
+        let mut line = serde_json::to_string(&written).unwrap_or_default();
         line.pop();
+        let line = plain::line(&line).into_owned().into_bytes();
         let hash = Hash::of(&line);
         text.extend_from_slice(&line);
         text.extend_from_slice(SEAM);

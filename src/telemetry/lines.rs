@@ -13,6 +13,8 @@ use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime as Stamp};
 
+use crate::plain;
+
 /// How long a line may wait for others.
 const WAIT: Duration = Duration::from_millis(50);
 /// How much is collected at most, in octets, roughly.
@@ -189,11 +191,12 @@ impl Line<'_> {
             self.put(value);
             return self.put("\"");
         }
-        // Memory takes everything.
-        let _ = match self.style {
-            Style::Text { .. } => write!(self.octets, "{value:?}"),
-            Style::Json => serde_json::to_writer(&mut *self.octets, value).map_err(Into::into),
+        let quoted = match self.style {
+            Style::Text { .. } => format!("{value:?}"),
+            // A text can always be written as JSON.
+            Style::Json => serde_json::to_string(value).unwrap_or_default(),
         };
+        self.put(&plain::line(&quoted));
     }
 
     /// A word: nothing in it needs quotes.
@@ -203,10 +206,7 @@ impl Line<'_> {
 
     /// What shows as words.
     pub fn display(&mut self, name: &str, value: impl Display) {
-        self.shown(name, |line| {
-            // Memory takes everything.
-            let _ = write!(line.octets, "{value}");
-        });
+        self.shown(name, |line| line.put(&plain::line(&value.to_string())));
     }
 
     /// JSON wants quotes where text does not.

@@ -464,6 +464,40 @@ mod process {
     }
 
     #[test]
+    fn nothing_that_a_caller_sends_is_obeyed_by_a_terminal_that_shows_a_log() {
+        const ODD: &str = "\u{80}\u{85}\u{9b}2J\u{ad}\u{200e}\u{202e}\u{2028}\u{2029}\u{2066}\u{feff}\u{e0041}";
+        let odd = |c: char| c != '\n' && c != '\u{1b}' && (c.is_control() || ODD.contains(c) && !c.is_ascii());
+        let ninja = Ninja::start(|_| {});
+        for format in ["text", "json"] {
+            let text = config(&ninja, "").replace("access=off\"", &format!("debug\"\nformat = \"{format}\""));
+            let running = Running::start(&text, &format!("export NINJA_SECRET={SECRET}; {SHELL}"), Stdio::null());
+            let log = running.log();
+            let place = log.find("http://127.0.0.1:").map(|at| &log[at + "http://".len()..]).expect("an address");
+            let end = place.find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit()).expect("an end");
+            let address: SocketAddr = place[..end].parse().expect("an address");
+            for (path, headers) in [
+                (format!("/v2/a{ODD}"), String::new()),
+                (format!("/v2/device/{ODD}/reboot"), String::new()),
+                ("/v2/devices".to_owned(), format!("Origin: http://a{ODD}\r\n")),
+                ("/v2/devices".to_owned(), format!("X-Api-Key: {ODD}\r\nTraceparent: {ODD}\r\nUser-Agent: {ODD}\r\n")),
+                (format!("http://a{ODD}/v2/devices"), String::new()),
+            ] {
+                let reply = request(address, "POST", &path, &headers, b"");
+                assert!(reply.status >= 400 || path == "/v2/devices", "{reply:?}");
+            }
+            eventually("the lines", || lines(running.folder.path(), &["refusal"]).len() >= 4);
+            let written = super::text(running.folder.path());
+            assert!(!written.contains(odd), "{written:?}");
+            assert!(
+                lines(running.folder.path(), &["refusal"]).iter().any(|line| line["path"] == format!("/v2/a{ODD}"))
+            );
+            assert!(!running.log().contains(odd), "{:?}", running.log());
+            let (code, said) = verify(running.folder.path(), &[]);
+            assert!(code == 0 && !said.contains(odd), "{said:?}");
+        }
+    }
+
+    #[test]
     fn a_second_process_with_the_same_log_does_not_start() {
         let ninja = Ninja::start(|_| {});
         let (running, _, _) = start(&config(&ninja, ""), SHELL);

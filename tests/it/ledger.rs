@@ -4,7 +4,7 @@ use ninjaone_proxy::journal::line::{Entry, Event, Hash, Head};
 use ninjaone_proxy::journal::verify::{Finding, Note, Place, Report};
 use proptest::prelude::*;
 
-use crate::chain::{Edit, Log, edited, hold, judge, log, moment};
+use crate::chain::{Edit, Log, edited, hold, hold_text, judge, log, moment};
 
 /// Ten lines: begin, intents and outcomes, end.
 const KINDS: [u8; 10] = [0, 2, 3, 2, 3, 4, 4, 2, 3, 6];
@@ -139,6 +139,16 @@ proptest! {
     #[test]
     fn whatever_is_done_to_a_log_is_found(kinds in prop::collection::vec(any::<u8>(), 0..12), edits in edits()) {
         hold(&kinds, &edits);
+    }
+
+    #[test]
+    fn no_text_of_a_callers_does_anything_in_a_line(
+        pieces in prop::collection::vec(prop_oneof![
+            any::<String>(),
+            "[\\x00-\\x1f\\x7f-\u{9f}\u{ad}\u{61c}\u{200b}-\u{200f}\u{2028}-\u{202e}\u{2060}-\u{2069}\u{feff}]{1,4}",
+        ], 0..6),
+    ) {
+        hold_text(&pieces.concat());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Room -> the rooms it may import; `*` is every room.
-const PLAN: [(&str, &[&str]); 35] = [
+const PLAN: [(&str, &[&str]); 36] = [
     ("main", &["*"]),
     ("cli", &["*"]),
     ("app", &["*"]),
@@ -26,7 +26,10 @@ const PLAN: [(&str, &[&str]); 35] = [
             "traces",
         ],
     ),
-    ("doctor", &["body", "config", "dial", "policy", "response", "sandbox", "secret", "telemetry", "tls", "token"]),
+    (
+        "doctor",
+        &["body", "config", "dial", "plain", "policy", "response", "sandbox", "secret", "telemetry", "tls", "token"],
+    ),
     ("explain", &["config", "guard", "policy", "response"]),
     ("dial", &["body", "secret", "tls"]),
     ("listener", &["clock", "secret", "shutdown", "tls"]),
@@ -58,7 +61,7 @@ const PLAN: [(&str, &[&str]); 35] = [
     ("guard", &["clock", "listener", "secret"]),
     ("policy", &["guard"]),
     ("token", &["body", "clock", "dial", "fence", "headers", "policy", "secret", "telemetry"]),
-    ("journal", &["file", "policy", "state"]),
+    ("journal", &["file", "plain", "policy", "state"]),
     ("rate", &["token"]),
     ("upstream", &["body", "clock", "dial", "headers", "journal", "listener", "metrics", "policy", "rate", "token"]),
     ("headers", &[]),
@@ -81,14 +84,15 @@ const PLAN: [(&str, &[&str]); 35] = [
             "upstream",
         ],
     ),
-    ("admin", &["metrics", "refusals"]),
+    ("admin", &["metrics", "plain", "refusals"]),
     ("audit", &["fence", "headers", "journal", "listener", "metrics", "telemetry", "traces"]),
     ("traces", &["headers", "telemetry", "tls"]),
     ("metrics", &["fence"]),
-    ("telemetry", &[]),
+    ("telemetry", &["plain"]),
     ("sandbox", &["policy"]),
     ("secret", &["file"]),
     ("clock", &[]),
+    ("plain", &[]),
     ("state", &[]),
     ("refusals", &[]),
     ("usage", &["file", "state"]),

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use ninjaone_proxy::journal::line::{Begin, Decision, Ended, Entry, Event, Facts, Hash, Head, Outcome, Text, Torn};
+use ninjaone_proxy::journal::line::{
+    Begin, Decision, Ended, Entry, Event, Facts, Hash, Head, Line, Outcome, Text, Torn,
+};
 use ninjaone_proxy::journal::verify::{Report, Walk};
 
 /// A log in two files, and its head.
@@ -84,6 +86,33 @@ pub(crate) fn log(kinds: &[u8]) -> Log {
         head = Entry { at: moment(place), event }.write(head, &mut text);
     }
     Log { text, seam, head }
+}
+
+/// A caller's text stands in its line so that no terminal obeys it and no reader takes it for a line end, and as it was
+/// sent. The measure is this list, by the names that Unicode gives to what is on it.
+pub(crate) fn hold_text(text: &str) {
+    const DEL_AND_C1: std::ops::RangeInclusive<char> = '\u{7f}'..='\u{9f}';
+    const SEPARATORS: [char; 2] = ['\u{2028}', '\u{2029}'];
+    const DIRECTIONS: [char; 12] = [
+        '\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}', '\u{2066}',
+        '\u{2067}', '\u{2068}', '\u{2069}',
+    ];
+    const UNSEEN: [char; 6] = ['\u{ad}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];
+    let told = Text::new(text);
+    let facts = Facts { path: Some(told.clone()), method: Some(told.clone()), rule: Some(told), ..facts(1) };
+    let mut written = Vec::new();
+    Entry { at: moment(1), event: Event::Intent(facts) }.write(Head::NONE, &mut written);
+    let line = std::str::from_utf8(&written).expect("text").strip_suffix('\n').expect("a line feed");
+    for c in line.chars() {
+        let bad = c < ' ' || DEL_AND_C1.contains(&c) || [&SEPARATORS[..], &DIRECTIONS, &UNSEEN].concat().contains(&c);
+        assert!(!bad, "U+{:04X} of {text:?} in {line:?}", u32::from(c));
+    }
+    assert!(Line::read(line.as_bytes()).is_some(), "{line:?}");
+    let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    for name in ["path", "method", "rule"] {
+        let shown = value[name].as_str().expect("text");
+        assert!(shown == text || text.starts_with(shown.strip_suffix('…').expect("cut")), "{shown:?} of {text:?}");
+    }
 }
 
 /// What is said of a text in one file or two.
