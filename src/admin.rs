@@ -74,6 +74,8 @@ pub struct Health {
     pub metrics: String,
     /// The configuration.
     pub configuration: Configuration,
+    /// Sandboxes that seem not to be meant.
+    pub warnings: Vec<String>,
 }
 
 /// Answers a request for anything but the page: `/livez`, `/readyz` or `/metrics`.
@@ -109,7 +111,11 @@ fn ready(health: &Health) -> Response<Full<Bytes>> {
         })
         .collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({ "ready": ready, "draining": health.draining, "tokens": tokens, "configuration": health.configuration.shown() });
+    let Health { draining, configuration, warnings, .. } = health;
+    // A warning does not turn the status: what asks for it, such as a kubelet, would end a process that serves.
+    let body = json!({
+        "ready": ready, "draining": draining, "warnings": warnings, "tokens": tokens, "configuration": configuration.shown(),
+    });
     text(status, "application/json", format!("{body}\n"))
 }
 
@@ -184,7 +190,13 @@ mod tests {
             causes: None,
             remedy: None,
         };
-        let health = Health { draining, tokens: vec![token], metrics: String::new(), configuration: configuration() };
+        let health = Health {
+            draining,
+            tokens: vec![token],
+            metrics: String::new(),
+            configuration: configuration(),
+            warnings: Vec::new(),
+        };
         answer(&method, path, &health).status().as_u16()
     }
 

@@ -146,6 +146,8 @@ struct Next {
     recorder: Option<Recorder>,
     /// Who else may read or write what shall be secret.
     exposures: Vec<String>,
+    /// Sandboxes that seem not to be meant.
+    doubts: Vec<String>,
     /// A socket, if it is another one.
     admin: Option<Single>,
     /// As of the admin listener.
@@ -248,7 +250,7 @@ impl App {
     async fn prepare(&mut self, settings: Settings, config: &Config) -> Result<Next, StartError> {
         let file = &config.file;
         let exposures = settings.exposures();
-        let Settings { instances, listeners, record, audit: _, traces: _ } = settings;
+        let Settings { instances, listeners, record, audit: _, traces: _, doubts } = settings;
         let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(Arc::new).collect();
         let doors = self.opener.open(&listeners, &self.doors, file, self.workers.count())?;
         let there = self.admin_door.as_ref().map(|(place, ..)| place);
@@ -266,7 +268,8 @@ impl App {
             tenants.push(Tenant::next(instance, old, &file.timeouts, shared).await?);
         }
         let recorder = record.map(|file| Recorder::new(file, &listeners, self.ledger.as_ref()));
-        Ok(Next { doors, tenants, sandboxes, listeners, recorder, exposures, admin, probes })
+        let doubts = doubts.iter().map(ToString::to_string).collect();
+        Ok(Next { doors, tenants, sandboxes, listeners, recorder, exposures, doubts, admin, probes })
     }
 
     /// Where the proxy listens with this configuration.
@@ -292,7 +295,7 @@ impl App {
 
     /// Puts it in the place of what there is. The only thing that can fail comes first.
     async fn replace(&mut self, next: Next, file: &File) -> Result<(), StartError> {
-        let Next { doors, mut tenants, sandboxes, listeners, recorder, exposures, admin, probes } = next;
+        let Next { doors, mut tenants, sandboxes, listeners, recorder, exposures, doubts, admin, probes } = next;
         let Doors { doors, sockets } = doors;
         if let Some(Single { place, sockets, bound, hold }) = admin {
             let (close, closed) = shutdown::channel();
@@ -334,7 +337,7 @@ impl App {
         self.addresses = doors.iter().map(|door| (door.name.clone(), door.bound.clone())).collect();
         self.workers.serve(&plan, sockets).await;
         doors::tell(&self.doors, &doors, &listeners);
-        let setup = setup::of(&self.tenants, &self.sandboxes, (&doors, &listeners), exposures);
+        let setup = setup::of(&self.tenants, &self.sandboxes, (&doors, &listeners), (exposures, doubts));
         self.desk.setup.replace(setup);
         self.desk.listeners.replace(listeners);
         doors::replace(&mut self.doors, doors);

@@ -3,6 +3,7 @@
 pub(crate) mod document;
 pub mod file;
 pub mod host;
+mod invented;
 pub mod listening;
 pub mod measure;
 pub mod mistake;
@@ -10,6 +11,7 @@ mod offline;
 mod place;
 pub mod published;
 mod records;
+pub mod replacement;
 pub mod self_call;
 mod site;
 pub mod subject;
@@ -48,6 +50,8 @@ use crate::token::endpoint::ClientAuth;
 use crate::traces;
 use file::{CallerFile, File, InstanceFile, ListenerFile, RateFile, TlsChoice, TlsFile};
 use host::Host;
+pub use invented::Doubt;
+pub(crate) use invented::is_set;
 use mistake::Mistake;
 pub use site::{EndpointError, Origin, Site, WayError};
 use value::{Address, ClientId, ClientSecret, InstanceAddress, Mode, Permissions, ProxyChoice, Reference, SecretText};
@@ -104,6 +108,8 @@ pub struct Settings {
     pub audit: Option<journal::Settings>,
     /// Where spans go, if anywhere.
     pub traces: Option<traces::Settings>,
+    /// Instances that are the sandbox although a tenant seems to be meant.
+    pub doubts: Vec<Doubt>,
 }
 
 /// A NinjaOne tenant.
@@ -251,7 +257,8 @@ impl Config {
         let instances = self.file.instances.iter().map(|(name, file)| self.instance(name, file));
         let record = listeners.iter().any(|listener| listener.policy.observes()).then(|| self.record()).transpose()?;
         let instances = instances.collect::<Result<_, _>>()?;
-        Ok(Settings { instances, listeners, record, audit: self.audit()?, traces: self.traces()? })
+        let (audit, traces, doubts) = (self.audit()?, self.traces()?, self.doubts(is_set));
+        Ok(Settings { instances, listeners, record, audit, traces, doubts })
     }
 
     /// Checks what the keys say together, credentials apart, and compiles the policies.

@@ -46,6 +46,8 @@ pub struct Setup {
     pub listeners: Vec<Listener>,
     /// What an administrator should look at.
     pub warnings: Vec<String>,
+    /// Sandboxes that seem not to be meant.
+    pub doubts: Vec<String>,
 }
 
 /// An instance.
@@ -221,7 +223,7 @@ fn failing(Status { now, refusals, .. }: &Status) -> Option<String> {
 
 fn warnings(status: &Status) -> Vec<String> {
     let Status { configuration, setup, tally, .. } = status;
-    let mut warnings = Vec::new();
+    let mut warnings = setup.doubts.clone();
     if let Some(why) = configuration.reload.as_ref().and_then(|reload| reload.refused.as_ref()) {
         warnings.push(format!("The last change of the configuration was refused, the one before is in force: {why}"));
     }
@@ -455,7 +457,7 @@ pub(super) mod tests {
             draining: false,
             tokens: vec![token],
             configuration,
-            setup: Setup { instances: vec![instance], listeners: vec![listener], warnings: Vec::new() },
+            setup: Setup { instances: vec![instance], listeners: vec![listener], ..Setup::default() },
             tally: Tally::default(),
             refusals: Vec::new(),
             charts: Charts::default(),

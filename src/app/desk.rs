@@ -129,7 +129,8 @@ impl Desk {
         let (tokens, readings) = self.tokens().await;
         let metrics = self.metrics.render(&readings, self.counts.read()).unwrap_or_else(|error| format!("# {error}\n"));
         let configuration = self.configuration.borrow().clone();
-        Health { draining: self.shutdown.has_begun(), tokens, metrics, configuration }
+        let warnings = self.setup.borrow().doubts.clone();
+        Health { draining: self.shutdown.has_begun(), tokens, metrics, configuration, warnings }
     }
 
     async fn view(&self) -> View {

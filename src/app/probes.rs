@@ -16,6 +16,10 @@ use crate::listener::{self, Bound, Hold, Place, Socket, Terms};
 use crate::response;
 use crate::shutdown::{self, Shutdown, Trigger};
 
+/// Without the reasons, which the admin listener tells.
+const READY_IN_DOUBT: &str =
+    "ready\nwarning: an instance is the sandbox, whose data is invented, although a tenant seems to be meant\n";
+
 /// The listener, if there is one.
 #[derive(Default)]
 pub(super) struct Probes {
@@ -61,9 +65,11 @@ async fn answer(head: &http::request::Parts, desk: &Desk) -> Response<Full<Bytes
     }
     match head.uri.path() {
         path @ ("/livez" | "/readyz" | "/metrics") => {
-            let full = admin::answer(&head.method, path, &desk.health().await);
+            let health = desk.health().await;
+            let full = admin::answer(&head.method, path, &health);
             match full.status() {
-                StatusCode::OK if path == "/readyz" => told(StatusCode::OK, "ready\n"),
+                StatusCode::OK if path == "/readyz" && health.warnings.is_empty() => told(StatusCode::OK, "ready\n"),
+                StatusCode::OK if path == "/readyz" => told(StatusCode::OK, READY_IN_DOUBT),
                 StatusCode::SERVICE_UNAVAILABLE => told(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
                 _ => full,
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::StartError;
 use crate::config::file::File;
 use crate::config::mistake::Mistake;
+use crate::config::replacement::{Cause, InForce};
 use crate::config::{Config, DEFAULT_FILE, Settings};
 use crate::secret::source::{Source, Stamp};
 
@@ -42,6 +43,10 @@ pub struct Loader {
     /// The file of the configuration in force; `None` for the built-in defaults.
     path: Option<PathBuf>,
     look: Duration,
+    /// What another configuration would take the place of.
+    in_force: InForce,
+    /// A file has changed since the configuration was read, and nobody has asked for it.
+    changed: bool,
     /// What is watched, as it was when it was last read.
     seen: Vec<(PathBuf, Option<Stamp>)>,
     /// As it was at the last look: a file is not read while it is written.
@@ -51,7 +56,8 @@ pub struct Loader {
 impl Loader {
     /// For the configuration in force; its files are looked at so often.
     pub fn new(config: &Config, look: Duration) -> Self {
-        let mut loader = Self { path: config.path().map(Path::to_owned), look, seen: Vec::new(), last: Vec::new() };
+        let (path, in_force) = (config.path().map(Path::to_owned), InForce::of(config));
+        let mut loader = Self { path, look, in_force, changed: false, seen: Vec::new(), last: Vec::new() };
         loader.watch(config.parts());
         loader
     }
@@ -63,6 +69,7 @@ impl Loader {
             let now: Vec<_> = self.seen.iter().map(|(path, _)| stamp(path)).collect();
             let changed = self.seen.iter().zip(&now).any(|((_, seen), now)| seen != now);
             if changed && self.last == now {
+                self.changed = true;
                 return;
             }
             self.last = now;
@@ -70,7 +77,7 @@ impl Loader {
     }
 
     /// Reads and checks everything. Once a file was read, there is no way back to the built-in defaults: they would
-    /// take the place of the rules of a file that somebody has moved away.
+    /// take the place of the rules of a file that somebody has moved away, or emptied, or is writing.
     pub(super) async fn load(&mut self) -> Result<Loaded, ReloadError> {
         // Before it is read: what changes meanwhile is a change.
         self.watch(self.seen.iter().map(|(path, _)| path.clone()).collect());
@@ -82,6 +89,8 @@ impl Loader {
         });
         let (config, settings) = read.await??;
         self.watch_more(config.parts());
+        let cause = if std::mem::take(&mut self.changed) { Cause::FileChanged } else { Cause::Asked };
+        self.in_force.check(&config, cause)?;
         Ok(Loaded { config, settings: settings? })
     }
 
@@ -89,6 +98,7 @@ impl Loader {
     pub(super) fn taken(&mut self, config: &Config) {
         let parts = config.parts();
         self.path = config.path().map(Path::to_owned);
+        self.in_force = InForce::of(config);
         self.seen.retain(|(path, _)| parts.contains(path) || (parts.is_empty() && path == Path::new(DEFAULT_FILE)));
     }
 

@@ -15,7 +15,7 @@ pub(super) fn of(
     tenants: &[Tenant],
     sandboxes: &Addresses,
     (doors, listeners): (&[Door], &[Arc<config::Listener>]),
-    exposures: Vec<String>,
+    (exposures, doubts): (Vec<String>, Vec<String>),
 ) -> Setup {
     let instance = |tenant: &Tenant| Instance {
         name: tenant.name.clone(),
@@ -40,6 +40,7 @@ pub(super) fn of(
         instances: tenants.iter().map(instance).collect(),
         listeners: doors.iter().zip(listeners).map(listener).collect(),
         warnings: exposed.chain(listeners_say).collect(),
+        doubts,
     }
 }
 

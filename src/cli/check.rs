@@ -62,6 +62,7 @@ fn report(config: &Config, Checked { listeners, settings }: &Checked) -> Result<
             if let Some(audit) = &settings.audit {
                 text += &format!("# writes and refusals are recorded in {}\n", audit.file.display());
             }
+            text += &settings.doubts.iter().map(|doubt| format!("warning: {doubt}\n")).collect::<String>();
             let keys = listeners.iter().filter_map(|listener| listener.tls.as_ref()?.exposure());
             for exposure in settings.exposures().into_iter().chain(keys) {
                 text += &format!("warning: {exposure}\n");

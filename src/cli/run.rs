@@ -117,13 +117,15 @@ struct News {
     complaints: BTreeSet<String>,
     /// Of certificates that do not fit their listener.
     certificates: Vec<String>,
+    doubts: Vec<String>,
 }
 
 impl News {
     fn of(settings: &Settings) -> Self {
+        let doubts = settings.doubts.iter().map(ToString::to_string).collect();
         let certificates = settings.listeners.iter().flat_map(Listener::certificate_warnings).collect();
         let (exposures, complaints) = (settings.exposures(), settings.complaints());
-        Self { local_ca: local_ca(settings), exposures, complaints, certificates }
+        Self { local_ca: local_ca(settings), exposures, complaints, certificates, doubts }
     }
 }
 
@@ -137,10 +139,11 @@ struct Notes {
     exposures: BTreeSet<String>,
     complaints: BTreeSet<String>,
     certificates: Vec<String>,
+    doubts: Vec<String>,
 }
 
 impl Notes {
-    fn tell(&mut self, News { local_ca, exposures, complaints, certificates }: News, app: &App) {
+    fn tell(&mut self, News { local_ca, exposures, complaints, certificates, doubts }: News, app: &App) {
         if let Some(path) = local_ca.as_ref().filter(|_| self.local_ca != local_ca) {
             tracing::info!(certificate = %path.display(), "{TRUST}");
         }
@@ -156,6 +159,9 @@ impl Notes {
         for (name, address) in app.sandboxes.iter().filter(|sandbox| !self.sandboxes.contains(sandbox)) {
             tracing::warn!(instance = %name, address = %format_args!("http://{address}"), "this is a SANDBOX: all data is invented, nothing reaches NinjaOne");
         }
+        for warning in doubts.iter().filter(|doubt| !self.doubts.contains(doubt)) {
+            tracing::warn!(warning, "INVENTED DATA is served, and a tenant seems to be meant");
+        }
         for exposure in exposures.iter().filter(|exposure| !self.exposures.contains(*exposure)) {
             tracing::warn!(exposure, "a credential is open to others");
         }
@@ -167,7 +173,7 @@ impl Notes {
         }
         let sandboxes = app.sandboxes.clone();
         let exposures = exposures.into_iter().collect();
-        *self = Self { local_ca, admin, probes, sandboxes, exposures, complaints, certificates };
+        *self = Self { local_ca, admin, probes, sandboxes, exposures, complaints, certificates, doubts };
     }
 }
 

@@ -9,7 +9,7 @@ use super::place::Place;
 use super::{grant, lacks, read, way};
 use crate::config::file::{InstanceFile, Timeouts};
 use crate::config::self_call::OwnListeners;
-use crate::config::{Config, EndpointError, Listener, Site};
+use crate::config::{Config, Doubt, EndpointError, Listener, Site, is_set};
 use crate::response::CONSOLE;
 use crate::sandbox::{Options, Sandbox};
 use crate::secret::Secret;
@@ -39,10 +39,7 @@ impl Patient<'_> {
             Some(site) => (site, self.credentials(chart)),
             None => match sandbox().await {
                 Ok((site, credentials)) => {
-                    chart.ok(
-                        "credentials",
-                        "those of the embedded sandbox: its data is invented, and nothing reaches NinjaOne",
-                    );
+                    self.sandboxed(chart);
                     (site, Some(credentials))
                 }
                 Err(error) => {
@@ -66,6 +63,16 @@ impl Patient<'_> {
             Ok(()) | Err(_) => {}
         }
         self.examine_user_context(chart);
+    }
+
+    /// Says that it is the sandbox, and whether that seems to be meant.
+    fn sandboxed(&self, chart: &Chart) {
+        let doubts = self.config.doubts(is_set);
+        match doubts.into_iter().find(|doubt| doubt.instance == self.name) {
+            Some(Doubt { what, fix, .. }) => chart.warn("credentials", what, fix),
+            None => chart
+                .ok("credentials", "those of the embedded sandbox: its data is invented, and nothing reaches NinjaOne"),
+        }
     }
 
     /// The one place where credentials are read.

@@ -40,6 +40,7 @@ mod headers;
 mod heads;
 mod health;
 mod injection;
+mod invented;
 mod judgement;
 mod learn;
 mod ledger;

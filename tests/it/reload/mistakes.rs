@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 
 use super::{is_closed, metric};
-use crate::harness::{Proxy, request};
+use crate::harness::{Ninja, Proxy, request};
 
 /// What follows the harness's own keys of the listener, what follows all, and what is said.
 const MISTAKES: &[(&str, &str, &str)] = &[
@@ -87,4 +87,41 @@ fn a_port_that_is_taken_refuses_all_of_it() {
     drop(keep);
     proxy.reconfigure("deny = [\"GET /v2/devices\"]", &two).expect("a reload");
     assert_eq!((proxy.get("/v2/devices").status, proxy.listeners.len()), (403, 3));
+}
+
+#[test]
+fn a_file_that_is_empty_cut_or_half_written_changes_nothing_and_serves_no_sandbox() {
+    let ninja = Ninja::start(|_| ());
+    let mut proxy = Proxy::start(&ninja.instance(), "deny = [\"GET /v2/devices\"]", "");
+    assert_eq!(proxy.get("/v2/organizations").status, 200);
+    let listener = "[listeners.local]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n";
+    let instance = format!(
+        "[instances.main]\n{}\nclient-id = \"sandbox\"\nclient-secret = {{ file = \"secret\" }}\n",
+        ninja.instance()
+    );
+    for (text, message) in [
+        (String::new(), "the file is empty: it has no [instances.NAME]"),
+        ("# all of it\n".to_owned(), "the file looks cut or half written: it has no [instances.NAME]"),
+        (instance.clone(), "it has no [listeners.NAME]"),
+        (listener.to_owned(), "it has no [instances.NAME]"),
+        (format!("[instances.main]\n{listener}"), "instances.main has no host, which would be the sandbox"),
+        (format!("[instances.renamed]\nclient-id = \"x\"\n{listener}"), "instances.renamed has no host"),
+    ] {
+        let said = proxy.rewrite(&text).expect_err(&text);
+        assert!(said.contains("config.toml: ") && said.contains(message), "{said}");
+        assert_eq!((proxy.get("/v2/organizations").status, proxy.get("/v2/devices").status), (200, 403), "{text}");
+        assert_eq!(proxy.send("POST", "/v2/organizations", "", b"{}").code(), "scope-missing");
+        let ready = request(proxy.admin, "GET", "/readyz", "", b"").json();
+        assert_eq!(ready["configuration"]["lastReload"]["why"].as_str(), Some(&*said));
+        let page = String::from_utf8(request(proxy.admin, "GET", "/", "", b"").body).expect("text");
+        assert!(page.contains("The last change of the configuration was refused"), "{said}");
+    }
+    assert_eq!(proxy.sandbox, None);
+    proxy.rewrite(&format!("[instances.main]\nhost = \"sandbox\"\n{listener}")).expect("a sandbox that is meant");
+    let organizations = proxy.get("/v2/organizations");
+    assert_eq!(
+        (organizations.status, organizations.header("x-sandbox")),
+        (200, "ninjaone-proxy; invented data"),
+        "{organizations:?}"
+    );
 }

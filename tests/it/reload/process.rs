@@ -78,6 +78,25 @@ fn a_file_that_changes_is_taken_also_behind_links_as_of_a_config_map() {
 }
 
 #[test]
+fn a_file_that_is_emptied_or_cut_is_not_taken_by_itself() {
+    let whole = format!("{}{}", denying(), "[learn]\nfile = \"used.json\"\n");
+    let running = Running::start(&whole, "exec \"$0\"", Stdio::null());
+    assert_eq!(status(&running), 403);
+    write(&running, "");
+    eventually("it is refused", || {
+        running.log().contains("config.toml: the file is empty: it has no [listeners.NAME]")
+    });
+    assert_eq!(status(&running), 403);
+    let (cut, _) = whole.split_once("deny").expect("a rule");
+    write(&running, cut);
+    let sign = "it is the beginning of the configuration in force, and the rest is missing";
+    eventually("it is refused", || running.log().contains(sign));
+    assert_eq!(status(&running), 403);
+    hang_up(&running);
+    eventually("somebody says so", || status(&running) == 200);
+}
+
+#[test]
 fn a_supervisor_hears_of_start_reload_and_end_and_signs_of_life() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("notify");
