@@ -5,6 +5,7 @@ mod catalog;
 mod check;
 mod doctor;
 mod health;
+mod init;
 mod key;
 mod learn;
 mod paper;
@@ -32,6 +33,7 @@ use crate::telemetry::Causes;
 use audit::AuditCommand;
 use catalog::CatalogCommand;
 use health::Whom;
+use init::Init;
 use routes::{Format, Selection};
 
 /// Wrong arguments (sysexits EX_USAGE).
@@ -140,6 +142,8 @@ enum Command {
         #[arg(long)]
         catalog: bool,
     },
+    /// Write the configuration of a tenant and the file of its secret, asking for what the options do not say, and try it
+    Init(Init),
     /// Ask the running proxy whether it is alive; 1 if not. For a container's health check: mistakes of the
     /// configuration file do not matter
     Health {
@@ -252,6 +256,7 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
                 told.iter().map(Told::text).collect::<Vec<_>>().join("\n")
             })
         }
+        Some(Command::Init(given)) => init::init(given),
         Some(Command::Doctor { json, instance, catalog }) => examine(load(), instance.as_deref(), (*json, *catalog)),
         Some(Command::Audit { command }) => audit::audit(command, load),
         Some(Command::Health { whom, ready, timeout }) => health::health(path, whom, *ready, *timeout),

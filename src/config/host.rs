@@ -1,6 +1,7 @@
 //! Where an instance is, as it is written in the file: a region, or the name of a host.
 
 use std::fmt;
+use std::str::FromStr;
 
 use http::uri::Authority;
 use rustls::pki_types::ServerName;
@@ -84,6 +85,14 @@ fn meant(word: &str) -> String {
 
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+impl FromStr for Host {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_host(text)
+    }
 }
 
 impl<'de> Deserialize<'de> for Host {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::Config;
 use super::file::InstanceFile;
-use super::replacement::is_written;
 use super::host::Host;
+use super::replacement::is_written;
 
 /// The variables that hold credentials by default.
 const CREDENTIALS: [&str; 2] = ["NINJAONE_CLIENT_ID", "NINJAONE_CLIENT_SECRET"];

@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use super::Config;
 use super::file::InstanceFile;
-use super::mistake::Mistake;
 use super::host::Host;
+use super::mistake::Mistake;
 
 /// The tables without which the built-in sandbox, or a listener without rules, would be served.
 const TABLES: [&str; 2] = ["instances", "listeners"];

@@ -39,6 +39,8 @@ mod headers;
 #[path = "../oracle/heads.rs"]
 mod heads;
 mod health;
+#[cfg(unix)]
+mod init;
 mod injection;
 mod invented;
 mod judgement;
