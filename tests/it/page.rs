@@ -332,7 +332,7 @@ fn the_page_tells_of_a_refused_reload_and_of_an_instance_that_is_down() {
     proxy.rewrite(&text).expect("a reload");
     let told = || words(proxy.admin);
     eventually("no token", || {
-        told().contains("the instance cannot be reached") && told().contains("config.toml doctor (it tries")
+        told().contains("the token endpoint cannot be reached") && told().contains("config.toml doctor (it tries")
     });
     assert!(told().contains(&down.to_string()) && !told().contains("was refused, the one before"));
 }
