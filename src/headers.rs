@@ -1,5 +1,6 @@
 //! Header hygiene: what must not pass the proxy in either direction.
 
+mod alias;
 pub mod loops;
 pub mod support;
 pub mod trace;
@@ -20,11 +21,17 @@ pub fn clean_response(headers: &mut HeaderMap) {
 }
 
 fn clean(headers: &mut HeaderMap, unwanted: fn(&str) -> bool) {
-    let mut names: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
+    let mut names: Vec<HeaderName> =
+        headers.keys().filter(|name| alias::ask(name.as_str(), unwanted)).cloned().collect();
     // Every Connection line counts: a name in the second one is as hop-by-hop as in the first.
     for line in headers.get_all(CONNECTION) {
         let options = line.as_bytes().split(|&octet| octet == b',');
-        names.extend(options.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()));
+        for option in options.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()) {
+            let option_has_alias = alias::has_alias(option.as_str());
+            let others = headers.keys().filter(|name| option_has_alias || alias::has_alias(name.as_str()));
+            names.extend(others.filter(|name| alias::are_alike(name.as_str(), option.as_str())).cloned());
+            names.push(option);
+        }
     }
     for name in names {
         headers.remove(name);
@@ -44,6 +51,9 @@ fn is_kept_from_upstream(name: &str) -> bool {
         || name.starts_with("proxy-")
         || name.starts_with("x-forwarded-")
         || name.starts_with("sec-fetch-")
+        || name.starts_with("remote-")
+        || name.starts_with("ssl-client-")
+        || name.starts_with("http-")
         || matches!(
             name,
             // What the upstream connection has of its own.
@@ -53,6 +63,9 @@ fn is_kept_from_upstream(name: &str) -> bool {
             // Where the request came from.
             | "forwarded" | "via" | "x-real-ip" | "x-client-ip" | "x-cluster-client-ip" | "true-client-ip"
             | "cf-connecting-ip" | "x-original-host" | "x-host" | "origin" | "referer"
+            // What CGI and its like pass to programs as their environment: Proxy becomes HTTP_PROXY ("httpoxy").
+            | "proxy" | "https" | "auth-type" | "gateway-interface" | "path-info" | "path-translated" | "query-string"
+            | "request-method" | "request-uri" | "script-name" | "document-root"
             // Another method or target than the one judged.
             | "x-http-method" | "x-http-method-override" | "x-method-override"
             | "x-original-url" | "x-original-uri" | "x-rewrite-url" | "x-override-url"
@@ -147,6 +160,48 @@ mod tests {
         let kept =
             ["accept", "accept-encoding", "content-length", "content-type", "if-none-match", "range", "user-agent"];
         assert_eq!(names(&headers), kept);
+    }
+
+    #[test]
+    fn headers_that_a_cgi_program_takes_for_removed_ones_do_not_go_up() {
+        let mut headers = map(&[
+            ("accept", "*/*"),
+            ("connection", "X-One, x_two"),
+            ("content-length", "0"),
+            ("content_length", "7"),
+            ("content_type", "x"),
+            ("https", "on"),
+            ("http_proxy", "http://evil"),
+            ("proxy", "http://evil"),
+            ("remote-user", "root"),
+            ("ssl_client_verify", "SUCCESS"),
+            ("transfer_encoding", "chunked"),
+            ("x-two", "2"),
+            ("x.forwarded.host", "x"),
+            ("x_api_key", "x"),
+            ("x_custom", "kept"),
+            ("x_forwarded_for", "x"),
+            ("x_http_method_override", "DELETE"),
+            ("x_one", "1"),
+            ("x_original_url", "/x"),
+            ("x~real-ip", "x"),
+        ]);
+        clean_request(&mut headers);
+        assert_eq!(names(&headers), ["accept", "content-length", "x_custom"]);
+        let long = format!("x_forwarded_{}", "a".repeat(200));
+        headers.insert(HeaderName::try_from(long).expect("a name"), HeaderValue::from_static("x"));
+        clean_request(&mut headers);
+        assert_eq!(names(&headers), ["accept", "content-length", "x_custom"]);
+        let mut answer = map(&[("set_cookie", "a=b"), ("transfer_encoding", "x"), ("x_other", "1")]);
+        clean_response(&mut answer);
+        assert_eq!(names(&answer), ["x_other"]);
+    }
+
+    #[test]
+    fn headers_without_an_alias_are_looked_through_without_memory() {
+        let mut headers = map(&[("accept", "*/*"), ("content-type", "application/json"), ("x_custom", "kept")]);
+        let taken = allocation_counter::measure(|| clean_request(&mut headers));
+        assert_eq!((taken.count_total, headers.len()), (0, 3));
     }
 
     #[test]

@@ -27,6 +27,8 @@ fn upstream_sees_one_authorization_ours_and_nothing_of_the_callers_origin() {
                  TE: trailers\r\nUpgrade: websocket\r\nForwarded: for=evil\r\nX-Forwarded-For: evil\r\nX-Forwarded-Host: evil\r\n\
                  X-Real-IP: evil\r\nReferer: evil\r\nclient-id: evil\r\nclient-secret: evil\r\nx-nj-date: evil\r\n\
                  X-HTTP-Method-Override: DELETE\r\nX-Original-URL: /evil\r\nX-Rewrite-URL: /evil\r\n\
+                 Proxy: http://evil\r\nX_HTTP_Method_Override: evil\r\nX_Forwarded_For: evil\r\nX_Api_Key: evil\r\nTransfer_Encoding: evil\r\n\
+                 Content_Length: 4\r\nRemote-User: evil\r\nX_Second: evil\r\n\
                  Accept: application/json\r\nAccept-Encoding: gzip\r\nUser-Agent: tool/1\r\nX-Custom: kept\r\n";
     assert_eq!(proxy.send("GET", "/v2/devices", lines, b"").status, 200);
     let head = kept.lock().expect("a lock").clone();

@@ -1,0 +1,34 @@
+//! Field names that CGI, WSGI and FastCGI programs take for one: `X-Forwarded-For` and `X_Forwarded_For` are both
+//! `HTTP_X_FORWARDED_FOR` to them (RFC 3875 section 4.1.18), and some replace every other character too.
+
+/// The longest name that is compared as a whole; of a longer one, its beginning.
+const LONGEST: usize = 64;
+
+/// Asks about a name with hyphens in place of all that is neither letter nor digit. Nearly every name is asked about as
+/// it is.
+pub(super) fn ask(name: &str, question: impl Fn(&str) -> bool) -> bool {
+    if !has_alias(name) {
+        return question(name);
+    }
+    let mut room = [b'-'; LONGEST];
+    let octets = room.iter_mut().zip(name.bytes()).map(|(place, octet)| {
+        *place = if octet.is_ascii_alphanumeric() { octet.to_ascii_lowercase() } else { b'-' };
+    });
+    let length = octets.count();
+    let hyphenated = room.get(..length).and_then(|octets| str::from_utf8(octets).ok()).unwrap_or_default();
+    // A length, type or coding beside the real one would be somebody's.
+    question(hyphenated) || hyphenated.starts_with("content-")
+}
+
+/// Whether a name has a character other than letters, digits and hyphens.
+pub(super) fn has_alias(name: &str) -> bool {
+    name.bytes().any(|octet| !octet.is_ascii_alphanumeric() && octet != b'-')
+}
+
+/// Whether both names are one to such a program.
+pub(super) fn are_alike(one: &str, other: &str) -> bool {
+    let same = |(one, other): (u8, u8)| {
+        one.eq_ignore_ascii_case(&other) || !(one.is_ascii_alphanumeric() || other.is_ascii_alphanumeric())
+    };
+    one.len() == other.len() && one.bytes().zip(other.bytes()).all(same)
+}
