@@ -30,8 +30,8 @@ use tracing_subscriber::filter::Targets;
 use zeroize::Zeroizing;
 
 use crate::dial::proxy::Proxy;
-use crate::guard::browser;
 use crate::guard::roster::{Entry, KeyHash};
+use crate::guard::{browser, name};
 use crate::journal;
 use crate::listener::{self, Place, SocketFile};
 use crate::policy::catalog::{Catalog, Scope, ScopeSet};
@@ -530,8 +530,8 @@ impl Config {
         let origins = file.allowed_origins.iter().map(origin).collect::<Result<_, _>>()?;
         let callers = file.callers.iter().map(|(name, caller)| self.caller(name, caller, file, &policy));
         let callers = callers.collect::<Result<_, _>>()?;
-        let (name, place, names) = (name.to_owned(), self.place(file)?, file.names.clone());
-        let tls = file.tls.as_ref().map(|tls| self.basis(tls, &file.names)).transpose()?;
+        let (name, place, names) = (name.to_owned(), self.place(file)?, self.names(&file.names)?);
+        let tls = file.tls.as_ref().map(|tls| self.basis(tls, &names)).transpose()?;
         Ok(Listener { name, place, tls, names, origins, policy, callers })
     }
 
@@ -540,6 +540,14 @@ impl Config {
         let (groups, allow, deny) = (self.groups(rules.groups)?, self.rules(rules.allow)?, self.rules(rules.deny)?);
         Policy::new(Arc::clone(catalog), instance, Rules { scopes, groups, allow, deny })
             .map_err(|error| self.policy_mistake(rules, &error))
+    }
+
+    fn names(&self, names: &[Spanned<String>]) -> Result<Vec<String>, Mistake> {
+        let checked = |text: &Spanned<String>| match name::check(text.get_ref()) {
+            Ok(()) => Ok(text.get_ref().clone()),
+            Err(error) => Err(self.mistake(text, format!("{:?}: {error}", text.get_ref()))),
+        };
+        names.iter().map(checked).collect()
     }
 
     fn groups(&self, names: &[Spanned<String>]) -> Result<Groups, Mistake> {

@@ -6,6 +6,7 @@
 
 pub mod browser;
 pub mod issuer;
+pub mod name;
 pub mod roster;
 
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -126,7 +126,7 @@ pub struct ListenerFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<Spanned<String>>,
     /// The names beside localhost, 127.0.0.1 and `[::1]` that callers may use.
-    pub names: Vec<String>,
+    pub names: Vec<Spanned<String>>,
     /// The ceiling.
     pub scopes: Spanned<Vec<Spanned<String>>>,
     /// The groups that are open; empty: every group of the scopes.

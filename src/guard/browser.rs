@@ -3,8 +3,12 @@
 //! A page that the user visits can make the browser send requests to a local port, some without asking. Browsers mark
 //! them by `Origin` and `Sec-Fetch-Site`, which pages cannot change. Tools that are no browsers send neither.
 
+use std::net::Ipv6Addr;
+
+use http::Method;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName, HeaderValue, ORIGIN};
-use http::{Method, Uri};
+
+use super::name::{is_host, plain_port, split_port};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -22,10 +26,16 @@ pub struct Origin(String);
 
 /// Why a text is no origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "it is no origin: write scheme, host and port as the browser does, such as \"https://grafana.example:3000\", without a path"
-)]
-pub struct BadOrigin;
+pub enum BadOrigin {
+    /// `*` is not a wildcard here.
+    #[error("origins are compared literally, so a * never matches: write each origin")]
+    Wildcard,
+    /// Anything else that `Origin` never has.
+    #[error(
+        "not an origin: write scheme, host and port as the browser does, such as \"https://grafana.example:3000\", without a path"
+    )]
+    Form,
+}
 
 /// What the browser's marks say of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,17 +51,28 @@ pub(super) enum Mark {
 impl Origin {
     /// Reads an origin. The default port of its scheme is left out, as browsers do.
     pub fn parse(text: &str) -> Result<Self, BadOrigin> {
-        let uri: Uri = text.parse().map_err(|_| BadOrigin)?;
-        let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(BadOrigin);
-        };
-        let whole = format!("{scheme}://{authority}");
-        if !text.eq_ignore_ascii_case(&whole) || authority.as_str().contains('@') || authority.host().is_empty() {
-            return Err(BadOrigin);
+        if text.contains('*') {
+            return Err(BadOrigin::Wildcard);
         }
-        let default = if scheme == "http" { ":80" } else { ":443" };
         let text = text.to_ascii_lowercase();
-        Ok(Self(text.strip_suffix(default).unwrap_or(&text).to_owned()))
+        let (scheme, authority) = text.split_once("://").ok_or(BadOrigin::Form)?;
+        let default = match scheme {
+            "http" => 80,
+            "https" => 443,
+            _ => return Err(BadOrigin::Form),
+        };
+        let (host, port) = split_port(authority);
+        let port = port.map(|port| plain_port(port).ok_or(BadOrigin::Form)).transpose()?;
+        if !is_host(host) {
+            return Err(BadOrigin::Form);
+        }
+        // Browsers write an IPv6 address in its shortest form.
+        let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok());
+        let host = address.map_or_else(|| host.to_owned(), |address| format!("[{address}]"));
+        Ok(Self(match port.filter(|port| *port != default) {
+            Some(port) => format!("{scheme}://{host}:{port}"),
+            None => format!("{scheme}://{host}"),
+        }))
     }
 }
 
@@ -193,7 +214,13 @@ mod tests {
         for bad in
             ["", "*", "null", "grafana.example", "ftp://x", "https://x/", "https://x/y", "https://u@x", "https://"]
         {
-            assert_eq!(Origin::parse(bad), Err(BadOrigin), "{bad}");
+            let error = if bad == "*" { BadOrigin::Wildcard } else { BadOrigin::Form };
+            assert_eq!(Origin::parse(bad), Err(error), "{bad}");
         }
+        for bad in ["https://x:", "https://x:080", "https://x:0", "https://a%20b", "https://127.1", "https://a b"] {
+            assert_eq!(Origin::parse(bad), Err(BadOrigin::Form), "{bad}");
+        }
+        assert_eq!(Origin::parse("https://*.example"), Err(BadOrigin::Wildcard));
+        assert_eq!(Origin::parse("http://[0:0::1]:80"), Origin::parse("http://[::1]"));
     }
 }

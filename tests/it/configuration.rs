@@ -99,7 +99,7 @@ const MISTAKES: [(&str, &str, &str); 74] = [
     ),
     (
         "[listeners.local]\nallowed-origins = [\"https://x/\"]",
-        ":2:20: listeners.local.allowed-origins: \"https://x/\": it is no origin: write scheme, host and port",
+        ":2:20: listeners.local.allowed-origins: \"https://x/\": not an origin: write scheme, host and port",
         "",
     ),
     (
@@ -350,4 +350,20 @@ fn a_secret_in_the_file_is_refused_with_the_two_ways_and_not_repeated() {
     assert!(said.starts_with("/nowhere/config.toml:3:17: instances.main.client-secret: "), "{said}");
     assert!(said.contains("{ env = \"VARIABLE\" }") && said.contains("{ file = \"PATH\" }"), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn names_and_origins_that_no_request_can_have_are_mistakes() {
+    for (key, message) in [
+        ("names = [\"ok.example\", \"*.corp.example\"]", "\"*.corp.example\": names are compared literally"),
+        ("names = [\"http://x\"]", "a name has no scheme and no path: write \"x\""),
+        ("allowed-origins = [\"https://*.example\"]", "\"https://*.example\": origins are compared literally"),
+        ("allowed-origins = [\"https://x:080\"]", "not an origin"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("config.toml"), format!("[listeners.local]\n{key}\n")).expect("a file");
+        let (code, _, error) = crate::harness::run_binary(folder.path(), &["check"], &[]);
+        assert_eq!(code, 78, "{key}: {error}");
+        assert!(error.contains(message) && error.contains("config.toml:2:"), "{key}: {error}");
+    }
 }
