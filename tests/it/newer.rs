@@ -369,3 +369,26 @@ fn no_added_operation_changes_what_a_known_request_is_judged_as() {
 fn example(own: &Operation) -> String {
     shared(&own.segments, &own.segments).expect("its own path")
 }
+
+#[test]
+fn enumerations_of_a_hundred_thousand_words_are_read_compared_and_matched_in_time() {
+    const WORDS: usize = 100_000;
+    let words = |first: usize| (first..first + WORDS).map(|number| format!("WORD_{number}")).collect::<Vec<_>>();
+    let operation = |first: usize| {
+        let schema = json!({ "type": "string", "enum": words(first) });
+        json!({ "get": { "tags": ["system"], "parameters": [parameter("kind", schema)] } })
+    };
+    let document = json!({ "openapi": "3.0.1", "info": { "version": "9" }, "paths": {
+        "/v2/new-thing/{kind}": operation(0),
+        "/v2/new-thing/{kind}/more": operation(WORDS),
+        "/v2/itam/asset-relationship/{kind}/1/relations": operation(7),
+    } });
+    let begun = std::time::Instant::now();
+    let catalog = built_in().with(&Document::parse(&document.to_string()).expect("a document"));
+    for number in (0..WORDS).step_by(100) {
+        assert!(catalog.find(&Method::GET, &format!("/v2/new-thing/WORD_{number}")).is_some());
+        assert!(catalog.find(&Method::GET, &format!("/v2/new-thing/word_{number}")).is_none());
+    }
+    // A comparison of each word with each other takes minutes.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());
+}
