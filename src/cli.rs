@@ -86,6 +86,12 @@ enum Command {
         /// The record [default: that of the configuration]
         #[arg(long, value_name = "FILE")]
         from: Option<PathBuf>,
+        /// As rules of this caller, whether or not it is there yet: for one tool that used the listener
+        #[arg(long, value_name = "NAME", conflicts_with = "caller")]
+        as_caller: Option<String>,
+        /// Write the rules into the configuration file, whose comments stay
+        #[arg(long, conflicts_with = "json")]
+        write: bool,
         #[command(flatten)]
         which: Which,
     },
@@ -245,7 +251,9 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.command {
         None | Some(Command::Run) => run::run(load()?),
         Some(Command::Check { against, offline }) => check::check(load()?, against.as_deref(), *offline),
-        Some(Command::Learn { from, which }) => learn::learn(&load()?, from.as_deref(), which),
+        Some(Command::Learn { from, as_caller, write, which }) => {
+            learn::learn(&load()?, from.as_deref(), which, as_caller.as_deref(), *write)
+        }
         Some(Command::Explain { method, path, headers, which }) => {
             let listeners = listeners(&load()?, which)?;
             let subjects = subjects(&listeners, which)?;

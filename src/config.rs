@@ -1,6 +1,7 @@
 //! The configuration: a file as written becomes the settings of the stages, or one clear mistake.
 
 pub(crate) mod document;
+pub mod edit;
 pub mod file;
 pub mod host;
 mod invented;

@@ -25,7 +25,7 @@ pub(super) fn new(name: &str, listener: Option<&str>, config: Option<&Config>) -
     ))
 }
 
-fn check_name(what: &str, name: &str) -> anyhow::Result<()> {
+pub(super) fn check_name(what: &str, name: &str) -> anyhow::Result<()> {
     let taken = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     if !name.is_empty() && name.chars().all(taken) {
         return Ok(());

@@ -6,9 +6,10 @@ use std::path::Path;
 use http::{Method, Uri};
 use serde_json::{Value, json};
 
-use super::{CONFIG, DATA, Failure, Which, failure, print};
+use super::{CONFIG, DATA, Failure, OS, USAGE, Which, failure, key, print};
 use crate::config::subject::Subject;
 use crate::config::{Config, Listener};
+use crate::guard::roster::NewKey;
 use crate::policy::catalog::{Catalog, OperationId, Risk, ScopeSet};
 use crate::policy::cover::{self, Cover, SecureUse, Wanted};
 use crate::policy::path::Target;
@@ -22,7 +23,14 @@ use crate::usage::{self, Count, Use, Used};
 type Entrance = (String, Option<String>);
 
 /// What was used by whom is asked for, as rules.
-pub(super) fn learn(config: &Config, from: Option<&Path>, which: &Which) -> Result<(), Failure> {
+pub(super) fn learn(
+    config: &Config,
+    from: Option<&Path>,
+    which: &Which,
+    as_caller: Option<&str>,
+    write: bool,
+) -> Result<(), Failure> {
+    as_caller.map_or(Ok(()), |name| key::check_name("caller", name)).map_err(failure(USAGE))?;
     let file = match from {
         Some(file) => file.to_owned(),
         None => config.record().map_err(|error| failure(CONFIG)(error.into()))?,
@@ -32,20 +40,72 @@ pub(super) fn learn(config: &Config, from: Option<&Path>, which: &Which) -> Resu
         which.listener.as_ref().is_none_or(|name| *name == what.listener)
             && (which.caller.is_none() || which.caller == what.caller)
     });
+    if let Some(name) = as_caller {
+        used = of_caller(&used, name);
+    }
     let listeners = config.listeners().map_err(|error| failure(CONFIG)(error.into()))?;
     let subjects: Vec<_> = listeners.iter().flat_map(Listener::subjects).collect();
     let catalog = config.catalog().map_err(|error| failure(CONFIG)(error.into()))?;
-    print(&lessons(&subjects, &catalog, &used, &file, which.json))
+    let mut lessons = lessons(&subjects, &catalog, &used);
+    if as_caller.is_some() {
+        // The listener must open what its caller needs, and may open more.
+        lessons.retain(|lesson| lesson.entrance.1.as_deref() == as_caller || !lesson.is_open_today());
+    }
+    for lesson in lessons.iter_mut().filter(|lesson| lesson.entrance.1.is_some() && lesson.today.is_none()) {
+        lesson.key = Some(NewKey::make().map_err(|error| failure(OS)(error.into()))?);
+    }
+    if write {
+        return write_to(config, &lessons, &catalog);
+    }
+    print(&printed(&lessons, &catalog, &file, which.json))
 }
 
-/// The rules that cover what was used, for each listener and caller, as TOML or JSON.
-fn lessons(subjects: &[Subject<'_>], catalog: &Catalog, used: &Used, file: &Path, json: bool) -> String {
-    let lessons: Vec<_> =
-        by_entrance(used).into_iter().map(|(entrance, used)| Lesson::new(entrance, &used, subjects, catalog)).collect();
+/// The same use, as if this caller had made all requests.
+fn of_caller(used: &Used, name: &str) -> Used {
+    let mut found = Used::default();
+    for (what, count) in used {
+        let own = Use { caller: Some(name.to_owned()), ..what.clone() };
+        found.entry(own).or_default().add(*count);
+    }
+    found
+}
+
+/// Writes the rules into the configuration file, if it is good with them.
+fn write_to(config: &Config, lessons: &[Lesson], catalog: &Catalog) -> Result<(), Failure> {
+    let mut said = String::new();
+    let mut edited: Option<Config> = None;
+    for lesson in lessons {
+        let table = lesson.table();
+        let names: Vec<&str> = match &lesson.entrance {
+            (listener, Some(caller)) => vec!["listeners", listener, "callers", caller],
+            (listener, None) => vec!["listeners", listener],
+        };
+        let next = edited.as_ref().unwrap_or(config).with_keys(&names, &lesson.keys(catalog));
+        edited = Some(next.map_err(|error| failure(CONFIG)(error.into()))?);
+        said += &format!("\nwrote the rules of [{table}]\n{}{}", lesson.told_key(), lesson.difference(catalog));
+    }
+    if let Some(edited) = &edited {
+        edited.replace(config).map_err(|error| failure(CONFIG)(error.into()))?;
+    } else {
+        said += "# Nothing was used there by whom you ask for: nothing was written.\n";
+    }
+    print(&said)
+}
+
+/// The rules that cover what was used, for each listener and caller.
+fn lessons(subjects: &[Subject<'_>], catalog: &Catalog, used: &Used) -> Vec<Lesson> {
+    by_entrance(used).into_iter().map(|(entrance, used)| Lesson::new(entrance, &used, subjects, catalog)).collect()
+}
+
+/// As TOML or JSON.
+fn printed(lessons: &[Lesson], catalog: &Catalog, file: &Path, json: bool) -> String {
     if json {
         return format!("{}\n", Value::from(lessons.iter().map(|lesson| lesson.json(catalog)).collect::<Vec<_>>()));
     }
-    let mut text = format!("# From {}: the least that covers what was used.\n", file.display());
+    let mut text = format!(
+        "# From {}: the least that covers what was used. Paste it over these keys, or let \"learn --write\" do it.\n",
+        file.display()
+    );
     if lessons.is_empty() {
         text += "# Nothing was used there by whom you ask for.\n";
     }
@@ -71,6 +131,8 @@ struct Lesson {
     operations: BTreeSet<OperationId>,
     requests: u64,
     unknown: Vec<String>,
+    /// For a caller that is not there yet.
+    key: Option<NewKey>,
     /// Today's rules and what they open, if the listener or caller is there.
     today: Option<Today>,
 }
@@ -106,7 +168,7 @@ impl Lesson {
         });
         let requests = used.values().map(|count| count.requests).sum();
         let operations = wanted.operations.keys().copied().collect();
-        Self { cover: cover::cover(catalog, &wanted), entrance, operations, requests, unknown, today }
+        Self { cover: cover::cover(catalog, &wanted), entrance, operations, requests, unknown, key: None, today }
     }
 
     fn table(&self) -> String {
@@ -117,21 +179,51 @@ impl Lesson {
     }
 
     fn toml(&self, catalog: &Catalog) -> String {
-        let Self { cover, operations, requests, .. } = self;
+        let Self { operations, requests, .. } = self;
         let risks = risks(catalog, operations.iter());
-        let mut text =
-            format!("\n# {} operations, {requests} requests; {risks}\n[{}]\n", operations.len(), self.table());
-        text +=
-            &format!("scopes = {}\ngroups = {}\n", array(scopes(cover.scopes)), array(cover.groups.iter().cloned()));
-        text += "allow = [\n";
-        for (rule, ids) in &cover.allow {
-            text += &format!("    {},{}\n", quoted(rule), marks(catalog, rule, ids));
+        let mut text = format!(
+            "\n# {} operations, {requests} requests; {risks}\n{}[{}]\n",
+            operations.len(),
+            self.told_key(),
+            self.table()
+        );
+        for (key, value) in self.keys(catalog) {
+            text += &format!("{key} = {value}\n");
         }
-        text += &format!("]\ndeny = {}\n", array(cover.deny.iter().cloned()));
         for operation in &self.unknown {
             text += &format!("# {operation} was used, and is neither an operation of this catalogue nor a rule\n");
         }
         text + &self.difference(catalog)
+    }
+
+    /// The keys of the table, each with its value in TOML.
+    fn keys(&self, catalog: &Catalog) -> Vec<(&'static str, String)> {
+        let Self { cover, key, .. } = self;
+        let rule =
+            |(rule, ids): &(String, Vec<OperationId>)| format!("    {},{}\n", quoted(rule), marks(catalog, rule, ids));
+        let allow: String = cover.allow.iter().map(rule).collect();
+        let key = key.iter().map(|key| ("key", quoted(&key.hash().to_string())));
+        let rules = [
+            ("scopes", array(scopes(cover.scopes))),
+            ("groups", array(cover.groups.iter().cloned())),
+            ("allow", format!("[\n{allow}]")),
+            ("deny", array(cover.deny.iter().cloned())),
+        ];
+        key.chain(rules).collect()
+    }
+
+    /// The key of a caller that is made.
+    fn told_key(&self) -> String {
+        let (Some(key), (_, Some(caller))) = (&self.key, &self.entrance) else { return String::new() };
+        format!(
+            "# The key of {caller}. It is shown only here, and keeps its worth only if this is used: {}\n",
+            key.expose()
+        )
+    }
+
+    /// Whether all that was used is open already.
+    fn is_open_today(&self) -> bool {
+        self.today.as_ref().is_some_and(|today| self.operations.is_subset(&today.open))
     }
 
     /// What changes against today, as comments.

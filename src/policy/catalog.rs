@@ -3,6 +3,7 @@
 pub mod classify;
 pub mod diff;
 mod near;
+pub mod nearest;
 pub mod openapi;
 mod shadow;
 pub mod words;

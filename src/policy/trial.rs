@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::catalog::{OperationName, Scope};
+use super::catalog::{OperationId, OperationName, Scope};
 use super::group::SECURE_VALUES;
 use super::path::Target;
 use super::query::Query;
@@ -142,17 +142,25 @@ pub fn turn(policy: &Policy, method: &Method, target: &Target<'_>) -> Vec<Change
 
 /// Every barrier has to be taken, each by the least that takes it, so there are no fewer changes than these.
 fn open(policy: &Policy, method: &Method, target: &Target<'_>) -> Option<Vec<Change>> {
-    let mut draft =
-        Draft { listener: policy.ceiling().map(|ceiling| ceiling.rules().clone()), own: policy.rules().clone() };
+    let about = policy.catalog().at(&target.segments().ok()?).ok()?.of(judged_as(method));
+    let mut draft = Draft {
+        listener: policy.ceiling().map(|ceiling| ceiling.rules().clone()),
+        own: policy.rules().clone(),
+        about,
+        added: Vec::new(),
+    };
     let mut changes = Vec::new();
     // Each rule of deny may be in the way, and some things more.
     for _ in 0..draft.rules().map(|rules| rules.deny.len() + 4).sum() {
-        let change = match draft.compile(policy) {
-            Err(change) => change?,
-            Ok(changed) => match changed.decide(method, target) {
-                Ok(_) => return Some(changes),
-                Err(refusal) => needed(&changed, method, target, &refusal)?,
-            },
+        let change = match draft.lacking_scope(policy) {
+            Some(change) => change,
+            None => {
+                let changed = draft.compile(policy);
+                match changed.decide(method, target) {
+                    Ok(_) => return Some(changes),
+                    Err(refusal) => needed(&changed, method, target, &refusal)?,
+                }
+            }
         };
         draft.apply(&change)?;
         changes.push(change);
@@ -164,6 +172,10 @@ fn open(policy: &Policy, method: &Method, target: &Target<'_>) -> Option<Vec<Cha
 struct Draft {
     listener: Option<Rules>,
     own: Rules,
+    /// The operation that is asked for.
+    about: Option<OperationId>,
+    /// Rules that were added to `allow`, each with whether to the listener's.
+    added: Vec<(bool, Rule)>,
 }
 
 impl Draft {
@@ -171,27 +183,34 @@ impl Draft {
         self.listener.iter().chain([&self.own])
     }
 
-    /// The policy, or the change without which there is none.
-    fn compile(&self, model: &Policy) -> Result<Policy, Option<Change>> {
-        let build = |rules: &Rules, to_listener| {
-            Policy::new(model.shared_catalog(), model.instance(), rules.clone()).map_err(|error| match error {
-                PolicyError::AboveCeiling { scope, .. } => Some(Change { to_listener, edit: Edit::AddScope(scope) }),
-                PolicyError::AboveListener(_) | PolicyError::Misspelled { .. } | PolicyError::TooManyRules => None,
-            })
-        };
-        let own = build(&self.own, false)?;
-        let Some(listener) = &self.listener else { return Ok(own) };
-        own.within(Arc::new(build(listener, true)?)).map_err(|error| match error {
-            PolicyError::AboveListener(scope) => Some(Change { to_listener: true, edit: Edit::AddScope(scope) }),
-            PolicyError::AboveCeiling { .. } | PolicyError::Misspelled { .. } | PolicyError::TooManyRules => None,
-        })
+    /// The scope without which the rules make no policy.
+    fn lacking_scope(&self, model: &Policy) -> Option<Change> {
+        for (to_listener, rule) in &self.added {
+            let rules = self.listener.as_ref().filter(|_| *to_listener).unwrap_or(&self.own);
+            if let Err(PolicyError::AboveCeiling { scope, .. }) = rules.check_ceiling(rule, model.catalog()) {
+                return Some(Change { to_listener: *to_listener, edit: Edit::AddScope(scope) });
+            }
+        }
+        let listener = self.listener.as_ref()?;
+        let above = self.own.scopes.iter().find(|scope| !listener.scopes.contains(*scope))?;
+        Some(Change { to_listener: true, edit: Edit::AddScope(above) })
+    }
+
+    fn compile(&self, model: &Policy) -> Policy {
+        let draft = |rules: &Rules| Policy::draft(model, rules.clone(), self.about);
+        let ceiling = self.listener.as_ref().map(|listener| Arc::new(draft(listener)));
+        Policy { ceiling, ..draft(&self.own) }
     }
 
     fn apply(&mut self, Change { to_listener, edit }: &Change) -> Option<()> {
         let rules = if *to_listener { self.listener.as_mut()? } else { &mut self.own };
         match edit {
             Edit::AddScope(scope) => rules.scopes = rules.scopes.iter().chain([*scope]).collect(),
-            Edit::AddAllow(rule) => rules.allow.push(Rule::parse(rule).ok()?),
+            Edit::AddAllow(rule) => {
+                let rule = Rule::parse(rule).ok()?;
+                rules.allow.push(rule.clone());
+                self.added.push((*to_listener, rule));
+            }
             Edit::AddDeny(rule) => rules.deny.push(Rule::parse(rule).ok()?),
             Edit::RemoveDeny(rule) => {
                 let place = rules.deny.iter().position(|own| *own.text() == **rule)?;
@@ -204,15 +223,15 @@ impl Draft {
 
 fn needed(policy: &Policy, method: &Method, target: &Target<'_>, refusal: &Refusal) -> Option<Change> {
     let closed = match refusal {
-        Refusal::Malformed(_) => return None,
-        Refusal::UnknownOperation | Refusal::MethodNotAllowed { .. } => {
-            let rule = spelled(method, target);
+        // Where the path is known, NinjaOne has no such method on it.
+        Refusal::Malformed(_) | Refusal::MethodNotAllowed { .. } => return None,
+        Refusal::UnknownOperation => {
+            // A * of the path would be any segment in a rule.
+            let rule = Some(spelled(method, target)).filter(|_| !target.path().contains('*'))?;
             // What is not below /v2/ no rule can open.
             Rule::parse(&rule).ok()?;
-            let is_unknown = |ceiling: &Arc<Policy>| {
-                let judged = ceiling.decide(method, target);
-                matches!(judged, Err(Refusal::UnknownOperation | Refusal::MethodNotAllowed { .. }))
-            };
+            let is_unknown =
+                |ceiling: &Arc<Policy>| matches!(ceiling.decide(method, target), Err(Refusal::UnknownOperation));
             let to_listener = policy.ceiling().is_some_and(is_unknown);
             return Some(Change { to_listener, edit: Edit::AddAllow(rule) });
         }

@@ -1,14 +1,14 @@
 //! What a caller is told of a request that the policy does not permit.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
-use super::{CONSOLE, Row, Scene, row};
+use super::{CONSOLE, Judged, Row, Scene, row};
 use crate::audit::Blame;
-use crate::policy::catalog::OperationName;
-use crate::policy::group::SECURE_VALUES;
-use crate::policy::path::Malformed;
+use crate::policy::catalog::{MethodSet, OperationName};
+use crate::policy::path::{Malformed, Target};
 use crate::policy::query::SECURE;
 use crate::policy::spelling::plain_path;
+use crate::policy::trial::{self, Change, Edit};
 use crate::policy::{Barrier, Closed, Refusal};
 
 pub(super) fn row_of(refusal: &Refusal, scene: &Scene<'_>) -> Row {
@@ -22,7 +22,7 @@ pub(super) fn row_of(refusal: &Refusal, scene: &Scene<'_>) -> Row {
             "method-not-allowed",
             Blame::Caller,
             "http_request_denied",
-            format!("NinjaOne's API has no {} on this path; it has {allowed}.", scene.method),
+            no_such_method(scene, *allowed),
         ),
         Refusal::Closed(closed) => closed_row(closed, scene),
     }
@@ -35,25 +35,72 @@ fn closed_row(closed: &Closed, scene: &Scene<'_>) -> Row {
         None => (format!("the listener {listener}"), format!("listeners.{listener}")),
     };
     let operation = scene.operation.map_or_else(|| format!("{} {}", scene.method, scene.path), |name| name.to_string());
-    let detail = match &closed.barrier {
-        Barrier::Scope { missing, open } => format!(
-            "{operation} needs the scope {missing}, and {who} has only: {open}. To allow it, add {:?} to scopes in [{table}] and grant it to the API client app in NinjaOne ({CONSOLE}).",
-            missing.as_str()
-        ),
+    let why = match &closed.barrier {
+        Barrier::Scope { missing, open } => {
+            format!("{operation} needs the scope {missing}, and {who} has only: {open}.")
+        }
         Barrier::Group(group) => {
             let guarded = if group.guarded { " (it stays closed unless it is named)" } else { "" };
-            format!(
-                "{operation} is in the group {group}, which is not open to {who}{guarded}. To allow it, add {operation:?} or \"group:{group}\" to allow in [{table}]."
-            )
+            format!("{operation} is in the group {group}, which is not open to {who}{guarded}.")
         }
-        Barrier::Rule(rule) => format!(
-            "{operation} is closed by the rule {rule:?} in deny of [{table}]. deny wins over everything; to allow the operation, remove or narrow that rule."
-        ),
+        Barrier::Rule(rule) => {
+            format!("{operation} is closed by the rule {rule:?} in deny of [{table}]. deny wins over everything.")
+        }
         Barrier::SecureValues => format!(
-            "The request asks for the values of secure fields ({SECURE}), which are not open to {who}. Leave the parameter out; or to allow it, add \"group:{SECURE_VALUES}\" to allow in [{table}]."
+            "The request asks for the values of secure fields ({SECURE}), which are not open to {who}. Leave the parameter out."
         ),
     };
+    let detail = match advice(scene) {
+        Some(advice) if matches!(closed.barrier, Barrier::SecureValues) => format!("{why} Or, to allow it, {advice}."),
+        Some(advice) => format!("{why} To allow it, {advice}."),
+        // A rule of the listener opens what its caller's rules, and NinjaOne, do not know.
+        None => known_methods(scene).map_or(why.clone(), |known| format!("{why} {}", no_such_method(scene, known))),
+    };
     row(StatusCode::FORBIDDEN, code(&closed.barrier), Blame::Caller, "http_request_denied", detail)
+}
+
+fn no_such_method(scene: &Scene<'_>, known: MethodSet) -> String {
+    format!("NinjaOne's API has no {} on this path; it has {known}.", scene.method)
+}
+
+/// The methods of a path that is known, where that of the request is not among them.
+fn known_methods(scene: &Scene<'_>) -> Option<MethodSet> {
+    let Judged { policy, uri, .. } = scene.judged.filter(|_| scene.operation.is_none())?;
+    let place = policy.catalog().at(&Target::canonical(uri).ok()?.segments().ok()?).ok()?;
+    (!place.is_empty()).then(|| place.methods())
+}
+
+/// All changes that the configuration needs before the request passes; `None` if no change makes it pass.
+fn advice(scene: &Scene<'_>) -> Option<String> {
+    let Judged { policy, method, uri } = scene.judged?;
+    let changes = trial::turn(policy, method, &Target::canonical(uri).ok()?);
+    let group = scene.operation.map(|name| name.0.group);
+    let mut steps: Vec<String> = Vec::new();
+    for Change { to_listener, edit } in &changes {
+        let table = match scene.caller.filter(|_| !to_listener) {
+            Some(caller) => format!("listeners.{}.callers.{caller}", scene.listener),
+            None => format!("listeners.{}", scene.listener),
+        };
+        steps.push(match (edit, group) {
+            (Edit::AddScope(scope), _) => format!("add {:?} to scopes in [{table}]", scope.as_str()),
+            (Edit::AddAllow(rule), Some(group)) if !rule.contains([':', '?']) => {
+                format!("add {rule:?} or \"group:{group}\" to allow in [{table}]")
+            }
+            (Edit::AddAllow(rule), _) => format!("add {rule:?} to allow in [{table}]"),
+            (Edit::AddDeny(rule), _) => format!("add {rule:?} to deny in [{table}]"),
+            (Edit::RemoveDeny(rule), _) => format!("remove or narrow {rule:?} in deny of [{table}]"),
+        });
+    }
+    let scope = changes.iter().find_map(|change| match change.edit {
+        Edit::AddScope(scope) => Some(scope),
+        Edit::AddAllow(_) | Edit::AddDeny(_) | Edit::RemoveDeny(_) => None,
+    });
+    if let Some(scope) = scope {
+        let what = if steps.len() == 1 { "it".to_owned() } else { format!("the scope {scope}") };
+        steps.push(format!("grant {what} to the API client app in NinjaOne ({CONSOLE})"));
+    }
+    let last = steps.pop()?;
+    Some(if steps.is_empty() { last } else { format!("{} and {last}", steps.join(", ")) })
 }
 
 /// The code of a refusal for what is closed.
@@ -86,12 +133,21 @@ fn malformed_row(malformed: Malformed, scene: &Scene<'_>) -> Row {
 }
 
 fn unknown_detail(scene: &Scene<'_>) -> String {
-    let (method, path, listener) = (scene.method, scene.path, scene.listener);
-    if path.contains("/v2/") {
-        format!(
-            "No operation that this proxy knows has the path {path:?}. If NinjaOne has it, add \"{method} {path}\" to allow in [listeners.{listener}]; \"ninjaone-proxy routes --all\" lists what is known."
-        )
-    } else {
-        format!("{path:?} is not below /v2/, where NinjaOne's API is. Try /v2/organizations.")
+    let target = scene.judged.and_then(|judged| Target::canonical(judged.uri).ok());
+    let path = target.as_ref().map_or(scene.path, Target::path);
+    let catalog = scene.judged.map(|judged| judged.policy.catalog());
+    if !path.starts_with("/v2/") {
+        let below = catalog.filter(|catalog| catalog.find(&Method::GET, &format!("/v2{path}")).is_some());
+        let meant = below.map_or("Try /v2/organizations.".to_owned(), |_| format!("Did you mean /v2{path}?"));
+        return format!("{path:?} is not below /v2/, where NinjaOne's API is. {meant}");
     }
+    let nearest = catalog.zip(target.as_ref()).zip(scene.judged).and_then(|((catalog, target), judged)| {
+        catalog.nearest(judged.method, &target.segments().ok()?).map(|nearest| format!(" {nearest}"))
+    });
+    let advice = advice(scene).map(|advice| format!(" If NinjaOne has it all the same, {advice}."));
+    format!(
+        "No operation that this proxy knows has the path {path:?}.{}{} \"ninjaone-proxy routes --all\" lists what is known.",
+        nearest.unwrap_or_default(),
+        advice.unwrap_or_default(),
+    )
 }

@@ -1,5 +1,6 @@
 //! A million decisions of random policies on random requests: the judge says what the oracle says.
 
+mod advice;
 mod dice;
 
 use std::collections::BTreeMap;

@@ -167,3 +167,54 @@ fn a_record_that_is_missing_or_none_is_told_with_what_to_do() {
         run(folder.path(), "[listeners.local]\nmode = \"observe\"\n[learn]\nfile = \"used.json\"", &["check"]);
     assert!(code == 0 && said.contains("only observes its rules"), "{said}");
 }
+
+#[test]
+fn what_was_learnt_is_written_into_the_file_and_nothing_else_is_changed() {
+    let record = r#"{"version":1,"used":[
+        {"listener":"local","operation":"GET /v2/devices","requests":3},
+        {"listener":"local","operation":"GET /v2/users","requests":1}]}"#;
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("used.json"), record).expect("a file");
+    let written = || std::fs::read_to_string(folder.path().join("config.toml")).expect("a file");
+    let text = "# ours\n[listeners.local] # the tool\naddress = \"127.0.0.1:0\" # any\ngroups = []   # all\n\n[log]\n";
+    let learn = |text: &str, more: &[&str]| {
+        let arguments = [&["learn", "--from", "used.json", "--write"], more].concat();
+        run(folder.path(), text, &arguments)
+    };
+    let (code, said, error) = learn(text, &[]);
+    assert_eq!(code, 0, "{error}");
+    assert!(said.contains("wrote the rules of [listeners.local]"), "{said}");
+    let now = written();
+    for kept in [
+        "# ours\n[listeners.local] # the tool\n",
+        "address = \"127.0.0.1:0\" # any\ngroups = [\"none\"]   # all\n\n[log]",
+    ] {
+        assert!(now.contains(kept), "{now}");
+    }
+    assert!(now.contains("\"GET /v2/users\",  # users-and-roles, medium"), "{now}");
+    let (code, said, _) = run(folder.path(), &now, &["check", "--against", "used.json"]);
+    assert_eq!((code, said.contains("2 of 2 would pass")), (0, true), "{said}");
+
+    // As a caller that is not there yet: with a key, below a listener that must open as much.
+    let (code, said, error) = learn(text, &["--as-caller", "tool"]);
+    assert_eq!((code, said.contains("# The key of tool.")), (0, true), "{said}{error}");
+    let now = written();
+    assert!(now.contains("[listeners.local.callers.tool]\nkey = \"sha256:"), "{now}");
+    let (code, explained, _) = run(folder.path(), &now, &["explain", "GET", "/v2/users", "--caller", "tool"]);
+    assert!(code == 0 && explained.contains("decision   allowed"), "{explained}");
+    let (_, explained, _) = run(folder.path(), &now, &["explain", "GET", "/v2/locations", "--caller", "tool"]);
+    assert!(explained.contains("decision   refused"), "{explained}");
+
+    // What is printed can be pasted behind a configuration without the caller.
+    let (code, printed, _) = run(folder.path(), text, &["learn", "--from", "used.json", "--as-caller", "tool"]);
+    let caller = printed.split_once("[listeners.local.callers.tool]").expect("a table").1;
+    assert_eq!(code, 0);
+    let (code, _, error) = run(folder.path(), &format!("{text}\n[listeners.local.callers.tool]{caller}"), &["check"]);
+    assert_eq!(code, 0, "{error}");
+
+    // A form that cannot be edited line by line is left as it is.
+    let inline = "listeners.local = { address = \"127.0.0.1:0\" }\n";
+    let (code, _, error) = learn(inline, &[]);
+    assert!(code == 78 && error.contains("cannot be changed safely"), "{error}");
+    assert_eq!(written(), inline);
+}

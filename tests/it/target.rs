@@ -152,3 +152,28 @@ fn a_listener_with_management_writes() {
     assert_eq!(script.status, 403);
     assert_eq!(script.json()["error"], "user_context_required", "NinjaOne's own refusal is relayed");
 }
+
+#[test]
+fn a_refusal_names_the_nearest_operation_and_every_place_that_must_change() {
+    let key = ninjaone_proxy::guard::roster::KeyHash::of(b"tool-key");
+    let caller =
+        format!("groups = [\"queries\"]\n[listeners.local.callers.tool]\nkey = \"{key}\"\ngroups = [\"none\"]");
+    let proxy = Proxy::sandboxed(&caller);
+    let detail = |method: &str, path: &str| {
+        let reply = proxy.send(method, path, "X-Api-Key: tool-key\r\n", b"");
+        reply.json()["detail"].as_str().expect("a sentence").to_owned()
+    };
+    let both = detail("GET", "/api/v2/devices");
+    for table in ["listeners.local", "listeners.local.callers.tool"] {
+        let step = format!("add \"GET /v2/devices\" or \"group:devices-read\" to allow in [{table}]");
+        assert!(both.contains(&step), "{both}");
+    }
+    let near = detail("GET", "/api/v2/organisations");
+    assert!(near.contains("the path \"/v2/organisations\". Did you mean GET /v2/organizations?"), "{near}");
+    assert!(near.contains("add \"GET /v2/organisations\" to allow in [listeners.local] and add"), "{near}");
+    let value = detail("GET", "/v2/device/abc");
+    assert!(value.contains(" GET /v2/device/{id} has a number where \"abc\" is. If NinjaOne has it all"), "{value}");
+    assert!(detail("GET", "/devices").contains("Did you mean /v2/devices?"));
+    let method = detail("GET", "/v2/device/7/script/run");
+    assert_eq!(method, "NinjaOne's API has no GET on this path; it has POST.");
+}
