@@ -9,6 +9,7 @@ pub mod head;
 mod http2;
 #[cfg(unix)]
 mod inherited;
+mod mixup;
 mod occupant;
 mod peer;
 mod place;

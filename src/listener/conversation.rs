@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::buffers::Outgoing;
+use super::mixup::{Mixups, Opened, TLS_HANDSHAKE};
 use super::request_body::RequestBody;
 use super::tracked::Tracked;
 use super::usage::{Usage, Using};
@@ -46,6 +47,7 @@ pub(super) struct Host<H, R> {
     pub(super) shutdown: Shutdown,
     pub(super) handle: H,
     pub(super) refuse: R,
+    mixups: Mixups,
 }
 
 impl<H, R, F, B> Host<H, R>
@@ -65,6 +67,7 @@ where
             shutdown,
             handle,
             refuse,
+            mixups: Mixups::default(),
         }
     }
 
@@ -82,7 +85,8 @@ where
             shaken = shake_hands(tls, stream, self.limits.head_time) => shaken,
         };
         let mut stream = match shaken {
-            Ok(stream) => stream,
+            Ok(Shaken::Tls(stream)) => *stream,
+            Ok(Shaken::ClearText(stream)) => return self.mixups.clear_in_tls(stream, &peer).await,
             Err(error) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
         };
         stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
@@ -105,6 +109,7 @@ where
         let head_time = self.limits.head_time;
         let wire = Wire::new(stream, Rc::clone(&track), head_time, move |status| (host.refuse)(far.clone(), status));
         let host = Rc::clone(&self);
+        let (opened, far) = (Rc::clone(&track), peer.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let (serving, fault) = track.serve();
             let serving = (serving, usage.as_ref().map(Using::begin));
@@ -120,7 +125,11 @@ where
                 Ok::<_, Infallible>(answer.map(|body| Tracked::new(body, Rc::clone(track.flush()), outgoing, serving)))
             }
         });
-        if let Err(error) = watcher.watch(self.http1.serve_connection(TokioIo::new(wire), service)).await {
+        let served = watcher.watch(self.http1.serve_connection(TokioIo::new(wire), service)).await;
+        if opened.first_byte() == Some(TLS_HANDSHAKE) && self.tls.is_none() {
+            self.mixups.tls_in_clear(&far);
+        }
+        if let Err(error) = served {
             tracing::debug!(%error, "connection ended");
         }
     }
@@ -133,11 +142,26 @@ where
     }
 }
 
-async fn shake_hands<S>(tls: &Identity, stream: S, limit: Duration) -> io::Result<TlsStream<S>>
+/// How a connection to a TLS port begins.
+enum Shaken<S> {
+    Tls(Box<TlsStream<Opened<S>>>),
+    /// Without TLS.
+    ClearText(Opened<S>),
+}
+
+async fn shake_hands<S>(tls: &Identity, stream: S, limit: Duration) -> io::Result<Shaken<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    timeout(limit, TlsAcceptor::from(tls.current()).accept(stream)).await?
+    let shaken = async {
+        let opened = Opened::new(stream).await?;
+        if opened.is_clear_text() {
+            return Ok(Shaken::ClearText(opened));
+        }
+        let stream = TlsAcceptor::from(tls.current()).accept(opened).await?;
+        Ok(Shaken::Tls(Box::new(stream)))
+    };
+    timeout(limit, shaken).await?
 }
 
 /// All limits of a connection, set in one place; the time for a head is the wire's.

@@ -42,6 +42,7 @@ pub(super) struct Track {
     phase: Cell<Phase>,
     heads: RefCell<Heads>,
     flush: Rc<Flush>,
+    first_byte: Cell<Option<u8>>,
 }
 
 /// Kept as long as a request's answer.
@@ -50,7 +51,17 @@ pub(super) struct Serving(Rc<Track>);
 
 impl Track {
     pub(super) fn new() -> Rc<Self> {
-        Rc::new(Self { phase: Cell::new(Phase::Head), heads: RefCell::default(), flush: Rc::default() })
+        Rc::new(Self {
+            phase: Cell::new(Phase::Head),
+            heads: RefCell::default(),
+            flush: Rc::default(),
+            first_byte: Cell::default(),
+        })
+    }
+
+    /// That of the connection, once it has come.
+    pub(super) fn first_byte(&self) -> Option<u8> {
+        self.first_byte.get()
     }
 
     /// A request's head was read whole; what is wrong with it.
@@ -170,6 +181,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8> + Unpin> As
         if Pin::new(&mut self.stream).poll_read(cx, buffer)?.is_pending() {
             ready!(self.poll_late(cx));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if self.track.first_byte.get().is_none() {
+            self.track.first_byte.set(buffer.filled().get(before).copied());
         }
         let passes = self.track.heads.borrow_mut().watch(buffer.filled().get(before..).unwrap_or_default());
         buffer.set_filled(before + passes);

@@ -191,3 +191,24 @@ fn the_binary_logs_no_secret_and_no_token_at_trace_level() {
         }
     }
 }
+
+#[test]
+fn the_binary_tells_of_callers_that_speak_tls_to_clear_text_once_a_minute() {
+    let mut running = Running::start("exec \"$0\"", "");
+    // Line ends and blanks are in hellos, too.
+    for hello in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"\x16\x03\x01\x00\x20\r\n\n \r\n\r\n", b"\x16"]
+    {
+        for _ in 0..20 {
+            let mut stream = connect(running.address);
+            stream.write_all(hello).expect("a hello");
+            stream.shutdown(std::net::Shutdown::Write).expect("an end");
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    }
+    assert_eq!(running.get("/v2/organizations"), 200);
+    assert_eq!(running.terminate(), Some(0));
+    let log = running.log.take().expect("a log").join().expect("lines");
+    let told = log.iter().filter(|line| line.contains("a caller speaks TLS to this port, which is clear text")).count();
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    assert!((1..=workers).contains(&told), "{told} times: {log:#?}");
+}

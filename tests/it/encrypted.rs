@@ -284,16 +284,30 @@ fn callers_may_show_no_certificate_where_it_is_optional_but_no_bad_one() {
 }
 
 #[test]
-fn clear_text_on_a_tls_port_gets_no_answer_and_harms_nobody() {
+fn clear_text_at_a_tls_port_is_told_what_to_write_and_harms_nobody() {
     let authority = Authority::new();
     let proxy = authority.proxy("", "");
     let mut good = tls(proxy.address, authority.client(None));
     assert_eq!(get(&mut good, "/v2/groups"), 200);
-    let mut clear = connect(proxy.address);
-    clear.write_all(b"GET /v2/groups HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
+    for request in
+        ["GET /v2/devices HTTP/1.1\r\nHost: localhost\r\n\r\n", "POST /v2/x HTTP/1.1\r\nContent-Length: 9\r\n\r\n", "G"]
+    {
+        let mut stream = connect(proxy.address);
+        stream.write_all(request.as_bytes()).expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+        assert!(
+            answer.contains("\r\nconnection: close\r\n") && answer.contains("write https:// in the place"),
+            "{answer}"
+        );
+    }
+    // What is neither gets no such answer.
+    let mut stream = connect(proxy.address);
+    stream.write_all(b"\x00\x01nonsense").expect("nonsense");
     let mut answer = Vec::new();
-    let _ = clear.read_to_end(&mut answer);
-    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    let _ = stream.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/"), "{answer:?}");
     assert_eq!(get(&mut good, "/v2/groups"), 200);
     assert_eq!(get(&mut tls(proxy.address, authority.client(None)), "/v2/groups"), 200);
 }
