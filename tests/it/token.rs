@@ -213,6 +213,25 @@ fn a_token_request_has_the_time_for_connecting_that_api_requests_have() {
     assert!(detail.contains("the TCP connection did not end in time"), "{detail}");
 }
 
+/// Only Linux has more than one address of the machine itself without being set up for it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_token_request_goes_to_the_next_address_as_api_requests_do() {
+    let (dead, _sockets) = blackhole();
+    let place = std::net::TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), dead.port())).expect("the same port");
+    let tokens = |mut asked: crate::harness::Asked<'_>| {
+        asked.answer(&grant(SCRIPTED_TOKEN));
+        Then::Continue
+    };
+    let _server = Scripted::on(place, tokens, |mut asked| {
+        asked.answer(&answer("200 OK", "[]"));
+        Then::Continue
+    });
+    let instance = format!("host = \"http://localhost:{}\"\naddresses = [\"127.0.0.1\", \"127.0.0.2\"]", dead.port());
+    let proxy = Proxy::start(&instance, "", "[timeouts]\nconnect = \"30s\"\ntoken = \"60s\"");
+    assert_eq!(proxy.get("/v2/groups").status, 200);
+}
+
 #[test]
 fn the_proxy_starts_while_the_instance_is_down_and_serves_once_it_is_up() {
     let place = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
