@@ -202,6 +202,16 @@ mod tests {
         assert!(own(&["127.0.0.1:0"]).0.is_empty(), "a port that is not known yet");
     }
 
+    /// Whether the listener itself gets a connection to `target`: another process may have the port of another address.
+    fn reaches(listener: &std::net::TcpListener, target: SocketAddr) -> bool {
+        let Ok(stream) = std::net::TcpStream::connect_timeout(&target, Duration::from_secs(5)) else { return false };
+        let own = stream.local_addr().expect("an address");
+        let same = |peer: SocketAddr| peer.port() == own.port() && peer.ip().to_canonical() == own.ip().to_canonical();
+        // A connection that is made waits in the queue of the listener that has it.
+        listener.set_nonblocking(true).expect("a setting");
+        std::iter::from_fn(|| listener.accept().ok()).any(|(_, peer)| same(peer))
+    }
+
     /// Asks the system itself: what reaches a socket is recognized, and nothing else is.
     #[test]
     fn the_judgement_is_that_of_the_system() {
@@ -214,7 +224,7 @@ mod tests {
             let own = own(&[&address.to_string()]);
             for target in targets {
                 let target = SocketAddr::new(target.parse().expect("an address"), address.port());
-                let reaches = std::net::TcpStream::connect_timeout(&target, Duration::from_secs(5)).is_ok();
+                let reaches = reaches(&listener, target);
                 assert_eq!(own.reached_by(target).is_some(), reaches, "{target} at {address}");
             }
         }
