@@ -18,6 +18,7 @@
 //! - What was judged is what is sent: the upstream target comes from the [`policy::Permit`] only.
 //! - Fail closed: no valid token, no upstream request; an expired token is never sent.
 //! - A non-idempotent request is never sent twice once any octet of it may have been processed.
+//! - The proxy never calls itself: what leads back is refused beforehand ([`config`]), what comes back ends ([`headers`]).
 //! - A secret has no way out: see [`secret::Secret`].
 //! - Decisions ([`guard`], [`policy`], [`headers`]) are pure and synchronous; input and output live in [`listener`],
 //!   [`token::endpoint`] and [`upstream`].
