@@ -10,6 +10,7 @@ pub mod measure;
 pub mod mistake;
 mod offline;
 mod place;
+mod proof;
 pub mod published;
 mod records;
 pub mod replacement;
@@ -529,6 +530,7 @@ impl Config {
                 .map_err(|error| self.mistake(text, format!("{:?}: {error}", text.get_ref())))
         };
         let origins = file.allowed_origins.iter().map(origin).collect::<Result<_, _>>()?;
+        self.check_proofs(name, &file.callers)?;
         let callers = file.callers.iter().map(|(name, caller)| self.caller(name, caller, file, &policy));
         let callers = callers.collect::<Result<_, _>>()?;
         let (name, place, names) = (name.to_owned(), self.place(file)?, self.names(&file.names)?);

@@ -64,7 +64,7 @@ fn the_table_of_a_rate_has_defaults_for_what_it_does_not_say() {
 }
 
 /// A text, what is said of it, and a hint.
-const MISTAKES: [(&str, &str, &str); 74] = [
+const MISTAKES: [(&str, &str, &str); 76] = [
     (
         "[listeners.local]\nadress = \"127.0.0.1:1\"",
         ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
@@ -275,6 +275,16 @@ const MISTAKES: [(&str, &str, &str); 74] = [
         "\"0s\" for none",
     ),
     ("[admin\n", ":1:7: ", ""),
+    (
+        "[listeners.local.callers.a]\nkey = \"sha256:0000000000000000000000000000000000000000000000000000000000000000\"\n[listeners.local.callers.b]\nkey = \"sha256:0000000000000000000000000000000000000000000000000000000000000000\"",
+        ":4:1: listeners.local.callers.b.key: the caller a has the same",
+        "give each caller its own",
+    ),
+    (
+        "[listeners.local.callers.a]\nuids = [1, 2]\n[listeners.local.callers.b]\ngids = [2]\nuids = [2]",
+        ":5:1: listeners.local.callers.b.uids: the caller a has the same",
+        "",
+    ),
     ("[log]\nlevel = \"loud\"", ":2:9: log.level: \"loud\" is no", "error, warn, info"),
     ("[listeners]", ":1:2: listeners: there is none", "write [listeners.local]"),
     ("\n[instances]", ":2:2: instances: there is none", "write [instances.main]"),
