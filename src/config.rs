@@ -589,6 +589,14 @@ impl Config {
         let hash = |text: &Spanned<String>| {
             KeyHash::parse(text.get_ref()).map_err(|error| self.mistake(text, error.to_string()))
         };
+        if let Some((key, _)) =
+            key.as_ref().and_then(|key| Some((key, hash(key).ok()?))).filter(|(_, hash)| hash.is_guessed(name))
+        {
+            let message = format!(
+                "this is the hash of a key that is guessed at once, such as a common word, the caller's name or nothing: \"ninjaone-proxy key new {name}\" makes one that nobody can guess"
+            );
+            return Err(self.mistake(key, message));
+        }
         let key = key.as_ref().map(hash).transpose()?;
         let certificate = certificate.as_ref().map(hash).transpose()?;
         let entry = Entry { name: name.to_owned(), key, certificate, uids: uids.clone(), gids: gids.clone() };

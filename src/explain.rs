@@ -143,7 +143,7 @@ fn tell<'a>(subject: &'a Subject<'a>, guard: &Guard, head: &Parts, presented: Re
         return told(Some("token endpoint"), true, reason.to_owned());
     }
     // Without a key in the request it is explained as if the subject had proved who it is.
-    if let Err(intruder @ Intruder::WrongKey) = presented
+    if let Err(intruder @ Intruder::WrongKey(_)) = presented
         && subject.caller.is_some()
     {
         return stopped("caller", intruder);

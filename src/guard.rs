@@ -5,6 +5,7 @@
 //! `Sec-Fetch-Site`. Then, where callers are configured, each proves who it is.
 
 pub mod browser;
+pub mod hint;
 pub mod issuer;
 pub mod name;
 pub mod roster;
@@ -22,6 +23,7 @@ use crate::clock::Moment;
 use crate::listener::Peer;
 use crate::listener::head::Fault;
 use browser::{Mark, Origin, Pages};
+use hint::Hint;
 use issuer::{Issuer, TokenRequest};
 use roster::{CallerId, KeyHash, Presented, Roster};
 
@@ -140,7 +142,7 @@ pub enum Intruder {
     NoKey,
     /// The key, token or credentials are nobody's.
     #[error("the request's key is not that of a caller")]
-    WrongKey,
+    WrongKey(Hint),
     /// Too many wrong keys of late; one more is judged after this time.
     #[error("too many wrong keys")]
     Throttled(Duration),
@@ -224,21 +226,22 @@ impl Guard {
         let presented = Presented::read(headers);
         let by_key = match &presented {
             Presented::Key(key) => self.of_key(key),
-            Presented::Nothing | Presented::Unreadable => None,
+            Presented::Nothing | Presented::Unreadable(_) => None,
         };
         match (by_key.or_else(|| self.of_peer(peer)), presented) {
             (Some(id), _) => Ok(id),
             (None, Presented::Nothing) => Err(Intruder::NoKey),
-            (None, Presented::Key(_) | Presented::Unreadable) => Err(self.wrong_key()),
+            (None, Presented::Key(key)) => Err(self.wrong_key(Hint::of(&key))),
+            (None, Presented::Unreadable(hint)) => Err(self.wrong_key(hint)),
         }
     }
 
     /// Whose key or local token the headers hold, without counting it if it is wrong.
     pub fn foretell_caller(&self, headers: &HeaderMap) -> Result<CallerId, Intruder> {
         match Presented::read(headers) {
-            Presented::Key(key) => self.of_key(&key).ok_or(Intruder::WrongKey),
+            Presented::Key(key) => self.of_key(&key).ok_or_else(|| Intruder::WrongKey(Hint::of(&key))),
             Presented::Nothing => Err(Intruder::NoKey),
-            Presented::Unreadable => Err(Intruder::WrongKey),
+            Presented::Unreadable(hint) => Err(Intruder::WrongKey(hint)),
         }
     }
 
@@ -256,9 +259,9 @@ impl Guard {
         of_user.or_else(|| self.roster.of_certificate(KeyHash::of_fingerprint(peer.certificate()?.fingerprint())))
     }
 
-    fn wrong_key(&self) -> Intruder {
+    fn wrong_key(&self, hint: Hint) -> Intruder {
         match self.roster.tolerates(Instant::now()) {
-            Ok(()) => Intruder::WrongKey,
+            Ok(()) => Intruder::WrongKey(hint),
             Err(wait) => Intruder::Throttled(wait),
         }
     }
@@ -276,8 +279,11 @@ impl Guard {
         let known = named.or_else(|| self.of_peer(&visitor.peer));
         match known.and_then(|id| Some((id, self.roster.mark(id)?))) {
             Some((id, mark)) => Ok((id, self.issuer.issue(mark, Moment::now()))),
-            None if request.secret.is_none() => Err(Intruder::NoKey),
-            None => Err(self.wrong_key()),
+            None if by_key.is_some() => Err(self.wrong_key(Hint::OtherName)),
+            None => match &request.secret {
+                Some(key) => Err(self.wrong_key(Hint::of(key.as_bytes()))),
+                None => Err(Intruder::NoKey),
+            },
         }
     }
 
@@ -318,7 +324,7 @@ impl Intruder {
         match self {
             Self::LargeHead | Self::NoHost | Self::ManyHosts | Self::BadHost(_) => true,
             Self::Fragment | Self::LineFeed | Self::Framing => true,
-            Self::ForeignHost(_) | Self::ForeignPage(_) | Self::Relayed(_) | Self::NoKey | Self::WrongKey => false,
+            Self::ForeignHost(_) | Self::ForeignPage(_) | Self::Relayed(_) | Self::NoKey | Self::WrongKey(_) => false,
             Self::Throttled(_) | Self::OtherGrant | Self::NotPost | Self::SignIn => false,
         }
     }
@@ -491,8 +497,22 @@ mod tests {
         assert_eq!(identify(&guard, &[("x-api-key", "desk-key")]), Ok(CallerId(1)));
         assert_eq!(identify(&guard, &[("authorization", "Bearer reports-key")]), Ok(CallerId(0)));
         assert_eq!(identify(&guard, &[]), Err(Intruder::NoKey));
-        for wrong in [("authorization", "Bearer x"), ("authorization", "reports-key"), ("x-api-key", "")] {
-            assert_eq!(identify(&guard, &[wrong]), Err(Intruder::WrongKey), "{wrong:?}");
+        let hash = KeyHash::of(b"reports-key").to_string();
+        for (name, value, hint) in [
+            ("authorization", "Bearer x", Hint::Unknown),
+            ("authorization", "reports-key", Hint::NoScheme),
+            ("authorization", &hash, Hint::Hash),
+            ("authorization", &format!("Bearer {hash}"), Hint::Hash),
+            ("authorization", "Digest x", Hint::OtherScheme),
+            ("authorization", "Bearer ", Hint::Empty),
+            ("authorization", "Bearer", Hint::Empty),
+            ("authorization", "npt_AAAA", Hint::NoScheme),
+            ("x-api-key", &hash, Hint::Hash),
+            ("x-api-key", "", Hint::Empty),
+            ("x-api-key", "\"reports-key\"", Hint::Quoted),
+            ("x-api-key", "npt_AAAA", Hint::OldToken),
+        ] {
+            assert_eq!(identify(&guard, &[(name, value)]), Err(Intruder::WrongKey(hint)), "{name}: {value}");
         }
         let visitor = || pass(&guard, Method::POST, &[]).expect("a visitor");
         let grant = |form: &str| {
@@ -501,7 +521,8 @@ mod tests {
         };
         let token = grant("client_id=desk&client_secret=desk-key&scope=anything").expect("a token");
         assert_eq!(identify(&guard, &[("authorization", &format!("Bearer {token}"))]), Ok(CallerId(1)));
-        assert_eq!(grant("client_id=reports&client_secret=desk-key"), Err(Intruder::WrongKey));
+        assert_eq!(grant("client_id=reports&client_secret=desk-key"), Err(Intruder::WrongKey(Hint::OtherName)));
+        assert_eq!(grant("client_id=reports&client_secret=x"), Err(Intruder::WrongKey(Hint::Unknown)));
         assert_eq!(grant("client_id=desk"), Err(Intruder::NoKey));
         assert_eq!(grant("grant_type=password"), Err(Intruder::OtherGrant));
     }

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::audit::{Blame, Record, Recorded, RequestId, Scribe};
 use crate::body::{self, Upload};
 use crate::fence;
+use crate::guard::hint::Hint;
 use crate::guard::issuer::{self, Door, TokenRequest};
 use crate::guard::roster::CallerId;
 use crate::guard::{Guard, Intruder, Visitor};
@@ -235,7 +236,7 @@ impl Proxy {
         }
         let caller = self.guard.identify(visitor, &head.headers)?;
         let CallerId(place) = caller.id();
-        let entrance = self.entrances.get(usize::from(place)).ok_or(Intruder::WrongKey)?;
+        let entrance = self.entrances.get(usize::from(place)).ok_or(Intruder::WrongKey(Hint::Unknown))?;
         record.is_of(usize::from(place));
         let permit = entrance.policy.judge(caller, &head.method, &head.uri)?;
         record.is_for(permit.operation().map(OperationId::index));

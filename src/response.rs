@@ -208,7 +208,7 @@ pub fn refuse_loop(error: LoopError) -> Response<Full<Bytes>> {
 
 fn guard_field(intruder: &Intruder) -> Option<(HeaderName, HeaderValue)> {
     match intruder {
-        Intruder::NoKey | Intruder::WrongKey => Some((WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE))),
+        Intruder::NoKey | Intruder::WrongKey(_) => Some((WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE))),
         Intruder::Throttled(wait) => Some((RETRY_AFTER, whole_seconds(*wait))),
         Intruder::NotPost => Some((ALLOW, HeaderValue::from_static("POST"))),
         Intruder::LargeHead | Intruder::NoHost | Intruder::ManyHosts | Intruder::BadHost(_) => None,
@@ -269,10 +269,10 @@ fn guard_row(intruder: &Intruder, scene: &Scene<'_>) -> Row {
             "key-missing",
             format!("The listener {listener} has callers: send a caller's key as \"Authorization: Bearer KEY\" or \"X-Api-Key: KEY\", or fetch a token with the caller's name and key as client id and secret. \"ninjaone-proxy key new NAME\" makes a key."),
         ),
-        Intruder::WrongKey => refused(
+        Intruder::WrongKey(hint) => refused(
             StatusCode::UNAUTHORIZED,
             "key-wrong",
-            format!("The key or token is not that of a caller of the listener {listener}. A token ends after an hour, and with the proxy: fetch another. A lost key is replaced by \"ninjaone-proxy key new NAME\"."),
+            format!("The key or token is not that of a caller of the listener {listener}. {}", hint.advice()),
         ),
         Intruder::Throttled(_) => refused(
             StatusCode::TOO_MANY_REQUESTS,
@@ -603,7 +603,7 @@ pub fn refuse(rejection: &Rejection, scene: &Scene<'_>) -> (Response<Reply>, Out
 /// What OAuth clients understand of a refused token request.
 fn oauth_error(intruder: &Intruder) -> &'static str {
     match intruder {
-        Intruder::NoKey | Intruder::WrongKey => "invalid_client",
+        Intruder::NoKey | Intruder::WrongKey(_) => "invalid_client",
         Intruder::Throttled(_) => "temporarily_unavailable",
         Intruder::OtherGrant => "unsupported_grant_type",
         Intruder::LargeHead | Intruder::NoHost | Intruder::ManyHosts | Intruder::BadHost(_) => "invalid_request",

@@ -16,9 +16,9 @@ use crate::clock::Moment;
 use crate::clock::lifetime::Lifetime;
 
 /// What a token says of itself, so that one is recognized where it must not be.
-const TOKEN_MARK: &str = "npt_";
+pub(super) const TOKEN_MARK: &str = "npt_";
 /// The token of a listener without callers: it opens nothing anywhere.
-const PLACEHOLDER: &str = "ninjaone-proxy-placeholder-that-opens-nothing";
+pub(super) const PLACEHOLDER: &str = "ninjaone-proxy-placeholder-that-opens-nothing";
 /// How long a local token is good.
 pub const LIFETIME: Duration = Duration::from_secs(3600);
 /// Caller and expiry, before the seal.

@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use super::hint::Hint;
 use super::issuer::Marks;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -19,6 +20,12 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const KEY_MARK: &str = "npk_";
 /// The random octets of a key.
 const KEY_OCTETS: usize = 32;
+/// Keys that are tried before others.
+const GUESSED: [&str; 24] = [
+    "", "12345678", "123456", "1234", "abc123", "admin", "api-key", "apikey", "changeme", "default", "dummy",
+    "example", "key", "letmein", "ninjaone", "none", "null", "npk_", "password", "qwerty", "root", "secret", "test",
+    "token",
+];
 /// How many wrong keys are answered at once, and the time after which one more is.
 const WRONG_KEYS: (u32, Duration) = (20, Duration::from_secs(1));
 
@@ -79,8 +86,8 @@ pub(super) enum Presented {
     Nothing,
     /// One key or local token.
     Key(Zeroizing<Vec<u8>>),
-    /// Something that cannot be read, or several things.
-    Unreadable,
+    /// Something that cannot be read, or several things: what is wrong with it.
+    Unreadable(Hint),
 }
 
 impl KeyHash {
@@ -89,6 +96,14 @@ impl KeyHash {
         let mut hash = [0; SHA256_OUTPUT_LEN];
         hash.copy_from_slice(digest(&SHA256, octets).as_ref());
         Self(hash)
+    }
+
+    /// Whether it is that of one of the first keys that somebody tries for a caller of this name.
+    pub fn is_guessed(self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        let is = |text: &str| Self::of(text.as_bytes()) == self;
+        // A hash of a line has the line feed in it.
+        GUESSED.into_iter().chain([&*name]).any(|word| is(word) || is(&word.to_uppercase()) || is(&format!("{word}\n")))
     }
 
     /// The hash that was made elsewhere: a certificate's fingerprint.
@@ -268,12 +283,14 @@ impl Presented {
             (Only::One(key), _) => Self::Key(Zeroizing::new(key.as_bytes().trim_ascii().to_vec())),
             (Only::None, Only::One(value)) => Self::of_authorization(value.as_bytes()),
             (Only::None, Only::None) => Self::Nothing,
-            (Only::Many, _) | (Only::None, Only::Many) => Self::Unreadable,
+            (Only::Many, _) | (Only::None, Only::Many) => Self::Unreadable(Hint::Several),
         }
     }
 
     fn of_authorization(value: &[u8]) -> Self {
-        let Some(space) = value.iter().position(|&octet| octet == b' ') else { return Self::Unreadable };
+        let Some(space) = value.iter().position(|&octet| octet == b' ') else {
+            return Self::Unreadable(Hint::without_scheme(value));
+        };
         let (scheme, rest) = value.split_at(space);
         let rest = rest.trim_ascii();
         if scheme.eq_ignore_ascii_case(b"Bearer") {
@@ -281,7 +298,7 @@ impl Presented {
         }
         match scheme.eq_ignore_ascii_case(b"Basic").then(|| password(rest)).flatten() {
             Some(password) => Self::Key(password),
-            None => Self::Unreadable,
+            None => Self::Unreadable(Hint::OtherScheme),
         }
     }
 }
@@ -367,6 +384,15 @@ mod tests {
     }
 
     #[test]
+    fn roster_knows_the_hashes_of_keys_that_are_tried_first() {
+        for key in ["", "password", "PASSWORD", "changeme", "changeme\n", "reports", "REPORTS"] {
+            assert!(KeyHash::of(key.as_bytes()).is_guessed("Reports"), "{key:?}");
+        }
+        let made = NewKey::make().expect("a key").hash();
+        assert!(!made.is_guessed("reports") && !KeyHash::of(b"reports-key").is_guessed("reports"));
+    }
+
+    #[test]
     fn roster_new_keys_differ_and_fit_their_hash() {
         let (one, other) = (NewKey::make().expect("a key"), NewKey::make().expect("a key"));
         assert!(one.expose().starts_with(KEY_MARK) && one.expose().len() == 4 + 43 && one.expose() != other.expose());
@@ -381,7 +407,7 @@ mod tests {
         match Presented::read(&headers) {
             Presented::Key(key) => Some(String::from_utf8(key.to_vec()).expect("text")),
             Presented::Nothing => Some("nothing".to_owned()),
-            Presented::Unreadable => None,
+            Presented::Unreadable(_) => None,
         }
     }
 

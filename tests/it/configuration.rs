@@ -64,7 +64,7 @@ fn the_table_of_a_rate_has_defaults_for_what_it_does_not_say() {
 }
 
 /// A text, what is said of it, and a hint.
-const MISTAKES: [(&str, &str, &str); 76] = [
+const MISTAKES: [(&str, &str, &str); 77] = [
     (
         "[listeners.local]\nadress = \"127.0.0.1:1\"",
         ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
@@ -111,6 +111,12 @@ const MISTAKES: [(&str, &str, &str); 76] = [
         "[listeners.local.callers.a]\nkey = \"hunter2\"",
         ":2:7: listeners.local.callers.a.key: it is no hash of a key",
         "key new NAME",
+    ),
+    (
+        // Of "password".
+        "[listeners.local.callers.a]\nkey = \"sha256:5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8\"",
+        ":2:7: listeners.local.callers.a.key: this is the hash of a key that is guessed at once",
+        "key new a",
     ),
     (
         "[listeners.local.callers.a]\nuids = [1]\nscopes = [\"management\"]",

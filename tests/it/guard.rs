@@ -270,3 +270,29 @@ fn the_token_endpoint_takes_a_small_post_only_and_sign_in_leads_nowhere() {
     }
     assert_eq!(proxy.count("api_requests"), 0);
 }
+
+#[test]
+fn a_wrong_key_gets_the_advice_that_its_form_asks_for() {
+    let proxy = Proxy::start("host = \"sandbox\"", &callers("", &[("reports", ""), ("desk", "")]), "");
+    let hash = ninjaone_proxy::guard::roster::KeyHash::of(b"reports-key");
+    for (header, wanted) in [
+        (format!("X-Api-Key: {hash}"), "is the hash of a key"),
+        (format!("Authorization: Bearer {hash}"), "is the hash of a key"),
+        ("Authorization: reports-key".to_owned(), "has no scheme before the key"),
+        ("Authorization: Token reports-key".to_owned(), "is not Bearer with a key"),
+        ("X-Api-Key: 'reports-key'".to_owned(), "without quotation marks"),
+        ("Authorization: Bearer".to_owned(), "The key is empty"),
+        ("X-Api-Key: a\r\nX-Api-Key: b".to_owned(), "several keys"),
+        ("Authorization: Bearer npt_abc".to_owned(), "Fetch another from /ws/oauth/token"),
+        ("X-Api-Key: report-key".to_owned(), "Compare it with the one that"),
+    ] {
+        let reply = proxy.send("GET", "/v2/groups", &format!("{header}\r\n"), b"");
+        assert_eq!(reply.code(), "key-wrong", "{header}");
+        let detail = reply.json()["detail"].as_str().expect("text").to_owned();
+        assert!(detail.contains(wanted) && !detail.contains("reports"), "{header}: {detail}");
+    }
+    let ask =
+        |form: &str| proxy.send("POST", "/oauth/token", "", form.as_bytes()).json()["error_description"].to_string();
+    assert!(ask("client_id=desk&client_secret=reports-key").contains("The key is right, but the client id is not"));
+    assert!(!ask("client_id=desk&client_secret=report-key").contains("is right"));
+}
