@@ -50,7 +50,7 @@
 //! | [`sandbox`] | an embedded NinjaOne with invented data: the default instance, and what tests talk to |
 //! | [`secret`] | what must not be printed, and where it comes from |
 //! | [`usage`] | which operations callers used, counted and kept in a file |
-//! | [`file`] | files read without waiting, within a limit, in each encoding; files replaced as a whole; locks |
+//! | [`mod@file`] | files read without waiting, within a limit, in each encoding; files replaced as a whole; locks |
 //! | [`state`] | the folder for what must outlast a restart |
 //! | [`plain`] | text of others' for logs and terminals: nothing in it is obeyed or ends a line |
 //! | [`clock`] | wall clock and monotonic clock, read together |
