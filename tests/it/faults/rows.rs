@@ -86,9 +86,9 @@ fn heads() -> Vec<Row> {
         bad("a bracket in a name", "9110-5.1", b"HTTP/1.1 200 OK\r\nX(evil): a\r\nContent-Length: 0\r\n\r\n"),
         row(
             Head,
-            "more than 256 fields",
+            "more than 1024 fields",
             "9110-5.4",
-            vec![Send(b"HTTP/1.1 200 OK\r\n"), Flood(b"X: evil\r\n", 257), Send(b"\r\n"), Close],
+            vec![Send(b"HTTP/1.1 200 OK\r\n"), Flood(b"X: evil\r\n", 1025), Send(b"\r\n"), Close],
             MALFORMED,
         ),
         row(
