@@ -115,7 +115,7 @@ fn listeners_come_move_and_go_and_the_others_keep_their_connections() {
         let open = format!(
             "[listeners.another]\naddress = \"0.0.0.0:{port}\"\ncleartext = true\n\
              [listeners.another.callers.a]\nkey = \"{}\"",
-            KeyHash::of(b"key")
+            KeyHash::of(b"a-key-of-a-test")
         );
         proxy.reconfigure("", &open).expect("a wider address with the same port");
         eventually("the wider one alone", || request(moved, "GET", "/v2/organizations", "", b"").status == 401);
