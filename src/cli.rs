@@ -23,13 +23,13 @@ use clap_complete::Shell;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tracing_subscriber::filter::Targets;
 
+use crate::base::plain;
 use crate::config::measure::Period;
 use crate::config::subject::Subject;
 use crate::config::{Config, Listener, Settings};
-use crate::explain::{Told, explain};
-use crate::plain;
-use crate::policy::catalog::Catalog;
-use crate::telemetry::Causes;
+use crate::observe::logging::Causes;
+use crate::proxy::policy::catalog::Catalog;
+use crate::tools::explain::{Told, explain};
 use audit::AuditCommand;
 use catalog::CatalogCommand;
 use health::Whom;
@@ -343,7 +343,7 @@ fn subjects<'a>(listeners: &'a [Listener], which: &Which) -> Result<Vec<Subject<
 fn forbid_dumps(config: &Config) -> Result<(), Failure> {
     if !config.file.process.core_dumps {
         let context = || "core dumps cannot be switched off; to go on with them, set core-dumps = true in [process]";
-        crate::secret::forbid_dumps().with_context(context).map_err(failure(OS))?;
+        crate::base::secret::forbid_dumps().with_context(context).map_err(failure(OS))?;
     }
     Ok(())
 }

@@ -31,25 +31,25 @@ use toml::Spanned;
 use tracing_subscriber::filter::Targets;
 use zeroize::Zeroizing;
 
-use crate::dial::proxy::Proxy;
-use crate::guard::roster::{Entry, KeyHash};
-use crate::guard::{browser, name};
-use crate::journal;
-use crate::listener::{self, Place, SocketFile};
-use crate::policy::catalog::{Catalog, Scope, ScopeSet};
-use crate::policy::group::{self, Group};
-use crate::policy::rule::Rule;
-use crate::policy::{Groups, InstanceId, Policy, PolicyError, Rules};
-use crate::rate::Limits;
-use crate::secret::Secret;
-use crate::secret::source::{Source, SourceError};
-use crate::telemetry::{self, Causes};
-use crate::tls::local::{self, Home};
-use crate::tls::server::{Basis, ClientAuth as Demand, Files, ServerError};
-use crate::tls::{TlsError, Trust};
-use crate::token::credentials::{Credentials, CredentialsError};
-use crate::token::endpoint::ClientAuth;
-use crate::traces;
+use crate::base::secret::Secret;
+use crate::base::secret::source::{Source, SourceError};
+use crate::net::dial::proxy::Proxy;
+use crate::net::listener::{self, Place, SocketFile};
+use crate::net::tls::local::{self, Home};
+use crate::net::tls::server::{Basis, ClientAuth as Demand, Files, ServerError};
+use crate::net::tls::{TlsError, Trust};
+use crate::observe::audit_log;
+use crate::observe::logging::{self, Causes};
+use crate::observe::traces;
+use crate::proxy::authn::roster::{Entry, KeyHash};
+use crate::proxy::authn::{browser, name};
+use crate::proxy::policy::catalog::{Catalog, Scope, ScopeSet};
+use crate::proxy::policy::group::{self, Group};
+use crate::proxy::policy::rule::Rule;
+use crate::proxy::policy::{Groups, InstanceId, Policy, PolicyError, Rules};
+use crate::proxy::rate_limit::Limits;
+use crate::proxy::token::credentials::{Credentials, CredentialsError};
+use crate::proxy::token::endpoint::ClientAuth;
 use file::{CallerFile, File, InstanceFile, ListenerFile, RateFile, TlsChoice, TlsFile};
 use host::Host;
 pub use invented::Doubt;
@@ -107,7 +107,7 @@ pub struct Settings {
     /// Where the operations used are recorded, if a listener only observes its rules.
     pub record: Option<PathBuf>,
     /// The audit log, if there shall be one.
-    pub audit: Option<journal::Settings>,
+    pub audit: Option<audit_log::Settings>,
     /// Where spans go, if anywhere.
     pub traces: Option<traces::Settings>,
     /// Instances that are the sandbox although a tenant seems to be meant.
@@ -154,7 +154,7 @@ pub struct Listener {
     pub origins: Vec<browser::Origin>,
     /// What may be done through it at most.
     pub policy: Arc<Policy>,
-    /// Who may call, by [`crate::guard::roster::CallerId`]; empty: everybody who reaches it.
+    /// Who may call, by [`crate::proxy::authn::roster::CallerId`]; empty: everybody who reaches it.
     pub callers: Vec<Caller>,
 }
 
@@ -182,7 +182,7 @@ impl Config {
     /// defaults.
     pub fn load(path: Option<&Path>) -> Result<Self, Mistake> {
         let asked = path.unwrap_or(Path::new(DEFAULT_FILE));
-        match crate::file::read_text(asked, MAX_FILE) {
+        match crate::base::file::read_text(asked, MAX_FILE) {
             Ok(text) => Self::parse(asked, text),
             Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
                 Ok(Self { path: BUILT_IN.into(), text: String::new(), offline: false, file: File::default() })
@@ -837,7 +837,7 @@ impl Config {
     /// What the log lets through.
     pub fn log_filter(&self) -> Result<Targets, Mistake> {
         let level = &self.file.log.level;
-        telemetry::filter(level.get_ref()).map_err(|error| self.mistake(level, error.to_string()))
+        logging::filter(level.get_ref()).map_err(|error| self.mistake(level, error.to_string()))
     }
 
     /// A path in the file is meant relative to the file.

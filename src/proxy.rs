@@ -1,6 +1,14 @@
 //! The spine: the one file that knows all the stages, and the order in which a request passes them.
 
+pub mod audit;
+pub mod authn;
 mod facts;
+pub mod headers;
+pub mod policy;
+pub mod rate_limit;
+pub mod response;
+pub mod token;
+pub mod upstream;
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -15,28 +23,29 @@ use http::{Method, Request, Response, StatusCode, Uri};
 use http_body::{Body, SizeHint};
 use zeroize::Zeroizing;
 
-use crate::audit::{Blame, Record, Recorded, RequestId, Scribe};
-use crate::body::{self, Upload};
-use crate::fence;
-use crate::guard::hint::Hint;
-use crate::guard::issuer::{self, Door, TokenRequest};
-use crate::guard::roster::CallerId;
-use crate::guard::{Guard, Intruder, Visitor};
-use crate::headers::loops::LoopMark;
-use crate::headers::{self, trace};
-use crate::journal::{Entered, Journal};
-use crate::listener::{Buffers, BuffersFull, Peer, RequestBody, Reservation};
-use crate::metrics::traffic::Replay;
-use crate::policy::catalog::OperationId;
-use crate::policy::cover::SecureUse;
-use crate::policy::{Permit, Policy};
-use crate::rate::Gate;
-use crate::refusals::Refusals;
-use crate::response::{self, Judged, Rejection, Reply, Scene};
-use crate::telemetry::Causes;
-use crate::token::Source;
-use crate::upstream::{Answer, AnswerBody, Fault, Outbound, Reason, Upstream};
-use crate::usage::{self, Page};
+use crate::base::panic_guard;
+use crate::net::body::{self, Upload};
+use crate::net::listener::{Buffers, BuffersFull, Peer, RequestBody, Reservation};
+use crate::observe::access_log::{Blame, Record, Recorded, RequestId, Scribe};
+use crate::observe::audit_log::Journal;
+use crate::observe::logging::Causes;
+use crate::observe::metrics::traffic::Replay;
+use crate::observe::refusals::Refusals;
+use crate::observe::trace_context;
+use crate::observe::usage::{self, Page};
+use crate::proxy::audit::Audited;
+use crate::proxy::authn::hint::Hint;
+use crate::proxy::authn::issuer::{self, Door, TokenRequest};
+use crate::proxy::authn::roster::CallerId;
+use crate::proxy::authn::{Guard, Intruder, Visitor};
+use crate::proxy::headers::loops::LoopMark;
+use crate::proxy::policy::catalog::OperationId;
+use crate::proxy::policy::cover::SecureUse;
+use crate::proxy::policy::{Permit, Policy};
+use crate::proxy::rate_limit::Gate;
+use crate::proxy::response::{Judged, Rejection, Reply, Scene};
+use crate::proxy::token::Source;
+use crate::proxy::upstream::{Answer, AnswerBody, Fault, Outbound, Reason, Upstream};
 
 /// What a body may hold between its connections, in bytes: the window of a stream, or what is read ahead, and the
 /// piece that is passed on.
@@ -184,10 +193,10 @@ impl Proxy {
     where
         L: AsyncFnOnce(&mut Parts, &mut Record) -> Result<Response<Reply>, Rejection>,
     {
-        record.comes_from(trace::of(&head.headers));
+        record.comes_from(trace_context::of(&head.headers));
         let reader = self.guard.reader(&head.headers);
         // Pinned here: handed over by value it would have its room twice.
-        let lived = fence::around(pin!(life(head, record))).await;
+        let lived = panic_guard::around(pin!(life(head, record))).await;
         let mut response = match lived.unwrap_or_else(|panicked| Err(panicked.into())) {
             Ok(response) => {
                 record.answered(response.status(), None);
@@ -246,7 +255,7 @@ impl Proxy {
             Some(closed) => record.overruled(response::code(&closed.barrier), closed.barrier.rule().into()),
         }
         record.pass_on(&mut head.headers);
-        let (permit, open) = self.journal.enter(permit, |permit| facts::of_permit(record, permit)).await?;
+        let (permit, open) = Audited::record(&self.journal, permit, |permit| facts::of_permit(record, permit)).await?;
         record.opened(open);
         let host = head.headers.get(HOST).cloned();
         let upload = Upload::new(body, head.version, self.intake.wait, self.intake.limit).map_err(Fault::Upload)?;
@@ -298,7 +307,7 @@ impl Proxy {
     async fn ask(
         &self,
         source: &Source,
-        permit: &Entered,
+        permit: &Audited,
         outbound: &mut Outbound,
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
@@ -312,7 +321,7 @@ impl Proxy {
         &self,
         gate: &Gate,
         source: &Source,
-        permit: &Entered,
+        permit: &Audited,
         outbound: &mut Outbound,
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
@@ -333,7 +342,7 @@ impl Proxy {
         &self,
         gate: &Gate,
         source: &Source,
-        permit: &Entered,
+        permit: &Audited,
         (mut answer, pause, outbound): (Answer, Duration, &mut Outbound),
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
@@ -356,7 +365,7 @@ impl Proxy {
     async fn send(
         &self,
         source: &Source,
-        permit: &Entered,
+        permit: &Audited,
         outbound: &mut Outbound,
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
@@ -372,7 +381,7 @@ impl Proxy {
     async fn send_again(
         &self,
         source: &Source,
-        permit: &Entered,
+        permit: &Audited,
         (answer, outbound): (Answer, &mut Outbound),
         record: &mut Record,
     ) -> Result<Answer, Rejection> {
@@ -442,11 +451,11 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::body::Cut;
-    use crate::guard::Orders;
-    use crate::guard::issuer::Issuer;
-    use crate::guard::roster::Roster;
-    use crate::metrics::Metrics;
+    use crate::net::body::Cut;
+    use crate::observe::metrics::Metrics;
+    use crate::proxy::authn::Orders;
+    use crate::proxy::authn::issuer::Issuer;
+    use crate::proxy::authn::roster::Roster;
 
     const MINUTE: Duration = Duration::from_secs(60);
 

@@ -42,7 +42,7 @@ use self::paging::Cursors;
 use self::record::Record;
 use self::shape::Shapes;
 use self::token::Tokens;
-use crate::policy::catalog::{Catalog, CatalogError, Scope, ScopeSet};
+use crate::proxy::policy::catalog::{Catalog, CatalogError, Scope, ScopeSet};
 
 pub use self::counts::Counts;
 pub use self::token::TOKEN_MARK;

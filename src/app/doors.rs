@@ -11,12 +11,12 @@ use super::StartError;
 use super::worker::{Post, Sockets};
 use crate::config::Listener;
 use crate::config::file::File;
-use crate::guard::issuer::Issuer;
-use crate::listener::{
+use crate::net::listener::{
     self, BindError, Bound, Buffers, Hold, Inheritance, Limits, Opened, Place, Slots, Socket, Terms,
 };
-use crate::shutdown::{self, Shutdown, Trigger};
-use crate::tls::server::{Basis, Identity};
+use crate::net::shutdown::{self, Shutdown, Trigger};
+use crate::net::tls::server::{Basis, Identity};
+use crate::proxy::authn::issuer::Issuer;
 
 /// What to do where a port is refused.
 #[cfg(target_os = "linux")]

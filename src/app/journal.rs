@@ -4,8 +4,8 @@ use std::io;
 use std::thread;
 
 use super::StartError;
-use crate::journal::{Counters, Journal, Settings};
-use crate::metrics::Metrics;
+use crate::observe::audit_log::{Counters, Journal, Settings};
+use crate::observe::metrics::Metrics;
 
 /// The audit log, if there is one, and the thread that writes it.
 #[derive(Default)]

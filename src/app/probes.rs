@@ -10,11 +10,11 @@ use tokio::sync::watch;
 
 use super::desk::{self, Desk};
 use super::doors::Single;
-use crate::admin;
-use crate::guard;
-use crate::listener::{self, Bound, Hold, Place, Socket, Terms};
-use crate::response;
-use crate::shutdown::{self, Shutdown, Trigger};
+use crate::net::listener::{self, Bound, Hold, Place, Socket, Terms};
+use crate::net::shutdown::{self, Shutdown, Trigger};
+use crate::proxy::authn;
+use crate::proxy::response;
+use crate::tools::admin;
 
 /// Without the reasons, which the admin listener tells.
 const READY_IN_DOUBT: &str =
@@ -60,7 +60,7 @@ async fn answer(head: &http::request::Parts, desk: &Desk) -> Response<Full<Bytes
     if let Err(error) = desk.mark.check(&head.headers) {
         return response::refuse_loop(error);
     }
-    if !guard::is_called_by_address(head) {
+    if !authn::is_called_by_address(head) {
         return told(StatusCode::MISDIRECTED_REQUEST, "call the address, not a name\n");
     }
     match head.uri.path() {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Listener;
-use crate::policy::Policy;
-use crate::telemetry::Causes;
-use crate::usage::{Ledger, Page};
+use crate::observe::logging::Causes;
+use crate::observe::usage::{Ledger, Page};
+use crate::proxy::policy::Policy;
 
 /// How often it is saved.
 const PERIOD: Duration = Duration::from_secs(5);

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::StartError;
+use crate::base::secret::source::{Source, Stamp};
 use crate::config::file::File;
 use crate::config::mistake::Mistake;
 use crate::config::replacement::{Cause, InForce};
 use crate::config::{Config, DEFAULT_FILE, Settings};
-use crate::secret::source::{Source, Stamp};
 
 /// How often the files are looked at. Not by events of the file system: those of a mounted Kubernetes ConfigMap are
 /// those of links in another folder, and network file systems have none.

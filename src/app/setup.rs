@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::Addresses;
 use super::doors::Door;
 use super::tenants::Tenant;
-use crate::admin::view::{Caller, Instance, Listener, Setup};
 use crate::config;
-use crate::guard::roster::Entry;
-use crate::policy::{InstanceId, Policy};
+use crate::proxy::authn::roster::Entry;
+use crate::proxy::policy::{InstanceId, Policy};
+use crate::tools::admin::view::{Caller, Instance, Listener, Setup};
 
 /// The doors are those of the listeners, in their order.
 pub(super) fn of(

@@ -8,20 +8,20 @@ use http::HeaderValue;
 use http::uri::Authority;
 
 use super::{Addresses, StartError};
-use crate::clock::Moment;
+use crate::base::clock::Moment;
+use crate::base::secret::Secret;
+use crate::base::secret::source::Source;
 use crate::config::file::Timeouts;
 use crate::config::{Instance, Origin, Site};
-use crate::dial::connect::Connector;
-use crate::headers::loops::LoopMark;
-use crate::metrics::Metrics;
-use crate::metrics::traffic::Traffic;
-use crate::rate::{Gate, Limits};
+use crate::net::dial::connect::Connector;
+use crate::observe::metrics::Metrics;
+use crate::observe::metrics::traffic::Traffic;
+use crate::proxy::headers::loops::LoopMark;
+use crate::proxy::rate_limit::{Gate, Limits};
+use crate::proxy::token::credentials::Credentials;
+use crate::proxy::token::endpoint::ClientAuth;
+use crate::proxy::token::{Counts, Tokens};
 use crate::sandbox::{Options, Sandbox};
-use crate::secret::Secret;
-use crate::secret::source::Source;
-use crate::token::credentials::Credentials;
-use crate::token::endpoint::ClientAuth;
-use crate::token::{Counts, Tokens};
 
 /// How workers reach an instance; they keep their connections as long as they are given the same.
 pub(super) struct Way {

@@ -12,26 +12,26 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::audit::Scribe;
 use crate::config::Listener;
-use crate::guard::issuer::{Issuer, Marks};
-use crate::guard::roster::Roster;
-use crate::guard::{Guard, Orders};
-use crate::headers::loops::LoopMark;
-use crate::journal::Journal;
-use crate::listener::{self, Socket, Terms};
-use crate::metrics::Metrics;
-use crate::policy::catalog::Catalog;
-use crate::policy::{InstanceId, Policy};
+use crate::net::listener::{self, Socket, Terms};
+use crate::net::shutdown::Shutdown;
+use crate::observe::access_log::Scribe;
+use crate::observe::audit_log::Journal;
+use crate::observe::logging;
+use crate::observe::logging::lines::Lines;
+use crate::observe::metrics::Metrics;
+use crate::observe::refusals::Refusals;
+use crate::observe::traces::Traces;
+use crate::proxy::authn::issuer::{Issuer, Marks};
+use crate::proxy::authn::roster::Roster;
+use crate::proxy::authn::{Guard, Orders};
+use crate::proxy::headers::loops::LoopMark;
+use crate::proxy::policy::catalog::Catalog;
+use crate::proxy::policy::{InstanceId, Policy};
+use crate::proxy::rate_limit::Gate;
+use crate::proxy::token::{Source, Tokens};
+use crate::proxy::upstream::Upstream;
 use crate::proxy::{Entrance, Ids, Intake, Proxy};
-use crate::rate::Gate;
-use crate::refusals::Refusals;
-use crate::shutdown::Shutdown;
-use crate::telemetry;
-use crate::telemetry::lines::Lines;
-use crate::token::{Source, Tokens};
-use crate::traces::Traces;
-use crate::upstream::Upstream;
 
 use super::record::Recorder;
 use super::tenants::Way;
@@ -190,7 +190,7 @@ struct Seat {
 
 impl Worker {
     fn new(ids: Ids) -> Self {
-        let (ids, lines) = (Rc::new(ids), telemetry::access().map(Rc::new));
+        let (ids, lines) = (Rc::new(ids), logging::access().map(Rc::new));
         Self { ids, lines, upstreams: Rc::default(), seats: Vec::new(), serving: JoinSet::new() }
     }
 

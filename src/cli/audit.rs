@@ -7,8 +7,8 @@ use clap::Subcommand;
 
 use super::{CONFIG, DATA, Failure, REFUSED, USAGE, failure, print};
 use crate::config::Config;
-use crate::journal::line::{BadHead, Head};
-use crate::journal::verify::{Report, verify};
+use crate::observe::audit_log::line::{BadHead, Head};
+use crate::observe::audit_log::verify::{Report, verify};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditCommand {

@@ -11,11 +11,11 @@ use super::routes::columns;
 use super::{CONFIG, Failure, OS, REFUSED, USAGE, failure, runtime};
 use crate::config::published::{self, Published};
 use crate::config::{Config, document};
-use crate::doctor;
-use crate::explain::operation;
-use crate::policy::catalog::diff::Difference;
-use crate::policy::catalog::openapi::{Document, Skipped};
-use crate::policy::catalog::{Catalog, Operation, OperationName};
+use crate::proxy::policy::catalog::diff::Difference;
+use crate::proxy::policy::catalog::openapi::{Document, Skipped};
+use crate::proxy::policy::catalog::{Catalog, Operation, OperationName};
+use crate::tools::doctor;
+use crate::tools::explain::operation;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CatalogCommand {

@@ -7,10 +7,10 @@ use super::{Failure, REFUSED, catalog, failure, learn, print, runtime, settings}
 use crate::config::self_call::OwnListeners;
 use crate::config::subject::Subject;
 use crate::config::{Config, Listener, Origin, Settings};
-use crate::policy::Policy;
-use crate::policy::catalog::{OperationName, Risk};
-use crate::policy::review::review;
-use crate::usage;
+use crate::observe::usage;
+use crate::proxy::policy::Policy;
+use crate::proxy::policy::catalog::{OperationName, Risk};
+use crate::proxy::policy::review::review;
 
 /// Prints all of it; with `against` also whether recorded use would pass.
 pub(super) fn check(config: Config, against: Option<&Path>, offline: bool) -> Result<(), Failure> {

@@ -8,9 +8,9 @@ use tokio::time::interval;
 
 use super::{Failure, failure, print};
 use crate::config::Config;
-use crate::doctor;
-use crate::doctor::chart::{Chart, News};
-use crate::doctor::report::{Line, Report};
+use crate::tools::doctor;
+use crate::tools::doctor::chart::{Chart, News};
+use crate::tools::doctor::report::{Line, Report};
 
 /// What the spinner turns through.
 const FRAMES: [char; 4] = ['|', '/', '-', '\\'];

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Failure, REFUSED, USAGE, failure, runtime};
 use crate::config::listening::{Listening, listening};
-use crate::telemetry::Causes;
+use crate::observe::logging::Causes;
 
 /// `/readyz` names each token: this is enough for thousands.
 const MAX_BODY: usize = 1 << 20;

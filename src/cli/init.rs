@@ -10,11 +10,11 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use super::{Failure, OS, SOFTWARE, USAGE, examine, failure, print};
+use crate::base::secret::source::Source;
 use crate::config::file::ListenerFile;
 use crate::config::host::Host;
 use crate::config::{Config, nearest};
-use crate::policy::catalog::Scope;
-use crate::secret::source::Source;
+use crate::proxy::policy::catalog::Scope;
 use ask::Asker;
 use write::{SECRET_MODE, write};
 

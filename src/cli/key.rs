@@ -4,7 +4,7 @@ use anyhow::{Context, anyhow};
 
 use super::{Failure, OS, USAGE, failure};
 use crate::config::{Config, nearest};
-use crate::guard::roster::NewKey;
+use crate::proxy::authn::roster::NewKey;
 
 /// The listener of the built-in defaults.
 const LISTENER: &str = "local";

@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use super::{CONFIG, DATA, Failure, OS, USAGE, Which, failure, key, print};
 use crate::config::subject::Subject;
 use crate::config::{Config, Listener};
-use crate::guard::roster::NewKey;
-use crate::policy::catalog::{Catalog, OperationId, Risk, ScopeSet};
-use crate::policy::cover::{self, Cover, SecureUse, Wanted};
-use crate::policy::path::Target;
-use crate::policy::query::SECURE;
-use crate::policy::rule::Rule;
-use crate::policy::{Groups, Policy, Refusal, Rules};
-use crate::response;
-use crate::usage::{self, Count, Use, Used};
+use crate::observe::usage::{self, Count, Use, Used};
+use crate::proxy::authn::roster::NewKey;
+use crate::proxy::policy::catalog::{Catalog, OperationId, Risk, ScopeSet};
+use crate::proxy::policy::cover::{self, Cover, SecureUse, Wanted};
+use crate::proxy::policy::path::Target;
+use crate::proxy::policy::query::SECURE;
+use crate::proxy::policy::rule::Rule;
+use crate::proxy::policy::{Groups, Policy, Refusal, Rules};
+use crate::proxy::response;
 
 /// Who used what.
 type Entrance = (String, Option<String>);
@@ -304,7 +304,7 @@ fn scopes(scopes: ScopeSet) -> impl Iterator<Item = String> {
 fn groups(groups: &Groups) -> Vec<String> {
     match groups {
         Groups::Ordinary => Vec::new(),
-        Groups::Only(listed) if listed.is_empty() => vec![crate::policy::group::NONE.to_owned()],
+        Groups::Only(listed) if listed.is_empty() => vec![crate::proxy::policy::group::NONE.to_owned()],
         Groups::Only(listed) => listed.iter().map(|group| group.name.to_owned()).collect(),
     }
 }
@@ -394,7 +394,7 @@ fn outcome(policy: &Policy, what: &Use, count: &Count) -> Outcome {
 /// Something that a rule of `allow` stood for.
 fn unknown(policy: &Policy, rule: &str) -> Outcome {
     let Ok(rule) = Rule::parse(rule) else { return Outcome::Refused("it is no operation and no rule".to_owned()) };
-    let methods = crate::policy::rule::METHODS;
+    let methods = crate::proxy::policy::rule::METHODS;
     let Some(method) = methods.iter().find(|method| rule.has_method(method)) else { return Outcome::Depends };
     ask(policy, method, &rule.path_text().replace("{id}", "1"))
 }

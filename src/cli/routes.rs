@@ -7,12 +7,12 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::config::subject::Subject;
-use crate::explain::operation;
-use crate::policy::catalog::{Catalog, Operation, OperationId, Risk, Scope};
-use crate::policy::group::Group;
-use crate::policy::review::{List, Oddity, review};
-use crate::policy::rule::Rule;
-use crate::policy::{Policy, RuleId, Verdict};
+use crate::proxy::policy::catalog::{Catalog, Operation, OperationId, Risk, Scope};
+use crate::proxy::policy::group::Group;
+use crate::proxy::policy::review::{List, Oddity, review};
+use crate::proxy::policy::rule::Rule;
+use crate::proxy::policy::{Policy, RuleId, Verdict};
+use crate::tools::explain::operation;
 
 /// Which operations are shown, and how.
 #[derive(Debug, Args)]

@@ -8,14 +8,14 @@ use anyhow::Context;
 use super::{CONFIG, Failure, OS, SOFTWARE, catalog, failure, log_filter, runtime, settings};
 use crate::app::reload::{LOOK, Loaded, Loader};
 use crate::app::{Addresses, App, StartError};
+use crate::base::secret::command;
+use crate::base::supervisor::Supervisor;
 use crate::config::file::LogFormat;
 use crate::config::{Config, EndpointError, Listener, Settings, WayError};
-use crate::listener::{Bound, Inheritance};
-use crate::secret::command;
-use crate::shutdown::{self, Asked, Signals};
-use crate::supervisor::Supervisor;
-use crate::telemetry::{self, Causes};
-use crate::tls::server::Basis;
+use crate::net::listener::{Bound, Inheritance};
+use crate::net::shutdown::{self, Asked, Signals};
+use crate::net::tls::server::Basis;
+use crate::observe::logging::{self, Causes};
 
 /// How callers come to trust the local CA: no way is right for all of them.
 const TRUST: &str = "callers must trust the local CA, each runtime in its own way: curl --cacert CERTIFICATE; Python requests REQUESTS_CA_BUNDLE=CERTIFICATE (which then trusts nothing else); Node.js NODE_EXTRA_CA_CERTS=CERTIFICATE; Java, .NET, browsers, and the system's own store: see \"Trust the local CA\" in README.md";
@@ -25,9 +25,9 @@ pub(super) fn run(config: Config) -> Result<(), Failure> {
     // First of all: settings may run commands, which are given none of it.
     let inheritance = Inheritance::from_env();
     let settings = settings(&config)?;
-    let _log = telemetry::start(log_filter(&config)?, config.file.log.format == LogFormat::Json)
+    let _log = logging::start(log_filter(&config)?, config.file.log.format == LogFormat::Json)
         .map_err(|error| failure(SOFTWARE)(error.into()))?;
-    crate::fence::install();
+    crate::base::panic_guard::install();
     if let Some(listener) = settings.listeners.first() {
         catalog::log(listener.policy.catalog());
     }

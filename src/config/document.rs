@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::file::{self, Unfit};
-use crate::policy::catalog::openapi::{Document, DocumentError, MAX_DOCUMENT};
+use crate::base::file::{self, Unfit};
+use crate::proxy::policy::catalog::openapi::{Document, DocumentError, MAX_DOCUMENT};
 
 /// Why a file gives no document.
 #[derive(Debug, thiserror::Error)]

@@ -14,11 +14,11 @@ use super::value::{
     Address, AdminAddress, ClientId, ClientSecret, InstanceAddress, LocalCa, Mode, Permissions, ProbeAddress,
     ProxyChoice, Reference,
 };
-use crate::journal::{Durability, OnFailure};
-use crate::listener::Place;
-use crate::policy::catalog::Scope;
-use crate::tls::server::ClientAuth as Demand;
-use crate::token::endpoint::ClientAuth;
+use crate::net::listener::Place;
+use crate::net::tls::server::ClientAuth as Demand;
+use crate::observe::audit_log::{Durability, OnFailure};
+use crate::proxy::policy::catalog::Scope;
+use crate::proxy::token::endpoint::ClientAuth;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

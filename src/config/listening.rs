@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use super::DEFAULT_FILE;
 use super::file::Admin;
 use super::value::{AdminAddress, parse_tcp_place};
-use crate::file;
-use crate::listener::Place;
+use crate::base::file;
+use crate::net::listener::Place;
 
 /// More than a configuration has; what comes behind is not read.
 const MAX_FILE: u64 = 4 << 20;

@@ -9,8 +9,8 @@ use super::file::{InstanceFile, TlsChoice};
 use super::host::Host;
 use super::mistake::Mistake;
 use super::{Config, Listener};
-use crate::listener;
-use crate::tls::{TlsError, Trust};
+use crate::net::listener;
+use crate::net::tls::{TlsError, Trust};
 
 impl Config {
     /// Checks from now on what the file says, and of other files what is here.

@@ -9,8 +9,8 @@ use http::{Request, StatusCode, Uri};
 use tokio::time::timeout;
 
 use super::{Site, WayError};
-use crate::dial::exchange::ExchangeError;
-use crate::policy::catalog::openapi::{Document, DocumentError, MAX_DOCUMENT};
+use crate::net::dial::exchange::ExchangeError;
+use crate::proxy::policy::catalog::openapi::{Document, DocumentError, MAX_DOCUMENT};
 
 /// Where every instance has it.
 pub const PATH: &str = "/apidocs/NinjaRMM-API-v2.json";

@@ -7,17 +7,17 @@ use reqwest::Url;
 use super::Config;
 use super::file::{Audit, Traces};
 use super::mistake::Mistake;
-use crate::journal;
-use crate::state::Folder;
-use crate::tls::Trust;
-use crate::traces;
+use crate::base::state::Folder;
+use crate::net::tls::Trust;
+use crate::observe::audit_log;
+use crate::observe::traces;
 
 /// The least size of a file of the audit log, in octets.
 const MIN_AUDIT: u64 = 64 << 10;
 
 impl Config {
     /// Where and how writes and refusals are recorded; `None`: they are not.
-    pub fn audit(&self) -> Result<Option<journal::Settings>, Mistake> {
+    pub fn audit(&self) -> Result<Option<audit_log::Settings>, Mistake> {
         let Audit { enabled, file, max_size, sync, on_failure } = &self.file.audit;
         let size = max_size.get_ref();
         if size.0 < MIN_AUDIT {
@@ -30,7 +30,7 @@ impl Config {
             Some(file) => self.beside(file.get_ref()),
             None => self.folder("the audit log", "audit")?.audit(),
         };
-        Ok(Some(journal::Settings { file, max_size: size.0, sync: *sync, on_failure: *on_failure }))
+        Ok(Some(audit_log::Settings { file, max_size: size.0, sync: *sync, on_failure: *on_failure }))
     }
 
     /// Where the operations used are recorded.

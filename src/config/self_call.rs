@@ -10,7 +10,7 @@ use super::file::File;
 use super::mistake::Mistake;
 use super::value::Address;
 use super::{Config, Instance, Site};
-use crate::listener::Place;
+use crate::net::listener::Place;
 
 /// How long all names together may take to be looked up. One that takes longer is not judged: DNS may come up after us,
 /// and a request that comes back is recognized by its mark.

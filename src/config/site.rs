@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
-use crate::dial::Route;
-use crate::dial::connect::{BadHost, Connector};
-use crate::dial::proxy::Proxy;
-use crate::tls::{TlsError, Trust};
-use crate::token::credentials::Credentials;
-use crate::token::endpoint::{ClientAuth, Endpoint};
+use crate::net::dial::Route;
+use crate::net::dial::connect::{BadHost, Connector};
+use crate::net::dial::proxy::Proxy;
+use crate::net::tls::{TlsError, Trust};
+use crate::proxy::token::credentials::Credentials;
+use crate::proxy::token::endpoint::{ClientAuth, Endpoint};
 
 /// A server, and whom we are there.
 #[derive(Debug)]

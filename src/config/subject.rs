@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{Caller, Instance, Listener, Settings};
-use crate::policy::Policy;
-use crate::secret::source::Source;
-use crate::tls::Trust;
-use crate::tls::local::NAMES;
-use crate::tls::server::Basis;
+use crate::base::secret::source::Source;
+use crate::net::tls::Trust;
+use crate::net::tls::local::NAMES;
+use crate::net::tls::server::Basis;
+use crate::proxy::policy::Policy;
 
 /// A listener, or one of its callers, and what is open to it.
 #[derive(Debug, Clone, Copy)]

@@ -8,8 +8,8 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::file::{TlsChoice, TlsFile};
-use crate::dial::proxy::Proxy;
-use crate::listener::Place;
+use crate::net::dial::proxy::Proxy;
+use crate::net::listener::Place;
 
 /// An address of an instance, without a port: that is the host's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -5,12 +5,12 @@
 
 use http::{StatusCode, Uri};
 
-use crate::audit::Record;
-use crate::journal::line::{Facts, Text};
-use crate::policy::path::Target;
-use crate::policy::{Permit, Refusal};
-use crate::refusals::What;
-use crate::response::{Outcome, Rejection};
+use crate::observe::access_log::Record;
+use crate::observe::audit_log::line::{Facts, Text};
+use crate::observe::refusals::What;
+use crate::proxy::policy::path::Target;
+use crate::proxy::policy::{Permit, Refusal};
+use crate::proxy::response::{Outcome, Rejection};
 
 /// Of a request that was let pass.
 pub(super) fn of_permit(record: &Record, permit: &Permit) -> Facts {

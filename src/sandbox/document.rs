@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::policy::catalog::{Catalog, Operation, ParameterType, TemplateSegment};
+use crate::proxy::policy::catalog::{Catalog, Operation, ParameterType, TemplateSegment};
 
 /// An OpenAPI document of all operations.
 pub(super) fn of(catalog: &Catalog) -> Value {
@@ -46,8 +46,8 @@ fn schema(kind: &ParameterType) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::catalog::diff::Difference;
-    use crate::policy::catalog::openapi::Document;
+    use crate::proxy::policy::catalog::diff::Difference;
+    use crate::proxy::policy::catalog::openapi::Document;
 
     #[test]
     fn document_declares_just_what_the_catalogue_has() {

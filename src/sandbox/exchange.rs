@@ -16,8 +16,8 @@ use super::query::Query;
 use super::question::{self, Question};
 use super::refusal::Refusal;
 use super::{House, document, token};
-use crate::policy::catalog::{Operation, Scope, ScopeSet};
-use crate::policy::path::{Segments, Target};
+use crate::proxy::policy::catalog::{Operation, Scope, ScopeSet};
+use crate::proxy::policy::path::{Segments, Target};
 
 /// The largest JSON body that is read into memory.
 const MAX_JSON: usize = 1 << 20;

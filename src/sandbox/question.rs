@@ -8,8 +8,8 @@ use super::paging::Cursors;
 use super::query::Query;
 use super::refusal::Refusal;
 use super::shape;
-use crate::policy::catalog::{Operation, ParameterType, TemplateSegment};
-use crate::policy::path::{Segment, Segments};
+use crate::proxy::policy::catalog::{Operation, ParameterType, TemplateSegment};
+use crate::proxy::policy::path::{Segment, Segments};
 
 /// A request that may have an answer.
 pub(super) struct Question<'a> {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::fleet::uid;
 use super::*;
-use crate::policy::catalog::{Operation, ParameterType, TemplateSegment};
+use crate::proxy::policy::catalog::{Operation, ParameterType, TemplateSegment};
 
 /// A body from memory, or so many chunks of 64 KiB.
 type Sent = Either<Full<Bytes>, Chunks>;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::Options;
 use super::query::Query;
 use super::refusal::Refusal;
-use crate::policy::catalog::{Scope, ScopeSet};
+use crate::proxy::policy::catalog::{Scope, ScopeSet};
 
 /// What every token begins with, so that one is recognized where it must not be: in a log, in a dump.
 pub const TOKEN_MARK: &str = "sandbox_token_";

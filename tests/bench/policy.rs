@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use divan::{AllocProfiler, Bencher, black_box};
 use http::{Method, Uri};
-use ninjaone_proxy::policy::catalog::{Catalog, Scope};
-use ninjaone_proxy::policy::group::Group;
-use ninjaone_proxy::policy::path::Target;
-use ninjaone_proxy::policy::rule::Rule;
-use ninjaone_proxy::policy::{Groups, InstanceId, Policy, Rules};
+use ninjaone_proxy::proxy::policy::catalog::{Catalog, Scope};
+use ninjaone_proxy::proxy::policy::group::Group;
+use ninjaone_proxy::proxy::policy::path::Target;
+use ninjaone_proxy::proxy::policy::rule::Rule;
+use ninjaone_proxy::proxy::policy::{Groups, InstanceId, Policy, Rules};
 
 #[global_allocator]
 static MEMORY: AllocProfiler = AllocProfiler::system();
@@ -162,7 +162,7 @@ fn every_operation(size: usize, query: &str) -> Vec<(Method, Uri)> {
 }
 
 fn lines() -> impl Iterator<Item = &'static str> {
-    include_str!("../../src/policy/catalog.tsv").lines().filter(|line| !line.starts_with('#'))
+    include_str!("../../src/proxy/policy/catalog.tsv").lines().filter(|line| !line.starts_with('#'))
 }
 
 fn moved(line: &str, copy: usize) -> String {

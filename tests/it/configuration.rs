@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ninjaone_proxy::config::Config;
 use ninjaone_proxy::config::file::File;
-use ninjaone_proxy::rate::Limits;
+use ninjaone_proxy::proxy::rate_limit::Limits;
 
 /// The message that a configuration text gets, from reading or from checking it.
 fn mistake(text: &str) -> String {

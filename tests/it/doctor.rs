@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use ninjaone_proxy::policy::catalog::Scope;
+use ninjaone_proxy::proxy::policy::catalog::Scope;
 use ninjaone_proxy::sandbox::TOKEN_MARK;
 use serde_json::Value;
 

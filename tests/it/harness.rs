@@ -12,9 +12,9 @@ use std::time::Duration;
 use ninjaone_proxy::app::App;
 use ninjaone_proxy::app::reload::{Loaded, Loader};
 use ninjaone_proxy::config::Config;
-use ninjaone_proxy::listener::Bound;
+use ninjaone_proxy::net::listener::Bound;
+use ninjaone_proxy::observe::logging::Causes;
 use ninjaone_proxy::sandbox::{Counts, Options, Sandbox};
-use ninjaone_proxy::telemetry::Causes;
 use tempfile::TempDir;
 
 use crate::watch::{self, SCRIPTED_TOKEN, SECRET};

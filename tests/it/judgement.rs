@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{Method, Uri};
-use ninjaone_proxy::policy::catalog::{Catalog, Scope};
-use ninjaone_proxy::policy::group::Group;
-use ninjaone_proxy::policy::path::{Segments, Target};
-use ninjaone_proxy::policy::query::Query;
-use ninjaone_proxy::policy::rule::{Effect, METHODS, Reach, Rule};
-use ninjaone_proxy::policy::{Barrier, Groups, InstanceId, Policy, PolicyError, Refusal, Rules};
+use ninjaone_proxy::proxy::policy::catalog::{Catalog, Scope};
+use ninjaone_proxy::proxy::policy::group::Group;
+use ninjaone_proxy::proxy::policy::path::{Segments, Target};
+use ninjaone_proxy::proxy::policy::query::Query;
+use ninjaone_proxy::proxy::policy::rule::{Effect, METHODS, Reach, Rule};
+use ninjaone_proxy::proxy::policy::{Barrier, Groups, InstanceId, Policy, PolicyError, Refusal, Rules};
 
 use crate::rulebook::{Answer, Article, Atlas, Rulebook, Texts};
 use dice::Dice;

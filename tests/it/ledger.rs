@@ -1,7 +1,7 @@
 //! What `audit verify` says of a log that was tampered with: that it was, how, and where.
 
-use ninjaone_proxy::journal::line::{Entry, Event, Hash, Head};
-use ninjaone_proxy::journal::verify::{Finding, Note, Place, Report};
+use ninjaone_proxy::observe::audit_log::line::{Entry, Event, Hash, Head};
+use ninjaone_proxy::observe::audit_log::verify::{Finding, Note, Place, Report};
 use proptest::prelude::*;
 
 use crate::chain::{Edit, Log, edited, hold, hold_text, judge, log, moment};

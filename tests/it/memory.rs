@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::{Method, Uri};
-use ninjaone_proxy::policy::catalog::{Catalog, Scope};
-use ninjaone_proxy::policy::path::Target;
-use ninjaone_proxy::policy::rule::Rule;
-use ninjaone_proxy::policy::{InstanceId, Policy, Rules};
+use ninjaone_proxy::proxy::policy::catalog::{Catalog, Scope};
+use ninjaone_proxy::proxy::policy::path::Target;
+use ninjaone_proxy::proxy::policy::rule::Rule;
+use ninjaone_proxy::proxy::policy::{InstanceId, Policy, Rules};
 
 fn policy(catalog: &Arc<Catalog>, scopes: &[Scope], allow: &[&str], deny: &[&str]) -> Policy {
     let rules = |texts: &[&str]| texts.iter().map(|text| Rule::parse(text).expect("a rule")).collect();
@@ -53,7 +53,7 @@ const ASKED: [(&str, &str, &str); 31] = [
 
 #[test]
 fn a_decision_takes_no_memory() {
-    use ninjaone_proxy::policy::{Barrier, Refusal};
+    use ninjaone_proxy::proxy::policy::{Barrier, Refusal};
     let catalog = Arc::new(Catalog::built_in().expect("good"));
     let both = [Scope::Monitoring, Scope::Management];
     let allow = ["GET /v2/users", "* /v2/new-thing/{id}", "GET /v2/user/7?df=1&!a"];

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use http::Method;
 use ninjaone_proxy::config::Config;
-use ninjaone_proxy::policy::catalog::openapi::Document;
-use ninjaone_proxy::policy::catalog::{Catalog, Operation, ParameterType, Scope, TemplateSegment};
-use ninjaone_proxy::policy::group::Group;
+use ninjaone_proxy::proxy::policy::catalog::openapi::Document;
+use ninjaone_proxy::proxy::policy::catalog::{Catalog, Operation, ParameterType, Scope, TemplateSegment};
+use ninjaone_proxy::proxy::policy::group::Group;
 use serde_json::{Map, Value, json};
 
 use crate::harness::{Proxy, Scripted, Then, answer, run_binary};

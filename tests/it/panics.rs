@@ -11,9 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
-use ninjaone_proxy::fence;
-use ninjaone_proxy::listener::{self, Limits, Slots, Socket, Terms};
-use ninjaone_proxy::shutdown::{self, Trigger};
+use ninjaone_proxy::base::panic_guard;
+use ninjaone_proxy::net::listener::{self, Limits, Slots, Socket, Terms};
+use ninjaone_proxy::net::shutdown::{self, Trigger};
 use tokio::sync::Semaphore;
 
 use crate::harness::{PATIENCE, Reply, connect, eventually};
@@ -50,7 +50,7 @@ async fn handle(path: String) -> Response<Pieces> {
                 tokio::task::yield_now().await;
                 panic!("asked for: fenced")
             };
-            if fence::around(work).await.is_err() {
+            if panic_guard::around(work).await.is_err() {
                 *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             }
         }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use ninjaone_proxy::headers::clean_request;
-use ninjaone_proxy::policy::catalog::{Catalog, Scope};
-use ninjaone_proxy::policy::path::Target;
-use ninjaone_proxy::policy::rule::Rule;
-use ninjaone_proxy::policy::{InstanceId, Policy, Rules};
+use ninjaone_proxy::proxy::headers::clean_request;
+use ninjaone_proxy::proxy::policy::catalog::{Catalog, Scope};
+use ninjaone_proxy::proxy::policy::path::Target;
+use ninjaone_proxy::proxy::policy::rule::Rule;
+use ninjaone_proxy::proxy::policy::{InstanceId, Policy, Rules};
 use proptest::prelude::*;
 
 use crate::answers::read_every_way;
@@ -87,7 +87,7 @@ proptest! {
         origin in prop::option::of((prop::sample::select(vec!["http://", "https://", "", "HTTP://"]), hosts())),
         listed in prop::sample::select(vec![None, Some("https://grafana.example"), Some("null"), Some("https://grafana.example:443")]),
     ) {
-        thread_local!(static GUARD: ninjaone_proxy::guard::Guard = guard());
+        thread_local!(static GUARD: ninjaone_proxy::proxy::authn::Guard = guard());
         let origin = listed.map(str::to_owned).or(origin.map(|(scheme, host)| format!("{scheme}{host}")));
         nobodys_domain(host.as_bytes());
         GUARD.with(|guard| agree(guard, host.as_bytes(), origin.as_deref().map(str::as_bytes)));
@@ -184,7 +184,7 @@ proptest! {
 fn the_obvious_judge_agrees_on_every_operation() {
     let policy = reader();
     let mut visited = 0;
-    for line in include_str!("../../src/policy/catalog.tsv").lines().filter(|line| !line.starts_with('#')) {
+    for line in include_str!("../../src/proxy/policy/catalog.tsv").lines().filter(|line| !line.starts_with('#')) {
         let template = line.split('\t').nth(1).expect("a template");
         let path: Vec<String> = template
             .split('/')

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
-use ninjaone_proxy::guard::roster::KeyHash;
+use ninjaone_proxy::proxy::authn::roster::KeyHash;
 use serde_json::{Value, json};
 
 use crate::doors::Running;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
-use ninjaone_proxy::guard::roster::KeyHash;
+use ninjaone_proxy::proxy::authn::roster::KeyHash;
 
 use crate::harness::{PATIENCE, Proxy, Reply, Scripted, Then, answer, connect, eventually, grant, request};
 use crate::watch::{SCRIPTED_TOKEN, SECRET};
@@ -299,7 +299,7 @@ fn what_was_learned_outlasts_a_reload() {
     assert_eq!(proxy.get("/v2/organizations").status, 200);
     proxy.shut_down().join().expect("an end");
     let count = |file: &std::path::Path| {
-        let used = ninjaone_proxy::usage::read(file).expect("a record");
+        let used = ninjaone_proxy::observe::usage::read(file).expect("a record");
         used.values().map(|count| count.requests).collect::<Vec<_>>()
     };
     assert_eq!((count(&file), count(&other)), (vec![2], vec![1]));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ninjaone_proxy::config::Config;
-use ninjaone_proxy::policy::review::review;
+use ninjaone_proxy::proxy::policy::review::review;
 
 const BOTH: &str = "scopes = [\"monitoring\", \"management\"]\n";
 

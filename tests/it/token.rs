@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use ninjaone_proxy::policy::catalog::Scope;
+use ninjaone_proxy::proxy::policy::catalog::Scope;
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::{Ninja, Proxy, Reply, Scripted, Then, answer, connect, eventually, grant, request};

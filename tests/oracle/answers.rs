@@ -2,8 +2,8 @@
 
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
-use ninjaone_proxy::token::endpoint::Answer;
-use ninjaone_proxy::upstream::Reason;
+use ninjaone_proxy::proxy::token::endpoint::Answer;
+use ninjaone_proxy::proxy::upstream::Reason;
 use serde_json::Value;
 
 /// Reads a body as every answer that it could be; fails where the readers believe what it does not say.

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use ninjaone_proxy::journal::line::{
+use ninjaone_proxy::observe::audit_log::line::{
     Begin, Decision, Ended, Entry, Event, Facts, Hash, Head, Line, Outcome, Text, Torn,
 };
-use ninjaone_proxy::journal::verify::{Report, Walk};
+use ninjaone_proxy::observe::audit_log::verify::{Report, Walk};
 
 /// A log in two files, and its head.
 pub(crate) struct Log {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use http::header::{HOST, ORIGIN};
 use http::{HeaderValue, Request};
-use ninjaone_proxy::guard::browser::Origin;
-use ninjaone_proxy::guard::issuer::Issuer;
-use ninjaone_proxy::guard::roster::Roster;
-use ninjaone_proxy::guard::{Guard, Intruder, Orders, is_called_by_address};
+use ninjaone_proxy::proxy::authn::browser::Origin;
+use ninjaone_proxy::proxy::authn::issuer::Issuer;
+use ninjaone_proxy::proxy::authn::roster::Roster;
+use ninjaone_proxy::proxy::authn::{Guard, Intruder, Orders, is_called_by_address};
 
 /// A guard of port 8080 that also answers to `proxy.internal`, and lets one page in.
 pub(crate) fn guard() -> Guard {

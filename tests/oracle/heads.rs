@@ -1,6 +1,6 @@
 //! Where heads and bodies begin and end, read slowly and by the letter: the measure of the watch over the octets.
 
-use ninjaone_proxy::listener::head::{Fault, Heads};
+use ninjaone_proxy::net::listener::head::{Fault, Heads};
 
 /// What there is to know of the octets of a connection.
 #[derive(Debug, PartialEq)]

@@ -7,7 +7,7 @@ use http::{Request, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use ninjaone_proxy::upstream::head;
+use ninjaone_proxy::proxy::upstream::head;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Status and body.

@@ -93,7 +93,7 @@ const GUARDED: [&str; 6] = ["installers", "scripts", "users-and-roles", "webhook
 
 impl Atlas {
     pub(crate) fn new() -> Self {
-        let data = include_str!("../../src/policy/catalog.tsv");
+        let data = include_str!("../../src/proxy/policy/catalog.tsv");
         let lines: Vec<_> = data.lines().filter(|line| !line.starts_with('#')).map(Line::read).collect();
         let mut templates: Vec<_> = lines.iter().map(|line| line.template).collect();
         // A fixed word sorts before a parameter, and so wins over it.

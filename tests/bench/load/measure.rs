@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use ninjaone_proxy::policy::catalog::openapi::Document;
-use ninjaone_proxy::policy::catalog::{Catalog, Scope};
+use ninjaone_proxy::proxy::policy::catalog::openapi::Document;
+use ninjaone_proxy::proxy::policy::catalog::{Catalog, Scope};
 use serde_json::{Map, Value, json};
 
 use crate::callers::{Line, for_a_time, request};

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use ninjaone_proxy::config::Config;
-use ninjaone_proxy::explain::explain;
-use ninjaone_proxy::guard::roster::KeyHash;
+use ninjaone_proxy::proxy::authn::roster::KeyHash;
+use ninjaone_proxy::tools::explain::explain;
 use regex::Regex;
 use serde_json::Value;
 
@@ -186,7 +186,7 @@ fn hints(layers: &[Texts], reason: &str, method: &str, counts: &mut Counts) -> b
         counts.operations_named += 1;
         let group = |one, other| found.get(one).or(found.get(other)).expect("named").as_str();
         let (method, template) = (group(1, 3), group(2, 4));
-        let routes = include_str!("../../../src/policy/catalog.tsv");
+        let routes = include_str!("../../../src/proxy/policy/catalog.tsv");
         right &= routes.lines().any(|line| {
             let mut columns = line.split('\t');
             let own = columns.next() == Some(method);

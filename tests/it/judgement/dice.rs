@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 use http::{Method, Uri};
-use ninjaone_proxy::policy::rule::Rule;
+use ninjaone_proxy::proxy::policy::rule::Rule;
 
 use crate::rulebook::{Atlas, Texts};
 

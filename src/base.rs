@@ -1,0 +1,9 @@
+//! What needs nothing of the proxy: secrets, clocks, files, the state folder, panics, systemd.
+
+pub mod clock;
+pub mod file;
+pub mod panic_guard;
+pub mod plain;
+pub mod secret;
+pub mod state;
+pub mod supervisor;

@@ -1,0 +1,7 @@
+//! Connections in and out: listeners, TLS, dialing, bodies on their way, shutdown.
+
+pub mod body;
+pub mod dial;
+pub mod listener;
+pub mod shutdown;
+pub mod tls;

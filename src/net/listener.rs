@@ -1,0 +1,251 @@
+//! Listeners: sockets, limits, timers and drain around a closure; nothing here knows what is served.
+
+mod accept;
+mod buffers;
+mod chunks;
+mod conversation;
+mod flush;
+pub mod head;
+mod http2;
+#[cfg(unix)]
+mod inherited;
+mod mixup;
+mod occupant;
+mod peer;
+mod place;
+mod request_body;
+mod slots;
+mod tcp;
+mod tracked;
+#[cfg(unix)]
+mod unix;
+mod usage;
+mod wire;
+mod write_timeout;
+
+use std::error::Error;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::net::shutdown::{self, Shutdown, Trigger};
+use crate::net::tls::server::Identity;
+use accept::{Accept, accept};
+pub use buffers::{Buffers, BuffersFull, Reservation};
+use conversation::Host;
+pub use occupant::occupant;
+pub use peer::{Peer, User};
+pub use place::{BindError, Bound, Hold, Inheritance, Opened, Place, Socket, SocketFile, group};
+pub use request_body::RequestBody;
+pub use slots::Slots;
+use slots::{Slot, Taken};
+
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: i32 = 4096;
+/// The first wait after a failed accept, such as EMFILE; it doubles up to [`MAX_ACCEPT_BACKOFF`].
+const FIRST_ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_ACCEPT_BACKOFF: Duration = Duration::from_secs(5);
+/// How long those who were in the queue at the end have for the beginning of a request.
+const LATE: Duration = Duration::from_millis(50);
+
+/// What a connection may cost.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// For reading the head of a request, and for each wait until the caller takes more of an answer.
+    pub head_time: Duration,
+    /// The octets of a head that are taken into memory, roughly; at least 8192.
+    pub head_size: usize,
+    /// The most header fields of a request.
+    pub header_count: usize,
+    /// For requests in flight once shutdown has begun.
+    pub drain: Duration,
+    /// The most connections at a time.
+    pub connections: Slots,
+    /// The memory of all connections of all listeners.
+    pub buffers: Arc<Buffers>,
+}
+
+/// How connections are served from the moment on at which they are accepted.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// Without it in clear text.
+    pub tls: Option<Identity>,
+    /// The slots for connections are those of the first terms, to the end.
+    pub limits: Limits,
+}
+
+/// Serves HTTP/1.1 and 1.0, over TLS also HTTP/2, on a bound socket until `shutdown`, then for at most the drain time.
+///
+/// The terms may change meanwhile: connections keep those that they began with, but other TLS ends the ones that have
+/// none, or an older one, as a shutdown does.
+///
+/// Runs on a current-thread runtime; `handle` is called once for each request, over HTTP/1 in order on each connection.
+/// `refuse` makes the whole answer, octet for octet, to a head that the parser refuses.
+pub async fn serve<H, R, F, B>(
+    socket: Socket,
+    terms: watch::Receiver<Terms>,
+    shutdown: Shutdown,
+    handle: H,
+    refuse: R,
+) -> io::Result<()>
+where
+    H: Fn(Peer, Request<RequestBody>) -> F + Clone + 'static,
+    R: Fn(Peer, StatusCode) -> Vec<u8> + Clone + 'static,
+    F: Future<Output = Response<B>> + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let invite = move |terms: &Terms| Party::new(terms, &handle, &refuse);
+    match socket {
+        Socket::Tcp(listener) => attend(TcpListener::from_std(listener)?, terms, shutdown, invite).await,
+        #[cfg(unix)]
+        Socket::Unix(listener) => attend(UnixListener::from_std(listener)?, terms, shutdown, invite).await,
+    }
+    Ok(())
+}
+
+/// Connections that are ended together.
+struct Party<H, R> {
+    host: Rc<Host<H, R>>,
+    end: Trigger,
+    graceful: GracefulShutdown,
+}
+
+impl<H, R, F, B> Party<H, R>
+where
+    H: Fn(Peer, Request<RequestBody>) -> F + Clone + 'static,
+    R: Fn(Peer, StatusCode) -> Vec<u8> + Clone + 'static,
+    F: Future<Output = Response<B>> + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    fn new(Terms { tls, limits }: &Terms, handle: &H, refuse: &R) -> Self {
+        let (end, ended) = shutdown::channel();
+        let host = Rc::new(Host::new(tls.clone(), limits, ended, handle.clone(), refuse.clone()));
+        Self { host, end, graceful: GracefulShutdown::new() }
+    }
+
+    fn welcome<S>(&self, stream: S, peer: Peer, slot: Slot)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let conversation = Rc::clone(&self.host).serve(stream, peer, slot.usage(), self.graceful.watcher());
+        tokio::task::spawn_local(slot.hold(conversation));
+    }
+
+    /// Whether its connections may go on beside new ones on these terms.
+    fn goes_with(&self, Terms { tls, .. }: &Terms) -> bool {
+        match (&self.host.tls, tls) {
+            (None, None) => true,
+            (Some(own), Some(other)) => own.is_same(other),
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// New connections are served on these terms, and ended together with those that there are.
+    fn join(&mut self, Terms { tls, limits }: &Terms) {
+        let Host { shutdown, handle, refuse, .. } = &*self.host;
+        let (shutdown, handle, refuse) = (shutdown.clone(), handle.clone(), refuse.clone());
+        self.host = Rc::new(Host::new(tls.clone(), limits, shutdown, handle, refuse));
+    }
+
+    /// Lets requests in flight end, within the drain time.
+    async fn end(self) {
+        self.end.shut_down();
+        let drain = self.host.limits.drain;
+        if timeout(drain, self.graceful.shutdown()).await.is_err() {
+            tracing::warn!(after = ?drain, "requests cut off at the end of the drain time");
+        }
+    }
+}
+
+async fn attend<A, H, R, F, B>(
+    listener: A,
+    mut terms: watch::Receiver<Terms>,
+    shutdown: Shutdown,
+    invite: impl Fn(&Terms) -> Party<H, R>,
+) where
+    A: Accept,
+    H: Fn(Peer, Request<RequestBody>) -> F + Clone + 'static,
+    R: Fn(Peer, StatusCode) -> Vec<u8> + Clone + 'static,
+    F: Future<Output = Response<B>> + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut party = invite(&terms.borrow_and_update());
+    let connections = Taken::new(&party.host.limits.connections);
+    let mut leaving = JoinSet::new();
+    let mut stop = pin!(shutdown.begun());
+    let mut backoff = FIRST_ACCEPT_BACKOFF;
+    {
+        // Kept over changes of the terms: it may have accepted a connection that waits for its slot.
+        let mut next = pin!(accept(&listener, &connections));
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut stop => break,
+                () = changed(&mut terms) => {
+                    let terms = terms.borrow_and_update();
+                    if party.goes_with(&terms) {
+                        party.join(&terms);
+                    } else {
+                        leaving.spawn_local(std::mem::replace(&mut party, invite(&terms)).end());
+                    }
+                    continue;
+                }
+                accepted = &mut next => accepted,
+            };
+            next.set(accept(&listener, &connections));
+            match accepted {
+                Ok((stream, peer, slot)) => {
+                    backoff = FIRST_ACCEPT_BACKOFF;
+                    party.welcome(stream, peer, slot);
+                    connections.after_you().await;
+                }
+                // The caller left before it was accepted: nothing is wrong here.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!(%error, retry_in = ?backoff, "connection cannot be accepted");
+                    sleep(backoff).await;
+                    backoff = (backoff * 2).min(MAX_ACCEPT_BACKOFF);
+                }
+            }
+        }
+        // Who has connected already is heard: to close the queue is to reset those in it.
+        let mut late = false;
+        let mut nobody = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Ok((stream, peer, slot))) = next.as_mut().poll(&mut nobody) {
+            next.set(accept(&listener, &connections));
+            party.welcome(stream, peer, slot);
+            late = true;
+        }
+        if late {
+            sleep(LATE).await;
+        }
+    }
+    drop(listener);
+    party.end().await;
+    while leaving.join_next().await.is_some() {}
+}
+
+/// Ends when the terms have changed; never once nobody can change them.
+async fn changed(terms: &mut watch::Receiver<Terms>) {
+    if terms.changed().await.is_err() {
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,151 @@
+//! The far end of an accepted connection, as the system tells it.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::head::Fault;
+use crate::net::tls::certificate::Certificate;
+
+/// The far end of an accepted connection: the proof that a request came through a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    far: Far,
+    fault: Option<Fault>,
+    tls: bool,
+    certificate: Option<Arc<Certificate>>,
+}
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Far {
+    Tcp(SocketAddr),
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there are no Unix sockets"))]
+    Unix(User),
+}
+
+/// The process at the far end of a Unix socket, as it was when it connected; the kernel vouches for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    /// Its effective user id.
+    pub uid: u32,
+    /// Its effective group id.
+    pub gid: u32,
+    /// Its process id, where the system tells it. It may have ended, and the number may be another's by now.
+    pub pid: Option<i32>,
+}
+
+impl Peer {
+    /// An IPv4-mapped IPv6 address becomes the IPv4 address.
+    pub(super) fn tcp(address: SocketAddr) -> Self {
+        let address = match address.ip() {
+            IpAddr::V6(ip) => SocketAddr::new(ip.to_canonical(), address.port()),
+            IpAddr::V4(_) => address,
+        };
+        Self::at(Far::Tcp(address))
+    }
+
+    #[cfg(unix)]
+    pub(super) fn unix(user: User) -> Self {
+        Self::at(Far::Unix(user))
+    }
+
+    fn at(far: Far) -> Self {
+        Self { far, fault: None, tls: false, certificate: None }
+    }
+
+    /// The certificate is the one that the handshake verified.
+    pub(super) fn over_tls(self, certificate: Option<Arc<Certificate>>) -> Self {
+        Self { tls: true, certificate, ..self }
+    }
+
+    pub(super) fn with_fault(self, fault: Option<Fault>) -> Self {
+        Self { fault, ..self }
+    }
+
+    /// The address of the far end; `None` behind a Unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self.far {
+            Far::Tcp(address) => Some(address),
+            Far::Unix(_) => None,
+        }
+    }
+
+    /// The user at the far end of a Unix socket; `None` behind any other.
+    pub fn user(&self) -> Option<User> {
+        match self.far {
+            Far::Tcp(_) => None,
+            Far::Unix(user) => Some(user),
+        }
+    }
+
+    /// The certificate that the caller showed; `None` without TLS, or if it showed none. It is valid, and issued by the
+    /// listener's client-ca.
+    pub fn certificate(&self) -> Option<&Arc<Certificate>> {
+        self.certificate.as_ref()
+    }
+
+    /// The scheme that targets on this connection have: `https` over TLS, else `http`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+
+    /// What is wrong with the request's head, and does not show in the request.
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault
+    }
+
+    #[cfg(test)]
+    pub(crate) fn loopback() -> Self {
+        Self::tcp(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// The same over TLS, without a certificate.
+    #[cfg(test)]
+    pub(crate) fn secured(self) -> Self {
+        self.over_tls(None)
+    }
+
+    /// A process with these ids behind a Unix socket.
+    #[cfg(test)]
+    pub(crate) fn of_user(uid: u32, gid: u32) -> Self {
+        Self::at(Far::Unix(User { uid, gid, pid: Some(4242) }))
+    }
+}
+
+/// `127.0.0.1:44612`, or `uid=1000 gid=1000 pid=4242`.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.far {
+            Far::Tcp(address) => address.fmt(f),
+            Far::Unix(user) => user.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { uid, gid, pid } = self;
+        write!(f, "uid={uid} gid={gid}")?;
+        pid.map_or(Ok(()), |pid| write!(f, " pid={pid}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peer_is_an_address_or_a_user() {
+        let (near, user) = (Peer::loopback(), Peer::of_user(1000, 100));
+        assert_eq!((near.to_string().as_str(), near.user()), ("127.0.0.1:0", None));
+        assert_eq!(user.to_string(), "uid=1000 gid=100 pid=4242");
+        assert_eq!((user.address(), user.user().map(|user| (user.uid, user.gid))), (None, Some((1000, 100))));
+    }
+
+    #[test]
+    fn peer_behind_a_dual_stack_socket_has_its_ipv4_address() {
+        let mapped = "[::ffff:10.0.0.1]:7".parse().expect("an address");
+        assert_eq!(Peer::tcp(mapped).to_string(), "10.0.0.1:7");
+    }
+}

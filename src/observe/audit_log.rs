@@ -1,0 +1,228 @@
+//! The audit log: every write and every refusal, in a file where each line is tied to the one before it.
+//!
+//! A write has two lines: its intent, which is safe on the disk before the write goes to NinjaOne, and its outcome,
+//! which is safe before the caller is answered. So after a crash in between there is a line that says what may have been
+//! done. A refusal has one line, for which nobody waits. A read that is permitted costs nothing here.
+
+mod book;
+mod keeper;
+pub mod line;
+mod read;
+pub mod verify;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use book::Book;
+use keeper::{BATCH, Mail, Waiter};
+use line::{Ended, Entry, Event, Facts, Outcome};
+
+pub use book::BookError;
+pub use keeper::{Counters, Keeper};
+
+/// How many records may be under way before those that nobody waits for are waited for too.
+const CROWD: usize = 1024;
+
+/// Where and how the audit log is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The file.
+    pub file: PathBuf,
+    /// When it is put aside for the next, in octets.
+    pub max_size: u64,
+    /// When it is written to the disk.
+    pub sync: Durability,
+    /// What becomes of writes while it cannot be written.
+    pub on_failure: OnFailure,
+}
+
+/// When the system is told to write the file to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// Before a write goes up, and before it is answered: its lines outlast a loss of power.
+    Write,
+    /// When the system likes: lines outlast the process, and not the system.
+    Never,
+}
+
+/// What becomes of writes while the audit log cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// They are refused.
+    Refuse,
+    /// They go on.
+    Continue,
+}
+
+/// A write cannot be recorded, and must not happen then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the audit log cannot be written")]
+pub struct Unrecorded;
+
+/// The audit log, or none, for those who have something to record.
+#[derive(Debug, Clone, Default)]
+pub struct Journal {
+    pen: Option<Arc<Pen>>,
+}
+
+/// The way to the keeper.
+#[derive(Debug)]
+struct Pen {
+    mail: Sender<Mail>,
+    /// Records under way.
+    crowd: AtomicUsize,
+    on_failure: OnFailure,
+}
+
+/// A request whose end will be recorded: when that is told, or else when this is dropped.
+#[derive(Debug)]
+pub struct Open {
+    pen: Arc<Pen>,
+    /// `None` once it is recorded.
+    facts: Option<Box<Facts>>,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Write,
+    /// The rules close it, and are only observed.
+    Read,
+    Refusal,
+}
+
+impl Journal {
+    /// Opens the audit log. Nothing is written before the keeper runs. Blocks.
+    pub fn open(settings: &Settings, counters: Counters) -> Result<(Self, Keeper), BookError> {
+        let sync = settings.sync == Durability::Write;
+        let (book, found) = Book::open(&settings.file, settings.max_size, sync)?;
+        let file = settings.file.display();
+        if found.missing > 0 {
+            tracing::error!(%file, lines = found.missing, "lines of the audit log are missing: see ninjaone-proxy audit verify");
+        } else if found.begin.headless {
+            tracing::error!(%file, "the head file of the audit log is missing: a cut end would not show");
+        } else if let Some(torn) = found.begin.torn {
+            tracing::warn!(%file, octets = torn.octets, "the audit log ends with a torn line, which is kept");
+        }
+        tracing::info!(%file, new = found.new, "writes and refusals are recorded");
+        let (mail, received) = channel();
+        let pen = Arc::new(Pen { mail, crowd: AtomicUsize::new(0), on_failure: settings.on_failure });
+        let keeper = Keeper {
+            book,
+            mail: received,
+            pen: Arc::clone(&pen),
+            on_failure: settings.on_failure,
+            counters,
+            lingering: Vec::new(),
+            since: None,
+            backlog: [Entry::now(Event::Begin(found.begin))].into(),
+            piece: BATCH,
+            lost: 0,
+            failing: None,
+        };
+        Ok((Self { pen: Some(pen) }, keeper))
+    }
+
+    /// Records the intent of a write, and waits until that is safe. Its end will be recorded too.
+    pub async fn write(&self, facts: impl FnOnce() -> Facts) -> Result<Option<Open>, Unrecorded> {
+        let Some(pen) = &self.pen else { return Ok(None) };
+        let facts = Box::new(facts());
+        let intent = pen.record(Entry::now(Event::Intent((*facts).clone())));
+        // Open already: the caller may leave while the intent is being written.
+        let mut open = Open { pen: Arc::clone(pen), facts: Some(facts), kind: Kind::Write };
+        if let Err(unrecorded) = intent.await {
+            open.facts = None;
+            return Err(unrecorded);
+        }
+        Ok(Some(open))
+    }
+
+    /// A read that the rules close, where they are only observed: its end will be recorded.
+    pub fn observed_read(&self, facts: impl FnOnce() -> Facts) -> Option<Open> {
+        self.open_as(Kind::Read, facts)
+    }
+
+    /// A request that the proxy answers itself.
+    pub fn refusal(&self, facts: impl FnOnce() -> Facts) -> Option<Open> {
+        self.open_as(Kind::Refusal, facts)
+    }
+
+    fn open_as(&self, kind: Kind, facts: impl FnOnce() -> Facts) -> Option<Open> {
+        let pen = self.pen.as_ref()?;
+        Some(Open { pen: Arc::clone(pen), facts: Some(Box::new(facts())), kind })
+    }
+
+    /// Lets the keeper end once all is written.
+    pub fn close(&self) {
+        if let Some(pen) = &self.pen {
+            // It has ended already if nobody takes it.
+            let _ = pen.mail.send(Mail::Close);
+        }
+    }
+}
+
+impl Pen {
+    /// Records something and waits until it is safe.
+    fn record(&self, entry: Entry) -> impl Future<Output = Result<(), Unrecorded>> + use<> {
+        let (done, safe) = oneshot::channel();
+        self.send(entry, Some(done));
+        let unheard = match self.on_failure {
+            OnFailure::Refuse => Err(Unrecorded),
+            OnFailure::Continue => Ok(()),
+        };
+        async move { safe.await.unwrap_or(unheard) }
+    }
+
+    fn send(&self, entry: Entry, waiter: Option<Waiter>) {
+        self.crowd.fetch_add(1, Ordering::Relaxed);
+        // Who waits learns that nobody took it.
+        let _ = self.mail.send(Mail::Record(Box::new(entry), waiter));
+    }
+
+    /// One record was taken by the keeper.
+    fn taken(&self) {
+        self.crowd.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Open {
+    /// Records how the request ended; waits until that is safe if it is a write, or if many records are under way. What
+    /// cannot be recorded now is kept for later: it has happened.
+    pub async fn close(mut self, outcome: Outcome) {
+        let Some(entry) = self.entry(outcome) else { return };
+        if self.kind == Kind::Write || self.pen.crowd.load(Ordering::Relaxed) > CROWD {
+            let _ = self.pen.record(entry).await;
+        } else {
+            self.pen.send(entry, None);
+        }
+    }
+
+    /// Records how the request ended, and waits for nothing.
+    pub fn leave(mut self, outcome: Outcome) {
+        self.send(outcome);
+    }
+
+    fn send(&mut self, outcome: Outcome) {
+        if let Some(entry) = self.entry(outcome) {
+            self.pen.send(entry, None);
+        }
+    }
+
+    fn entry(&mut self, outcome: Outcome) -> Option<Entry> {
+        let ended = Ended { facts: *self.facts.take()?, outcome };
+        Some(Entry::now(if self.kind == Kind::Refusal { Event::Refusal(ended) } else { Event::Outcome(ended) }))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.send(Outcome::default());
+    }
+}

@@ -1,0 +1,171 @@
+//! Counters for Prometheus, with labels from closed sets only: listener, caller, operation, rule as written, status class,
+//! code, blame, instance, scopes, protocol, reason, result.
+//!
+//! What belongs to a listener or an instance that a reload takes away stays as it was: counters do not go backwards, and
+//! gauges come down to 0 by themselves. Only tokens are told of anew each time.
+
+mod meter;
+mod process;
+pub mod reloads;
+pub mod tally;
+pub mod traffic;
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+pub use meter::{Ending, Meter};
+use process::Process;
+use traffic::Traffic;
+
+/// Seconds; NinjaOne answers in tens of milliseconds to tens of seconds.
+const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+
+/// All series of the process.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    listeners: meter::Series,
+    instances: traffic::Series,
+    process: Process,
+    token_requests: IntCounterVec,
+    token_expiry: IntGaugeVec,
+    token_age: IntGaugeVec,
+    rate_waits: IntCounterVec,
+}
+
+/// One token as the gauges show it.
+#[derive(Debug)]
+pub struct TokenReading {
+    /// The instance's name.
+    pub instance: String,
+    /// The scopes, separated by spaces.
+    pub scopes: String,
+    /// The time to expiry; 0 without a usable token.
+    pub expires_in: Duration,
+    /// The time since it was asked for; `None` without a usable token.
+    pub age: Option<Duration>,
+}
+
+/// Where families of series are registered.
+struct Families<'a>(&'a Registry);
+
+impl Families<'_> {
+    fn add<C: Collector + Clone + 'static>(&self, family: &C) -> Result<C, prometheus::Error> {
+        self.0.register(Box::new(family.clone())).map(|()| family.clone())
+    }
+
+    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        self.add(&IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        self.add(&IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    /// A gauge without labels.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "for what only Unix tells of a process"))]
+    fn number(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.add(&IntGauge::new(name, help)?)
+    }
+
+    fn histogram(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
+        self.add(&HistogramVec::new(HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()), labels)?)
+    }
+}
+
+impl Metrics {
+    /// Registers all series.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let families = Families(&registry);
+        let build =
+            families.gauge("ninjaone_proxy_build_info", "Always 1; the version is in the label.", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Self {
+            listeners: meter::Series::register(&families)?,
+            instances: traffic::Series::register(&families)?,
+            process: Process::register(&families)?,
+            token_requests: families.counter(
+                "ninjaone_proxy_token_requests_total",
+                "Requests to token endpoints, by result.",
+                &["result"],
+            )?,
+            token_expiry: families.gauge(
+                "ninjaone_proxy_token_expiry_seconds",
+                "Seconds until the token expires; 0 if there is none.",
+                &["instance", "scopes"],
+            )?,
+            token_age: families.gauge(
+                "ninjaone_proxy_token_age_seconds",
+                "Seconds since the token was asked for; no series if there is none.",
+                &["instance", "scopes"],
+            )?,
+            rate_waits: families.counter(
+                "ninjaone_proxy_rate_waits_total",
+                "Requests that were held back because of a limited rate, or because the instance throttles.",
+                &["instance"],
+            )?,
+            registry,
+        })
+    }
+
+    /// The text format of Prometheus, after these readings are taken over.
+    pub fn render(
+        &self,
+        tokens: &[TokenReading],
+        (requests, failures): (u64, u64),
+    ) -> Result<String, prometheus::Error> {
+        for (result, count) in [("granted", requests - failures), ("failed", failures)] {
+            let counter = self.token_requests.with_label_values(&[result]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
+        // Of an instance that is not served any more nothing is told.
+        self.token_expiry.reset();
+        self.token_age.reset();
+        let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+        for TokenReading { instance, scopes, expires_in, age } in tokens {
+            self.token_expiry.with_label_values(&[instance, scopes]).set(seconds(*expires_in));
+            if let Some(age) = age {
+                self.token_age.with_label_values(&[instance, scopes]).set(seconds(*age));
+            }
+        }
+        self.listeners.panicked_elsewhere(crate::base::panic_guard::outside());
+        self.process.look();
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+
+    /// Counts of the audit log: its lines, the records that are lost, and whether it fails. To be asked for once.
+    pub fn audit(&self) -> Result<(IntCounter, IntCounter, IntGauge), prometheus::Error> {
+        let lines = IntCounter::new("ninjaone_proxy_audit_lines_total", "Lines written to the audit log.")?;
+        let lost = IntCounter::new(
+            "ninjaone_proxy_audit_lost_total",
+            "Records that the audit log could not keep, as it cannot be written and too many wait.",
+        )?;
+        let failing = IntGauge::new("ninjaone_proxy_audit_failing", "1 while the audit log cannot be written.")?;
+        self.registry.register(Box::new(lines.clone()))?;
+        self.registry.register(Box::new(lost.clone()))?;
+        self.registry.register(Box::new(failing.clone()))?;
+        Ok((lines, lost, failing))
+    }
+
+    /// The counters of one instance.
+    pub fn traffic(&self, instance: &str) -> Traffic {
+        self.instances.of(instance)
+    }
+
+    /// Counts the requests to an instance that are held back.
+    pub fn rate_waits(&self, instance: &str) -> IntCounter {
+        self.rate_waits.with_label_values(&[instance])
+    }
+
+    /// The counters of one listener in one worker; `operations` are the names by position in the catalogue.
+    pub fn meter(&self, listener: &str, callers: Vec<String>, operations: Vec<String>) -> Meter {
+        Meter::new(self.listeners.clone(), listener, callers, operations)
+    }
+}

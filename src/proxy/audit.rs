@@ -1,0 +1,43 @@
+//! The stage of the audit log: what may change something is recorded before it goes up.
+
+use http::Method;
+
+use crate::observe::audit_log::line::Facts;
+use crate::observe::audit_log::{Journal, Open, Unrecorded};
+use crate::proxy::policy::Permit;
+
+/// The proof that a permitted request may be sent: where there is an audit log, a write is recorded in it.
+/// [`crate::proxy::upstream`] sends nothing else.
+#[derive(Debug)]
+pub struct Audited {
+    permit: Permit,
+}
+
+impl Audited {
+    /// Records the intent of a write, and waits until that is safe. What else is permitted passes at once; only what
+    /// the rules close, where they are observed, will have its end recorded too.
+    pub async fn record(
+        log: &Journal,
+        permit: Permit,
+        facts: impl FnOnce(&Permit) -> Facts,
+    ) -> Result<(Self, Option<Open>), Unrecorded> {
+        let open = if is_write(permit.method()) {
+            log.write(|| facts(&permit)).await?
+        } else if permit.overruled().is_some() {
+            log.observed_read(|| facts(&permit))
+        } else {
+            None
+        };
+        Ok((Self { permit }, open))
+    }
+
+    /// The permit.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+}
+
+/// Whether a request may change something.
+fn is_write(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD)
+}

@@ -1,0 +1,661 @@
+//! The guard: who may speak to a listener at all.
+//!
+//! First the perimeter: a web page that the user visits can make the browser send requests to a local port, under a
+//! name of its own (DNS rebinding) or across sites. The first shows in `Host`, the second in `Origin` and
+//! `Sec-Fetch-Site`. Then, where callers are configured, each proves who it is.
+
+pub mod browser;
+pub mod hint;
+pub mod issuer;
+pub mod name;
+pub mod roster;
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, VIA};
+use http::request::Parts;
+use http::{Uri, Version};
+use tokio::time::Instant;
+
+use crate::base::clock::Moment;
+use crate::net::listener::Peer;
+use crate::net::listener::head::Fault;
+use browser::{Mark, Origin, Pages};
+use hint::Hint;
+use issuer::{Issuer, TokenRequest};
+use roster::{CallerId, KeyHash, Presented, Roster};
+
+/// The names under which anybody on this machine may call.
+const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+/// What an intermediary adds to requests that it passes on.
+const RELAYED: [HeaderName; 3] = [HeaderName::from_static("x-forwarded-for"), FORWARDED, VIA];
+
+/// The gate of one listener.
+#[derive(Debug)]
+pub struct Guard {
+    /// The scheme of targets in absolute form.
+    scheme: &'static str,
+    /// Every accepted value of `Host`, lower case.
+    authorities: Vec<String>,
+    pages: Pages,
+    roster: Roster,
+    issuer: Arc<Issuer>,
+    /// The largest head in octets.
+    head_size: usize,
+}
+
+/// What a guard is made of.
+#[derive(Debug)]
+pub struct Orders {
+    /// The names beside localhost, 127.0.0.1 and `[::1]` that callers may use.
+    pub names: Vec<String>,
+    /// The listener's port; `None` without one.
+    pub port: Option<u16>,
+    /// Whether the listener speaks TLS.
+    pub tls: bool,
+    /// The pages of other origins that may use the listener.
+    pub origins: Vec<Origin>,
+    /// Who may call; empty: everybody who reaches the listener.
+    pub roster: Roster,
+    /// Makes and knows the listener's local tokens.
+    pub issuer: Arc<Issuer>,
+    /// The largest head of a request, in octets.
+    pub head_size: usize,
+}
+
+/// A request that came through the perimeter; who sent it is not known yet.
+#[derive(Debug)]
+pub struct Visitor {
+    peer: Peer,
+    preflight: bool,
+}
+
+/// The sender of a request: the proof that the guard let it in.
+#[derive(Debug)]
+pub struct Caller {
+    peer: Peer,
+    id: CallerId,
+}
+
+impl Visitor {
+    /// Whether it is a listed page's question whether another request would be allowed.
+    pub fn is_preflight(&self) -> bool {
+        self.preflight
+    }
+}
+
+impl Caller {
+    /// Whoever reaches a listener without callers.
+    #[cfg(test)]
+    pub(crate) fn anybody() -> Self {
+        Self { peer: Peer::loopback(), id: CallerId(0) }
+    }
+
+    /// Where the request came from.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Who it is; 0 on a listener without callers.
+    pub fn id(&self) -> CallerId {
+        self.id
+    }
+}
+
+/// Why a request is not let in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Intruder {
+    /// A head larger than the limit.
+    #[error("the request's head is too large")]
+    LargeHead,
+    /// HTTP/1.1 without `Host`.
+    #[error("the request has no Host")]
+    NoHost,
+    /// More than one `Host`.
+    #[error("the request has more than one Host")]
+    ManyHosts,
+    /// `Host`, or the authority of an absolute-form target, is no name or address with a port.
+    #[error("the request is for {0:?}, which no server can be called")]
+    BadHost(String),
+    /// A `#` in the request line.
+    #[error("the request target has a fragment")]
+    Fragment,
+    /// A line of the head that ends in a line feed alone.
+    #[error("a line of the request's head does not end in CR LF")]
+    LineFeed,
+    /// Its end could be read in more than one way.
+    #[error("the end of the request is ambiguous")]
+    Framing,
+    /// `Host`, or the authority of an absolute-form target, is not a name of this listener.
+    #[error("the request is for {0:?}, which is not a name of this listener")]
+    ForeignHost(String),
+    /// A page of another origin made the browser send it.
+    #[error("the request comes from a web page ({0})")]
+    ForeignPage(String),
+    /// An intermediary passed it on, and nobody can tell for whom.
+    #[error("the request was relayed ({0})")]
+    Relayed(HeaderName),
+    /// The listener has callers, and the request does not say which one it is of.
+    #[error("the request has no key")]
+    NoKey,
+    /// The key, token or credentials are nobody's.
+    #[error("the request's key is not that of a caller")]
+    WrongKey(Hint),
+    /// Too many wrong keys of late; one more is judged after this time.
+    #[error("too many wrong keys")]
+    Throttled(Duration),
+    /// A token request by another grant than client credentials.
+    #[error("the grant type is not supported")]
+    OtherGrant,
+    /// A token request by another method than POST.
+    #[error("a token was asked for by another method than POST")]
+    NotPost,
+    /// A person's sign-in, which leads nowhere here.
+    #[error("nobody signs in here")]
+    SignIn,
+}
+
+impl Guard {
+    /// A gate that answers to the local names and to the orders', each with the port or without one.
+    /// A name that has a port of its own is taken as it is.
+    pub fn new(orders: Orders) -> Self {
+        let Orders { names, port, tls, origins, roster, issuer, head_size } = orders;
+        let names = || LOCAL_NAMES.into_iter().chain(names.iter().map(String::as_str));
+        let with_port = |name: String| port.map(|port| format!("{name}:{port}")).into_iter().chain([name]);
+        let authorities: Vec<String> = names().map(str::to_ascii_lowercase).flat_map(with_port).collect();
+        let scheme = if tls { "https" } else { "http" };
+        let pages = Pages::new(scheme, names(), port, origins);
+        Self { scheme, authorities, pages, roster, issuer, head_size }
+    }
+
+    /// The callers.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// The listed page that a request comes from, which may read the answer.
+    pub fn reader(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        self.pages.listed(headers)
+    }
+
+    /// Lets a request through the perimeter, or says why not.
+    pub fn pass(&self, peer: Peer, head: &Parts) -> Result<Visitor, Intruder> {
+        match peer.fault() {
+            Some(Fault::Fragment) => return Err(Intruder::Fragment),
+            Some(Fault::LineFeed) => return Err(Intruder::LineFeed),
+            Some(Fault::Framing | Fault::Unseen) => return Err(Intruder::Framing),
+            Some(Fault::TooManyFields) => return Err(Intruder::LargeHead),
+            None => {}
+        }
+        let preflight = self.foretell(head)?;
+        Ok(Visitor { peer, preflight })
+    }
+
+    /// What [`Guard::pass`] says, without a peer: whether the request is a listed page's preflight.
+    pub fn foretell(&self, head: &Parts) -> Result<bool, Intruder> {
+        if head_size(head) > self.head_size {
+            return Err(Intruder::LargeHead);
+        }
+        check_codings(&head.headers)?;
+        self.check_hosts(head)?;
+        let asks = browser::is_preflight(&head.method, &head.headers);
+        match self.pages.mark(&head.headers) {
+            Mark::Foreign(mark) => return Err(Intruder::ForeignPage(mark)),
+            Mark::None if asks => return Err(Intruder::ForeignPage("a preflight".to_owned())),
+            Mark::None | Mark::Listed(_) => {}
+        }
+        let relayed = || RELAYED.into_iter().find(|name| head.headers.contains_key(name));
+        match relayed().filter(|_| self.roster.is_empty()) {
+            Some(name) => Err(Intruder::Relayed(name)),
+            None => Ok(asks),
+        }
+    }
+
+    /// Finds out who sent a request: by a key or local token, else by the user or certificate at the other end.
+    pub fn identify(&self, visitor: Visitor, headers: &HeaderMap) -> Result<Caller, Intruder> {
+        let id = self.caller(&visitor.peer, headers)?;
+        Ok(Caller { peer: visitor.peer, id })
+    }
+
+    fn caller(&self, peer: &Peer, headers: &HeaderMap) -> Result<CallerId, Intruder> {
+        if self.roster.is_empty() {
+            return Ok(CallerId(0));
+        }
+        let presented = Presented::read(headers);
+        let by_key = match &presented {
+            Presented::Key(key) => self.of_key(key),
+            Presented::Nothing | Presented::Unreadable(_) => None,
+        };
+        match (by_key.or_else(|| self.of_peer(peer)), presented) {
+            (Some(id), _) => Ok(id),
+            (None, Presented::Nothing) => Err(Intruder::NoKey),
+            (None, Presented::Key(key)) => Err(self.wrong_key(Hint::of(&key))),
+            (None, Presented::Unreadable(hint)) => Err(self.wrong_key(hint)),
+        }
+    }
+
+    /// Whose key or local token the headers hold, without counting it if it is wrong.
+    pub fn foretell_caller(&self, headers: &HeaderMap) -> Result<CallerId, Intruder> {
+        match Presented::read(headers) {
+            Presented::Key(key) => self.of_key(&key).ok_or_else(|| Intruder::WrongKey(Hint::of(&key))),
+            Presented::Nothing => Err(Intruder::NoKey),
+            Presented::Unreadable(hint) => Err(Intruder::WrongKey(hint)),
+        }
+    }
+
+    fn of_key(&self, key: &[u8]) -> Option<CallerId> {
+        match self.issuer.caller(key, Moment::now()) {
+            // Of a caller that is gone, or whose proofs have changed since.
+            Some(mark) => self.roster.of_mark(mark),
+            None => self.roster.of_key(key),
+        }
+    }
+
+    /// The caller whose user or certificate is at the other end.
+    fn of_peer(&self, peer: &Peer) -> Option<CallerId> {
+        let of_user = peer.user().and_then(|user| self.roster.of_user(user.uid, user.gid));
+        of_user.or_else(|| self.roster.of_certificate(KeyHash::of_fingerprint(peer.certificate()?.fingerprint())))
+    }
+
+    fn wrong_key(&self, hint: Hint) -> Intruder {
+        match self.roster.tolerates(Instant::now()) {
+            Ok(()) => Intruder::WrongKey(hint),
+            Err(wait) => Intruder::Throttled(wait),
+        }
+    }
+
+    /// A local token for a token request: bound to its caller, or worthless where there are none.
+    pub fn grant(&self, visitor: &Visitor, request: &TokenRequest) -> Result<(CallerId, String), Intruder> {
+        if !request.is_supported() {
+            return Err(Intruder::OtherGrant);
+        }
+        if self.roster.is_empty() {
+            return Ok((CallerId(0), Issuer::placeholder()));
+        }
+        let by_key = request.secret.as_ref().and_then(|key| self.roster.of_key(key.as_bytes()));
+        let named = by_key.filter(|id| request.id.as_deref().is_none_or(|name| self.roster.name(*id) == Some(name)));
+        let known = named.or_else(|| self.of_peer(&visitor.peer));
+        match known.and_then(|id| Some((id, self.roster.mark(id)?))) {
+            Some((id, mark)) => Ok((id, self.issuer.issue(mark, Moment::now()))),
+            None if by_key.is_some() => Err(self.wrong_key(Hint::OtherName)),
+            None => match &request.secret {
+                Some(key) => Err(self.wrong_key(Hint::of(key.as_bytes()))),
+                None => Err(Intruder::NoKey),
+            },
+        }
+    }
+
+    fn check_hosts(&self, head: &Parts) -> Result<(), Intruder> {
+        let mut hosts = head.headers.get_all(HOST).iter();
+        match (hosts.next(), hosts.next()) {
+            (Some(_), Some(_)) => return Err(Intruder::ManyHosts),
+            (Some(host), None) => self.check(host.as_bytes())?,
+            // HTTP/1.0 knows no Host, and no browser speaks it; HTTP/2 has the authority in its place.
+            (None, _) if head.version == Version::HTTP_10 => {}
+            (None, _) if head.version == Version::HTTP_2 && head.uri.authority().is_some() => {}
+            (None, _) => return Err(Intruder::NoHost),
+        }
+        self.check_absolute(&head.uri)
+    }
+
+    fn check_absolute(&self, uri: &Uri) -> Result<(), Intruder> {
+        let Some(authority) = uri.authority() else { return Ok(()) };
+        match uri.scheme_str() {
+            None => self.check(authority.as_str().as_bytes()),
+            Some(scheme) if scheme == self.scheme => self.check(authority.as_str().as_bytes()),
+            Some(_) => Err(Intruder::ForeignHost(uri.to_string())),
+        }
+    }
+
+    fn check(&self, host: &[u8]) -> Result<(), Intruder> {
+        if self.authorities.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(host)) {
+            return Ok(());
+        }
+        let name = String::from_utf8_lossy(host).into_owned();
+        Err(if is_authority(host) { Intruder::ForeignHost(name) } else { Intruder::BadHost(name) })
+    }
+}
+
+impl Intruder {
+    /// Whether the message itself is wrong, so that nothing more is read where it came from.
+    pub fn is_malformed(&self) -> bool {
+        match self {
+            Self::LargeHead | Self::NoHost | Self::ManyHosts | Self::BadHost(_) => true,
+            Self::Fragment | Self::LineFeed | Self::Framing => true,
+            Self::ForeignHost(_) | Self::ForeignPage(_) | Self::Relayed(_) | Self::NoKey | Self::WrongKey(_) => false,
+            Self::Throttled(_) | Self::OtherGrant | Self::NotPost | Self::SignIn => false,
+        }
+    }
+}
+
+/// The parser takes any list that ends in `chunked`; a coding that is not taken off would be, by some reader behind us.
+fn check_codings(headers: &HeaderMap) -> Result<(), Intruder> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), _) => Err(Intruder::Framing),
+    }
+}
+
+/// Whether a request names this place by its address, or as localhost, and by no other name. A page that an attacker
+/// serves under a name of his own, which he then lets mean this place (DNS rebinding), cannot do so.
+pub fn is_called_by_address(head: &Parts) -> bool {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let target = head.uri.authority().is_none_or(|authority| is_address(authority.as_str()));
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().is_ok_and(is_address) && target,
+        // HTTP/1.0 has no such field, and load balancers still ask so; no browser does.
+        (None, _) => head.version == Version::HTTP_10 && target,
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// An IP address or localhost, and perhaps a port.
+fn is_address(host: &str) -> bool {
+    let is_port = |port: &str| port.bytes().all(|octet| octet.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    let name = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(name, _)| name);
+    let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
+        || name.parse::<Ipv4Addr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+}
+
+/// A name or an address, and perhaps a port (RFC 9110 section 7.2), without what RFC 3986 has beyond that: user
+/// information, percent-encoding and sub-delimiters, at which readers cut differently.
+fn is_authority(host: &[u8]) -> bool {
+    let bracket = host.iter().position(|&octet| octet == b']').map(|at| at + 1);
+    let colon = host.iter().position(|&octet| octet == b':').unwrap_or(host.len());
+    let (name, port) = host.split_at(bracket.unwrap_or(colon));
+    let named = match name {
+        [b'[', address @ .., b']'] => address.iter().all(|&octet| octet.is_ascii_hexdigit() || b":.".contains(&octet)),
+        name => name.iter().all(|&octet| octet.is_ascii_alphanumeric() || b"-._~".contains(&octet)),
+    };
+    let ported = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        [..] => false,
+    };
+    named && ported && !name.is_empty() && name != b"[]"
+}
+
+/// The octets of the request line and the field lines. The parser reads in steps that double, so that it lets
+/// through up to twice of what it is told.
+fn head_size(head: &Parts) -> usize {
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let lines = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    head.method.as_str().len() + target + "  HTTP/1.1\r\n\r\n".len() + lines.sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Method, Request};
+
+    use super::roster::{Entry, KeyHash};
+    use super::*;
+
+    fn admit(target: &str, version: Version, hosts: &[&str]) -> Result<(), Intruder> {
+        let mut request = Request::builder().uri(target).version(version);
+        for host in hosts {
+            request = request.header(HOST, *host);
+        }
+        let (head, ()) = request.body(()).expect("a request").into_parts();
+        guard(&[]).pass(Peer::loopback(), &head).map(|_| ())
+    }
+
+    /// A guard with these callers, whose keys are their names and `-key`.
+    fn guard(callers: &[&str]) -> Guard {
+        guard_over(false, callers)
+    }
+
+    fn guard_over(tls: bool, callers: &[&str]) -> Guard {
+        let entry = |name: &&str| Entry {
+            name: (*name).to_owned(),
+            key: Some(KeyHash::of(format!("{name}-key").as_bytes())),
+            ..Entry::default()
+        };
+        Guard::new(Orders {
+            names: vec!["Proxy.internal".to_owned()],
+            port: Some(8080),
+            tls,
+            origins: vec![Origin::parse("https://grafana.example").expect("an origin")],
+            roster: Roster::new(callers.iter().map(entry).collect()),
+            issuer: Arc::new(Issuer::new().expect("a key")),
+            head_size: 1000,
+        })
+    }
+
+    fn parts(method: Method, lines: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().method(method).uri("/v2/devices").header(HOST, "localhost");
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        request.body(()).expect("a request").into_parts().0
+    }
+
+    fn pass(guard: &Guard, method: Method, lines: &[(&str, &str)]) -> Result<Visitor, Intruder> {
+        guard.pass(Peer::loopback(), &parts(method, lines))
+    }
+
+    #[test]
+    fn guard_refuses_what_a_page_of_another_origin_sends() {
+        let guard = guard(&[]);
+        for lines in [
+            &[("origin", "https://evil.example")][..],
+            &[("origin", "null")],
+            &[("sec-fetch-site", "cross-site")],
+            &[("origin", "https://evil.example"), ("access-control-request-method", "GET")],
+        ] {
+            for method in [Method::GET, Method::POST, Method::OPTIONS] {
+                assert!(matches!(pass(&guard, method, lines), Err(Intruder::ForeignPage(_))), "{lines:?}");
+            }
+        }
+        let asks = [("access-control-request-method", "GET")];
+        assert!(matches!(pass(&guard, Method::OPTIONS, &asks), Err(Intruder::ForeignPage(_))), "whoever asks");
+    }
+
+    #[test]
+    fn guard_lets_a_listed_page_ask_and_call_and_read() {
+        let guard = guard(&[]);
+        let page = [("origin", "https://grafana.example"), ("sec-fetch-site", "cross-site")];
+        assert!(pass(&guard, Method::GET, &page).is_ok_and(|visitor| !visitor.is_preflight()));
+        let asks = [page[0], page[1], ("access-control-request-method", "GET")];
+        assert!(pass(&guard, Method::OPTIONS, &asks).is_ok_and(|visitor| visitor.is_preflight()));
+        assert_eq!(guard.reader(&parts(Method::GET, &page).headers), Some(HeaderValue::from_static(page[0].1)));
+        let other = [("origin", "https://evil.example")];
+        assert_eq!(guard.reader(&parts(Method::GET, &other).headers), None);
+    }
+
+    #[test]
+    fn guard_refuses_relayed_requests_where_nobody_proves_who_he_is() {
+        for name in ["X-Forwarded-For", "Forwarded", "Via"] {
+            let lines = [(name, "1.1 somewhere")];
+            assert!(matches!(pass(&guard(&[]), Method::GET, &lines), Err(Intruder::Relayed(_))), "{name}");
+            assert!(pass(&guard(&["reports"]), Method::GET, &lines).is_ok(), "{name}");
+        }
+    }
+
+    fn identify(guard: &Guard, lines: &[(&str, &str)]) -> Result<CallerId, Intruder> {
+        let head = parts(Method::GET, lines);
+        let visitor = guard.pass(Peer::loopback(), &head)?;
+        guard.identify(visitor, &head.headers).map(|caller| caller.id())
+    }
+
+    #[test]
+    fn guard_asks_nobody_who_he_is_without_callers() {
+        let guard = guard(&[]);
+        for lines in [&[][..], &[("authorization", "Bearer whatever")], &[("x-api-key", "x")]] {
+            assert_eq!(identify(&guard, lines), Ok(CallerId(0)));
+        }
+    }
+
+    #[test]
+    fn guard_knows_callers_by_key_and_by_the_tokens_that_it_grants_for_it() {
+        let guard = guard(&["reports", "desk"]);
+        assert_eq!(identify(&guard, &[("x-api-key", "desk-key")]), Ok(CallerId(1)));
+        assert_eq!(identify(&guard, &[("authorization", "Bearer reports-key")]), Ok(CallerId(0)));
+        assert_eq!(identify(&guard, &[]), Err(Intruder::NoKey));
+        let hash = KeyHash::of(b"reports-key").to_string();
+        for (name, value, hint) in [
+            ("authorization", "Bearer x", Hint::Unknown),
+            ("authorization", "reports-key", Hint::NoScheme),
+            ("authorization", &hash, Hint::Hash),
+            ("authorization", &format!("Bearer {hash}"), Hint::Hash),
+            ("authorization", "Digest x", Hint::OtherScheme),
+            ("authorization", "Bearer ", Hint::Empty),
+            ("authorization", "Bearer", Hint::Empty),
+            ("authorization", "npt_AAAA", Hint::NoScheme),
+            ("x-api-key", &hash, Hint::Hash),
+            ("x-api-key", "", Hint::Empty),
+            ("x-api-key", "\"reports-key\"", Hint::Quoted),
+            ("x-api-key", "npt_AAAA", Hint::OldToken),
+        ] {
+            assert_eq!(identify(&guard, &[(name, value)]), Err(Intruder::WrongKey(hint)), "{name}: {value}");
+        }
+        let visitor = || pass(&guard, Method::POST, &[]).expect("a visitor");
+        let grant = |form: &str| {
+            let request = TokenRequest::read(&HeaderMap::new(), &Uri::from_static("/oauth/token"), form.as_bytes());
+            guard.grant(&visitor(), &request).map(|(_, token)| token)
+        };
+        let token = grant("client_id=desk&client_secret=desk-key&scope=anything").expect("a token");
+        assert_eq!(identify(&guard, &[("authorization", &format!("Bearer {token}"))]), Ok(CallerId(1)));
+        assert_eq!(grant("client_id=reports&client_secret=desk-key"), Err(Intruder::WrongKey(Hint::OtherName)));
+        assert_eq!(grant("client_id=reports&client_secret=x"), Err(Intruder::WrongKey(Hint::Unknown)));
+        assert_eq!(grant("client_id=desk"), Err(Intruder::NoKey));
+        assert_eq!(grant("grant_type=password"), Err(Intruder::OtherGrant));
+    }
+
+    #[test]
+    fn guard_judges_right_keys_however_many_wrong_ones_there_were() {
+        let guard = guard(&["reports"]);
+        let wrong = || identify(&guard, &[("x-api-key", "wrong")]);
+        let throttled = (0..100).filter(|_| matches!(wrong(), Err(Intruder::Throttled(_)))).count();
+        assert!((75..=80).contains(&throttled), "{throttled}");
+        assert_eq!(identify(&guard, &[("x-api-key", "reports-key")]), Ok(CallerId(0)));
+    }
+
+    #[test]
+    fn guard_admits_the_local_and_the_configured_names_with_our_port_or_none() {
+        for host in
+            ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:8080", "proxy.internal"]
+        {
+            assert_eq!(admit("/", Version::HTTP_11, &[host]), Ok(()), "{host}");
+        }
+    }
+
+    #[test]
+    fn guard_refuses_every_other_name() {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "localhost:8081",
+            "localhost:",
+            "localhost.",
+            "127.0.0.1.nip.io",
+            "127.1",
+            "0.0.0.0:8080",
+            "[::1]:80",
+            "[fe80::1]",
+        ] {
+            assert_eq!(admit("/", Version::HTTP_11, &[host]), Err(Intruder::ForeignHost(host.to_owned())), "{host}");
+        }
+        for host in [
+            "",
+            ":8080",
+            "::1",
+            "[]",
+            "[::1",
+            "[::1]x",
+            "user@localhost",
+            "localhost,evil.example",
+            "localhost/",
+            "local host",
+            "localhost:8080:8080",
+            "localhost:http",
+            "%6cocalhost",
+            "loc\u{e4}lhost",
+        ] {
+            assert_eq!(admit("/", Version::HTTP_11, &[host]), Err(Intruder::BadHost(host.to_owned())), "{host}");
+        }
+    }
+
+    #[test]
+    fn guard_takes_no_transfer_coding_but_chunked() {
+        let pass = |lines: &[(&str, &str)]| pass(&guard(&[]), Method::POST, lines).map(|_| ());
+        let coding = |coding| ("transfer-encoding", coding);
+        assert_eq!(pass(&[coding("Chunked")]), Ok(()));
+        for list in ["gzip, chunked", "chunked, chunked", "chunked;x=1", "identity", "", "\"chunked\"", "chunked,"] {
+            assert_eq!(pass(&[coding(list)]), Err(Intruder::Framing), "{list}");
+        }
+        assert_eq!(pass(&[coding("chunked"), coding("chunked")]), Err(Intruder::Framing));
+    }
+
+    #[test]
+    fn guard_wants_exactly_one_host_in_http_1_1() {
+        assert_eq!(admit("/", Version::HTTP_11, &[]), Err(Intruder::NoHost));
+        assert_eq!(admit("http://localhost/", Version::HTTP_11, &[]), Err(Intruder::NoHost));
+        assert_eq!(admit("/", Version::HTTP_10, &[]), Ok(()));
+        assert_eq!(admit("/", Version::HTTP_11, &["localhost", "localhost"]), Err(Intruder::ManyHosts));
+    }
+
+    #[test]
+    fn guard_takes_absolute_form_for_our_own_authority_only() {
+        assert_eq!(admit("http://localhost:8080/v2/devices", Version::HTTP_11, &["localhost:8080"]), Ok(()));
+        for target in ["http://eu.ninjarmm.com/v2/devices", "https://localhost:8080/", "http://localhost@evil.example/"]
+        {
+            assert!(admit(target, Version::HTTP_11, &["localhost"]).is_err(), "{target}");
+        }
+        assert!(admit("http://localhost/v2/devices", Version::HTTP_11, &["evil.example"]).is_err());
+    }
+
+    #[test]
+    fn guard_takes_the_authority_of_http_2_over_tls_in_the_place_of_host() {
+        let admit = |target: &str| {
+            let request = Request::builder().uri(target).version(Version::HTTP_2).body(()).expect("a request");
+            guard_over(true, &[]).pass(Peer::loopback().secured(), &request.into_parts().0).map(|_| ())
+        };
+        assert_eq!(admit("https://localhost:8080/v2/devices"), Ok(()));
+        assert_eq!(admit("/v2/devices"), Err(Intruder::NoHost));
+        for target in ["https://evil.example/", "http://localhost:8080/", "https://localhost:8081/"] {
+            assert!(matches!(admit(target), Err(Intruder::ForeignHost(_))), "{target}");
+        }
+    }
+
+    #[test]
+    fn guard_refuses_a_head_over_the_limit() {
+        let query = "x".repeat(1000 - "GET /? HTTP/1.1\r\nHost: localhost\r\n\r\n".len());
+        assert_eq!(admit(&format!("/?{query}"), Version::HTTP_11, &["localhost"]), Ok(()));
+        assert_eq!(admit(&format!("/?{query}x"), Version::HTTP_11, &["localhost"]), Err(Intruder::LargeHead));
+    }
+
+    #[test]
+    fn probes_are_called_by_address_or_localhost_and_by_no_other_name() {
+        let called = |target: &str, hosts: &[&str]| {
+            let request = hosts.iter().fold(Request::get(target), |request, host| request.header(HOST, *host));
+            is_called_by_address(&request.body(()).expect("a request").into_parts().0)
+        };
+        for ours in ["10.1.2.3:9181", "10.1.2.3", "[fd00::1]:9181", "[::1]", "localhost:9181", "LocalHost"] {
+            assert!(called("/livez", &[ours]), "{ours}");
+        }
+        let foreign =
+            ["evil.example", "evil.example:9181", "10.1.2.3.evil.example", "", "u@10.1.2.3", "localhost.evil"];
+        let unreadable = ["[::1", "::1", "[10.1.2.3]", "10.1.2.3:", "10.1.2.3:99999", "10.1.2.3:+80", "0x7f.1", ":80"];
+        for foreign in foreign.into_iter().chain(unreadable) {
+            assert!(!called("/livez", &[foreign]), "{foreign}");
+        }
+        for hosts in [&[][..], &["10.1.2.3", "10.1.2.3"], &["10.1.2.3", "evil.example"]] {
+            assert!(!called("/livez", hosts), "{hosts:?}");
+        }
+        assert!(called("http://10.1.2.3/livez", &["10.1.2.3"]));
+        let old = |target: &str, host: Option<&str>| {
+            let request = host.into_iter().fold(Request::get(target), |request, host| request.header(HOST, host));
+            let request = request.version(Version::HTTP_10);
+            is_called_by_address(&request.body(()).expect("a request").into_parts().0)
+        };
+        assert!(old("/livez", None) && old("/livez", Some("10.1.2.3")), "HTTP/1.0 needs no Host");
+        assert!(!old("/livez", Some("evil.example")) && !old("http://evil.example/livez", None));
+        assert!(!called("http://evil.example/livez", &["10.1.2.3"]));
+    }
+}

@@ -1,0 +1,153 @@
+//! What a caller is told of a request that the policy does not permit.
+
+use http::{Method, StatusCode};
+
+use super::{CONSOLE, Judged, Row, Scene, row};
+use crate::observe::access_log::Blame;
+use crate::proxy::policy::catalog::{MethodSet, OperationName};
+use crate::proxy::policy::path::{Malformed, Target};
+use crate::proxy::policy::query::SECURE;
+use crate::proxy::policy::spelling::plain_path;
+use crate::proxy::policy::trial::{self, Change, Edit};
+use crate::proxy::policy::{Barrier, Closed, Refusal};
+
+pub(super) fn row_of(refusal: &Refusal, scene: &Scene<'_>) -> Row {
+    match refusal {
+        Refusal::Malformed(malformed) => malformed_row(*malformed, scene),
+        Refusal::UnknownOperation => {
+            row(StatusCode::NOT_FOUND, "operation-unknown", Blame::Caller, "http_request_denied", unknown_detail(scene))
+        }
+        Refusal::MethodNotAllowed { allowed } => row(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            Blame::Caller,
+            "http_request_denied",
+            no_such_method(scene, *allowed),
+        ),
+        Refusal::Closed(closed) => closed_row(closed, scene),
+    }
+}
+
+fn closed_row(closed: &Closed, scene: &Scene<'_>) -> Row {
+    let listener = scene.listener;
+    let (who, table) = match scene.caller.filter(|_| !closed.by_listener) {
+        Some(name) => (format!("the caller {name}"), format!("listeners.{listener}.callers.{name}")),
+        None => (format!("the listener {listener}"), format!("listeners.{listener}")),
+    };
+    let operation = scene.operation.map_or_else(|| format!("{} {}", scene.method, scene.path), |name| name.to_string());
+    let why = match &closed.barrier {
+        Barrier::Scope { missing, open } => {
+            format!("{operation} needs the scope {missing}, and {who} has only: {open}.")
+        }
+        Barrier::Group(group) => {
+            let guarded = if group.guarded { " (it stays closed unless it is named)" } else { "" };
+            format!("{operation} is in the group {group}, which is not open to {who}{guarded}.")
+        }
+        Barrier::Rule(rule) => {
+            format!("{operation} is closed by the rule {rule:?} in deny of [{table}]. deny wins over everything.")
+        }
+        Barrier::SecureValues => format!(
+            "The request asks for the values of secure fields ({SECURE}), which are not open to {who}. Leave the parameter out."
+        ),
+    };
+    let detail = match advice(scene) {
+        Some(advice) if matches!(closed.barrier, Barrier::SecureValues) => format!("{why} Or, to allow it, {advice}."),
+        Some(advice) => format!("{why} To allow it, {advice}."),
+        // A rule of the listener opens what its caller's rules, and NinjaOne, do not know.
+        None => known_methods(scene).map_or(why.clone(), |known| format!("{why} {}", no_such_method(scene, known))),
+    };
+    row(StatusCode::FORBIDDEN, code(&closed.barrier), Blame::Caller, "http_request_denied", detail)
+}
+
+fn no_such_method(scene: &Scene<'_>, known: MethodSet) -> String {
+    format!("NinjaOne's API has no {} on this path; it has {known}.", scene.method)
+}
+
+/// The methods of a path that is known, where that of the request is not among them.
+fn known_methods(scene: &Scene<'_>) -> Option<MethodSet> {
+    let Judged { policy, uri, .. } = scene.judged.filter(|_| scene.operation.is_none())?;
+    let place = policy.catalog().at(&Target::canonical(uri).ok()?.segments().ok()?).ok()?;
+    (!place.is_empty()).then(|| place.methods())
+}
+
+/// All changes that the configuration needs before the request passes; `None` if no change makes it pass.
+fn advice(scene: &Scene<'_>) -> Option<String> {
+    let Judged { policy, method, uri } = scene.judged?;
+    let changes = trial::turn(policy, method, &Target::canonical(uri).ok()?);
+    let group = scene.operation.map(|name| name.0.group);
+    let mut steps: Vec<String> = Vec::new();
+    for Change { to_listener, edit } in &changes {
+        let table = match scene.caller.filter(|_| !to_listener) {
+            Some(caller) => format!("listeners.{}.callers.{caller}", scene.listener),
+            None => format!("listeners.{}", scene.listener),
+        };
+        steps.push(match (edit, group) {
+            (Edit::AddScope(scope), _) => format!("add {:?} to scopes in [{table}]", scope.as_str()),
+            (Edit::AddAllow(rule), Some(group)) if !rule.contains([':', '?']) => {
+                format!("add {rule:?} or \"group:{group}\" to allow in [{table}]")
+            }
+            (Edit::AddAllow(rule), _) => format!("add {rule:?} to allow in [{table}]"),
+            (Edit::AddDeny(rule), _) => format!("add {rule:?} to deny in [{table}]"),
+            (Edit::RemoveDeny(rule), _) => format!("remove or narrow {rule:?} in deny of [{table}]"),
+        });
+    }
+    let scope = changes.iter().find_map(|change| match change.edit {
+        Edit::AddScope(scope) => Some(scope),
+        Edit::AddAllow(_) | Edit::AddDeny(_) | Edit::RemoveDeny(_) => None,
+    });
+    if let Some(scope) = scope {
+        let what = if steps.len() == 1 { "it".to_owned() } else { format!("the scope {scope}") };
+        steps.push(format!("grant {what} to the API client app in NinjaOne ({CONSOLE})"));
+    }
+    let last = steps.pop()?;
+    Some(if steps.is_empty() { last } else { format!("{} and {last}", steps.join(", ")) })
+}
+
+/// The code of a refusal for what is closed.
+pub fn code(barrier: &Barrier) -> &'static str {
+    match barrier {
+        Barrier::Scope { .. } => "scope-missing",
+        Barrier::Group(_) => "group-not-open",
+        Barrier::Rule(_) => "rule-denied",
+        Barrier::SecureValues => "secure-values-not-open",
+    }
+}
+
+fn malformed_row(malformed: Malformed, scene: &Scene<'_>) -> Row {
+    let plain = || plain_path(scene.path).map(|path| format!("Send {path:?}."));
+    let advice = if let Malformed::Spelling { operation, depth } = malformed {
+        let known = scene.judged.and_then(|judged| judged.policy.catalog().get(operation));
+        known.and_then(|operation| {
+            let wanted = operation.segments.get(usize::from(depth))?.wanted();
+            Some(format!("{} has {wanted} as segment {} of its path.", OperationName(operation), depth + 1))
+        })
+    } else {
+        plain()
+    };
+    let advice =
+        advice.unwrap_or_else(|| "Send the path as NinjaOne documents it, such as /v2/device/7/disks.".to_owned());
+    let detail = format!(
+        "The request target is refused because servers could read it in more than one way: {malformed}. {advice}"
+    );
+    row(StatusCode::BAD_REQUEST, "target-malformed", Blame::Caller, "http_request_error", detail)
+}
+
+fn unknown_detail(scene: &Scene<'_>) -> String {
+    let target = scene.judged.and_then(|judged| Target::canonical(judged.uri).ok());
+    let path = target.as_ref().map_or(scene.path, Target::path);
+    let catalog = scene.judged.map(|judged| judged.policy.catalog());
+    if !path.starts_with("/v2/") {
+        let below = catalog.filter(|catalog| catalog.find(&Method::GET, &format!("/v2{path}")).is_some());
+        let meant = below.map_or("Try /v2/organizations.".to_owned(), |_| format!("Did you mean /v2{path}?"));
+        return format!("{path:?} is not below /v2/, where NinjaOne's API is. {meant}");
+    }
+    let nearest = catalog.zip(target.as_ref()).zip(scene.judged).and_then(|((catalog, target), judged)| {
+        catalog.nearest(judged.method, &target.segments().ok()?).map(|nearest| format!(" {nearest}"))
+    });
+    let advice = advice(scene).map(|advice| format!(" If NinjaOne has it all the same, {advice}."));
+    format!(
+        "No operation that this proxy knows has the path {path:?}.{}{} \"ninjaone-proxy routes --all\" lists what is known.",
+        nearest.unwrap_or_default(),
+        advice.unwrap_or_default(),
+    )
+}

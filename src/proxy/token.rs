@@ -1,0 +1,511 @@
+//! Tokens: one grant for each instance and scope set, fetched once for all who wait, renewed ahead of its expiry.
+//!
+//! moka holds the grants and joins all who ask at the same time into one flight. Its clock is not ours, so a grant
+//! carries its own expiry; and a flight runs in a task of its own, so that no caller who leaves can cancel it.
+
+pub mod credentials;
+pub mod endpoint;
+mod state;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::HeaderValue;
+use moka::future::Cache;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::base::clock::{Clock, Moment};
+use crate::base::panic_guard;
+use crate::observe::logging::Causes;
+use crate::proxy::policy::Permit;
+use crate::proxy::policy::catalog::ScopeSet;
+use endpoint::{Endpoint, TokenError};
+use state::{Asker, Grant, State};
+
+/// How often clocks and credentials are looked at: no timer counts the time that a machine sleeps.
+const STEP: Duration = Duration::from_secs(5);
+/// The parts of a token's lifetime between which it is renewed.
+pub(crate) const RENEWED: (f64, f64) = (0.75, 0.90);
+
+/// All grants of one instance.
+#[derive(Debug)]
+pub struct Tokens {
+    cache: Cache<ScopeSet, Arc<State>>,
+    endpoint: Endpoint,
+    /// The longest that a caller waits for a flight.
+    patience: Duration,
+    /// Where flights run: they must outlive the worker that asked first.
+    runtime: Handle,
+    clock: Clock,
+    counts: Arc<Counts>,
+    /// The command line that finds out why there is no token.
+    doctor: String,
+}
+
+/// The flights of the process, to all instances.
+#[derive(Debug, Default)]
+pub struct Counts {
+    requests: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Counts {
+    /// Flights, and how many of them gave no grant.
+    pub fn read(&self) -> (u64, u64) {
+        (self.requests.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))
+    }
+}
+
+/// A grant that is renewed until this is dropped.
+#[derive(Debug)]
+pub struct Kept(AbortHandle);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The proof that a request may be sent: a token that has not expired.
+#[derive(Debug, Clone)]
+pub struct Bearer(Rc<Held>);
+
+impl Bearer {
+    /// The value of `Authorization`.
+    pub fn authorization(&self) -> HeaderValue {
+        self.0.authorization.clone()
+    }
+
+    /// NinjaOne refused it: the next bearer is a new one. False if that happened too often of late: then a new one
+    /// would not help either.
+    pub fn refuse(&self) -> bool {
+        self.0.grant.refuse((self.0.clock)())
+    }
+}
+
+/// Why there is no bearer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum NoToken {
+    /// The token endpoint failed, and is not asked again before `retry_after`.
+    #[error("no token: {cause}")]
+    Failed {
+        /// What happened.
+        cause: Arc<TokenError>,
+        /// When asking again makes sense.
+        retry_after: Duration,
+    },
+    /// The flight did not end within the caller's patience.
+    #[error("no token in time")]
+    Timeout,
+}
+
+/// How a key's token stands: what readiness and metrics tell.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// The time to expiry, if there is a usable grant.
+    pub expires_in: Option<Duration>,
+    /// The time since it was asked for, if there is a usable grant.
+    pub age: Option<Duration>,
+    /// The last failure, if no success came after it.
+    pub failure: Option<Arc<TokenError>>,
+}
+
+impl Tokens {
+    /// Grants from this endpoint; flights run on the current runtime, callers wait up to `patience`. `doctor` is the
+    /// command line that finds out why there are none.
+    pub fn new(endpoint: Endpoint, counts: Arc<Counts>, patience: Duration, clock: Clock, doctor: String) -> Arc<Self> {
+        // There are no more sets of scopes than that.
+        let cache = Cache::new(1024);
+        Arc::new(Self { cache, endpoint, patience, runtime: Handle::current(), clock, counts, doctor })
+    }
+
+    /// The command line that finds out why there is no token.
+    pub fn doctor(&self) -> &str {
+        &self.doctor
+    }
+
+    /// Takes over the grants of `old`, which are good here too: same instance, same credentials.
+    pub async fn inherit(&self, old: &Self) {
+        let version = self.endpoint.version();
+        for (scopes, state) in &old.cache {
+            if let Some(state) = state.inherited(version) {
+                self.cache.insert(*scopes, Arc::new(state)).await;
+            }
+        }
+    }
+
+    /// Fetches a grant of these scopes and renews it from now on, for as long as the runtime lives.
+    pub fn keep(self: &Arc<Self>, scopes: ScopeSet) -> Kept {
+        let tokens = Arc::clone(self);
+        let keeping = self.runtime.spawn(async move {
+            loop {
+                tokens.endpoint.look().await;
+                let step = Instant::now() + STEP;
+                // A loop that a panic ends would renew nothing any more, and nobody would see it.
+                let next = match panic_guard::around(tokens.flight(scopes, Asker::Keeper)).await {
+                    Ok(state) => state.next_unasked.monotonic.min(step),
+                    Err(panicked) => {
+                        tracing::error!(%scopes, error = %panicked, "a token request panicked");
+                        step
+                    }
+                };
+                sleep_until(next).await;
+            }
+        });
+        Kept(keeping.abort_handle())
+    }
+
+    /// How the token of these scopes stands.
+    pub async fn status(&self, scopes: ScopeSet) -> Status {
+        let state = self.cache.get(&scopes).await;
+        let (state, now) = (state.as_deref(), (self.clock)());
+        let expires_in = state.and_then(|state| state.expires_in(now));
+        let age = state.and_then(|state| state.age(now));
+        Status { expires_in, age, failure: state.and_then(|state| state.failure.clone()) }
+    }
+
+    /// The usable grant of these scopes, after a flight if there is none.
+    async fn grant(self: &Arc<Self>, scopes: ScopeSet) -> Result<Arc<Grant>, NoToken> {
+        if let Some(state) = self.cache.get(&scopes).await {
+            let now = (self.clock)();
+            if let Some(grant) = state.usable(now) {
+                return Ok(Arc::clone(grant));
+            }
+            if !state.is_due(now, self.endpoint.version(), Asker::Caller) {
+                return Err(no_token(&state, now));
+            }
+        }
+        let tokens = Arc::clone(self);
+        let flight = self.runtime.spawn(async move { tokens.flight(scopes, Asker::Caller).await });
+        let Ok(Ok(state)) = timeout(self.patience, flight).await else { return Err(NoToken::Timeout) };
+        let now = (self.clock)();
+        state.usable(now).cloned().ok_or_else(|| no_token(&state, now))
+    }
+
+    /// Joins the flight for these scopes, or starts one if it is due. To be run in a task of its own.
+    async fn flight(&self, scopes: ScopeSet, asker: Asker) -> Arc<State> {
+        let due = |state: &Arc<State>| state.is_due((self.clock)(), self.endpoint.version(), asker);
+        self.cache.entry(scopes).or_insert_with_if(self.fetch(scopes), due).await.into_value()
+    }
+
+    async fn fetch(&self, scopes: ScopeSet) -> Arc<State> {
+        let previous = self.cache.get(&scopes).await;
+        let previous = previous.as_deref();
+        let asked = (self.clock)();
+        self.counts.requests.fetch_add(1, Ordering::Relaxed);
+        let (result, version) = self.endpoint.request(scopes).await;
+        let state = match result {
+            Ok(answer) => State::granted(answer, asked, version, previous),
+            Err(error) => {
+                self.counts.failures.fetch_add(1, Ordering::Relaxed);
+                State::failed(error, (asked, (self.clock)()), version, previous)
+            }
+        };
+        self.tell(scopes, &state, previous);
+        Arc::new(state)
+    }
+
+    /// What lasts is told loudly, and once.
+    fn tell(&self, scopes: ScopeSet, state: &State, previous: Option<&State>) {
+        let (now, host) = ((self.clock)(), self.endpoint.host());
+        let seconds = |span: Duration| Duration::from_secs(span.as_secs_f64().round() as u64);
+        let (next, retry_in) = (now.until(state.next), rounded(now.until(state.next_unasked)));
+        match &state.failure {
+            None => {
+                let usable_for = seconds(state.expires_in(now).unwrap_or_default());
+                tracing::info!(host, %scopes, ?usable_for, renewed_in = ?seconds(next), "token granted");
+            }
+            Some(error) if !state.is_news(previous) => {
+                tracing::debug!(host, %scopes, error = %Causes(&**error), ?retry_in, "token request failed again");
+            }
+            Some(error) if error.is_permanent() => tracing::error!(
+                host, %scopes, error = %Causes(&**error), doctor = self.doctor,
+                "cannot get a token, and callers are refused; to find out what to change, run the command in doctor"
+            ),
+            Some(error) => {
+                tracing::warn!(host, %scopes, error = %Causes(&**error), ?retry_in, "token request failed");
+            }
+        }
+    }
+}
+
+/// As people read it: to a tenth of a second.
+fn rounded(span: Duration) -> Duration {
+    Duration::from_millis((span.as_secs_f64() * 10.0).round() as u64 * 100)
+}
+
+fn no_token(state: &State, now: Moment) -> NoToken {
+    match &state.failure {
+        Some(cause) => NoToken::Failed { cause: Arc::clone(cause), retry_after: now.until(state.next) },
+        // Refused between the flight's end and now.
+        None => NoToken::Timeout,
+    }
+}
+
+/// A worker's own copy of a grant: no count or header is shared between cores on the way of a request.
+#[derive(Debug)]
+struct Held {
+    scopes: ScopeSet,
+    authorization: HeaderValue,
+    grant: Arc<Grant>,
+    clock: Clock,
+}
+
+/// Where one worker gets the bearers of one listener, all of one instance.
+#[derive(Debug)]
+pub struct Source {
+    tokens: Arc<Tokens>,
+    held: RefCell<Option<Bearer>>,
+}
+
+impl Source {
+    /// A source that draws on `tokens`.
+    pub fn new(tokens: Arc<Tokens>) -> Self {
+        Self { tokens, held: RefCell::new(None) }
+    }
+
+    /// A bearer for a permitted request: the one at hand, or the current grant, or the one that a flight brings.
+    pub async fn bearer(&self, permit: &Permit) -> Result<Bearer, NoToken> {
+        self.bearer_of(permit.scopes()).await
+    }
+
+    async fn bearer_of(&self, scopes: ScopeSet) -> Result<Bearer, NoToken> {
+        match self.at_hand(scopes) {
+            Some(bearer) => Ok(bearer),
+            // Boxed: it is seldom, and would make every request's state larger.
+            None => Box::pin(self.fetch(scopes)).await,
+        }
+    }
+
+    async fn fetch(&self, scopes: ScopeSet) -> Result<Bearer, NoToken> {
+        let grant = self.tokens.grant(scopes).await?;
+        let mut authorization =
+            HeaderValue::from_bytes(grant.authorization.as_bytes()).map_err(|_| NoToken::Timeout)?;
+        authorization.set_sensitive(true);
+        let bearer = Bearer(Rc::new(Held { scopes, authorization, grant, clock: self.tokens.clock }));
+        self.held.replace(Some(bearer.clone()));
+        Ok(bearer)
+    }
+
+    /// The bearer of the last request, until it is time to look for a newer one.
+    fn at_hand(&self, scopes: ScopeSet) -> Option<Bearer> {
+        let held = self.held.borrow();
+        let bearer = held.as_ref()?;
+        let Held { scopes: own, grant, clock, .. } = &*bearer.0;
+        (*own == scopes && grant.is_fresh(clock())).then(|| bearer.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::SystemTime;
+
+    use http::uri::PathAndQuery;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::credentials::Credentials;
+    use super::endpoint::ClientAuth;
+    use super::*;
+    use crate::base::secret::Secret;
+    use crate::base::secret::source::Source as SecretSource;
+    use crate::net::dial::Route;
+    use crate::net::dial::connect::Connector;
+    use crate::proxy::policy::catalog::Scope;
+
+    const HOUR: i64 = 3600;
+
+    thread_local! {
+        /// How far the wall clock is ahead of the system's, in seconds.
+        static WALL_AHEAD: Cell<i64> = const { Cell::new(0) };
+        /// The clock panics, and counts that.
+        static BROKEN: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    fn clock() -> Moment {
+        if let Some(panics) = BROKEN.get() {
+            BROKEN.set(Some(panics + 1));
+            panic!("asked for: a broken clock");
+        }
+        let ahead = WALL_AHEAD.get();
+        let wall = SystemTime::now();
+        let span = Duration::from_secs(ahead.unsigned_abs());
+        Moment { wall: if ahead < 0 { wall - span } else { wall + span }, ..Moment::now() }
+    }
+
+    /// Answers token requests with one token after another; without `good`, with 503; with `refuses`, that the scope is not
+    /// granted.
+    struct Issuer {
+        tokens: Arc<Tokens>,
+        asked: Rc<Cell<u32>>,
+        good: Rc<Cell<bool>>,
+        refuses: Rc<Cell<bool>>,
+    }
+
+    impl Issuer {
+        async fn start() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("an address");
+            let (asked, good) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(true)));
+            let refuses = Rc::new(Cell::new(false));
+            let (count, is_good, has_refused) = (Rc::clone(&asked), Rc::clone(&good), Rc::clone(&refuses));
+            tokio::task::spawn_local(async move {
+                loop {
+                    let (mut stream, _) = listener.accept().await.expect("a connection");
+                    let _ = stream.read(&mut [0; 4096]).await;
+                    count.set(count.get() + 1);
+                    let body =
+                        format!(r#"{{"access_token":"t{}","token_type":"Bearer","expires_in":3600}}"#, count.get());
+                    let status = if is_good.get() { "200 OK" } else { "503 Busy" };
+                    let refusal = r#"{"error":"invalid_scope"}"#.to_owned();
+                    let (status, body) = if has_refused.get() { ("400 Bad", refusal) } else { (status, body) };
+                    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            });
+            let given = || SecretSource::Given(Secret::new("x".to_owned()));
+            let credentials = Arc::new(Credentials::read(given(), given()).expect("credentials"));
+            let patience = Duration::from_secs(5);
+            let route = Route::new(address.ip().to_string(), address.port(), None);
+            let authority = address.to_string().parse().expect("an authority");
+            let connector = Connector::new(authority, None, route, patience).expect("a connector");
+            let path = PathAndQuery::from_static("/token");
+            let endpoint = Endpoint::new(connector, path, ClientAuth::Form, credentials, patience);
+            Self {
+                tokens: Tokens::new(endpoint, Arc::default(), patience, clock, "doctor".to_owned()),
+                asked,
+                good,
+                refuses,
+            }
+        }
+    }
+
+    fn scopes() -> ScopeSet {
+        [Scope::Monitoring].into_iter().collect()
+    }
+
+    async fn token(source: &Source) -> Result<String, NoToken> {
+        let bearer = source.bearer_of(scopes()).await?;
+        Ok(bearer.authorization().to_str().expect("text").to_owned())
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn token_survives_sleep_and_clock_jumps() {
+        let issuer = Issuer::start().await;
+        let source = Source::new(Arc::clone(&issuer.tokens));
+        for _ in 0..3 {
+            assert_eq!(token(&source).await.expect("a token"), "Bearer t1");
+        }
+        // The machine slept for eight hours: the monotonic clock stood still.
+        WALL_AHEAD.set(8 * HOUR);
+        for _ in 0..3 {
+            assert_eq!(token(&source).await.expect("a token"), "Bearer t2");
+        }
+        // The wall clock is set back by a day, and forth again: the token is as old as it was.
+        for ahead in [-24 * HOUR, 8 * HOUR] {
+            WALL_AHEAD.set(ahead);
+            assert_eq!(token(&source).await.expect("a token"), "Bearer t2");
+        }
+        assert_eq!(issuer.asked.get(), 2);
+        // It is set forward by years while no token can be had: the one that seems expired is not sent.
+        issuer.good.set(false);
+        WALL_AHEAD.set(50_000 * HOUR);
+        assert!(matches!(token(&source).await, Err(NoToken::Failed { .. })));
+        issuer.good.set(true);
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert_eq!(token(&source).await.expect("a token"), "Bearer t4");
+        assert_eq!(issuer.asked.get(), 4);
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn token_that_slept_is_fetched_once_for_all_who_ask() {
+        let issuer = Issuer::start().await;
+        let source = Rc::new(Source::new(Arc::clone(&issuer.tokens)));
+        assert_eq!(token(&source).await.expect("a token"), "Bearer t1");
+        WALL_AHEAD.set(8 * HOUR);
+        let callers: Vec<_> = (0..50)
+            .map(|_| {
+                let source = Rc::clone(&source);
+                tokio::task::spawn_local(async move { token(&source).await })
+            })
+            .collect();
+        for caller in callers {
+            assert_eq!(caller.await.expect("an end").expect("a token"), "Bearer t2");
+        }
+        assert_eq!(issuer.asked.get(), 2);
+    }
+
+    async fn advance(span: Duration) {
+        tokio::time::pause();
+        tokio::time::advance(span).await;
+        tokio::time::resume();
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn token_that_is_refused_for_good_is_asked_for_again_after_5_seconds_if_callers_ask() {
+        let issuer = Issuer::start().await;
+        issuer.refuses.set(true);
+        let source = Source::new(Arc::clone(&issuer.tokens));
+        let wait = |outcome: Result<String, NoToken>| match outcome {
+            Err(NoToken::Failed { retry_after, .. }) => retry_after.as_secs_f64(),
+            other => panic!("{other:?}"),
+        };
+        assert!((4.5..=6.0).contains(&wait(token(&source).await)));
+        for _ in 0..20 {
+            assert!((4.0..=6.0).contains(&wait(token(&source).await)));
+        }
+        assert_eq!(issuer.asked.get(), 1);
+        // Nobody asks: it is left alone for longer.
+        advance(Duration::from_secs(7)).await;
+        issuer.tokens.flight(scopes(), Asker::Keeper).await;
+        assert_eq!(issuer.asked.get(), 1);
+        assert!((4.5..=6.0).contains(&wait(token(&source).await)));
+        assert_eq!(issuer.asked.get(), 2);
+        // Somebody grants the scope: who comes back when he was told is served.
+        issuer.refuses.set(false);
+        advance(Duration::from_secs(6)).await;
+        assert_eq!(token(&source).await.expect("a token"), "Bearer t3");
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn token_that_is_refused_for_good_is_asked_for_without_callers_twice_a_minute() {
+        let issuer = Issuer::start().await;
+        issuer.refuses.set(true);
+        issuer.tokens.flight(scopes(), Asker::Keeper).await;
+        for (after, asked) in [(20, 1), (11, 2), (20, 2), (11, 3)] {
+            advance(Duration::from_secs(after)).await;
+            issuer.tokens.flight(scopes(), Asker::Keeper).await;
+            assert_eq!(issuer.asked.get(), asked, "{after} s later");
+        }
+    }
+
+    #[test]
+    fn token_waits_are_told_as_people_read_them() {
+        let told = |microseconds| format!("{:?}", rounded(Duration::from_micros(microseconds)));
+        assert_eq!([told(426_844), told(7_951_234), told(30_000_000)], ["400ms", "8s", "30s"]);
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn token_is_renewed_also_after_a_request_for_it_panicked() {
+        async fn until(holds: impl Fn() -> bool) {
+            while !holds() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        let issuer = Issuer::start().await;
+        BROKEN.set(Some(0));
+        let _kept = issuer.tokens.keep(scopes());
+        timeout(STEP, until(|| BROKEN.get() == Some(1))).await.expect("a panic");
+        BROKEN.set(None);
+        tokio::time::pause();
+        tokio::time::advance(STEP * 2).await;
+        tokio::time::resume();
+        timeout(STEP, until(|| issuer.asked.get() == 1)).await.expect("a request");
+    }
+}

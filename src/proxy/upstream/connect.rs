@@ -1,0 +1,70 @@
+//! The beginning of HTTP on a new connection to an instance, for the pool.
+
+use std::rc::Rc;
+
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::http2;
+use super::wire::{Track, Wire};
+use crate::net::body::Upload;
+use crate::net::dial::connect::{ConnectError, Connector, Link, Offer, Step};
+use crate::net::dial::protocol;
+use crate::observe::metrics::traffic::{Protocol, Traffic};
+
+/// A new connection.
+pub(super) struct Opened {
+    pub(super) sender: Sender,
+    pub(super) track: Rc<Track>,
+}
+
+/// What an HTTP connection is spoken through.
+#[derive(Debug)]
+pub(super) enum Sender {
+    /// One exchange at a time.
+    Http1(http1::SendRequest<Upload>),
+    /// Many at once.
+    Http2(http2::Client),
+}
+
+/// A connection, counted as `traffic` as long as it is open, or the step that did not end before `deadline`.
+pub(super) async fn open(
+    connector: &Connector,
+    offer: Offer,
+    deadline: Instant,
+    traffic: &Traffic,
+) -> Result<Opened, ConnectError> {
+    let track = Rc::<Track>::default();
+    let link = connector.connect(offer, deadline, |stream| Wire::new(stream, Rc::clone(&track))).await?;
+    let begun = async {
+        Ok::<_, ConnectError>(match link {
+            Link::Clear(stream) => begin_http1(stream, &track, traffic).await?,
+            Link::Http1(stream) => begin_http1(stream, &track, traffic).await?,
+            Link::Http2(stream) => {
+                let begun = http2::begin(stream, connector.patience(), Rc::clone(&track), traffic);
+                Sender::Http2(begun.await.map_err(|error| ConnectError::Http(error.into()))?)
+            }
+        })
+    };
+    let sender = Step::Http.before(deadline, begun).await?;
+    Ok(Opened { sender, track })
+}
+
+async fn begin_http1<I>(io: I, track: &Track, traffic: &Traffic) -> Result<Sender, ConnectError>
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let (sender, connection) =
+        protocol::http1().handshake(TokioIo::new(io)).await.map_err(|error| ConnectError::Http(error.into()))?;
+    let open = traffic.open(Protocol::Http1);
+    let task = tokio::task::spawn_local(async move {
+        let _open = open;
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "upstream connection ended");
+        }
+    });
+    track.moved_by(task.abort_handle());
+    Ok(Sender::Http1(sender))
+}

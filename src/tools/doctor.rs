@@ -1,0 +1,67 @@
+//! `doctor`: tries all that the proxy needs, in order, and says how to cure what fails.
+
+mod certificate;
+pub mod chart;
+mod clock;
+mod grant;
+mod lacks;
+mod patient;
+mod place;
+mod read;
+pub mod report;
+mod way;
+mod witness;
+
+use std::time::Duration;
+
+use crate::config::file::InstanceFile;
+use crate::config::mistake::Mistake;
+use crate::config::{Config, Listener};
+use crate::proxy::policy::InstanceId;
+use chart::Chart;
+pub use grant::cure;
+use patient::Patient;
+pub(crate) use patient::sandbox;
+
+/// Examines a configuration, or the message why there is none, and then its instances, or only the one of this name.
+/// No listener is bound, so a proxy may run beside it. With `catalog`, what each instance publishes of itself is fetched
+/// too.
+pub async fn examine(config: Result<&Config, &str>, only: Option<&str>, catalog: bool, chart: &Chart) {
+    let mistaken =
+        |mistake: &str| chart.fail("configuration", mistake, "mend it there; \"ninjaone-proxy check\" shows the whole");
+    let config = match config {
+        Ok(config) => config,
+        Err(mistake) => return mistaken(mistake),
+    };
+    let listeners = config.listeners();
+    let patients = listeners.as_ref().map_err(Mistake::to_string);
+    let patients = patients.and_then(|listeners| patients_of(config, listeners).map_err(|mistake| mistake.to_string()));
+    let patients = match patients {
+        Ok(patients) => patients,
+        Err(mistake) => return mistaken(&mistake),
+    };
+    chart.ok("configuration", summary(config));
+    for patient in patients.into_iter().filter(|patient| only.is_none_or(|name| name == patient.name)) {
+        let chart = chart.of(patient.name);
+        patient.examine(catalog, &chart).await;
+    }
+}
+
+fn summary(config: &Config) -> String {
+    let (instances, listeners) = (config.file.instances.keys(), config.file.listeners.keys());
+    let listed = |names: Vec<&String>| names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let (instances, listeners) = (listed(instances.collect()), listed(listeners.collect()));
+    format!("{}; instances: {instances}; listeners: {listeners}", config.source())
+}
+
+fn patients_of<'a>(config: &'a Config, listeners: &'a [Listener]) -> Result<Vec<Patient<'a>>, Mistake> {
+    let patient = |(id, (name, file)): (u16, (&'a String, &'a InstanceFile))| {
+        let own = listeners.iter().filter(|listener| listener.policy.instance() == InstanceId(id)).collect();
+        Ok(Patient { config, name, file, site: config.site(file)?, listeners: own })
+    };
+    (0..).zip(&config.file.instances).map(patient).collect()
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}

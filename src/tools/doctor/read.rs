@@ -1,0 +1,118 @@
+//! One harmless read with the token that was granted.
+
+use std::time::Instant;
+
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION};
+use http::response::Parts;
+use http::{Request, StatusCode};
+
+use super::chart::Chart;
+use super::grant::Granted;
+use super::milliseconds;
+use super::place::Place;
+use super::report::Status;
+use crate::net::body::coding::without_mark;
+use crate::net::dial::exchange::Reply;
+use crate::observe::logging::Causes;
+use crate::proxy::policy::catalog::Scope;
+use crate::proxy::response::CONSOLE;
+
+const TARGET: &str = "/v2/organizations?pageSize=1";
+/// The longest error code that is shown.
+const MAX_CODE: usize = 60;
+
+/// Asks for one organization, and says what came.
+pub(super) async fn examine(place: &Place, token: &Granted, chart: &Chart) {
+    chart.begin("read");
+    let begun = Instant::now();
+    let request = Request::builder().uri(TARGET).header(ACCEPT, "application/json");
+    let answer = place.exchange(request.header(AUTHORIZATION, token.authorization.clone())).await;
+    let took = milliseconds(begun.elapsed());
+    let (head, body) = match answer {
+        Ok(Reply { head, body }) => (head, body),
+        Err(error) => {
+            let detail = format!("GET {TARGET} got no answer: {}", Causes(&error));
+            return chart.fail("read", detail, "try again; if it lasts, raise timeouts.upstream, or ask NinjaOne");
+        }
+    };
+    let cure = cure(&head, &body, place.host());
+    let status = match cure {
+        None => Status::Ok,
+        // Whether NinjaOne lets other scopes read is for NinjaOne to say.
+        Some(_) if !token.scopes.contains(Scope::Monitoring) => Status::Warning,
+        Some(_) => Status::Failed,
+    };
+    chart.write("read", status, format!("GET {TARGET} answered {}{} ({took})", head.status, said(&head, &body)), cure);
+}
+
+fn is_html(head: &Parts) -> bool {
+    let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.trim_start().to_ascii_lowercase().starts_with("text/html")
+}
+
+/// What the answer says beside its status: its error code, or that it is a page.
+fn said(head: &Parts, body: &[u8]) -> String {
+    if is_html(head) {
+        return " with an HTML page".to_owned();
+    }
+    match code(body) {
+        Some(code) if !head.status.is_success() => format!(" {code:?}"),
+        Some(_) | None => String::new(),
+    }
+}
+
+/// The error code in NinjaOne's forms.
+fn code(body: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(without_mark(body)).ok()?;
+    let code = body.get("error").or_else(|| body.get("resultCode"))?.as_str()?;
+    Some(code.chars().take(MAX_CODE).collect())
+}
+
+/// What to do; `None` if the read went well.
+fn cure(head: &Parts, body: &[u8], host: &str) -> Option<String> {
+    let page = is_html(head);
+    let location = head.headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("elsewhere");
+    let cure = match head.status {
+        StatusCode::OK if !page && serde_json::from_slice::<serde::de::IgnoredAny>(without_mark(body)).is_ok() => {
+            return None;
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => format!(
+            "in {CONSOLE}: the app must have the scope Monitoring; a token that is granted and then refused may also \
+             come from another host: check host and token-path"
+        ),
+        StatusCode::TOO_MANY_REQUESTS => "NinjaOne limits the rate of requests: try again in a minute".to_owned(),
+        status if status.is_redirection() => format!("{host} redirects to {location}: give the API's own host as host"),
+        status if status.is_server_error() => "NinjaOne fails itself: try again, then ask its support".to_owned(),
+        _ if page => format!("{host} answers with a web page: check that host is NinjaOne's API, or try later"),
+        _ => format!("check that {host} is NinjaOne's API"),
+    };
+    Some(cure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Response;
+
+    fn told(status: u16, kind: &str, body: &'static str) -> (String, Option<String>) {
+        let head =
+            Response::builder().status(status).header(CONTENT_TYPE, kind).body(()).expect("a head").into_parts().0;
+        (said(&head, body.as_bytes()), cure(&head, body.as_bytes(), "eu.ninjarmm.com"))
+    }
+
+    #[test]
+    fn read_is_well_with_json_only() {
+        assert_eq!(told(200, "application/json", "[]"), (String::new(), None));
+        let (said, cure) = told(200, "text/html; charset=utf-8", "<html>");
+        assert!(said == " with an HTML page" && cure.is_some_and(|cure| cure.contains("web page")));
+        assert!(told(200, "application/json", "<html>").1.is_some());
+    }
+
+    #[test]
+    fn read_shows_the_error_code_of_a_refusal() {
+        let (said, cure) = told(403, "application/json", r#"{"error":"insufficient_privileges"}"#);
+        assert_eq!(said, " \"insufficient_privileges\"");
+        assert!(cure.is_some_and(|cure| cure.contains(CONSOLE)));
+        assert_eq!(told(500, "application/json", r#"{"resultCode":"FAILURE"}"#).0, " \"FAILURE\"");
+    }
+}

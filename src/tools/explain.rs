@@ -1,0 +1,306 @@
+//! What would happen to a request, at which gate, and why; for the command line and for the status page.
+
+use http::header::{HOST, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Uri};
+use serde_json::{Value, json};
+
+use crate::config::subject::Subject;
+use crate::proxy::authn::issuer::{Door, Issuer};
+use crate::proxy::authn::roster::{CallerId, Roster};
+use crate::proxy::authn::{Guard, Intruder, Orders};
+use crate::proxy::policy::catalog::{Operation, OperationName};
+use crate::proxy::policy::path::Target;
+use crate::proxy::policy::rule::Effect;
+use crate::proxy::policy::trial::{self, Change, Considered, Outcome};
+use crate::proxy::policy::{Policy, Refusal, Verdict};
+use crate::proxy::response::{Judged, Rejection, Scene, foretell};
+
+/// The largest head that is explained; the limit of a running proxy is checked by it alone.
+const HEAD_SIZE: usize = 1 << 20;
+
+/// Why nothing can be explained.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// It is no method.
+    #[error("{0:?} is no request method: write GET, POST, PUT, PATCH or DELETE")]
+    Method(String),
+    /// It is no target.
+    #[error("{0:?} is no request target: write a path such as /v2/device/7/disks")]
+    Target(String),
+    /// It is no field.
+    #[error("{0:?} is no header field: write \"Name: value\"")]
+    Field(String),
+    /// Something that the system must give.
+    #[error("the system gives no randomness")]
+    System(#[from] getrandom::Error),
+}
+
+/// The answer for every subject. Fails for what is no method, no target or no field at all.
+pub fn explain<'a>(
+    subjects: &'a [Subject<'a>],
+    method: &str,
+    path: &str,
+    fields: &[String],
+) -> Result<Vec<Told<'a>>, ExplainError> {
+    let head = head(method, path, fields)?;
+    let mut told = Vec::new();
+    for subject in subjects {
+        let guard = guard(subject)?;
+        // A key says whose request it is: the other callers are not asked.
+        let presented = guard.foretell_caller(&head.headers);
+        if presented.as_ref().is_ok_and(|CallerId(id)| subject.caller() != guard.roster().name(CallerId(*id))) {
+            continue;
+        }
+        told.push(tell(subject, &guard, &head, presented));
+    }
+    Ok(told)
+}
+
+/// The head of the request; without a `Host` of its own, it is for localhost.
+fn head(method: &str, path: &str, fields: &[String]) -> Result<Parts, ExplainError> {
+    let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes())
+        .map_err(|_| ExplainError::Method(method.to_owned()))?;
+    let target: Uri = path
+        .parse()
+        .ok()
+        .filter(|uri: &Uri| uri.authority().is_none() || uri.scheme().is_some())
+        .ok_or_else(|| ExplainError::Target(path.to_owned()))?;
+    let mut request = Request::new(());
+    (*request.method_mut(), *request.uri_mut()) = (method, target);
+    for field in fields {
+        let read = || {
+            let (name, value) = field.split_once(':')?;
+            Some((HeaderName::try_from(name.trim()).ok()?, HeaderValue::try_from(value.trim()).ok()?))
+        };
+        let (name, value) = read().ok_or_else(|| ExplainError::Field(field.clone()))?;
+        request.headers_mut().append(name, value);
+    }
+    if !request.headers().contains_key(HOST) {
+        request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
+    }
+    Ok(request.into_parts().0)
+}
+
+fn guard(subject: &Subject<'_>) -> Result<Guard, getrandom::Error> {
+    let listener = subject.listener;
+    Ok(Guard::new(Orders {
+        names: listener.names.clone(),
+        port: listener.place.port(),
+        tls: listener.tls.is_some(),
+        origins: listener.origins.clone(),
+        roster: Roster::new(listener.callers.iter().map(|caller| caller.entry.clone()).collect()),
+        issuer: std::sync::Arc::new(Issuer::new()?),
+        head_size: HEAD_SIZE,
+    }))
+}
+
+/// What is told of a request to one subject.
+#[derive(Debug)]
+pub struct Told<'a> {
+    subject: &'a Subject<'a>,
+    request: String,
+    operation: Option<&'a Operation>,
+    /// Where the request stops; `None` if it goes on to NinjaOne.
+    gate: Option<&'static str>,
+    open: bool,
+    reason: String,
+    /// What became of each rule; empty if no rule was asked.
+    considered: Vec<Considered<'a>>,
+    /// What would turn the decision.
+    changes: Vec<Change>,
+}
+
+fn tell<'a>(subject: &'a Subject<'a>, guard: &Guard, head: &Parts, presented: Result<CallerId, Intruder>) -> Told<'a> {
+    let policy = subject.policy();
+    let target = Target::canonical(&head.uri).map_err(Refusal::from);
+    let judged = target.clone().and_then(|target| policy.decide(&head.method, &target));
+    let id = match &judged {
+        Ok(decision) => decision.operation,
+        Err(refusal) => refusal.operation(),
+    };
+    let operation = id.and_then(|id| policy.catalog().get(id));
+    let path = target.as_ref().map_or_else(|_| head.uri.to_string(), ToString::to_string);
+    let request = format!("{} {path}", head.method);
+    let told = |gate, open, reason| Told {
+        subject,
+        request: request.clone(),
+        operation,
+        gate,
+        open,
+        reason,
+        considered: Vec::new(),
+        changes: Vec::new(),
+    };
+    let stopped = |gate, intruder| told(Some(gate), false, why_refused(subject, head, &Rejection::Guard(intruder)));
+    match guard.foretell(head) {
+        Err(intruder) => return stopped("perimeter", intruder),
+        Ok(true) => return told(Some("perimeter"), true, "a listed page asks in advance: answered here".into()),
+        Ok(false) => {}
+    }
+    if Door::at(&head.uri).is_some() {
+        let reason = "the local token endpoint answers it: nothing of it goes to NinjaOne";
+        return told(Some("token endpoint"), true, reason.to_owned());
+    }
+    // Without a key in the request it is explained as if the subject had proved who it is.
+    if let Err(intruder @ Intruder::WrongKey(_)) = presented
+        && subject.caller.is_some()
+    {
+        return stopped("caller", intruder);
+    }
+    let told = match judged {
+        Ok(decision) => told(None, true, why_open(policy, decision.verdict, operation)),
+        Err(refusal) => {
+            let overruled = policy.would_overrule(&refusal);
+            let reason = why_refused(subject, head, &Rejection::Policy(refusal));
+            if overruled {
+                told(None, true, format!("the listener only observes its rules, which say: {reason}"))
+            } else {
+                told(Some("policy"), false, reason)
+            }
+        }
+    };
+    let Ok(target) = target else { return told };
+    let considered = trial::considered(policy, &head.method, &target).unwrap_or_default();
+    Told { considered, changes: trial::turn(policy, &head.method, &target), ..told }
+}
+
+fn why_open(policy: &Policy, verdict: Verdict, operation: Option<&Operation>) -> String {
+    let rule = match verdict {
+        Verdict::Allowed(id) => policy.rules().allow.get(id.index()),
+        Verdict::InScope | Verdict::AboveCeiling | Verdict::OutsideGroups => None,
+        Verdict::Denied(_) | Verdict::AboveListener => None,
+    };
+    match (rule, operation) {
+        (Some(rule), Some(_)) => format!("the rule {:?} of allow opens it", rule.to_string()),
+        (Some(rule), None) => {
+            format!("the rule {:?} of allow opens it; the catalogue does not know it", rule.to_string())
+        }
+        (None, Some(operation)) => format!("the scope {} and the group {} are open", operation.scope, operation.group),
+        (None, None) => "it is open".to_owned(),
+    }
+}
+
+fn why_refused(subject: &Subject<'_>, head: &Parts, rejection: &Rejection) -> String {
+    let policy = subject.policy();
+    let scopes = policy.scopes().to_string();
+    let scene = Scene {
+        listener: &subject.listener.name,
+        caller: subject.caller(),
+        scopes: &scopes,
+        instance: "",
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        request_id: "",
+        operation: rejection.operation().and_then(|id| policy.catalog().name(id)),
+        judged: Some(Judged { policy, method: &head.method, uri: &head.uri }),
+    };
+    let (status, code, detail) = foretell(rejection, &scene);
+    format!("{} {code}: {detail}", status.as_u16())
+}
+
+impl Told<'_> {
+    /// The name of the subject.
+    pub fn name(&self) -> String {
+        self.subject.name()
+    }
+
+    /// Whether the request is answered as its sender wants.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        self.lines().iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
+    }
+
+    /// For people, line by line, each with what it tells of.
+    pub fn lines(&self) -> Vec<(&'static str, String)> {
+        let mut lines = vec![("listener", self.subject.listener.name.clone())];
+        lines.extend(self.subject.caller().map(|caller| ("caller", caller.to_owned())));
+        lines.push(("request", self.request.clone()));
+        match self.operation {
+            Some(operation) => {
+                lines.push(("operation", OperationName(operation).to_string()));
+                lines.push(("scope", operation.scope.to_string()));
+                lines.push(("group", format!("{} ({})", operation.group, operation.group.description)));
+                lines.push(("risk", operation.risk.to_string()));
+                lines.extend(operation.reason.iter().map(|reason| ("note", format!("not built in: {reason}"))));
+                let no_user =
+                    "NinjaOne may refuse it to client credentials, which have no user (user_context_required)";
+                lines.extend(operation.user_context.then(|| ("note", no_user.to_owned())));
+            }
+            None => lines.push(("operation", "none of the catalogue".to_owned())),
+        }
+        lines.extend(self.considered.iter().map(|considered| ("rule", self.rule(considered))));
+        lines.extend(self.gate.map(|gate| ("gate", gate.to_owned())));
+        lines.push(("decision", if self.open { "allowed" } else { "refused" }.to_owned()));
+        lines.push(("reason", self.reason.clone()));
+        lines.extend(self.changes.iter().map(|change| ("change", self.change(change))));
+        lines
+    }
+
+    fn rule(&self, Considered { by_listener, rule, outcome, effect }: &Considered<'_>) -> String {
+        let (list, table) = (list(*effect), self.table(*by_listener || self.subject.caller.is_none()));
+        format!("{:?} in {list} of [{table}] {outcome}", rule.to_string())
+    }
+
+    fn change(&self, change: &Change) -> String {
+        format!("in [{}]: {}", self.table(change.to_listener || self.subject.caller.is_none()), change.edit)
+    }
+
+    fn table(&self, of_listener: bool) -> String {
+        let listener = &self.subject.listener.name;
+        match self.subject.caller().filter(|_| !of_listener) {
+            Some(caller) => format!("listeners.{listener}.callers.{caller}"),
+            None => format!("listeners.{listener}"),
+        }
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let rule = |considered: &Considered<'_>| {
+            json!({
+                "table": self.table(considered.by_listener || self.subject.caller.is_none()),
+                "list": list(considered.effect),
+                "rule": considered.rule.to_string(),
+                "matches": considered.outcome == Outcome::Matches,
+                "why": considered.outcome.to_string(),
+            })
+        };
+        let change = |change: &Change| {
+            json!({
+                "table": self.table(change.to_listener || self.subject.caller.is_none()),
+                "edit": change.edit.to_string(),
+            })
+        };
+        json!({
+            "listener": self.subject.listener.name,
+            "caller": self.subject.caller(),
+            "request": self.request,
+            "operation": self.operation.map(operation),
+            "rules": self.considered.iter().map(rule).collect::<Vec<_>>(),
+            "gate": self.gate,
+            "allowed": self.open,
+            "reason": self.reason,
+            "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// An operation for programs.
+pub fn operation(operation: &Operation) -> Value {
+    json!({
+        "method": operation.method.as_str(), "path": operation.template, "scope": operation.scope.as_str(),
+        "group": operation.group.name, "risk": operation.risk.as_str(), "idempotent": operation.idempotent,
+        "userContext": operation.user_context, "document": operation.document, "classified": operation.reason,
+    })
+}
+
+fn list(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Allow => "allow",
+        Effect::Deny => "deny",
+    }
+}
