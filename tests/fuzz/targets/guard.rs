@@ -7,7 +7,7 @@ mod doorkeeper;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    thread_local!(static GUARD: ninjaone_proxy::guard::Guard = doorkeeper::guard());
+    thread_local!(static GUARD: ninjaone_proxy::proxy::authn::Guard = doorkeeper::guard());
     let mut parts = data.splitn(2, |&octet| octet == b'\n');
     let (host, origin) = (parts.next().unwrap_or_default(), parts.next());
     doorkeeper::nobodys_domain(host);

@@ -4,9 +4,9 @@
 
 use http::Method;
 use libfuzzer_sys::fuzz_target;
-use ninjaone_proxy::policy::catalog::openapi::Document;
-use ninjaone_proxy::policy::catalog::{Catalog, Operation, ParameterType, Risk, Scope, TemplateSegment};
-use ninjaone_proxy::policy::path::Segments;
+use ninjaone_proxy::proxy::policy::catalog::openapi::Document;
+use ninjaone_proxy::proxy::policy::catalog::{Catalog, Operation, ParameterType, Risk, Scope, TemplateSegment};
+use ninjaone_proxy::proxy::policy::path::Segments;
 
 fn example(own: &Operation) -> String {
     let word = |segment: &TemplateSegment| match segment {

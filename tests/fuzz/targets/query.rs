@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ninjaone_proxy::policy::query::{Query, SECURE};
+use ninjaone_proxy::proxy::policy::query::{Query, SECURE};
 
 #[path = "../../oracle/queries.rs"]
 mod queries;

@@ -6,10 +6,10 @@
 
 use http::Method;
 use libfuzzer_sys::fuzz_target;
-use ninjaone_proxy::policy::group::Group;
-use ninjaone_proxy::policy::path::Segments;
-use ninjaone_proxy::policy::query::Query;
-use ninjaone_proxy::policy::rule::{Effect, Reach, Rule};
+use ninjaone_proxy::proxy::policy::group::Group;
+use ninjaone_proxy::proxy::policy::path::Segments;
+use ninjaone_proxy::proxy::policy::query::Query;
+use ninjaone_proxy::proxy::policy::rule::{Effect, Reach, Rule};
 
 #[path = "../../oracle/queries.rs"]
 mod queries;

@@ -6,10 +6,10 @@ use std::sync::{Arc, LazyLock};
 
 use http::{Method, Uri};
 use libfuzzer_sys::fuzz_target;
-use ninjaone_proxy::policy::catalog::{Catalog, Scope};
-use ninjaone_proxy::policy::path::Target;
-use ninjaone_proxy::policy::rule::Rule;
-use ninjaone_proxy::policy::{InstanceId, Policy, Rules};
+use ninjaone_proxy::proxy::policy::catalog::{Catalog, Scope};
+use ninjaone_proxy::proxy::policy::path::Target;
+use ninjaone_proxy::proxy::policy::rule::Rule;
+use ninjaone_proxy::proxy::policy::{InstanceId, Policy, Rules};
 
 #[path = "../../oracle/queries.rs"]
 mod queries;
