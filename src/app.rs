@@ -2,14 +2,14 @@
 //!
 //! The start is the first reload: what a configuration asks for is made beside what there is, and then takes its place.
 
-mod desk;
-mod doors;
-mod journal;
+mod admin_listener;
+mod audit_thread;
+mod instances;
+mod listeners;
 mod probes;
-mod record;
 pub mod reload;
-mod setup;
-mod tenants;
+mod status_view;
+mod usage_saver;
 mod worker;
 
 use std::io;
@@ -19,50 +19,50 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::SystemTime;
 
-use crate::config::file::File;
-use crate::config::mistake::Mistake;
+use crate::config::mistake::ConfigMistake;
+use crate::config::sections::ConfigFile;
 use crate::config::self_call::OwnListeners;
-use crate::config::{Config, EndpointError, Listener, Settings, WayError};
-use crate::net::listener::{BindError, Bound, Buffers, Hold, Inheritance, Place};
+use crate::config::{Config, EndpointError, ListenerConfig, Settings, SiteError};
+use crate::net::listener::{BindError, Bound, Buffers, Hold, Inheritance, ListenAddress};
 use crate::net::shutdown::{self, Trigger};
 use crate::net::tls::TlsError;
 use crate::net::tls::server::ServerError;
-use crate::observe::audit_log::BookError;
-use crate::observe::logging::Causes;
+use crate::observe::audit_log::LogFileError;
+use crate::observe::logging::ErrorChain;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::reloads::Reloads;
 use crate::observe::traces::{Traces, TracesError};
-use crate::observe::usage::Ledger;
-use crate::proxy::Intake;
+use crate::observe::usage::UsageStore;
+use crate::proxy::BodyLimits;
 use crate::proxy::headers::loops::LoopMark;
 use crate::proxy::policy::InstanceId;
 use crate::proxy::policy::catalog::ScopeSet;
-use crate::proxy::token::{Kept, Tokens};
+use crate::proxy::token::{KeptGrant, Tokens};
 use crate::sandbox::SandboxError;
 use crate::tools::admin::{Configuration, Reload};
-use desk::{Desk, Grant};
-use doors::{Door, Doors, Opener, Single};
-use journal::Writing;
-use probes::Probes;
-use record::Recorder;
+use admin_listener::AdminState;
+use audit_thread::AuditThread;
+use instances::{InstanceRuntime, Sandboxes};
+use listeners::{BoundListener, BoundListeners, ListenerBinder, Single};
+use probes::ProbeListener;
 use reload::{Loaded, Loader, ReloadError};
-use tenants::{Sandboxes, Tenant};
-pub use worker::Pulse;
-use worker::{Plan, Workers};
+use usage_saver::UsageSaver;
+pub use worker::LivenessCheck;
+use worker::{RuntimeConfig, Workers};
 
 /// Why the proxy does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An instance leads to a listener of the proxy itself.
     #[error(transparent)]
-    SelfCall(#[from] Mistake),
+    SelfCall(#[from] ConfigMistake),
     /// An address cannot be bound.
     #[error("{what} cannot listen on {address}{hint}")]
     Bind {
         /// Which listener.
         what: String,
         /// Its address.
-        address: Place,
+        address: ListenAddress,
         /// Why.
         source: BindError,
         /// What to do next.
@@ -73,7 +73,7 @@ pub enum StartError {
     Identity(String, #[source] ServerError),
     /// The audit log cannot be opened.
     #[error(transparent)]
-    Audit(#[from] BookError),
+    Audit(#[from] LogFileError),
     /// Spans cannot be sent.
     #[error("the collector of traces cannot be used")]
     Traces(#[from] TracesError),
@@ -82,7 +82,7 @@ pub enum StartError {
     Tls(#[from] TlsError),
     /// The host of an instance cannot be used.
     #[error("instance {0}")]
-    Way(String, #[source] WayError),
+    Way(String, #[source] SiteError),
     /// The token endpoint of an instance cannot be used.
     #[error("instance {0}")]
     Endpoint(String, #[source] EndpointError),
@@ -107,43 +107,43 @@ pub struct App {
     pub sandboxes: Addresses,
     trigger: Trigger,
     workers: Workers,
-    opener: Opener,
+    opener: ListenerBinder,
     embedded: Sandboxes,
-    doors: Vec<Door>,
-    tenants: Vec<Tenant>,
+    doors: Vec<BoundListener>,
+    tenants: Vec<InstanceRuntime>,
     /// The grants that are renewed.
-    keepers: Vec<Keeper>,
-    ledger: Option<Arc<Ledger>>,
+    keepers: Vec<RenewedGrant>,
+    ledger: Option<Arc<UsageStore>>,
     /// All that may have something to save.
-    ledgers: Vec<Weak<Ledger>>,
-    writing: Writing,
+    ledgers: Vec<Weak<UsageStore>>,
+    writing: AuditThread,
     traces: Option<Traces>,
     /// Where it is meant to listen, and what closes it.
-    admin_door: Option<(Place, Trigger, Hold)>,
-    probes: Probes,
+    admin_door: Option<(ListenAddress, Trigger, Hold)>,
+    probes: ProbeListener,
     metrics: Metrics,
     reloads: Reloads,
-    desk: Rc<Desk>,
+    desk: Rc<AdminState>,
     /// The memory of all connections.
     buffers: Arc<Buffers>,
     /// What the process was started with.
-    started: File,
+    started: ConfigFile,
 }
 
 /// A grant that is renewed.
-struct Keeper {
+struct RenewedGrant {
     tokens: Arc<Tokens>,
     scopes: ScopeSet,
-    _kept: Kept,
+    _kept: KeptGrant,
 }
 
 /// What a configuration asks for, made beside what there is; dropping it leaves that as it is.
 struct Next {
-    doors: Doors,
-    tenants: Vec<Tenant>,
+    doors: BoundListeners,
+    tenants: Vec<InstanceRuntime>,
     sandboxes: Addresses,
-    listeners: Vec<Arc<Listener>>,
-    recorder: Option<Recorder>,
+    listeners: Vec<Arc<ListenerConfig>>,
+    recorder: Option<UsageSaver>,
     /// Who else may read or write what shall be secret.
     exposures: Vec<String>,
     /// Sandboxes that seem not to be meant.
@@ -170,24 +170,24 @@ impl App {
         let source = config.source().to_string();
         let configuration = Configuration { source, since: now, reload: None, restart: Vec::new() };
         let mark = LoopMark::new().map_err(io::Error::other)?;
-        let desk = Rc::new(Desk::new(metrics.clone(), shutdown.clone(), configuration, mark.clone()));
+        let desk = Rc::new(AdminState::new(metrics.clone(), shutdown.clone(), configuration, mark.clone()));
         let mut app = Self {
             addresses: Vec::new(),
             admin: None,
             sandboxes: Vec::new(),
             trigger,
             workers: Workers::start(count, fastrand::u32(..) & 0xffff_ff00, &mark, &shutdown)?,
-            opener: Opener::new(inheritance),
+            opener: ListenerBinder::new(inheritance),
             embedded: Sandboxes::default(),
             doors: Vec::new(),
             tenants: Vec::new(),
             keepers: Vec::new(),
             ledger: None,
             ledgers: Vec::new(),
-            writing: Writing::default(),
+            writing: AuditThread::default(),
             traces: settings.traces.as_ref().map(Traces::start).transpose()?,
             admin_door: None,
-            probes: Probes::default(),
+            probes: ProbeListener::default(),
             reloads: Reloads::new(&metrics)?,
             metrics,
             desk,
@@ -196,7 +196,7 @@ impl App {
         };
         let audit = settings.audit.clone();
         let next = app.prepare(settings, &config).await?;
-        app.writing = Writing::start(audit.as_ref(), &app.metrics)?;
+        app.writing = AuditThread::start(audit.as_ref(), &app.metrics)?;
         app.replace(next, &config.file).await?;
         app.reloads.loaded(true, now, config.digest());
         Ok(app)
@@ -208,7 +208,7 @@ impl App {
     pub async fn reload(&mut self, loader: &mut Loader, look: impl FnOnce(&Settings)) -> Result<(), ReloadError> {
         let taken = self.take(loader, look).await;
         let (at, mut told) = (SystemTime::now(), self.desk.configuration.borrow_mut());
-        let refused = taken.as_ref().err().map(|error| Causes(error).to_string());
+        let refused = taken.as_ref().err().map(|error| ErrorChain(error).to_string());
         match (&taken, &refused) {
             (Ok((source, digest, restart)), _) => {
                 tracing::info!(configuration = %source, "configuration reloaded");
@@ -251,12 +251,12 @@ impl App {
         let file = &config.file;
         let exposures = settings.exposures();
         let Settings { instances, listeners, record, audit: _, traces: _, doubts } = settings;
-        let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(Arc::new).collect();
+        let listeners: Vec<Arc<ListenerConfig>> = listeners.into_iter().map(Arc::new).collect();
         let doors = self.opener.open(&listeners, &self.doors, file, self.workers.count())?;
         let there = self.admin_door.as_ref().map(|(place, ..)| place);
-        let bind = |place| doors::bind_single("admin listener", place);
+        let bind = |place| listeners::bind_single("admin listener", place);
         let admin = file.admin.address.0.as_ref().filter(|wanted| Some(*wanted) != there).map(bind).transpose()?;
-        let bind = |place| doors::bind_single("probe listener", place);
+        let bind = |place| listeners::bind_single("probe listener", place);
         let probes = self.probes.other(file.probes.address.0.as_ref()).map(bind).transpose()?;
         let own = self.own_listeners(&doors.doors, (admin.as_ref(), probes.as_ref()), file);
         config.check_self_calls(&instances, &own).await?;
@@ -265,9 +265,9 @@ impl App {
         for instance in instances {
             let old = self.tenants.iter().find(|old| old.name == instance.0.name);
             let shared = (&self.metrics, &self.desk.counts, &self.desk.mark);
-            tenants.push(Tenant::next(instance, old, &file.timeouts, shared).await?);
+            tenants.push(InstanceRuntime::next(instance, old, &file.timeouts, shared).await?);
         }
-        let recorder = record.map(|file| Recorder::new(file, &listeners, self.ledger.as_ref()));
+        let recorder = record.map(|file| UsageSaver::new(file, &listeners, self.ledger.as_ref()));
         let doubts = doubts.iter().map(ToString::to_string).collect();
         Ok(Next { doors, tenants, sandboxes, listeners, recorder, exposures, doubts, admin, probes })
     }
@@ -275,9 +275,9 @@ impl App {
     /// Where the proxy listens with this configuration.
     fn own_listeners(
         &self,
-        doors: &[Door],
+        doors: &[BoundListener],
         (admin, probes): (Option<&Single>, Option<&Single>),
-        file: &File,
+        file: &ConfigFile,
     ) -> OwnListeners {
         let mut own = OwnListeners::default();
         let mut add = |name: &str, bound: Option<&Bound>| {
@@ -294,29 +294,29 @@ impl App {
     }
 
     /// Puts it in the place of what there is. The only thing that can fail comes first.
-    async fn replace(&mut self, next: Next, file: &File) -> Result<(), StartError> {
+    async fn replace(&mut self, next: Next, file: &ConfigFile) -> Result<(), StartError> {
         let Next { doors, mut tenants, sandboxes, listeners, recorder, exposures, doubts, admin, probes } = next;
-        let Doors { doors, sockets } = doors;
+        let BoundListeners { doors, sockets } = doors;
         if let Some(Single { place, sockets, bound, hold }) = admin {
             let (close, closed) = shutdown::channel();
-            desk::serve(sockets, &bound, &self.desk, &closed)?;
-            doors::admit(&self.doors, &doors)?;
+            admin_listener::serve(sockets, &bound, &self.desk, &closed)?;
+            listeners::admit(&self.doors, &doors)?;
             self.admin = Some(bound);
             self.admin_door = Some((place, close, hold));
         } else {
-            doors::admit(&self.doors, &doors)?;
+            listeners::admit(&self.doors, &doors)?;
         }
         if file.admin.address.0.is_none() {
             (self.admin, self.admin_door) = (None, None);
         }
         self.probes.go(file.probes.address.0.is_some(), probes, &self.desk);
-        tenants.iter_mut().for_each(Tenant::settle);
+        tenants.iter_mut().for_each(InstanceRuntime::settle);
         self.keep(&tenants, &listeners);
         self.record(recorder.as_ref());
         self.buffers.set_limit(file.limits.buffers.get_ref().0);
         let posts =
             doors.iter().zip(&listeners).map(|(door, listener)| door.post(listener, file, &self.buffers)).collect();
-        let plan = Arc::new(Plan {
+        let plan = Arc::new(RuntimeConfig {
             posts,
             ways: tenants.iter().map(|tenant| Arc::clone(&tenant.way)).collect(),
             gates: tenants.iter().map(|tenant| tenant.gate.clone()).collect(),
@@ -325,7 +325,7 @@ impl App {
             journal: self.writing.journal(),
             traces: self.traces.clone(),
             refusals: self.desk.refusals.clone(),
-            intake: Intake {
+            intake: BodyLimits {
                 wait: file.timeouts.client.0,
                 limit: file.limits.body.0,
                 buffers: Arc::clone(&self.buffers),
@@ -336,23 +336,23 @@ impl App {
         self.sandboxes = sandboxes;
         self.addresses = doors.iter().map(|door| (door.name.clone(), door.bound.clone())).collect();
         self.workers.serve(&plan, sockets).await;
-        doors::tell(&self.doors, &doors, &listeners);
-        let setup = setup::of(&self.tenants, &self.sandboxes, (&doors, &listeners), (exposures, doubts));
+        listeners::log_changes(&self.doors, &doors, &listeners);
+        let setup = status_view::of(&self.tenants, &self.sandboxes, (&doors, &listeners), (exposures, doubts));
         self.desk.setup.replace(setup);
         self.desk.listeners.replace(listeners);
-        doors::replace(&mut self.doors, doors);
+        listeners::replace(&mut self.doors, doors);
         Ok(())
     }
 
     /// Renews the grants that the listeners need, each once, and no others.
-    fn keep(&mut self, tenants: &[Tenant], listeners: &[Arc<Listener>]) {
-        let (mut old, mut grants) = (std::mem::take(&mut self.keepers), Vec::<Grant>::new());
+    fn keep(&mut self, tenants: &[InstanceRuntime], listeners: &[Arc<ListenerConfig>]) {
+        let (mut old, mut grants) = (std::mem::take(&mut self.keepers), Vec::<admin_listener::ShownGrant>::new());
         for subject in listeners.iter().flat_map(|listener| listener.subjects()) {
             let (policy, listener) = (subject.policy(), subject.listener.name.clone());
             let InstanceId(instance) = policy.instance();
-            let Some(Tenant { name, tokens, .. }) = tenants.get(usize::from(instance)) else { continue };
+            let Some(InstanceRuntime { name, tokens, .. }) = tenants.get(usize::from(instance)) else { continue };
             let scopes = policy.scopes();
-            let same = |keeper: &Keeper| Arc::ptr_eq(&keeper.tokens, tokens) && keeper.scopes == scopes;
+            let same = |keeper: &RenewedGrant| Arc::ptr_eq(&keeper.tokens, tokens) && keeper.scopes == scopes;
             if let Some(place) = self.keepers.iter().position(same) {
                 if let Some(grant) = grants.get_mut(place).filter(|grant| !grant.listeners.contains(&listener)) {
                     grant.listeners.push(listener);
@@ -361,10 +361,10 @@ impl App {
             }
             let keeper = match old.iter().position(same) {
                 Some(position) => old.swap_remove(position),
-                None => Keeper { tokens: Arc::clone(tokens), scopes, _kept: tokens.keep(scopes) },
+                None => RenewedGrant { tokens: Arc::clone(tokens), scopes, _kept: tokens.keep(scopes) },
             };
             self.keepers.push(keeper);
-            grants.push(Grant {
+            grants.push(admin_listener::ShownGrant {
                 instance: name.clone(),
                 tokens: Arc::clone(tokens),
                 scopes,
@@ -374,12 +374,12 @@ impl App {
         self.desk.grants.replace(grants);
     }
 
-    fn record(&mut self, recorder: Option<&Recorder>) {
+    fn record(&mut self, recorder: Option<&UsageSaver>) {
         let ledger = recorder.map(|recorder| Arc::clone(&recorder.ledger));
         if let Some(new) = &ledger
             && !self.ledger.as_ref().is_some_and(|old| Arc::ptr_eq(old, new))
         {
-            record::keep(Arc::clone(new));
+            usage_saver::keep(Arc::clone(new));
             self.ledgers.retain(|ledger| ledger.strong_count() > 0);
             self.ledgers.push(Arc::downgrade(new));
         }
@@ -392,7 +392,7 @@ impl App {
     }
 
     /// Finds out whether all workers are alive.
-    pub fn pulse(&self) -> Pulse {
+    pub fn pulse(&self) -> LivenessCheck {
         self.workers.pulse()
     }
 
@@ -404,14 +404,14 @@ impl App {
     /// Drains and ends all workers.
     pub async fn finish(self) -> io::Result<()> {
         self.trigger.shut_down();
-        self.doors.iter().for_each(Door::close);
+        self.doors.iter().for_each(BoundListener::close);
         self.workers.join().await?;
         self.writing.end().await?;
         if let Some(traces) = self.traces {
             tokio::task::spawn_blocking(move || traces.finish()).await?;
         }
         for ledger in self.ledgers.iter().filter_map(Weak::upgrade) {
-            record::save(&ledger, false).await;
+            usage_saver::save(&ledger, false).await;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ mod health;
 mod init;
 mod key;
 mod learn;
-mod paper;
+mod man_page;
 mod routes;
 mod run;
 
@@ -24,15 +24,15 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tracing_subscriber::filter::Targets;
 
 use crate::base::plain;
-use crate::config::measure::Period;
-use crate::config::subject::Subject;
-use crate::config::{Config, Listener, Settings};
-use crate::observe::logging::Causes;
+use crate::config::policy_target::PolicyTarget;
+use crate::config::units::Period;
+use crate::config::{Config, ListenerConfig, Settings};
+use crate::observe::logging::ErrorChain;
 use crate::proxy::policy::catalog::Catalog;
-use crate::tools::explain::{Told, explain};
+use crate::tools::explain::{Explanation, explain};
 use audit::AuditCommand;
 use catalog::CatalogCommand;
-use health::Whom;
+use health::HealthTarget;
 use init::Init;
 use routes::{Format, Selection};
 
@@ -135,7 +135,7 @@ enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
-    /// Try all that the proxy needs, from the configuration to a read of NinjaOne, and say how to cure what fails
+    /// Try all that the proxy needs, from the configuration to a read of NinjaOne, and say how to fix what fails
     Doctor {
         /// Print JSON
         #[arg(long)]
@@ -154,7 +154,7 @@ enum Command {
     /// configuration file do not matter
     Health {
         #[command(flatten)]
-        whom: Whom,
+        whom: HealthTarget,
         /// Whether it is ready: it has a token for every listener, and does not drain
         #[arg(long)]
         ready: bool,
@@ -165,7 +165,7 @@ enum Command {
     /// Wait until the running proxy is ready; 1 if it is not in time. For what must not start before there is a token
     Wait {
         #[command(flatten)]
-        whom: Whom,
+        whom: HealthTarget,
         /// The longest time to wait
         #[arg(long, value_name = "TIME", default_value = "60s", value_parser = period)]
         timeout: Duration,
@@ -227,7 +227,7 @@ pub fn main() -> ExitCode {
     match run_command(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            note(&Causes(&*failure.error).to_string());
+            write_note(&ErrorChain(&*failure.error).to_string());
             failure.code.into()
         }
     }
@@ -235,16 +235,16 @@ pub fn main() -> ExitCode {
 
 /// A failure and the exit code that says its kind.
 #[derive(Debug)]
-struct Failure {
+struct CommandError {
     code: u8,
     error: anyhow::Error,
 }
 
-fn failure(code: u8) -> impl Fn(anyhow::Error) -> Failure {
-    move |error| Failure { code, error }
+fn failure(code: u8) -> impl Fn(anyhow::Error) -> CommandError {
+    move |error| CommandError { code, error }
 }
 
-fn run_command(arguments: &Arguments) -> Result<(), Failure> {
+fn run_command(arguments: &Arguments) -> Result<(), CommandError> {
     let path = arguments.config.as_deref();
     // Only commands that need the configuration read it.
     let load = || Config::load(path).map_err(|error| failure(CONFIG)(error.into()));
@@ -259,9 +259,9 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
             let subjects = subjects(&listeners, which)?;
             let told = explain(&subjects, method, path, headers).map_err(|error| failure(USAGE)(error.into()))?;
             print(&if which.json {
-                format!("{}\n", serde_json::Value::from(told.iter().map(Told::json).collect::<Vec<_>>()))
+                format!("{}\n", serde_json::Value::from(told.iter().map(Explanation::json).collect::<Vec<_>>()))
             } else {
-                told.iter().map(Told::text).collect::<Vec<_>>().join("\n")
+                told.iter().map(Explanation::text).collect::<Vec<_>>().join("\n")
             })
         }
         Some(Command::Init(given)) => init::init(given),
@@ -283,28 +283,28 @@ fn run_command(arguments: &Arguments) -> Result<(), Failure> {
         Some(Command::Key { command: KeyCommand::New { name, listener } }) => {
             print(&key::new(name, listener.as_deref(), load().ok().as_ref())?)
         }
-        Some(Command::Completions { shell }) => print(&paper::completions(*shell)),
-        Some(Command::Man { folder }) => paper::man(folder).map_err(failure(OS)),
+        Some(Command::Completions { shell }) => print(&man_page::completions(*shell)),
+        Some(Command::Man { folder }) => man_page::man(folder).map_err(failure(OS)),
     }
 }
 
 /// The operations that are known: the built-in ones, where a mistake keeps the configuration from naming more.
-fn catalog_of(config: Result<Config, Failure>) -> Result<Arc<Catalog>, Failure> {
+fn catalog_of(config: Result<Config, CommandError>) -> Result<Arc<Catalog>, CommandError> {
     let known = config.and_then(|config| config.catalog().map_err(|error| failure(CONFIG)(error.into())));
     known.or_else(|failed| {
-        note(&format!("only built-in operations are counted: {}", Causes(&*failed.error)));
+        write_note(&format!("only built-in operations are counted: {}", ErrorChain(&*failed.error)));
         Catalog::built_in().map(Arc::new).map_err(|error| failure(SOFTWARE)(error.into()))
     })
 }
 
 /// Writes a line to standard error; a closed one leaves nobody to tell.
-fn note(text: &str) {
+fn write_note(text: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "ninjaone-proxy: {}", plain::lines(text));
 }
 
 /// Writes to standard output; a reader who has seen enough is no failure.
-fn print(text: &str) -> Result<(), Failure> {
+fn print(text: &str) -> Result<(), CommandError> {
     use std::io::{ErrorKind, Write};
     match std::io::stdout().write_all(plain::lines(text).as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(failure(SOFTWARE)(error.into())),
@@ -312,7 +312,7 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-fn listeners(config: &Config, which: &Which) -> Result<Vec<Listener>, Failure> {
+fn listeners(config: &Config, which: &Which) -> Result<Vec<ListenerConfig>, CommandError> {
     let mut listeners = config.listeners().map_err(|error| failure(CONFIG)(error.into()))?;
     if let Some(wanted) = &which.listener {
         let names: Vec<_> = listeners.iter().map(|listener| listener.name.clone()).collect();
@@ -326,10 +326,10 @@ fn listeners(config: &Config, which: &Which) -> Result<Vec<Listener>, Failure> {
 }
 
 /// Each listener without callers, and each caller of the others.
-fn subjects<'a>(listeners: &'a [Listener], which: &Which) -> Result<Vec<Subject<'a>>, Failure> {
-    let mut subjects: Vec<Subject<'_>> = listeners.iter().flat_map(Listener::subjects).collect();
+fn subjects<'a>(listeners: &'a [ListenerConfig], which: &Which) -> Result<Vec<PolicyTarget<'a>>, CommandError> {
+    let mut subjects: Vec<PolicyTarget<'_>> = listeners.iter().flat_map(ListenerConfig::subjects).collect();
     if let Some(wanted) = &which.caller {
-        let names: Vec<_> = subjects.iter().filter_map(Subject::caller).map(str::to_owned).collect();
+        let names: Vec<_> = subjects.iter().filter_map(PolicyTarget::caller).map(str::to_owned).collect();
         subjects.retain(|subject| subject.caller() == Some(wanted));
         if subjects.is_empty() {
             let error = anyhow::anyhow!("there is no caller {wanted:?}: valid callers are {}", names.join(", "));
@@ -340,7 +340,7 @@ fn subjects<'a>(listeners: &'a [Listener], which: &Which) -> Result<Vec<Subject<
 }
 
 /// Sees to it that nobody else looks at the secrets that are read from now on.
-fn forbid_dumps(config: &Config) -> Result<(), Failure> {
+fn forbid_dumps(config: &Config) -> Result<(), CommandError> {
     if !config.file.process.core_dumps {
         let context = || "core dumps cannot be switched off; to go on with them, set core-dumps = true in [process]";
         crate::base::secret::forbid_dumps().with_context(context).map_err(failure(OS))?;
@@ -349,20 +349,20 @@ fn forbid_dumps(config: &Config) -> Result<(), Failure> {
 }
 
 /// Reads all settings, the secrets too.
-fn settings(config: &Config) -> Result<Settings, Failure> {
+fn settings(config: &Config) -> Result<Settings, CommandError> {
     forbid_dumps(config)?;
     config.settings().map_err(|error| failure(CONFIG)(error.into()))
 }
 
-fn runtime() -> Result<LocalRuntime, Failure> {
+fn runtime() -> Result<LocalRuntime, CommandError> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     runtime.map_err(|error| failure(OS)(error.into()))
 }
 
 /// `doctor`, to which a bad configuration is one more finding.
-fn examine(config: Result<Config, Failure>, only: Option<&str>, how: (bool, bool)) -> Result<(), Failure> {
+fn examine(config: Result<Config, CommandError>, only: Option<&str>, how: (bool, bool)) -> Result<(), CommandError> {
     let config = config.and_then(|config| log_filter(&config).map(|_| config));
-    let config = config.map_err(|failure| Causes(&*failure.error).to_string());
+    let config = config.map_err(|failure| ErrorChain(&*failure.error).to_string());
     if let (Ok(config), Some(name)) = (&config, only)
         && !config.file.instances.contains_key(name)
     {
@@ -377,6 +377,6 @@ fn examine(config: Result<Config, Failure>, only: Option<&str>, how: (bool, bool
     examined
 }
 
-fn log_filter(config: &Config) -> Result<Targets, Failure> {
+fn log_filter(config: &Config) -> Result<Targets, CommandError> {
     config.log_filter().map_err(|error| failure(CONFIG)(error.into()))
 }

@@ -1,22 +1,22 @@
 //! The configuration: a file as written becomes the settings of the stages, or one clear mistake.
 
-pub(crate) mod document;
+pub mod admin_address;
+mod caller_proofs;
+pub(crate) mod catalog_file;
 pub mod edit;
-pub mod file;
 pub mod host;
-mod invented;
-pub mod listening;
-pub mod measure;
+mod instance_site;
+mod key_position;
 pub mod mistake;
+mod observing;
 mod offline;
-mod place;
-mod proof;
-pub mod published;
-mod records;
+pub mod policy_target;
+pub mod published_catalog;
 pub mod replacement;
+mod sandbox_warning;
+pub mod sections;
 pub mod self_call;
-mod site;
-pub mod subject;
+pub mod units;
 pub mod value;
 mod wording;
 
@@ -32,30 +32,30 @@ use tracing_subscriber::filter::Targets;
 use zeroize::Zeroizing;
 
 use crate::base::secret::Secret;
-use crate::base::secret::source::{Source, SourceError};
-use crate::net::dial::proxy::Proxy;
-use crate::net::listener::{self, Place, SocketFile};
-use crate::net::tls::local::{self, Home};
-use crate::net::tls::server::{Basis, ClientAuth as Demand, Files, ServerError};
+use crate::base::secret::source::{SecretSource, SourceError};
+use crate::net::dial::proxy::HttpProxy;
+use crate::net::listener::{self, ListenAddress, SocketFile};
+use crate::net::tls::local::{self, LocalCa};
+use crate::net::tls::server::{CallerCertificates as Demand, Files, IdentitySource, ServerError};
 use crate::net::tls::{TlsError, Trust};
 use crate::observe::audit_log;
-use crate::observe::logging::{self, Causes};
+use crate::observe::logging::{self, ErrorChain};
 use crate::observe::traces;
-use crate::proxy::authn::roster::{Entry, KeyHash};
-use crate::proxy::authn::{browser, name};
+use crate::proxy::authn::callers::{CallerProofs, KeyHash};
+use crate::proxy::authn::{browser, caller_name};
 use crate::proxy::policy::catalog::{Catalog, Scope, ScopeSet};
 use crate::proxy::policy::group::{self, Group};
 use crate::proxy::policy::rule::Rule;
 use crate::proxy::policy::{Groups, InstanceId, Policy, PolicyError, Rules};
-use crate::proxy::rate_limit::Limits;
+use crate::proxy::rate_limit::RateLimits;
 use crate::proxy::token::credentials::{Credentials, CredentialsError};
-use crate::proxy::token::endpoint::ClientAuth;
-use file::{CallerFile, File, InstanceFile, ListenerFile, RateFile, TlsChoice, TlsFile};
-use host::Host;
-pub use invented::Doubt;
-pub(crate) use invented::is_set;
-use mistake::Mistake;
-pub use site::{EndpointError, Origin, Site, WayError};
+use crate::proxy::token::endpoint::ClientAuthMethod;
+use host::InstanceHost;
+pub use instance_site::{EndpointError, InstanceSite, ServerConfig, SiteError};
+use mistake::ConfigMistake;
+pub use sandbox_warning::SandboxWarning;
+pub(crate) use sandbox_warning::is_set;
+use sections::{CallerSection, ConfigFile, InstanceSection, ListenerSection, RateSection, TlsChoice, TlsSection};
 use value::{Address, ClientId, ClientSecret, InstanceAddress, Mode, Permissions, ProxyChoice, Reference, SecretText};
 
 /// Where a configuration is looked for if none is given.
@@ -94,39 +94,39 @@ pub struct Config {
     /// Whether it is for another machine, and is checked without what is there only.
     offline: bool,
     /// Its content, with defaults where it says nothing.
-    pub file: File,
+    pub file: ConfigFile,
 }
 
 /// What the stages are made of.
 #[derive(Debug)]
 pub struct Settings {
     /// By [`InstanceId`].
-    pub instances: Vec<Instance>,
+    pub instances: Vec<InstanceConfig>,
     /// In the order of their names.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<ListenerConfig>,
     /// Where the operations used are recorded, if a listener only observes its rules.
     pub record: Option<PathBuf>,
     /// The audit log, if there shall be one.
-    pub audit: Option<audit_log::Settings>,
+    pub audit: Option<audit_log::AuditConfig>,
     /// Where spans go, if anywhere.
-    pub traces: Option<traces::Settings>,
+    pub traces: Option<traces::TracesConfig>,
     /// Instances that are the sandbox although a tenant seems to be meant.
-    pub doubts: Vec<Doubt>,
+    pub doubts: Vec<SandboxWarning>,
 }
 
 /// A NinjaOne tenant.
 #[derive(Debug)]
-pub struct Instance {
+pub struct InstanceConfig {
     /// Its name in the configuration.
     pub name: String,
     /// Where it is, and whom we are there; `None` for the embedded sandbox.
-    pub origin: Option<Origin>,
+    pub origin: Option<ServerConfig>,
     /// The path of its token endpoint.
     pub token_path: String,
     /// How that is given the credentials.
-    pub client_auth: ClientAuth,
+    pub client_auth: ClientAuthMethod,
     /// How fast requests go to it; `None`: as they come.
-    pub rate: Option<Limits>,
+    pub rate: Option<RateLimits>,
     /// The command line that examines it.
     pub doctor: String,
 }
@@ -141,33 +141,33 @@ struct RulesFile<'a> {
 
 /// A local port.
 #[derive(Debug)]
-pub struct Listener {
+pub struct ListenerConfig {
     /// Its name in the configuration.
     pub name: String,
     /// Where it listens.
-    pub place: Place,
+    pub place: ListenAddress,
     /// What its TLS is made of; `None` for clear text.
-    pub tls: Option<Basis>,
+    pub tls: Option<IdentitySource>,
     /// Further names that callers may use.
     pub names: Vec<String>,
     /// The pages of other origins that may use it.
-    pub origins: Vec<browser::Origin>,
+    pub origins: Vec<browser::WebOrigin>,
     /// What may be done through it at most.
     pub policy: Arc<Policy>,
-    /// Who may call, by [`crate::proxy::authn::roster::CallerId`]; empty: everybody who reaches it.
-    pub callers: Vec<Caller>,
+    /// Who may call, by [`crate::proxy::authn::callers::CallerId`]; empty: everybody who reaches it.
+    pub callers: Vec<CallerConfig>,
 }
 
 /// Somebody who may call.
 #[derive(Debug)]
-pub struct Caller {
+pub struct CallerConfig {
     /// Its name and its proofs.
-    pub entry: Entry,
+    pub entry: CallerProofs,
     /// What it may do.
     pub policy: Arc<Policy>,
 }
 
-impl Listener {
+impl ListenerConfig {
     /// What is open to those who call: the policy of each caller, or the listener's own where there are none.
     pub fn policies(&self) -> Vec<&Arc<Policy>> {
         match self.callers.as_slice() {
@@ -180,28 +180,30 @@ impl Listener {
 impl Config {
     /// Reads the file at `path`; without one `config.toml` in the working directory, and without that the built-in
     /// defaults.
-    pub fn load(path: Option<&Path>) -> Result<Self, Mistake> {
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigMistake> {
         let asked = path.unwrap_or(Path::new(DEFAULT_FILE));
         match crate::base::file::read_text(asked, MAX_FILE) {
             Ok(text) => Self::parse(asked, text),
             Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Self { path: BUILT_IN.into(), text: String::new(), offline: false, file: File::default() })
+                Ok(Self { path: BUILT_IN.into(), text: String::new(), offline: false, file: ConfigFile::default() })
             }
-            Err(error) => Err(Mistake::of_file(asked, format!("the configuration cannot be read: {error}"))),
+            Err(error) => Err(ConfigMistake::of_file(asked, format!("the configuration cannot be read: {error}"))),
         }
     }
 
     /// Reads a configuration's text; `path` is for messages and for relative paths in it.
-    pub fn parse(path: &Path, text: String) -> Result<Self, Mistake> {
+    pub fn parse(path: &Path, text: String) -> Result<Self, ConfigMistake> {
         match toml::from_str(&text) {
-            Ok(file) => match place::control_characters(&text) {
+            Ok(file) => match key_position::control_characters(&text) {
                 None => Ok(Self { path: path.to_owned(), text, offline: false, file }),
-                Some(span) => Err(Mistake::at(path, &text, span.clone(), wording::control_characters(&text, &span))),
+                Some(span) => {
+                    Err(ConfigMistake::at(path, &text, span.clone(), wording::control_characters(&text, &span)))
+                }
             },
             Err(error) => {
                 let span = error.span().unwrap_or(0..0);
                 let message = wording::plain(error.message(), &text, &span);
-                Err(Mistake::at(path, &text, span, message))
+                Err(ConfigMistake::at(path, &text, span, message))
             }
         }
     }
@@ -214,7 +216,7 @@ impl Config {
     /// The files that it is made of, apart from those that are followed by themselves: credentials, and the certificates
     /// of listeners.
     pub fn parts(&self) -> Vec<PathBuf> {
-        let of_instance = |file: &InstanceFile| {
+        let of_instance = |file: &InstanceSection| {
             let given = [&file.ca_file, &file.certificate, &file.key].into_iter().flatten();
             let mut files: Vec<_> = given.map(|path| self.beside(path.get_ref())).collect();
             if let Some(ProxyChoice::Reference(Reference::File(path))) = file.proxy.as_ref().map(Spanned::get_ref) {
@@ -231,7 +233,7 @@ impl Config {
     /// floating-point number holds exactly.
     pub fn digest(&self) -> u64 {
         let digest = ring::digest::digest(&ring::digest::SHA256, self.text.as_bytes());
-        digest.as_ref().iter().take(6).fold(0, |number, octet| number << 8 | u64::from(*octet))
+        digest.as_ref().iter().take(6).fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
     /// Where it came from, for people.
@@ -252,7 +254,7 @@ impl Config {
     }
 
     /// Checks what the keys say together, reads the credentials, and compiles the policies.
-    pub fn settings(&self) -> Result<Settings, Mistake> {
+    pub fn settings(&self) -> Result<Settings, ConfigMistake> {
         let listeners = self.listeners()?;
         self.log_filter()?;
         self.check_certificates(&listeners)?;
@@ -264,7 +266,7 @@ impl Config {
     }
 
     /// Checks what the keys say together, credentials apart, and compiles the policies.
-    pub(crate) fn listeners(&self) -> Result<Vec<Listener>, Mistake> {
+    pub(crate) fn listeners(&self) -> Result<Vec<ListenerConfig>, ConfigMistake> {
         let catalog = self.catalog()?;
         for (table, empty, header) in [
             ("listeners", self.file.listeners.is_empty(), "[listeners.local]"),
@@ -284,15 +286,16 @@ impl Config {
     }
 
     /// The operations that are known.
-    pub(crate) fn catalog(&self) -> Result<Arc<Catalog>, Mistake> {
-        let built_in = Catalog::built_in().map_err(|error| Mistake::of_file(&self.path, Causes(&error).to_string()))?;
+    pub(crate) fn catalog(&self) -> Result<Arc<Catalog>, ConfigMistake> {
+        let built_in =
+            Catalog::built_in().map_err(|error| ConfigMistake::of_file(&self.path, ErrorChain(&error).to_string()))?;
         let Some(path) = &self.file.catalog_file else { return Ok(Arc::new(built_in)) };
-        let document = document::read(&self.beside(path.get_ref()));
+        let document = catalog_file::read(&self.beside(path.get_ref()));
         let document = document.map_err(|error| self.mistake(path, error.to_string()))?;
         Ok(Arc::new(built_in.with(&document)))
     }
 
-    fn check_limits(&self) -> Result<(), Mistake> {
+    fn check_limits(&self) -> Result<(), ConfigMistake> {
         let head = &self.file.limits.head;
         if !(MIN_HEAD..=MAX_HEAD).contains(&head.get_ref().0) {
             return Err(self.mistake(
@@ -314,17 +317,17 @@ impl Config {
     }
 
     /// Whether two that listen want the same address.
-    fn check_addresses(&self) -> Result<(), Mistake> {
+    fn check_addresses(&self) -> Result<(), ConfigMistake> {
         let listeners = self.file.listeners.iter().map(|(name, file)| {
             let all = match file.address.get_ref() {
-                Address::Tcp(address) => Place::Tcp(*address).addresses(),
-                Address::Localhost(port) => Place::Localhost(*port).addresses(),
+                Address::Tcp(address) => ListenAddress::Tcp(*address).addresses(),
+                Address::Localhost(port) => ListenAddress::Localhost(*port).addresses(),
                 Address::Unix(_) | Address::Fd(_) => Vec::new(),
             };
             let texts = if all.is_empty() { vec![file.address.get_ref().to_string()] } else { with_port(&all) };
             (vec!["listeners", name.as_str(), "address"], texts)
         });
-        let of_table = |table, place: &Option<Place>| {
+        let of_table = |table, place: &Option<ListenAddress>| {
             place.as_ref().map(|place| (vec![table, "address"], with_port(&place.addresses())))
         };
         let single = [of_table("admin", &self.file.admin.address.0), of_table("probes", &self.file.probes.address.0)];
@@ -341,18 +344,25 @@ impl Config {
         Ok(())
     }
 
-    fn instance(&self, name: &str, file: &InstanceFile) -> Result<Instance, Mistake> {
+    fn instance(&self, name: &str, file: &InstanceSection) -> Result<InstanceConfig, ConfigMistake> {
         let origin = match self.site(file)? {
             None => None,
-            Some(site) => Some(Origin { site, credentials: Arc::new(self.credentials(name, file)?) }),
+            Some(site) => Some(ServerConfig { site, credentials: Arc::new(self.credentials(name, file)?) }),
         };
         let (name, token_path) = (name.to_owned(), file.token_path.get_ref().clone());
         let rate = file.rate.as_ref().map(|rate| self.limits(rate)).transpose()?;
-        Ok(Instance { name, origin, token_path, client_auth: file.client_auth, rate, doctor: self.command("doctor") })
+        Ok(InstanceConfig {
+            name,
+            origin,
+            token_path,
+            client_auth: file.client_auth,
+            rate,
+            doctor: self.command("doctor"),
+        })
     }
 
-    fn limits(&self, file: &RateFile) -> Result<Limits, Mistake> {
-        let RateFile { requests_per_second, burst, concurrent, wait, retry_after_max } = file;
+    fn limits(&self, file: &RateSection) -> Result<RateLimits, ConfigMistake> {
+        let RateSection { requests_per_second, burst, concurrent, wait, retry_after_max } = file;
         let pace = match (requests_per_second, burst) {
             (Some(per_second), burst) => {
                 let per_second = self.per_second(per_second)?;
@@ -366,10 +376,10 @@ impl Config {
             }
             (None, None) => None,
         };
-        Ok(Limits { pace, concurrent: *concurrent, wait: wait.0, retry_after_max: retry_after_max.0 })
+        Ok(RateLimits { pace, concurrent: *concurrent, wait: wait.0, retry_after_max: retry_after_max.0 })
     }
 
-    fn per_second(&self, place: &Spanned<f64>) -> Result<f64, Mistake> {
+    fn per_second(&self, place: &Spanned<f64>) -> Result<f64, ConfigMistake> {
         let number = *place.get_ref();
         if number > 0.0 && number <= MAX_PER_SECOND {
             return Ok(number);
@@ -379,13 +389,13 @@ impl Config {
     }
 
     /// Where an instance is, and whom to trust there; `None` for the sandbox.
-    pub(crate) fn site(&self, file: &InstanceFile) -> Result<Option<Site>, Mistake> {
+    pub(crate) fn site(&self, file: &InstanceSection) -> Result<Option<InstanceSite>, ConfigMistake> {
         let (tls, authority) = match file.host.get_ref() {
-            Host::Sandbox => {
+            InstanceHost::Sandbox => {
                 return self.without_addresses(file, "the sandbox is a part of this process").map(|()| None);
             }
-            Host::Https(authority) => (true, authority.clone()),
-            Host::Http(authority) => (false, authority.clone()),
+            InstanceHost::Https(authority) => (true, authority.clone()),
+            InstanceHost::Http(authority) => (false, authority.clone()),
         };
         let path = file.token_path.get_ref();
         if !path.starts_with('/') || path.contains('#') || PathAndQuery::try_from(path.as_str()).is_err() {
@@ -396,11 +406,16 @@ impl Config {
         let proxy = self.proxy(file, &authority, tls)?;
         let trust = if tls { Some(self.trust(file)?) } else { None };
         let addresses = self.addresses(file, proxy.as_deref(), tls)?;
-        Ok(Some(Site { authority, trust, proxy, addresses }))
+        Ok(Some(InstanceSite { authority, trust, proxy, addresses }))
     }
 
     /// Those that the file names in the place of DNS.
-    fn addresses(&self, file: &InstanceFile, proxy: Option<&Proxy>, tls: bool) -> Result<Vec<IpAddr>, Mistake> {
+    fn addresses(
+        &self,
+        file: &InstanceSection,
+        proxy: Option<&HttpProxy>,
+        tls: bool,
+    ) -> Result<Vec<IpAddr>, ConfigMistake> {
         let Some(place) = &file.addresses else { return Ok(Vec::new()) };
         let addresses: Vec<IpAddr> = place.get_ref().iter().map(|InstanceAddress(ip)| *ip).collect();
         if addresses.is_empty() {
@@ -421,24 +436,29 @@ impl Config {
         Ok(addresses)
     }
 
-    fn without_addresses(&self, file: &InstanceFile, because: &str) -> Result<(), Mistake> {
+    fn without_addresses(&self, file: &InstanceSection, because: &str) -> Result<(), ConfigMistake> {
         let message =
             || format!("{because}, and has no other address: leave addresses out, or write the host of an instance");
         file.addresses.as_ref().map_or(Ok(()), |place| Err(self.mistake(place, message())))
     }
 
     /// The proxy that the file names, or the environment. Blocks.
-    fn proxy(&self, file: &InstanceFile, authority: &Authority, tls: bool) -> Result<Option<Arc<Proxy>>, Mistake> {
+    fn proxy(
+        &self,
+        file: &InstanceSection,
+        authority: &Authority,
+        tls: bool,
+    ) -> Result<Option<Arc<HttpProxy>>, ConfigMistake> {
         let elsewhere = file.proxy.as_ref().is_none_or(|place| matches!(place.get_ref(), ProxyChoice::Reference(_)));
         if self.offline && elsewhere {
             return Ok(None);
         }
         let Some(place) = &file.proxy else {
             let port = authority.port_u16().unwrap_or(443);
-            let proxy = Proxy::of_environment(authority.host(), port, |name| std::env::var(name).ok());
+            let proxy = HttpProxy::of_environment(authority.host(), port, |name| std::env::var(name).ok());
             let wrong = |error| {
                 let hint = "correct the environment, or give proxy here, which has precedence (\"none\": no proxy)";
-                format!("HTTPS_PROXY of the environment: {}; {hint}", Causes(&error))
+                format!("HTTPS_PROXY of the environment: {}; {hint}", ErrorChain(&error))
             };
             let proxy =
                 proxy.map_err(|error| self.about(&["instances", self.name_of(file), "proxy"], &[], wrong(error)))?;
@@ -456,13 +476,15 @@ impl Config {
             let message = "a host in clear text is on this machine, where no proxy can be on the way: leave proxy out";
             return Err(self.mistake(place, message));
         }
-        Proxy::parse(&text).map(|proxy| Some(Arc::new(proxy))).map_err(|error| self.mistake(place, error.to_string()))
+        HttpProxy::parse(&text)
+            .map(|proxy| Some(Arc::new(proxy)))
+            .map_err(|error| self.mistake(place, error.to_string()))
     }
 
     /// Reads the credentials of an instance that is not the sandbox. Blocks.
-    pub(crate) fn credentials(&self, name: &str, file: &InstanceFile) -> Result<Credentials, Mistake> {
+    pub(crate) fn credentials(&self, name: &str, file: &InstanceSection) -> Result<Credentials, ConfigMistake> {
         let id = match file.client_id.get_ref() {
-            ClientId::Plain(id) => Ok(Source::Given(Secret::new(id.clone()))),
+            ClientId::Plain(id) => Ok(SecretSource::Given(Secret::new(id.clone()))),
             ClientId::Reference(reference) => self.referred(reference),
         };
         let id = id.map_err(|error| self.no_credential(name, "client-id", &file.client_id, &error))?;
@@ -475,17 +497,17 @@ impl Config {
         })
     }
 
-    fn referred(&self, reference: &Reference) -> Result<Source, SourceError> {
+    fn referred(&self, reference: &Reference) -> Result<SecretSource, SourceError> {
         match reference {
-            Reference::Env(name) => Ok(Source::Env(name.clone())),
-            Reference::File(path) => Ok(Source::File(self.beside(path))),
-            Reference::Credential(name) => Source::credential(name),
-            Reference::Command(words) => Ok(Source::Command(words.clone())),
+            Reference::Env(name) => Ok(SecretSource::Env(name.clone())),
+            Reference::File(path) => Ok(SecretSource::File(self.beside(path))),
+            Reference::Credential(name) => SecretSource::credential(name),
+            Reference::Command(words) => Ok(SecretSource::Command(words.clone())),
         }
     }
 
     /// A default stands nowhere in the file.
-    fn no_credential<T>(&self, instance: &str, key: &str, place: &Spanned<T>, error: &SourceError) -> Mistake {
+    fn no_credential<T>(&self, instance: &str, key: &str, place: &Spanned<T>, error: &SourceError) -> ConfigMistake {
         let unset = matches!(error, SourceError::NoVariable(_));
         let hint = if unset { format!(": set it, or give {key} as {{ file = \"PATH\" }}") } else { String::new() };
         match place.span() {
@@ -494,7 +516,7 @@ impl Config {
         }
     }
 
-    fn trust(&self, file: &InstanceFile) -> Result<Trust, Mistake> {
+    fn trust(&self, file: &InstanceSection) -> Result<Trust, ConfigMistake> {
         let trust = match &file.ca_file {
             _ if self.offline => return self.trust_offline(file),
             Some(path) => {
@@ -503,8 +525,9 @@ impl Config {
             }
             None => {
                 let loaded = Trust::load(None);
-                let wrong =
-                    |error| self.about(&["instances", self.name_of(file), "ca-file"], &[], Causes(&error).to_string());
+                let wrong = |error| {
+                    self.about(&["instances", self.name_of(file), "ca-file"], &[], ErrorChain(&error).to_string())
+                };
                 loaded.map_err(wrong)?
             }
         };
@@ -520,13 +543,18 @@ impl Config {
         }
     }
 
-    fn listener(&self, name: &str, file: &ListenerFile, catalog: &Arc<Catalog>) -> Result<Listener, Mistake> {
+    fn listener(
+        &self,
+        name: &str,
+        file: &ListenerSection,
+        catalog: &Arc<Catalog>,
+    ) -> Result<ListenerConfig, ConfigMistake> {
         let instance = self.instance_of(name, file)?;
         let rules = RulesFile { scopes: &file.scopes, groups: &file.groups, allow: &file.allow, deny: &file.deny };
         let observes = file.mode.as_ref().is_some_and(|mode| *mode.get_ref() == Mode::Observe);
         let policy = Arc::new(self.policy(&rules, instance, catalog)?.observing(observes));
         let origin = |text: &Spanned<String>| {
-            browser::Origin::parse(text.get_ref())
+            browser::WebOrigin::parse(text.get_ref())
                 .map_err(|error| self.mistake(text, format!("{:?}: {error}", text.get_ref())))
         };
         let origins = file.allowed_origins.iter().map(origin).collect::<Result<_, _>>()?;
@@ -535,25 +563,30 @@ impl Config {
         let callers = callers.collect::<Result<_, _>>()?;
         let (name, place, names) = (name.to_owned(), self.place(file)?, self.names(&file.names)?);
         let tls = file.tls.as_ref().map(|tls| self.basis(tls, &names)).transpose()?;
-        Ok(Listener { name, place, tls, names, origins, policy, callers })
+        Ok(ListenerConfig { name, place, tls, names, origins, policy, callers })
     }
 
-    fn policy(&self, rules: &RulesFile<'_>, instance: InstanceId, catalog: &Arc<Catalog>) -> Result<Policy, Mistake> {
+    fn policy(
+        &self,
+        rules: &RulesFile<'_>,
+        instance: InstanceId,
+        catalog: &Arc<Catalog>,
+    ) -> Result<Policy, ConfigMistake> {
         let scopes = self.scopes(rules.scopes)?;
         let (groups, allow, deny) = (self.groups(rules.groups)?, self.rules(rules.allow)?, self.rules(rules.deny)?);
         Policy::new(Arc::clone(catalog), instance, Rules { scopes, groups, allow, deny })
             .map_err(|error| self.policy_mistake(rules, &error))
     }
 
-    fn names(&self, names: &[Spanned<String>]) -> Result<Vec<String>, Mistake> {
-        let checked = |text: &Spanned<String>| match name::check(text.get_ref()) {
+    fn names(&self, names: &[Spanned<String>]) -> Result<Vec<String>, ConfigMistake> {
+        let checked = |text: &Spanned<String>| match caller_name::check(text.get_ref()) {
             Ok(()) => Ok(text.get_ref().clone()),
             Err(error) => Err(self.mistake(text, format!("{:?}: {error}", text.get_ref()))),
         };
         names.iter().map(checked).collect()
     }
 
-    fn groups(&self, names: &[Spanned<String>]) -> Result<Groups, Mistake> {
+    fn groups(&self, names: &[Spanned<String>]) -> Result<Groups, ConfigMistake> {
         let find = |name: &Spanned<String>| {
             let text = name.get_ref();
             let unknown = || {
@@ -575,11 +608,11 @@ impl Config {
     fn caller(
         &self,
         name: &str,
-        file: &Spanned<CallerFile>,
-        listener: &ListenerFile,
+        file: &Spanned<CallerSection>,
+        listener: &ListenerSection,
         ceiling: &Arc<Policy>,
-    ) -> Result<Caller, Mistake> {
-        let CallerFile { key, certificate, uids, gids, scopes, groups, allow, deny } = file.get_ref();
+    ) -> Result<CallerConfig, ConfigMistake> {
+        let CallerSection { key, certificate, uids, gids, scopes, groups, allow, deny } = file.get_ref();
         if key.is_none() && certificate.is_none() && uids.is_empty() && gids.is_empty() {
             let message = format!(
                 "the caller {name} has nothing to prove who it is: give it key, uids, gids or certificate (\"ninjaone-proxy key new {name}\" makes a key)"
@@ -599,17 +632,17 @@ impl Config {
         }
         let key = key.as_ref().map(hash).transpose()?;
         let certificate = certificate.as_ref().map(hash).transpose()?;
-        let entry = Entry { name: name.to_owned(), key, certificate, uids: uids.clone(), gids: gids.clone() };
+        let entry = CallerProofs { name: name.to_owned(), key, certificate, uids: uids.clone(), gids: gids.clone() };
         let rules = RulesFile { scopes: scopes.as_ref().unwrap_or(&listener.scopes), groups, allow, deny };
         let policy = self.policy(&rules, ceiling.instance(), &ceiling.shared_catalog())?;
         let within = policy.within(Arc::clone(ceiling));
         let policy = within.map_err(|error| self.mistake(rules.scopes, error.to_string()))?;
-        Ok(Caller { entry, policy: Arc::new(policy) })
+        Ok(CallerConfig { entry, policy: Arc::new(policy) })
     }
 
-    fn basis(&self, tls: &Spanned<TlsChoice>, names: &[String]) -> Result<Basis, Mistake> {
+    fn basis(&self, tls: &Spanned<TlsChoice>, names: &[String]) -> Result<IdentitySource, ConfigMistake> {
         match tls.get_ref() {
-            TlsChoice::Files(files) => self.tls_files(files).map(Basis::Files),
+            TlsChoice::Files(files) => self.tls_files(files).map(IdentitySource::Files),
             TlsChoice::LocalCa(_) => {
                 if let Some(name) = names.iter().find(|name| !local::NAMES.contains(&name.as_str())) {
                     let message = format!(
@@ -618,12 +651,12 @@ impl Config {
                     );
                     return Err(self.mistake(tls, message));
                 }
-                Home::find().map(Basis::LocalCa).map_err(|error| self.mistake(tls, error.to_string()))
+                LocalCa::find().map(IdentitySource::LocalCa).map_err(|error| self.mistake(tls, error.to_string()))
             }
         }
     }
 
-    fn tls_files(&self, file: &TlsFile) -> Result<Files, Mistake> {
+    fn tls_files(&self, file: &TlsSection) -> Result<Files, ConfigMistake> {
         let clients = match (&file.client_ca, &file.client_auth) {
             (Some(path), demand) => Some((
                 self.beside(path.get_ref()),
@@ -643,8 +676,8 @@ impl Config {
     }
 
     /// Whether certificates and keys can be used. Reads them.
-    fn check_certificates(&self, listeners: &[Listener]) -> Result<(), Mistake> {
-        for Listener { name, tls, .. } in listeners {
+    fn check_certificates(&self, listeners: &[ListenerConfig]) -> Result<(), ConfigMistake> {
+        for ListenerConfig { name, tls, .. } in listeners {
             let file = self.file.listeners.get(name).and_then(|file| file.tls.as_ref());
             let file = file.filter(|tls| !self.offline || self.are_here(tls.get_ref()));
             if let (Some(basis), Some(place)) = (tls, file) {
@@ -661,7 +694,7 @@ impl Config {
         Ok(())
     }
 
-    fn place(&self, file: &ListenerFile) -> Result<Place, Mistake> {
+    fn place(&self, file: &ListenerSection) -> Result<ListenAddress, ConfigMistake> {
         if !matches!(file.address.get_ref(), Address::Unix(_)) {
             let socket = |mode: &&Spanned<Mode>| matches!(mode.get_ref(), Mode::Permissions(_));
             self.without_file("mode", file.mode.as_ref().filter(socket))?;
@@ -671,20 +704,20 @@ impl Config {
         match file.address.get_ref() {
             Address::Tcp(address) => {
                 self.check_exposure(address.ip(), file)?;
-                Ok(Place::Tcp(*address))
+                Ok(ListenAddress::Tcp(*address))
             }
-            Address::Localhost(port) => Ok(Place::Localhost(*port)),
-            Address::Fd(socket) => Ok(Place::Inherited(socket.clone())),
+            Address::Localhost(port) => Ok(ListenAddress::Localhost(*port)),
+            Address::Fd(socket) => Ok(ListenAddress::Inherited(socket.clone())),
             Address::Unix(path) => {
                 let mode = self.permissions(file)?;
                 let group = file.group.as_ref().map(|name| self.group(name)).transpose()?;
-                Ok(Place::Unix(SocketFile { path: self.beside(path), mode, group }))
+                Ok(ListenAddress::Unix(SocketFile { path: self.beside(path), mode, group }))
             }
         }
     }
 
     /// Those of a Unix socket, from one of two places.
-    fn permissions(&self, file: &ListenerFile) -> Result<u32, Mistake> {
+    fn permissions(&self, file: &ListenerSection) -> Result<u32, ConfigMistake> {
         match (file.mode.as_ref().map(Spanned::get_ref), &file.permissions) {
             (Some(Mode::Permissions(_)), Some(permissions)) => {
                 Err(self.mistake(permissions, "mode says the permissions already: leave one of the two out"))
@@ -696,7 +729,7 @@ impl Config {
     }
 
     /// Whoever reaches a port uses the proxy's credentials.
-    fn check_exposure(&self, ip: IpAddr, file: &ListenerFile) -> Result<(), Mistake> {
+    fn check_exposure(&self, ip: IpAddr, file: &ListenerSection) -> Result<(), ConfigMistake> {
         let message = if ip.is_loopback() || (!file.callers.is_empty() && (file.tls.is_some() || file.cleartext)) {
             return Ok(());
         } else if file.callers.is_empty() {
@@ -711,12 +744,12 @@ impl Config {
         Err(self.mistake(&file.address, message))
     }
 
-    fn without_file<T>(&self, key: &str, value: Option<&Spanned<T>>) -> Result<(), Mistake> {
+    fn without_file<T>(&self, key: &str, value: Option<&Spanned<T>>) -> Result<(), ConfigMistake> {
         let message = || format!("{key} belongs to a Unix socket: leave it out, or write address = \"unix:PATH\"");
         value.map_or(Ok(()), |value| Err(self.mistake(value, message())))
     }
 
-    fn group(&self, name: &Spanned<String>) -> Result<u32, Mistake> {
+    fn group(&self, name: &Spanned<String>) -> Result<u32, ConfigMistake> {
         let text = name.get_ref();
         match listener::group(text) {
             Ok(Some(number)) => Ok(number),
@@ -728,7 +761,7 @@ impl Config {
         }
     }
 
-    fn scopes(&self, names: &Spanned<Vec<Spanned<String>>>) -> Result<ScopeSet, Mistake> {
+    fn scopes(&self, names: &Spanned<Vec<Spanned<String>>>) -> Result<ScopeSet, ConfigMistake> {
         let valid = Scope::ALL.map(Scope::as_str);
         let scope = |name: &Spanned<String>| {
             let text = name.get_ref();
@@ -746,7 +779,7 @@ impl Config {
         Ok(scopes)
     }
 
-    fn rules(&self, texts: &[Spanned<String>]) -> Result<Vec<Rule>, Mistake> {
+    fn rules(&self, texts: &[Spanned<String>]) -> Result<Vec<Rule>, ConfigMistake> {
         let rule = |text: &Spanned<String>| {
             Rule::parse(text.get_ref()).map_err(|error| {
                 let hint = error.unknown_group().map_or_else(String::new, |name| nearest(name, Group::names()));
@@ -756,7 +789,7 @@ impl Config {
         texts.iter().map(rule).collect()
     }
 
-    fn instance_of(&self, listener: &str, file: &ListenerFile) -> Result<InstanceId, Mistake> {
+    fn instance_of(&self, listener: &str, file: &ListenerSection) -> Result<InstanceId, ConfigMistake> {
         let mut names = self.file.instances.keys();
         let known = || self.file.instances.keys().map(String::as_str);
         let position = match &file.instance {
@@ -782,7 +815,7 @@ impl Config {
         u16::try_from(position).map(InstanceId).map_err(too_many)
     }
 
-    fn policy_mistake(&self, file: &RulesFile<'_>, error: &PolicyError) -> Mistake {
+    fn policy_mistake(&self, file: &RulesFile<'_>, error: &PolicyError) -> ConfigMistake {
         match error {
             PolicyError::AboveCeiling { rule, scope } => {
                 let hint = format!(
@@ -806,36 +839,36 @@ impl Config {
         }
     }
 
-    fn mistake<T>(&self, place: &Spanned<T>, message: impl Into<String>) -> Mistake {
+    fn mistake<T>(&self, place: &Spanned<T>, message: impl Into<String>) -> ConfigMistake {
         match place.span() {
             // A default.
-            span if span.is_empty() => Mistake::of_file(&self.path, message),
-            span => Mistake::at(&self.path, &self.text, span, message),
+            span if span.is_empty() => ConfigMistake::of_file(&self.path, message),
+            span => ConfigMistake::at(&self.path, &self.text, span, message),
         }
     }
 
-    /// About a key that need not be in the file: see [`Mistake::about`].
-    fn about(&self, key: &[&str], others: &[&[&str]], message: impl Into<String>) -> Mistake {
-        Mistake::about(&self.path, &self.text, key, others, message)
+    /// About a key that need not be in the file: see [`ConfigMistake::about`].
+    fn about(&self, key: &[&str], others: &[&[&str]], message: impl Into<String>) -> ConfigMistake {
+        ConfigMistake::about(&self.path, &self.text, key, others, message)
     }
 
     /// Entries that a list has twice: no mistake, but hardly meant.
-    pub(crate) fn repeated(&self) -> Vec<Mistake> {
+    pub(crate) fn repeated(&self) -> Vec<ConfigMistake> {
         let told = |span: std::ops::Range<usize>| {
             let entry = self.text.get(span.clone()).unwrap_or_default();
             let message = format!("{entry} is in the list twice: was another one meant?");
-            Mistake::at(&self.path, &self.text, span, message)
+            ConfigMistake::at(&self.path, &self.text, span, message)
         };
-        place::repeated(&self.text).into_iter().map(told).collect()
+        key_position::repeated(&self.text).into_iter().map(told).collect()
     }
 
-    fn name_of(&self, file: &InstanceFile) -> &str {
+    fn name_of(&self, file: &InstanceSection) -> &str {
         let found = self.file.instances.iter().find(|(_, own)| std::ptr::eq(*own, file));
         found.map_or("main", |(name, _)| name)
     }
 
     /// What the log lets through.
-    pub fn log_filter(&self) -> Result<Targets, Mistake> {
+    pub fn log_filter(&self) -> Result<Targets, ConfigMistake> {
         let level = &self.file.log.level;
         logging::filter(level.get_ref()).map_err(|error| self.mistake(level, error.to_string()))
     }

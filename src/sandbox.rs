@@ -37,14 +37,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use self::counts::{Counter, Tally};
+use self::counts::{GrowingCounter, SandboxCounts};
 use self::paging::Cursors;
-use self::record::Record;
+use self::record::LastRequest;
 use self::shape::Shapes;
-use self::token::Tokens;
+use self::token::SandboxTokens;
 use crate::proxy::policy::catalog::{Catalog, CatalogError, Scope, ScopeSet};
 
-pub use self::counts::Counts;
+pub use self::counts::CountSnapshot;
 pub use self::token::TOKEN_MARK;
 
 /// How long to wait after a failed accept: the first time, and at most.
@@ -104,7 +104,7 @@ pub enum SandboxError {
 
 /// The HTTP version of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
+pub enum SandboxProtocol {
     /// HTTP/1.1.
     Http1,
     /// HTTP/2, from the first byte.
@@ -113,17 +113,17 @@ pub enum Protocol {
 
 /// The sandbox; clones share tokens and counters.
 #[derive(Clone)]
-pub struct Sandbox(Arc<House>);
+pub struct Sandbox(Arc<SandboxState>);
 
 /// What all connections share.
-struct House {
+struct SandboxState {
     options: Options,
     catalog: Catalog,
     shapes: Shapes,
-    tokens: Tokens,
-    tally: Tally,
-    record: Record,
-    requests: Counter,
+    tokens: SandboxTokens,
+    tally: SandboxCounts,
+    record: LastRequest,
+    requests: GrowingCounter,
     cursors: Cursors,
 }
 
@@ -133,13 +133,13 @@ impl Sandbox {
         if options.client_id.is_empty() || options.client_secret.is_empty() {
             return Err(SandboxError::EmptyCredentials);
         }
-        Ok(Self(Arc::new(House {
+        Ok(Self(Arc::new(SandboxState {
             catalog: Catalog::built_in()?,
             shapes: Shapes::built_in(),
-            tokens: Tokens::new(options.token_lifetime),
-            tally: Tally::default(),
-            record: Record::default(),
-            requests: Counter::default(),
+            tokens: SandboxTokens::new(options.token_lifetime),
+            tally: SandboxCounts::default(),
+            record: LastRequest::default(),
+            requests: GrowingCounter::default(),
             cursors: Cursors::default(),
             options,
         })))
@@ -184,7 +184,7 @@ impl Sandbox {
 
     /// Serves one connection to its end. The caller is taken to have ended TLS on it: links to the sandbox
     /// itself begin with `https`.
-    pub async fn serve_connection<I>(&self, io: I, protocol: Protocol)
+    pub async fn serve_connection<I>(&self, io: I, protocol: SandboxProtocol)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -192,7 +192,7 @@ impl Sandbox {
     }
 
     /// What was counted so far.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> CountSnapshot {
         self.0.tally.counts()
     }
 
@@ -209,11 +209,11 @@ impl Sandbox {
     async fn serve_plain(&self, stream: TcpStream) {
         // Small answers must not wait for acknowledgements of the ones before.
         if stream.set_nodelay(true).is_ok() {
-            self.connection(stream, Protocol::Http1, "http").await;
+            self.connection(stream, SandboxProtocol::Http1, "http").await;
         }
     }
 
-    async fn connection<I>(&self, io: I, protocol: Protocol, scheme: &'static str)
+    async fn connection<I>(&self, io: I, protocol: SandboxProtocol, scheme: &'static str)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -224,14 +224,14 @@ impl Sandbox {
         });
         let io = TokioIo::new(io);
         let ended = match protocol {
-            Protocol::Http1 => {
+            SandboxProtocol::Http1 => {
                 http1::Builder::new()
                     .timer(TokioTimer::new())
                     .header_read_timeout(IDLE)
                     .serve_connection(io, service)
                     .await
             }
-            Protocol::Http2 => {
+            SandboxProtocol::Http2 => {
                 http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).serve_connection(io, service).await
             }
         };

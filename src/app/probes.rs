@@ -8,9 +8,9 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use tokio::sync::watch;
 
-use super::desk::{self, Desk};
-use super::doors::Single;
-use crate::net::listener::{self, Bound, Hold, Place, Socket, Terms};
+use super::admin_listener::{self, AdminState};
+use super::listeners::Single;
+use crate::net::listener::{self, Bound, ConnectionConfig, Hold, ListenAddress, Socket};
 use crate::net::shutdown::{self, Shutdown, Trigger};
 use crate::proxy::authn;
 use crate::proxy::response;
@@ -22,22 +22,22 @@ const READY_IN_DOUBT: &str =
 
 /// The listener, if there is one.
 #[derive(Default)]
-pub(super) struct Probes {
+pub(super) struct ProbeListener {
     /// Where it listens.
     pub(super) bound: Option<Bound>,
     /// Where it is meant to listen, and what closes it.
-    door: Option<(Place, Trigger, Hold)>,
+    door: Option<(ListenAddress, Trigger, Hold)>,
 }
 
-impl Probes {
+impl ProbeListener {
     /// The address, if it is another one than now.
-    pub(super) fn other<'a>(&self, wanted: Option<&'a Place>) -> Option<&'a Place> {
+    pub(super) fn other<'a>(&self, wanted: Option<&'a ListenAddress>) -> Option<&'a ListenAddress> {
         let there = self.door.as_ref().map(|(place, ..)| place);
         wanted.filter(|wanted| Some(*wanted) != there)
     }
 
     /// Goes to where it is meant to listen, if at all; `bound` comes if that is another place.
-    pub(super) fn go(&mut self, wanted: bool, bound: Option<Single>, desk: &Rc<Desk>) {
+    pub(super) fn go(&mut self, wanted: bool, bound: Option<Single>, desk: &Rc<AdminState>) {
         match bound {
             _ if !wanted => *self = Self::default(),
             Some(Single { place, sockets, bound, hold }) => {
@@ -51,7 +51,7 @@ impl Probes {
 }
 
 /// The answers of the admin listener, but for the reasons.
-async fn answer(head: &http::request::Parts, desk: &Desk) -> Response<Full<Bytes>> {
+async fn answer(head: &http::request::Parts, desk: &AdminState) -> Response<Full<Bytes>> {
     let told = |status, text: &'static str| {
         let mut response = Response::new(Full::from(text));
         *response.status_mut() = status;
@@ -79,14 +79,14 @@ async fn answer(head: &http::request::Parts, desk: &Desk) -> Response<Full<Bytes
 }
 
 /// Serves until it is closed, which a shutdown does not: it must be able to tell that the process drains.
-fn serve(socket: Socket, desk: &Rc<Desk>, closed: Shutdown) {
+fn serve(socket: Socket, desk: &Rc<AdminState>, closed: Shutdown) {
     let desk = Rc::clone(desk);
     let handle = move |_, request: http::Request<listener::RequestBody>| {
         let desk = Rc::clone(&desk);
         async move { answer(&request.into_parts().0, &desk).await }
     };
     tokio::task::spawn_local(async move {
-        let (_keep, terms) = watch::channel(Terms { tls: None, limits: desk::limits() });
+        let (_keep, terms) = watch::channel(ConnectionConfig { tls: None, limits: admin_listener::limits() });
         let refuse = |_, status| response::refuse_head(status, None).0.concat();
         if let Err(error) = listener::serve(socket, terms, closed, handle, refuse).await {
             tracing::error!(%error, "probe listener ended");

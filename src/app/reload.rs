@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::StartError;
-use crate::base::secret::source::{Source, Stamp};
-use crate::config::file::File;
-use crate::config::mistake::Mistake;
-use crate::config::replacement::{Cause, InForce};
+use crate::base::secret::source::{SecretSource, Stamp};
+use crate::config::mistake::ConfigMistake;
+use crate::config::replacement::{InForce, ReloadCause};
+use crate::config::sections::ConfigFile;
 use crate::config::{Config, DEFAULT_FILE, Settings};
 
 /// How often the files are looked at. Not by events of the file system: those of a mounted Kubernetes ConfigMap are
@@ -19,7 +19,7 @@ pub const LOOK: Duration = Duration::from_secs(2);
 pub enum ReloadError {
     /// It has a mistake.
     #[error(transparent)]
-    Mistake(#[from] Mistake),
+    Mistake(#[from] ConfigMistake),
     /// Something that it wants is not to be had.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -85,11 +85,11 @@ impl Loader {
         let read = tokio::task::spawn_blocking(move || {
             let config = Config::load(path.as_deref())?;
             let settings = config.settings();
-            Ok::<_, Mistake>((config, settings))
+            Ok::<_, ConfigMistake>((config, settings))
         });
         let (config, settings) = read.await??;
         self.watch_more(config.parts());
-        let cause = if std::mem::take(&mut self.changed) { Cause::FileChanged } else { Cause::Asked };
+        let cause = if std::mem::take(&mut self.changed) { ReloadCause::FileChanged } else { ReloadCause::Asked };
         self.in_force.check(&config, cause)?;
         Ok(Loaded { config, settings: settings? })
     }
@@ -119,11 +119,11 @@ impl Loader {
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
-    Source::File(path.to_owned()).stamp()
+    SecretSource::File(path.to_owned()).stamp()
 }
 
 /// The keys whose values differ, and count at the start of a process only.
-pub(super) fn restart_keys(running: &File, wanted: &File) -> Vec<&'static str> {
+pub(super) fn restart_keys(running: &ConfigFile, wanted: &ConfigFile) -> Vec<&'static str> {
     [
         ("audit", running.audit != wanted.audit),
         ("log.level", running.log.level != wanted.log.level),

@@ -12,70 +12,70 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::config::Listener;
-use crate::net::listener::{self, Socket, Terms};
+use crate::config::ListenerConfig;
+use crate::net::listener::{self, ConnectionConfig, Socket};
 use crate::net::shutdown::Shutdown;
-use crate::observe::access_log::Scribe;
-use crate::observe::audit_log::Journal;
+use crate::observe::access_log::Sink;
+use crate::observe::audit_log::AuditLog;
 use crate::observe::logging;
-use crate::observe::logging::lines::Lines;
+use crate::observe::logging::log_line::LineWriter;
 use crate::observe::metrics::Metrics;
-use crate::observe::refusals::Refusals;
+use crate::observe::refusals::RecentRefusals;
 use crate::observe::traces::Traces;
-use crate::proxy::authn::issuer::{Issuer, Marks};
-use crate::proxy::authn::roster::Roster;
-use crate::proxy::authn::{Guard, Orders};
+use crate::proxy::authn::callers::Callers;
+use crate::proxy::authn::local_tokens::{CallerMarks, LocalTokens};
+use crate::proxy::authn::{Authn, AuthnConfig};
 use crate::proxy::headers::loops::LoopMark;
 use crate::proxy::policy::catalog::Catalog;
 use crate::proxy::policy::{InstanceId, Policy};
-use crate::proxy::rate_limit::Gate;
-use crate::proxy::token::{Source, Tokens};
+use crate::proxy::rate_limit::RateLimiter;
+use crate::proxy::token::{TokenSource, Tokens};
 use crate::proxy::upstream::Upstream;
-use crate::proxy::{Entrance, Ids, Intake, Proxy};
+use crate::proxy::{BodyLimits, CallerContext, Ids, Proxy};
 
-use super::record::Recorder;
-use super::tenants::Way;
+use super::instances::UpstreamConfig;
+use super::usage_saver::UsageSaver;
 
 /// How often idle upstream connections are looked through.
 const SWEEP: Duration = Duration::from_secs(15);
 
 /// A bound listener, and what a worker needs to serve it.
-pub(super) struct Post {
+pub(super) struct ListenerSpec {
     /// Of the door.
     pub(super) door: u64,
-    pub(super) listener: Arc<Listener>,
+    pub(super) listener: Arc<ListenerConfig>,
     pub(super) port: u16,
-    pub(super) terms: Terms,
+    pub(super) terms: ConnectionConfig,
     /// When it ends.
     pub(super) stopped: Shutdown,
-    pub(super) issuer: Arc<Issuer>,
+    pub(super) issuer: Arc<LocalTokens>,
     /// Of the listener's callers.
-    pub(super) marks: Marks,
+    pub(super) marks: CallerMarks,
 }
 
 /// What all workers serve, until they are given another plan; each makes its own connections and counters from it.
-pub(super) struct Plan {
-    pub(super) posts: Vec<Post>,
+pub(super) struct RuntimeConfig {
+    pub(super) posts: Vec<ListenerSpec>,
     /// These three by [`InstanceId`].
-    pub(super) ways: Vec<Arc<Way>>,
+    pub(super) ways: Vec<Arc<UpstreamConfig>>,
     /// The one thing on the way of a request that workers share, where a rate is limited.
-    pub(super) gates: Vec<Option<Arc<Gate>>>,
+    pub(super) gates: Vec<Option<Arc<RateLimiter>>>,
     pub(super) tokens: Vec<Arc<Tokens>>,
     pub(super) metrics: Metrics,
-    pub(super) journal: Journal,
+    pub(super) journal: AuditLog,
     pub(super) traces: Option<Traces>,
-    pub(super) refusals: Refusals,
-    pub(super) intake: Intake,
-    pub(super) recorder: Option<Recorder>,
+    pub(super) refusals: RecentRefusals,
+    pub(super) intake: BodyLimits,
+    pub(super) recorder: Option<UsageSaver>,
 }
 
 /// New sockets for one worker, by the numbers of their doors.
 pub(super) type Sockets = Vec<(u64, Socket)>;
 
 /// What a worker is told.
-enum Word {
+enum Command {
     /// To serve this plan from now on. Dropping the last part says that it does.
-    Serve(Arc<Plan>, Sockets, mpsc::Sender<()>),
+    Serve(Arc<RuntimeConfig>, Sockets, mpsc::Sender<()>),
     /// To show that it is alive, by dropping this.
     Answer(mpsc::Sender<()>),
 }
@@ -83,31 +83,31 @@ enum Word {
 /// All workers.
 pub(super) struct Workers {
     threads: Vec<thread::JoinHandle<io::Result<()>>>,
-    words: Vec<UnboundedSender<Word>>,
+    words: Vec<UnboundedSender<Command>>,
     ended: UnboundedReceiver<()>,
 }
 
 /// Asks workers whether they are alive.
 #[derive(Clone)]
-pub struct Pulse(Vec<UnboundedSender<Word>>);
+pub struct LivenessCheck(Vec<UnboundedSender<Command>>);
 
 /// Tells that a worker has ended, also when it panicked.
-struct Ending(UnboundedSender<()>);
+struct EndNotice(UnboundedSender<()>);
 
-impl Drop for Ending {
+impl Drop for EndNotice {
     fn drop(&mut self) {
         // Nobody listens any more once shutdown has begun.
         let _ = self.0.send(());
     }
 }
 
-impl Pulse {
+impl LivenessCheck {
     /// Ends when each worker has come round to answering, or has ended.
     pub async fn felt(&self) {
         let (answer, mut answered) = mpsc::channel(1);
         for words in &self.0 {
             // One that has ended is told of elsewhere.
-            let _ = words.send(Word::Answer(answer.clone()));
+            let _ = words.send(Command::Answer(answer.clone()));
         }
         drop(answer);
         answered.recv().await;
@@ -121,7 +121,7 @@ impl Workers {
         let (mut threads, mut words) = (Vec::new(), Vec::new());
         for (_, number) in (0..count).zip(0..) {
             let (say, hear) = unbounded_channel();
-            let (shutdown, ending) = (shutdown.clone(), Ending(end.clone()));
+            let (shutdown, ending) = (shutdown.clone(), EndNotice(end.clone()));
             let ids = Ids::new(run | (number & 0xff), mark);
             let work = move || {
                 let _ending = ending;
@@ -139,18 +139,18 @@ impl Workers {
     }
 
     /// Has all of them serve this plan, with sockets for what is new; ends when they do.
-    pub(super) async fn serve(&self, plan: &Arc<Plan>, sockets: Vec<Sockets>) {
+    pub(super) async fn serve(&self, plan: &Arc<RuntimeConfig>, sockets: Vec<Sockets>) {
         let (taken, mut all) = mpsc::channel(1);
         for (words, sockets) in self.words.iter().zip(sockets) {
             // One that has ended ends the process.
-            let _ = words.send(Word::Serve(Arc::clone(plan), sockets, taken.clone()));
+            let _ = words.send(Command::Serve(Arc::clone(plan), sockets, taken.clone()));
         }
         drop(taken);
         all.recv().await;
     }
 
-    pub(super) fn pulse(&self) -> Pulse {
-        Pulse(self.words.clone())
+    pub(super) fn pulse(&self) -> LivenessCheck {
+        LivenessCheck(self.words.clone())
     }
 
     /// Ends when a worker has ended.
@@ -168,24 +168,24 @@ impl Workers {
     }
 }
 
-type Upstreams = RefCell<Vec<(Arc<Way>, Rc<Upstream>)>>;
+type Upstreams = RefCell<Vec<(Arc<UpstreamConfig>, Rc<Upstream>)>>;
 
 /// What one worker has.
 struct Worker {
     ids: Rc<Ids>,
     /// Where its access records go, if anywhere.
-    lines: Option<Rc<Lines>>,
+    lines: Option<Rc<LineWriter>>,
     /// The ways of the plan, and its connections on each.
     upstreams: Rc<Upstreams>,
-    seats: Vec<Seat>,
+    seats: Vec<ActiveListener>,
     serving: JoinSet<io::Result<()>>,
 }
 
 /// A listener that is served. A request takes the proxy that is here when it comes, and keeps it to its end.
-struct Seat {
+struct ActiveListener {
     door: u64,
     proxy: Rc<RefCell<Rc<Proxy>>>,
-    terms: watch::Sender<Terms>,
+    terms: watch::Sender<ConnectionConfig>,
 }
 
 impl Worker {
@@ -195,7 +195,7 @@ impl Worker {
     }
 
     /// Serves what it is told, until the shutdown has begun and all listeners have drained.
-    async fn work(mut self, mut words: UnboundedReceiver<Word>, shutdown: Shutdown) -> io::Result<()> {
+    async fn work(mut self, mut words: UnboundedReceiver<Command>, shutdown: Shutdown) -> io::Result<()> {
         tokio::task::spawn_local(sweep(Rc::clone(&self.upstreams)));
         if let Some(lines) = &self.lines {
             tokio::task::spawn_local(Rc::clone(lines).flow());
@@ -203,8 +203,8 @@ impl Worker {
         while !(shutdown.has_begun() && self.serving.is_empty()) {
             tokio::select! {
                 Some(word) = words.recv() => match word {
-                    Word::Serve(plan, sockets, _taken) => self.serve(&plan, sockets)?,
-                    Word::Answer(_alive) => {}
+                    Command::Serve(plan, sockets, _taken) => self.serve(&plan, sockets)?,
+                    Command::Answer(_alive) => {}
                 },
                 Some(ended) = self.serving.join_next() => ended??,
                 () = shutdown.clone().begun(), if !shutdown.has_begun() => {}
@@ -213,7 +213,7 @@ impl Worker {
         Ok(())
     }
 
-    fn serve(&mut self, plan: &Plan, sockets: Sockets) -> io::Result<()> {
+    fn serve(&mut self, plan: &RuntimeConfig, sockets: Sockets) -> io::Result<()> {
         let upstreams = plan.ways.iter().map(|way| self.upstream(way)).collect::<io::Result<Vec<_>>>()?;
         let proxies = plan.posts.iter().map(|post| self.proxy(post, plan, &upstreams).map(Rc::new));
         let proxies = proxies.collect::<io::Result<Vec<_>>>()?;
@@ -227,16 +227,16 @@ impl Worker {
         for (door, socket) in sockets {
             let new = plan.posts.iter().zip(&proxies).find(|(post, _)| post.door == door);
             let (post, proxy) = new.ok_or(io::ErrorKind::NotFound)?;
-            self.sit_down(post, Rc::clone(proxy), socket);
+            self.spawn_listener(post, Rc::clone(proxy), socket);
         }
         self.upstreams.replace(plan.ways.iter().cloned().zip(upstreams).collect());
         Ok(())
     }
 
-    fn sit_down(&mut self, post: &Post, proxy: Rc<Proxy>, socket: Socket) {
+    fn spawn_listener(&mut self, post: &ListenerSpec, proxy: Rc<Proxy>, socket: Socket) {
         let proxy = Rc::new(RefCell::new(proxy));
         let (terms, followed) = watch::channel(post.terms.clone());
-        self.seats.push(Seat { door: post.door, proxy: Rc::clone(&proxy), terms });
+        self.seats.push(ActiveListener { door: post.door, proxy: Rc::clone(&proxy), terms });
         let refusing = Rc::clone(&proxy);
         let refuse = move |peer, status| refusing.borrow().refuse_head(peer, status);
         let handle = move |peer, request| {
@@ -247,15 +247,17 @@ impl Worker {
     }
 
     /// The connections on this way that are there, or none yet.
-    fn upstream(&self, way: &Arc<Way>) -> io::Result<Rc<Upstream>> {
+    fn upstream(&self, way: &Arc<UpstreamConfig>) -> io::Result<Rc<Upstream>> {
         if let Some((_, upstream)) = self.upstreams.borrow().iter().find(|(own, _)| Arc::ptr_eq(own, way)) {
             return Ok(Rc::clone(upstream));
         }
-        Upstream::new(way.connector.clone(), way.patience, way.traffic.clone()).map(Rc::new).map_err(io::Error::other)
+        Upstream::new(way.connector.clone(), way.token_timeout, way.traffic.clone())
+            .map(Rc::new)
+            .map_err(io::Error::other)
     }
 
-    fn proxy(&self, post: &Post, plan: &Plan, upstreams: &[Rc<Upstream>]) -> io::Result<Proxy> {
-        let Listener { name, names, origins, policy, callers, .. } = &*post.listener;
+    fn proxy(&self, post: &ListenerSpec, plan: &RuntimeConfig, upstreams: &[Rc<Upstream>]) -> io::Result<Proxy> {
+        let ListenerConfig { name, names, origins, policy, callers, .. } = &*post.listener;
         let InstanceId(instance) = policy.instance();
         let instance = usize::from(instance);
         let upstream = upstreams.get(instance).ok_or(io::ErrorKind::NotFound)?;
@@ -263,21 +265,21 @@ impl Worker {
         let gate = plan.gates.get(instance).cloned().flatten();
         let entrance = |(place, policy): (usize, &Arc<Policy>)| {
             let page = plan.recorder.as_ref().and_then(|recorder| recorder.page(name, place));
-            Entrance::new(Arc::clone(policy), Source::new(Arc::clone(tokens)), page)
+            CallerContext::new(Arc::clone(policy), TokenSource::new(Arc::clone(tokens)), page)
         };
         let entrances = post.listener.policies().into_iter().enumerate().map(entrance).collect();
-        let guard = Guard::new(Orders {
+        let guard = Authn::new(AuthnConfig {
             names: names.clone(),
             port: Some(post.port),
             tls: post.terms.tls.is_some(),
             origins: origins.clone(),
-            roster: Roster::enrolled(callers.iter().map(|caller| caller.entry.clone()).collect(), post.marks.clone()),
+            roster: Callers::enrolled(callers.iter().map(|caller| caller.entry.clone()).collect(), post.marks.clone()),
             issuer: Arc::clone(&post.issuer),
             head_size: post.terms.limits.head_size,
         });
         let caller_names = callers.iter().map(|caller| caller.entry.name.clone()).collect();
         let meter = plan.metrics.meter(name, caller_names, operation_names(policy.catalog()));
-        let scribe = Scribe { meter, lines: self.lines.clone(), traces: plan.traces.clone() };
+        let scribe = Sink { meter, lines: self.lines.clone(), traces: plan.traces.clone() };
         let ids = Rc::clone(&self.ids);
         let (way, notes) = ((gate, Rc::clone(upstream)), (plan.journal.clone(), scribe, plan.refusals.clone()));
         Ok(Proxy::new(guard, entrances, way, notes, plan.intake.clone(), ids))

@@ -15,7 +15,7 @@ const LOCK_STEP: Duration = Duration::from_millis(5);
 
 /// Why a file is not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum UnreadableFile {
     /// Reading it could take for ever.
     #[error("it is {0}, and only regular files are read")]
     NotRegular(&'static str),
@@ -30,8 +30,8 @@ pub enum Unfit {
     BrokenUtf16,
 }
 
-impl From<Unfit> for io::Error {
-    fn from(unfit: Unfit) -> Self {
+impl From<UnreadableFile> for io::Error {
+    fn from(unfit: UnreadableFile) -> Self {
         Self::new(io::ErrorKind::InvalidData, unfit)
     }
 }
@@ -60,7 +60,7 @@ pub fn regular(file: File) -> io::Result<File> {
 }
 
 /// What else it is.
-fn kind(there: &Metadata) -> Option<Unfit> {
+fn kind(there: &Metadata) -> Option<UnreadableFile> {
     if there.is_file() {
         return None;
     }
@@ -69,12 +69,12 @@ fn kind(there: &Metadata) -> Option<Unfit> {
         use std::os::unix::fs::FileTypeExt;
         let kind = there.file_type();
         if kind.is_fifo() {
-            return Some(Unfit::NotRegular("a pipe"));
+            return Some(UnreadableFile::NotRegular("a pipe"));
         } else if kind.is_socket() {
-            return Some(Unfit::NotRegular("a socket"));
+            return Some(UnreadableFile::NotRegular("a socket"));
         }
     }
-    Some(Unfit::NotRegular(if there.is_dir() { "a folder" } else { "a device" }))
+    Some(UnreadableFile::NotRegular(if there.is_dir() { "a folder" } else { "a device" }))
 }
 
 /// Reads a file of at most so many bytes.
@@ -84,7 +84,7 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
     // One more than is allowed tells that there are more.
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit { Err(Unfit::TooLarge(limit).into()) } else { Ok(bytes) }
+    if bytes.len() as u64 > limit { Err(UnreadableFile::TooLarge(limit).into()) } else { Ok(bytes) }
 }
 
 /// Reads a text file of at most so many bytes.
@@ -95,23 +95,23 @@ pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
 
 /// The text of a file: UTF-8, or UTF-16 with its mark, as PowerShell and Notepad write it. A byte order mark is left
 /// out.
-pub fn text(bytes: &[u8]) -> Result<Cow<'_, str>, Unfit> {
+pub fn text(bytes: &[u8]) -> Result<Cow<'_, str>, UnreadableFile> {
     let unit: fn([u8; 2]) -> u16 = match bytes {
         [0xff, 0xfe, ..] => u16::from_le_bytes,
         [0xfe, 0xff, ..] => u16::from_be_bytes,
         [0xef, 0xbb, 0xbf, rest @ ..] => {
-            return std::str::from_utf8(rest).map(Cow::Borrowed).map_err(|_| Unfit::NoText);
+            return std::str::from_utf8(rest).map(Cow::Borrowed).map_err(|_| UnreadableFile::NoText);
         }
-        [..] => return std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| Unfit::NoText),
+        [..] => return std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| UnreadableFile::NoText),
     };
     let (pairs, rest) = bytes.get(2..).unwrap_or_default().as_chunks::<2>();
     if !rest.is_empty() {
-        return Err(Unfit::BrokenUtf16);
+        return Err(UnreadableFile::BrokenUtf16);
     }
     // As much as it can become, so that no outgrown piece of a secret is left in memory.
     let mut text = String::with_capacity(pairs.len() * 3);
     for character in char::decode_utf16(pairs.iter().map(|pair| unit(*pair))) {
-        text.push(character.map_err(|_| Unfit::BrokenUtf16)?);
+        text.push(character.map_err(|_| UnreadableFile::BrokenUtf16)?);
     }
     Ok(Cow::Owned(text))
 }
@@ -187,9 +187,9 @@ mod tests {
             assert_eq!(text(&bytes).as_deref(), Ok(plain), "{bytes:?}");
         }
         assert_eq!(text(b"").as_deref(), Ok(""));
-        assert_eq!(text(b"\xff"), Err(Unfit::NoText));
-        assert_eq!(text(b"\xff\xfea"), Err(Unfit::BrokenUtf16), "half a character");
-        assert_eq!(text(b"\xff\xfe\x00\xd8a\x00"), Err(Unfit::BrokenUtf16), "half of a pair");
+        assert_eq!(text(b"\xff"), Err(UnreadableFile::NoText));
+        assert_eq!(text(b"\xff\xfea"), Err(UnreadableFile::BrokenUtf16), "half a character");
+        assert_eq!(text(b"\xff\xfe\x00\xd8a\x00"), Err(UnreadableFile::BrokenUtf16), "half of a pair");
     }
 
     #[test]
@@ -199,7 +199,7 @@ mod tests {
         std::fs::write(&path, "12345").expect("a file");
         assert_eq!(read(&path, 5).expect("a file"), b"12345");
         let error = read(&path, 4).expect_err("too large");
-        assert_eq!(error.to_string(), Unfit::TooLarge(4).to_string());
+        assert_eq!(error.to_string(), UnreadableFile::TooLarge(4).to_string());
         assert_eq!(read(&folder.path().join("none"), 4).expect_err("none").kind(), io::ErrorKind::NotFound);
     }
 

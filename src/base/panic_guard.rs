@@ -34,10 +34,10 @@ impl std::error::Error for Panicked {}
 /// Replaces what a panic prints, message and all: its place goes to the log, where there is a fence together with what
 /// the fence's owner knows of the request.
 pub fn install() {
-    std::panic::set_hook(Box::new(note));
+    std::panic::set_hook(Box::new(record_location));
 }
 
-fn note(info: &PanicHookInfo<'_>) {
+fn record_location(info: &PanicHookInfo<'_>) {
     let place = info.location().map(ToString::to_string);
     if FENCED.get() {
         PLACE.set(place);
@@ -116,7 +116,7 @@ mod tests {
     fn fence_knows_the_place_and_not_the_message() {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            note(info);
+            record_location(info);
             before(info);
         }));
         let counted = outside();

@@ -58,7 +58,7 @@ pub fn forbid_dumps() -> std::io::Result<()> {
 }
 
 fn xor(text: &[u8], mask: &[u8]) -> Vec<u8> {
-    text.iter().zip(mask).map(|(octet, mask)| octet ^ mask).collect()
+    text.iter().zip(mask).map(|(byte, mask)| byte ^ mask).collect()
 }
 
 impl fmt::Debug for Secret {

@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 /// Nobody says where state is kept.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no folder for state: set STATE_DIRECTORY (StateDirectory= of systemd), XDG_STATE_HOME or HOME")]
-pub struct NoFolder;
+pub struct StateFolderError;
 
 /// The folder; it may not be there yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Folder(PathBuf);
+pub struct StateFolder(PathBuf);
 
-impl Folder {
+impl StateFolder {
     /// The one that the environment names.
-    pub fn find() -> Result<Self, NoFolder> {
-        choose(|name| std::env::var_os(name)).map(Self).ok_or(NoFolder)
+    pub fn find() -> Result<Self, StateFolderError> {
+        choose(|name| std::env::var_os(name)).map(Self).ok_or(StateFolderError)
     }
 
     /// A folder of a test's own.
@@ -111,7 +111,7 @@ mod tests {
     fn state_folder_is_closed_to_others_and_one_that_is_there_is_left_alone() {
         let folder = tempfile::tempdir().expect("a folder");
         let mode = |path: &Path| std::fs::metadata(path).expect("a folder").permissions().mode() & 0o777;
-        let state = Folder::at(folder.path().join("deep/state"));
+        let state = StateFolder::at(folder.path().join("deep/state"));
         state.make().expect("made");
         assert_eq!((mode(state.path()), mode(&folder.path().join("deep"))), (0o700, 0o700));
         std::fs::set_permissions(state.path(), std::fs::Permissions::from_mode(0o750)).expect("a mode");

@@ -10,14 +10,14 @@ use tokio::time::{sleep, timeout};
 
 /// Whom to tell; nobody, if nobody asked for it.
 #[derive(Debug, Clone, Default)]
-pub struct Supervisor {
+pub struct ServiceManager {
     #[cfg(target_os = "linux")]
     socket: Option<std::sync::Arc<Socket>>,
     /// How long it goes without a sign of life before it ends the process.
     watchdog: Option<Duration>,
 }
 
-impl Supervisor {
+impl ServiceManager {
     /// The one that the environment names.
     pub fn from_env() -> Self {
         Self::of(|name| std::env::var_os(name), std::process::id())
@@ -26,12 +26,12 @@ impl Supervisor {
     /// It serves, as the status says: after the start, and after each reload.
     pub fn ready(&self, status: &str) {
         // A line is an assignment of its own.
-        self.tell(&format!("READY=1\nSTATUS={}", status.replace(['\r', '\n'], " ")));
+        self.notify(&format!("READY=1\nSTATUS={}", status.replace(['\r', '\n'], " ")));
     }
 
     /// It ends.
     pub fn stopping(&self) {
-        self.tell("STOPPING=1\nSTATUS=draining");
+        self.notify("STOPPING=1\nSTATUS=draining");
     }
 
     /// Gives signs of life for ever, if somebody wants them: whenever `alive` has ended.
@@ -39,7 +39,7 @@ impl Supervisor {
         let Some(limit) = self.watchdog else { return };
         loop {
             if timeout(limit / 3, alive()).await.is_ok() {
-                self.tell("WATCHDOG=1");
+                self.notify("WATCHDOG=1");
             } else {
                 tracing::error!("a worker shows no sign of life");
             }
@@ -49,7 +49,7 @@ impl Supervisor {
 }
 
 #[cfg(target_os = "linux")]
-impl Supervisor {
+impl ServiceManager {
     fn of(variable: impl Fn(&str) -> Option<std::ffi::OsString>, own_id: u32) -> Self {
         let Some(address) = variable("NOTIFY_SOCKET") else { return Self::default() };
         let number = |name: &str| variable(name).and_then(|value| value.into_string().ok()?.parse::<u64>().ok());
@@ -64,14 +64,14 @@ impl Supervisor {
         }
     }
 
-    /// It reads its configuration again; [`Supervisor::ready`] must follow.
+    /// It reads its configuration again; [`ServiceManager::ready`] must follow.
     pub fn reloading(&self) {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reloading the configuration"));
+        self.notify(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reloading the configuration"));
     }
 
-    fn tell(&self, text: &str) {
+    fn notify(&self, text: &str) {
         let Some(socket) = &self.socket else { return };
         if let Err(error) = socket.send(text) {
             tracing::warn!(%error, "the supervisor (NOTIFY_SOCKET) cannot be told anything");
@@ -80,12 +80,12 @@ impl Supervisor {
 }
 
 #[cfg(not(target_os = "linux"))]
-impl Supervisor {
+impl ServiceManager {
     fn of(_: impl Fn(&str) -> Option<std::ffi::OsString>, _: u32) -> Self {
         Self::default()
     }
 
-    /// It reads its configuration again; [`Supervisor::ready`] must follow.
+    /// It reads its configuration again; [`ServiceManager::ready`] must follow.
     pub fn reloading(&self) {}
 
     fn tell(&self, _: &str) {}
@@ -133,16 +133,16 @@ mod tests {
 
     use super::*;
 
-    fn of(pairs: &[(&str, &str)]) -> Supervisor {
+    fn of(pairs: &[(&str, &str)]) -> ServiceManager {
         let find = |name: &str| pairs.iter().find(|(own, _)| *own == name).map(|(_, value)| OsString::from(value));
-        Supervisor::of(find, 7)
+        ServiceManager::of(find, 7)
     }
 
     fn heard(socket: &UnixDatagram) -> String {
-        let mut octets = [0; 512];
+        let mut bytes = [0; 512];
         socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
-        let length = socket.recv(&mut octets).expect("a message");
-        String::from_utf8(octets[..length].to_vec()).expect("text")
+        let length = socket.recv(&mut bytes).expect("a message");
+        String::from_utf8(bytes[..length].to_vec()).expect("text")
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow};
 use clap::Subcommand;
 
-use super::{CONFIG, DATA, Failure, REFUSED, USAGE, failure, print};
+use super::{CONFIG, CommandError, DATA, REFUSED, USAGE, failure, print};
 use crate::config::Config;
-use crate::observe::audit_log::line::{BadHead, Head};
-use crate::observe::audit_log::verify::{Report, verify};
+use crate::observe::audit_log::entry::{BadChainHead, ChainHead};
+use crate::observe::audit_log::verify::{VerifyReport, verify};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditCommand {
@@ -22,17 +22,20 @@ pub(super) enum AuditCommand {
         /// A head that was kept elsewhere, as this command prints it: the log must have that line, or begin after it; may
         /// be repeated
         #[arg(long, value_name = "NUMBER:HASH", value_parser = known_head)]
-        known: Vec<Head>,
+        known: Vec<ChainHead>,
     },
 }
 
 /// A head that may have been printed: of a line, which line 0 is not.
-fn known_head(text: &str) -> Result<Head, BadHead> {
-    text.parse().and_then(|head: Head| if head.seq > 0 { Ok(head) } else { Err(BadHead) })
+fn known_head(text: &str) -> Result<ChainHead, BadChainHead> {
+    text.parse().and_then(|head: ChainHead| if head.seq > 0 { Ok(head) } else { Err(BadChainHead) })
 }
 
 /// Verifies a log; the configuration is read only if no file is named.
-pub(super) fn audit(command: &AuditCommand, load: impl FnOnce() -> Result<Config, Failure>) -> Result<(), Failure> {
+pub(super) fn audit(
+    command: &AuditCommand,
+    load: impl FnOnce() -> Result<Config, CommandError>,
+) -> Result<(), CommandError> {
     let AuditCommand::Verify { file, known } = command;
     let file = match file {
         Some(file) => file.clone(),
@@ -47,8 +50,8 @@ pub(super) fn audit(command: &AuditCommand, load: impl FnOnce() -> Result<Config
     if report.findings.is_empty() { Ok(()) } else { Err(failure(REFUSED)(anyhow!("the audit log is not whole"))) }
 }
 
-fn text(file: &std::path::Path, report: &Report) -> String {
-    let Report { files, lines, first, last, head, findings, more, notes } = report;
+fn text(file: &std::path::Path, report: &VerifyReport) -> String {
+    let VerifyReport { files, lines, first, last, head, findings, more, notes } = report;
     let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
     let mut text = format!("{}: {lines} lines in {files}\n", file.display());
     for (what, end) in [("first", first), ("last", last)] {

@@ -8,9 +8,9 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::routes::columns;
-use super::{CONFIG, Failure, OS, REFUSED, USAGE, failure, runtime};
-use crate::config::published::{self, Published};
-use crate::config::{Config, document};
+use super::{CONFIG, CommandError, OS, REFUSED, USAGE, failure, runtime};
+use crate::config::published_catalog::{self, Published};
+use crate::config::{Config, catalog_file};
 use crate::proxy::policy::catalog::diff::Difference;
 use crate::proxy::policy::catalog::openapi::{Document, Skipped};
 use crate::proxy::policy::catalog::{Catalog, Operation, OperationName};
@@ -40,7 +40,7 @@ pub(super) enum CatalogCommand {
 }
 
 /// Fetches the document of an instance into a file, and says what it is.
-pub(super) fn fetch(config: &Config, instance: Option<&str>, output: &Path) -> Result<String, Failure> {
+pub(super) fn fetch(config: &Config, instance: Option<&str>, output: &Path) -> Result<String, CommandError> {
     let instances = &config.file.instances;
     let names = || instances.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
     let name = match (instance, instances.keys().next()) {
@@ -58,7 +58,7 @@ pub(super) fn fetch(config: &Config, instance: Option<&str>, output: &Path) -> R
             Some(site) => site,
             None => doctor::sandbox().await.map_err(|error| anyhow::anyhow!("there is no sandbox: {error}"))?.0,
         };
-        let published = published::fetch(&site, times).await;
+        let published = published_catalog::fetch(&site, times).await;
         published.map(|published| (published, site.authority.clone())).map_err(anyhow::Error::from)
     });
     let (Published { text, document }, authority) =
@@ -86,7 +86,7 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
 
 /// Compares the document in `file` with what is built in.
 pub(super) fn diff(file: &Path, json: bool) -> anyhow::Result<String> {
-    let (document, catalog) = (document::read(file)?, Catalog::built_in()?);
+    let (document, catalog) = (catalog_file::read(file)?, Catalog::built_in()?);
     let difference = Difference::between(&document, &catalog);
     Ok(if json { for_programs(&document, &difference) } else { for_people(file, &document, &difference) })
 }
@@ -142,7 +142,7 @@ fn for_people(file: &Path, document: &Document, difference: &Difference<'_>) -> 
 fn row(known: &Operation, last: String) -> [String; 6] {
     let Operation { method, template, scope, group, risk, .. } = known;
     let [group, method, template, scope, risk] =
-        [group.name, method.as_str(), template, scope.as_str(), risk.as_str()].map(str::to_owned);
+        [group.contains, method.as_str(), template, scope.as_str(), risk.as_str()].map(str::to_owned);
     [group, method, template, scope, risk, last]
 }
 

@@ -3,17 +3,17 @@
 use std::path::Path;
 
 use super::{CONFIG, DATA, SOFTWARE};
-use super::{Failure, REFUSED, catalog, failure, learn, print, runtime, settings};
+use super::{CommandError, REFUSED, catalog, failure, learn, print, runtime, settings};
+use crate::config::policy_target::PolicyTarget;
 use crate::config::self_call::OwnListeners;
-use crate::config::subject::Subject;
-use crate::config::{Config, Listener, Origin, Settings};
+use crate::config::{Config, ListenerConfig, ServerConfig, Settings};
 use crate::observe::usage;
 use crate::proxy::policy::Policy;
 use crate::proxy::policy::catalog::{OperationName, Risk};
 use crate::proxy::policy::review::review;
 
 /// Prints all of it; with `against` also whether recorded use would pass.
-pub(super) fn check(config: Config, against: Option<&Path>, offline: bool) -> Result<(), Failure> {
+pub(super) fn check(config: Config, against: Option<&Path>, offline: bool) -> Result<(), CommandError> {
     let (config, checked) = if offline {
         let config = config.offline();
         let listeners = config.check_offline().map_err(|error| failure(CONFIG)(error.into()))?;
@@ -28,14 +28,14 @@ pub(super) fn check(config: Config, against: Option<&Path>, offline: bool) -> Re
     text += &verdict(&config, &checked, text.lines().filter(|line| line.starts_with("warning: ")).count());
     let Some(file) = against else { return print(&text) };
     let used = usage::read(file).map_err(|error| failure(DATA)(error.into()))?;
-    let subjects: Vec<_> = checked.listeners.iter().flat_map(Listener::subjects).collect();
+    let subjects: Vec<_> = checked.listeners.iter().flat_map(ListenerConfig::subjects).collect();
     let (told, passes) = learn::against(&subjects, &used, file);
     print(&(text + &told))?;
     if passes { Ok(()) } else { Err(failure(REFUSED)(anyhow::anyhow!("recorded use would be refused"))) }
 }
 
 /// Whether an instance leads to a listener of this configuration; asks DNS.
-fn self_calls(config: &Config, settings: &Settings) -> Result<(), Failure> {
+fn self_calls(config: &Config, settings: &Settings) -> Result<(), CommandError> {
     let runtime = runtime()?;
     let checked = runtime.block_on(config.check_self_calls(&settings.instances, &OwnListeners::of(&config.file)));
     // A look-up that takes long is not waited for.
@@ -45,12 +45,12 @@ fn self_calls(config: &Config, settings: &Settings) -> Result<(), Failure> {
 
 /// A configuration without a mistake.
 struct Checked {
-    listeners: Vec<Listener>,
+    listeners: Vec<ListenerConfig>,
     /// The rest, its listeners taken out; `None` if only the file was checked.
     settings: Option<Settings>,
 }
 
-fn report(config: &Config, Checked { listeners, settings }: &Checked) -> Result<String, Failure> {
+fn report(config: &Config, Checked { listeners, settings }: &Checked) -> Result<String, CommandError> {
     let effective = toml::to_string(&config.file).map_err(|error| failure(SOFTWARE)(error.into()))?;
     let mut text = format!("# effective configuration, from {}\n{effective}\n", config.source());
     text += &settings.as_ref().map_or_else(String::new, instances);
@@ -96,9 +96,9 @@ fn verdict(config: &Config, Checked { listeners, settings }: &Checked, warnings:
 }
 
 fn instances(settings: &Settings) -> String {
-    let line = |instance: &crate::config::Instance| match &instance.origin {
+    let line = |instance: &crate::config::InstanceConfig| match &instance.origin {
         None => format!("# instances.{}: the embedded sandbox; all data is invented\n", instance.name),
-        Some(Origin { site, credentials }) => {
+        Some(ServerConfig { site, credentials }) => {
             let (name, host, id) = (&instance.name, &site.authority, credentials.id());
             format!("# instances.{name}: {host} as client {id:?}, secret: present\n")
         }
@@ -106,7 +106,7 @@ fn instances(settings: &Settings) -> String {
     settings.instances.iter().map(line).collect()
 }
 
-fn of_listener(listener: &Listener) -> String {
+fn of_listener(listener: &ListenerConfig) -> String {
     let name = &listener.name;
     let mut text: String = listener.warnings().iter().map(|warning| format!("warning: {warning}\n")).collect();
     if !listener.callers.is_empty() {
@@ -121,7 +121,7 @@ fn findings(name: &str, policy: &Policy) -> String {
 }
 
 /// How much is open to a caller, and what of it is dangerous.
-fn of_subject(subject: &Subject<'_>) -> String {
+fn of_subject(subject: &PolicyTarget<'_>) -> String {
     let (name, policy) = (subject.name(), subject.policy());
     let open: Vec<_> =
         policy.catalog().iter().filter(|(id, _)| policy.may_open(*id)).map(|(_, operation)| operation).collect();

@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::interval;
 
-use super::{Failure, failure, print};
+use super::{CommandError, failure, print};
 use crate::config::Config;
 use crate::tools::doctor;
-use crate::tools::doctor::chart::{Chart, News};
-use crate::tools::doctor::report::{Line, Report};
+use crate::tools::doctor::report::{CheckLine, DoctorReport};
+use crate::tools::doctor::reporter::{DoctorEvent, Reporter};
 
 /// What the spinner turns through.
 const FRAMES: [char; 4] = ['|', '/', '-', '\\'];
@@ -21,9 +21,9 @@ pub(super) async fn doctor(
     config: Result<&Config, &str>,
     only: Option<&str>,
     (json, catalog): (bool, bool),
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let (news, told) = unbounded_channel();
-    let chart = Chart::new(news);
+    let chart = Reporter::new(news);
     let headings = only.is_none() && config.is_ok_and(|config| config.file.instances.len() > 1);
     let examined = async {
         let chart = chart;
@@ -41,8 +41,12 @@ pub(super) async fn doctor(
 }
 
 /// Prints the lines as they come, and the spinner in between.
-async fn show(mut told: UnboundedReceiver<News>, text: bool, headings: bool) -> Result<Report, Failure> {
-    let (mut report, mut spinner, mut turns) = (Report::default(), Spinner::new(), interval(TURN));
+async fn show(
+    mut told: UnboundedReceiver<DoctorEvent>,
+    text: bool,
+    headings: bool,
+) -> Result<DoctorReport, CommandError> {
+    let (mut report, mut spinner, mut turns) = (DoctorReport::default(), Spinner::new(), interval(TURN));
     loop {
         let news = tokio::select! {
             news = told.recv() => news,
@@ -50,8 +54,8 @@ async fn show(mut told: UnboundedReceiver<News>, text: bool, headings: bool) -> 
         };
         match news {
             None => return Ok(report),
-            Some(News::Begun(check)) => spinner.begin(check),
-            Some(News::Ended(line)) => {
+            Some(DoctorEvent::Begun(check)) => spinner.begin(check),
+            Some(DoctorEvent::Ended(line)) => {
                 spinner.clear();
                 if text {
                     print(&with_heading(&line, report.0.last(), headings))?;
@@ -62,7 +66,7 @@ async fn show(mut told: UnboundedReceiver<News>, text: bool, headings: bool) -> 
     }
 }
 
-fn with_heading(line: &Line, last: Option<&Line>, headings: bool) -> String {
+fn with_heading(line: &CheckLine, last: Option<&CheckLine>, headings: bool) -> String {
     match &line.instance {
         Some(instance) if headings && last.is_none_or(|last| last.instance != line.instance) => {
             format!("\ninstances.{instance}\n{line}")

@@ -15,9 +15,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Failure, REFUSED, USAGE, failure, runtime};
-use crate::config::listening::{Listening, listening};
-use crate::observe::logging::Causes;
+use super::{CommandError, REFUSED, USAGE, failure, runtime};
+use crate::config::admin_address::{Listening, listening};
+use crate::observe::logging::ErrorChain;
 
 /// `/readyz` names each token: this is enough for thousands.
 const MAX_BODY: usize = 1 << 20;
@@ -31,7 +31,7 @@ const ADMIN: &str = "NINJAONE_PROXY_ADMIN";
 
 /// Whom to ask.
 #[derive(Debug, Args)]
-pub(super) struct Whom {
+pub(super) struct HealthTarget {
     /// Ask the admin or probe listener at this address [default: NINJAONE_PROXY_ADMIN of the environment, else
     /// admin.address and probes.address of the configuration file, which may have mistakes]
     #[arg(long, value_name = "IP:PORT", value_parser = address)]
@@ -47,9 +47,9 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-impl Whom {
+impl HealthTarget {
     /// The addresses to ask. The configuration is not judged: whether it is right says nothing about a running proxy.
-    fn addresses(&self, config: Option<&Path>) -> Result<Vec<Listening>, Failure> {
+    fn addresses(&self, config: Option<&Path>) -> Result<Vec<Listening>, CommandError> {
         let given = |address, origin: &str| Ok(vec![Listening { address, origin: origin.to_owned() }]);
         if let Some(address) = self.admin {
             return given(address, "--admin");
@@ -63,13 +63,18 @@ impl Whom {
 }
 
 /// Asks once; an error unless the proxy is alive, or ready if `ready`.
-pub(super) fn health(config: Option<&Path>, whom: &Whom, ready: bool, limit: Duration) -> Result<(), Failure> {
+pub(super) fn health(
+    config: Option<&Path>,
+    whom: &HealthTarget,
+    ready: bool,
+    limit: Duration,
+) -> Result<(), CommandError> {
     let addresses = whom.addresses(config)?;
     runtime()?.block_on(look(&addresses, ready, limit)).map_err(failure(REFUSED))
 }
 
 /// Asks until the proxy is ready; an error with what it lacks if it is not in time.
-pub(super) fn wait(config: Option<&Path>, whom: &Whom, limit: Duration) -> Result<(), Failure> {
+pub(super) fn wait(config: Option<&Path>, whom: &HealthTarget, limit: Duration) -> Result<(), CommandError> {
     let addresses = whom.addresses(config)?;
     runtime()?.block_on(ready_within(&addresses, limit)).map_err(failure(REFUSED))
 }
@@ -100,7 +105,7 @@ async fn look(addresses: &[Listening], ready: bool, limit: Duration) -> anyhow::
         let late = |_| anyhow!("{address} ({origin}) does not answer within {limit:?}");
         match timeout_at(end, look_at(*address, origin, ready)).await.map_err(late).flatten() {
             Ok(()) => return Ok(()),
-            Err(error) => said.push(Causes(&*error).to_string()),
+            Err(error) => said.push(ErrorChain(&*error).to_string()),
         }
     }
     bail!(said.join("; "))

@@ -9,13 +9,13 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::{Failure, OS, SOFTWARE, USAGE, examine, failure, print};
-use crate::base::secret::source::Source;
-use crate::config::file::ListenerFile;
-use crate::config::host::Host;
+use super::{CommandError, OS, SOFTWARE, USAGE, examine, failure, print};
+use crate::base::secret::source::SecretSource;
+use crate::config::host::InstanceHost;
+use crate::config::sections::ListenerSection;
 use crate::config::{Config, nearest};
 use crate::proxy::policy::catalog::Scope;
-use ask::Asker;
+use ask::Prompt;
 use write::{SECRET_MODE, write};
 
 /// The hosts that have a short name.
@@ -72,14 +72,14 @@ enum SecretPlace {
 }
 
 /// Writes the files, and examines what they say.
-pub(super) fn init(given: &Init) -> Result<(), Failure> {
+pub(super) fn init(given: &Init) -> Result<(), CommandError> {
     if !given.force && given.output.symlink_metadata().is_ok() {
         let file = given.output.display();
         let error =
             anyhow!("{file} is there already, and stays as it is: give another --output, or --force to replace it");
         return Err(failure(USAGE)(error));
     }
-    let (text, secret) = answers(given, &mut Asker).map_err(failure(USAGE))?;
+    let (text, secret) = answers(given, &mut Prompt).map_err(failure(USAGE))?;
     // What is written must be read again.
     Config::parse(&given.output, text.clone()).map_err(|mistake| failure(SOFTWARE)(mistake.into()))?;
     let mut said = String::new();
@@ -113,12 +113,12 @@ pub(super) fn init(given: &Init) -> Result<(), Failure> {
     examine(config, None, (false, false))
 }
 
-fn unwritten(path: &Path, error: std::io::Error) -> Failure {
+fn unwritten(path: &Path, error: std::io::Error) -> CommandError {
     failure(OS)(anyhow::Error::new(error).context(format!("{} cannot be written", path.display())))
 }
 
 /// The text of the configuration, and where the secret is.
-fn answers(given: &Init, asker: &mut Asker) -> anyhow::Result<(String, SecretPlace)> {
+fn answers(given: &Init, asker: &mut Prompt) -> anyhow::Result<(String, SecretPlace)> {
     let host = match &given.region {
         Some(host) => host.clone(),
         None => {
@@ -165,7 +165,7 @@ impl Init {
     }
 }
 
-fn ask_secret(output: &Path, asker: &mut Asker) -> anyhow::Result<SecretPlace> {
+fn ask_secret(output: &Path, asker: &mut Prompt) -> anyhow::Result<SecretPlace> {
     let question = "Where is the client secret kept: file, env (a variable), credential (of systemd), command";
     let place = asker.ask(question, "--secret-file", Some("file"), |text| {
         let known = PLACES.into_iter().find(|known| *known == text.to_ascii_lowercase());
@@ -199,9 +199,11 @@ fn ask_secret(output: &Path, asker: &mut Asker) -> anyhow::Result<SecretPlace> {
 }
 
 /// The secret that is in a file already, or is asked for.
-fn file_of_secret(path: PathBuf, asker: &mut Asker) -> anyhow::Result<SecretPlace> {
+fn file_of_secret(path: PathBuf, asker: &mut Prompt) -> anyhow::Result<SecretPlace> {
     if path.symlink_metadata().is_ok() {
-        Source::File(path.clone()).read().with_context(|| "there is no client secret in the file that was given")?;
+        SecretSource::File(path.clone())
+            .read()
+            .with_context(|| "there is no client secret in the file that was given")?;
         return Ok(SecretPlace::File(path, None));
     }
     let secret =
@@ -245,7 +247,7 @@ fn text(host: &str, id: &str, secret: &str, Scopes(scopes): &Scopes) -> String {
          [listeners.local]\naddress = {}\nscopes = [{}]\n",
         quoted(host),
         quoted(id),
-        quoted(&ListenerFile::default().address.get_ref().to_string()),
+        quoted(&ListenerSection::default().address.get_ref().to_string()),
         scopes.join(", ")
     )
 }
@@ -258,8 +260,8 @@ fn region(text: &str) -> Result<String, String> {
         return Ok(name.to_owned());
     }
     match text.parse()? {
-        Host::Sandbox => Err("the sandbox needs no configuration: start ninjaone-proxy without one".to_owned()),
-        Host::Https(_) | Host::Http(_) => Ok(text),
+        InstanceHost::Sandbox => Err("the sandbox needs no configuration: start ninjaone-proxy without one".to_owned()),
+        InstanceHost::Https(_) | InstanceHost::Http(_) => Ok(text),
     }
 }
 

@@ -2,15 +2,15 @@
 
 use anyhow::{Context, anyhow};
 
-use super::{Failure, OS, USAGE, failure};
+use super::{CommandError, OS, USAGE, failure};
 use crate::config::{Config, nearest};
-use crate::proxy::authn::roster::NewKey;
+use crate::proxy::authn::callers::NewKey;
 
 /// The listener of the built-in defaults.
 const LISTENER: &str = "local";
 
 /// A new key, and the lines of the configuration that make it good; without a configuration the listener is not judged.
-pub(super) fn new(name: &str, listener: Option<&str>, config: Option<&Config>) -> Result<String, Failure> {
+pub(super) fn new(name: &str, listener: Option<&str>, config: Option<&Config>) -> Result<String, CommandError> {
     check_name("caller", name).map_err(failure(USAGE))?;
     let listener = choose(listener, config).map_err(failure(USAGE))?;
     let key = NewKey::make().context("cannot make a key: the system gives no random numbers").map_err(failure(OS))?;

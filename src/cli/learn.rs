@@ -6,21 +6,21 @@ use std::path::Path;
 use http::{Method, Uri};
 use serde_json::{Value, json};
 
-use super::{CONFIG, DATA, Failure, OS, USAGE, Which, failure, key, print};
-use crate::config::subject::Subject;
-use crate::config::{Config, Listener};
-use crate::observe::usage::{self, Count, Use, Used};
-use crate::proxy::authn::roster::NewKey;
+use super::{CONFIG, CommandError, DATA, OS, USAGE, Which, failure, key, print};
+use crate::config::policy_target::PolicyTarget;
+use crate::config::{Config, ListenerConfig};
+use crate::observe::usage::{self, Count, OperationUse, Used};
+use crate::proxy::authn::callers::NewKey;
 use crate::proxy::policy::catalog::{Catalog, OperationId, Risk, ScopeSet};
-use crate::proxy::policy::cover::{self, Cover, SecureUse, Wanted};
+use crate::proxy::policy::coverage::{self, Cover, SecureUse, UsedOperation};
 use crate::proxy::policy::path::Target;
 use crate::proxy::policy::query::SECURE;
 use crate::proxy::policy::rule::Rule;
-use crate::proxy::policy::{Groups, Policy, Refusal, Rules};
+use crate::proxy::policy::{Groups, Policy, PolicyRefusal, Rules};
 use crate::proxy::response;
 
 /// Who used what.
-type Entrance = (String, Option<String>);
+type SubjectKey = (String, Option<String>);
 
 /// What was used by whom is asked for, as rules.
 pub(super) fn learn(
@@ -29,7 +29,7 @@ pub(super) fn learn(
     which: &Which,
     as_caller: Option<&str>,
     write: bool,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     as_caller.map_or(Ok(()), |name| key::check_name("caller", name)).map_err(failure(USAGE))?;
     let file = match from {
         Some(file) => file.to_owned(),
@@ -44,7 +44,7 @@ pub(super) fn learn(
         used = of_caller(&used, name);
     }
     let listeners = config.listeners().map_err(|error| failure(CONFIG)(error.into()))?;
-    let subjects: Vec<_> = listeners.iter().flat_map(Listener::subjects).collect();
+    let subjects: Vec<_> = listeners.iter().flat_map(ListenerConfig::subjects).collect();
     let catalog = config.catalog().map_err(|error| failure(CONFIG)(error.into()))?;
     let mut lessons = lessons(&subjects, &catalog, &used);
     if as_caller.is_some() {
@@ -64,14 +64,14 @@ pub(super) fn learn(
 fn of_caller(used: &Used, name: &str) -> Used {
     let mut found = Used::default();
     for (what, count) in used {
-        let own = Use { caller: Some(name.to_owned()), ..what.clone() };
+        let own = OperationUse { caller: Some(name.to_owned()), ..what.clone() };
         found.entry(own).or_default().add(*count);
     }
     found
 }
 
 /// Writes the rules into the configuration file, if it is good with them.
-fn write_to(config: &Config, lessons: &[Lesson], catalog: &Catalog) -> Result<(), Failure> {
+fn write_to(config: &Config, lessons: &[LearnedRules], catalog: &Catalog) -> Result<(), CommandError> {
     let mut said = String::new();
     let mut edited: Option<Config> = None;
     for lesson in lessons {
@@ -93,12 +93,15 @@ fn write_to(config: &Config, lessons: &[Lesson], catalog: &Catalog) -> Result<()
 }
 
 /// The rules that cover what was used, for each listener and caller.
-fn lessons(subjects: &[Subject<'_>], catalog: &Catalog, used: &Used) -> Vec<Lesson> {
-    by_entrance(used).into_iter().map(|(entrance, used)| Lesson::new(entrance, &used, subjects, catalog)).collect()
+fn lessons(subjects: &[PolicyTarget<'_>], catalog: &Catalog, used: &Used) -> Vec<LearnedRules> {
+    by_entrance(used)
+        .into_iter()
+        .map(|(entrance, used)| LearnedRules::new(entrance, &used, subjects, catalog))
+        .collect()
 }
 
 /// As TOML or JSON.
-fn printed(lessons: &[Lesson], catalog: &Catalog, file: &Path, json: bool) -> String {
+fn printed(lessons: &[LearnedRules], catalog: &Catalog, file: &Path, json: bool) -> String {
     if json {
         return format!("{}\n", Value::from(lessons.iter().map(|lesson| lesson.json(catalog)).collect::<Vec<_>>()));
     }
@@ -113,9 +116,9 @@ fn printed(lessons: &[Lesson], catalog: &Catalog, file: &Path, json: bool) -> St
 }
 
 /// By listener and caller; where a listener has callers, first what all of them used together.
-fn by_entrance(used: &Used) -> BTreeMap<Entrance, BTreeMap<String, Count>> {
-    let mut found: BTreeMap<Entrance, BTreeMap<String, Count>> = BTreeMap::new();
-    for (Use { listener, caller, operation }, count) in used {
+fn by_entrance(used: &Used) -> BTreeMap<SubjectKey, BTreeMap<String, Count>> {
+    let mut found: BTreeMap<SubjectKey, BTreeMap<String, Count>> = BTreeMap::new();
+    for (OperationUse { listener, caller, operation }, count) in used {
         for caller in BTreeSet::from([None, caller.clone()]) {
             let page = found.entry((listener.clone(), caller)).or_default();
             page.entry(operation.clone()).or_default().add(*count);
@@ -125,8 +128,8 @@ fn by_entrance(used: &Used) -> BTreeMap<Entrance, BTreeMap<String, Count>> {
 }
 
 /// What one listener or caller needs, and what it has.
-struct Lesson {
-    entrance: Entrance,
+struct LearnedRules {
+    entrance: SubjectKey,
     cover: Cover,
     operations: BTreeSet<OperationId>,
     requests: u64,
@@ -143,9 +146,14 @@ struct Today {
     open: BTreeSet<OperationId>,
 }
 
-impl Lesson {
-    fn new(entrance: Entrance, used: &BTreeMap<String, Count>, subjects: &[Subject<'_>], catalog: &Catalog) -> Self {
-        let mut wanted = Wanted::default();
+impl LearnedRules {
+    fn new(
+        entrance: SubjectKey,
+        used: &BTreeMap<String, Count>,
+        subjects: &[PolicyTarget<'_>],
+        catalog: &Catalog,
+    ) -> Self {
+        let mut wanted = UsedOperation::default();
         let mut unknown = Vec::new();
         for (operation, count) in used {
             match (named(catalog, operation), Rule::parse(operation)) {
@@ -168,7 +176,7 @@ impl Lesson {
         });
         let requests = used.values().map(|count| count.requests).sum();
         let operations = wanted.operations.keys().copied().collect();
-        Self { cover: cover::cover(catalog, &wanted), entrance, operations, requests, unknown, key: None, today }
+        Self { cover: coverage::cover(catalog, &wanted), entrance, operations, requests, unknown, key: None, today }
     }
 
     fn table(&self) -> String {
@@ -305,7 +313,7 @@ fn groups(groups: &Groups) -> Vec<String> {
     match groups {
         Groups::Ordinary => Vec::new(),
         Groups::Only(listed) if listed.is_empty() => vec![crate::proxy::policy::group::NONE.to_owned()],
-        Groups::Only(listed) => listed.iter().map(|group| group.name.to_owned()).collect(),
+        Groups::Only(listed) => listed.iter().map(|group| group.contains.to_owned()).collect(),
     }
 }
 
@@ -329,7 +337,7 @@ fn highest(catalog: &Catalog, ids: &[OperationId]) -> Option<Risk> {
 
 /// The comment after a rule: what it opens, and how dangerous that is.
 fn marks(catalog: &Catalog, rule: &str, ids: &[OperationId]) -> String {
-    let group = ids.first().and_then(|id| Some(catalog.get(*id)?.group.name));
+    let group = ids.first().and_then(|id| Some(catalog.get(*id)?.group.contains));
     match (group, highest(catalog, ids)) {
         _ if rule.contains(SECURE) || rule.starts_with("group:secure") => {
             "  # values of secure fields, CRITICAL".to_owned()
@@ -342,7 +350,7 @@ fn marks(catalog: &Catalog, rule: &str, ids: &[OperationId]) -> String {
 }
 
 /// What recorded use would meet, and whether all of it would pass.
-pub(super) fn against(subjects: &[Subject<'_>], used: &Used, file: &Path) -> (String, bool) {
+pub(super) fn against(subjects: &[PolicyTarget<'_>], used: &Used, file: &Path) -> (String, bool) {
     let mut refused = Vec::new();
     let mut doubtful = Vec::new();
     for (what, count) in used {
@@ -351,14 +359,14 @@ pub(super) fn against(subjects: &[Subject<'_>], used: &Used, file: &Path) -> (St
             None => format!("listeners.{}", what.listener),
         };
         let line = |why: String| format!("{place}: {} ({} requests): {why}", what.operation, count.requests);
-        let of = |subject: &&Subject<'_>| {
+        let of = |subject: &&PolicyTarget<'_>| {
             subject.listener.name == what.listener && subject.caller() == what.caller.as_deref()
         };
         match subjects.iter().find(of).map(|subject| outcome(subject.policy(), what, count)) {
             None => refused.push(line("not in the configuration".to_owned())),
-            Some(Outcome::Refused(why)) => refused.push(line(why)),
-            Some(Outcome::Depends) => doubtful.push(line("depends on values, which are not recorded".to_owned())),
-            Some(Outcome::Passes) => {}
+            Some(LearnResult::Refused(why)) => refused.push(line(why)),
+            Some(LearnResult::Depends) => doubtful.push(line("depends on values, which are not recorded".to_owned())),
+            Some(LearnResult::Passes) => {}
         }
     }
     let passing = used.len() - refused.len() - doubtful.len();
@@ -368,43 +376,47 @@ pub(super) fn against(subjects: &[Subject<'_>], used: &Used, file: &Path) -> (St
     (text, refused.is_empty())
 }
 
-enum Outcome {
+enum LearnResult {
     Passes,
     Depends,
     Refused(String),
 }
 
-fn outcome(policy: &Policy, what: &Use, count: &Count) -> Outcome {
+fn outcome(policy: &Policy, what: &OperationUse, count: &Count) -> LearnResult {
     let catalog = policy.catalog();
     let Some((id, operation)) = named(catalog, &what.operation).and_then(|id| Some((id, catalog.get(id)?))) else {
         return unknown(policy, &what.operation);
     };
     let path = operation.example();
     let plain = match policy.verdict(id) {
-        None => Outcome::Depends,
+        None => LearnResult::Depends,
         Some(_) => ask(policy, &operation.method, &path),
     };
     let spelled = if count.doubtful > 0 { SECURE.to_ascii_lowercase() } else { SECURE.to_owned() };
     match &plain {
-        Outcome::Passes if count.secure_values > 0 => ask(policy, &operation.method, &format!("{path}?{spelled}=true")),
-        Outcome::Passes | Outcome::Depends | Outcome::Refused(_) => plain,
+        LearnResult::Passes if count.secure_values > 0 => {
+            ask(policy, &operation.method, &format!("{path}?{spelled}=true"))
+        }
+        LearnResult::Passes | LearnResult::Depends | LearnResult::Refused(_) => plain,
     }
 }
 
 /// Something that a rule of `allow` stood for.
-fn unknown(policy: &Policy, rule: &str) -> Outcome {
-    let Ok(rule) = Rule::parse(rule) else { return Outcome::Refused("it is no operation and no rule".to_owned()) };
+fn unknown(policy: &Policy, rule: &str) -> LearnResult {
+    let Ok(rule) = Rule::parse(rule) else { return LearnResult::Refused("it is no operation and no rule".to_owned()) };
     let methods = crate::proxy::policy::rule::METHODS;
-    let Some(method) = methods.iter().find(|method| rule.has_method(method)) else { return Outcome::Depends };
+    let Some(method) = methods.iter().find(|method| rule.has_method(method)) else { return LearnResult::Depends };
     ask(policy, method, &rule.path_text().replace("{id}", "1"))
 }
 
-fn ask(policy: &Policy, method: &Method, target: &str) -> Outcome {
-    let Ok(uri) = target.parse::<Uri>() else { return Outcome::Depends };
-    let judged = Target::canonical(&uri).map_err(Refusal::from).and_then(|target| policy.decide(method, &target));
+fn ask(policy: &Policy, method: &Method, target: &str) -> LearnResult {
+    let Ok(uri) = target.parse::<Uri>() else { return LearnResult::Depends };
+    let judged = Target::canonical(&uri).map_err(PolicyRefusal::from).and_then(|target| policy.decide(method, &target));
     match judged {
-        Ok(_) => Outcome::Passes,
-        Err(Refusal::Closed(closed)) => Outcome::Refused(format!("{}: {closed}", response::code(&closed.barrier))),
-        Err(refusal) => Outcome::Refused(refusal.to_string()),
+        Ok(_) => LearnResult::Passes,
+        Err(PolicyRefusal::Closed(closed)) => {
+            LearnResult::Refused(format!("{}: {closed}", response::code(&closed.barrier)))
+        }
+        Err(refusal) => LearnResult::Refused(refusal.to_string()),
     }
 }

@@ -6,10 +6,10 @@ use std::io::IsTerminal;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::config::subject::Subject;
+use crate::config::policy_target::PolicyTarget;
 use crate::proxy::policy::catalog::{Catalog, Operation, OperationId, Risk, Scope};
 use crate::proxy::policy::group::Group;
-use crate::proxy::policy::review::{List, Oddity, review};
+use crate::proxy::policy::review::{Oddity, RuleList, review};
 use crate::proxy::policy::rule::Rule;
 use crate::proxy::policy::{Policy, RuleId, Verdict};
 use crate::tools::explain::operation;
@@ -82,10 +82,10 @@ fn parse_risk(name: &str) -> Result<Risk, String> {
 }
 
 /// The operations of each listener and caller, as selected.
-pub(super) fn routes(subjects: &[Subject<'_>], selection: &Selection, json: bool) -> String {
-    let rows: Vec<Row<'_>> = subjects.iter().flat_map(|subject| rows(subject, selection)).collect();
+pub(super) fn routes(subjects: &[PolicyTarget<'_>], selection: &Selection, json: bool) -> String {
+    let rows: Vec<RouteRow<'_>> = subjects.iter().flat_map(|subject| rows(subject, selection)).collect();
     match format(selection.format, json) {
-        Format::Json => format!("{}\n", Value::from(rows.iter().map(Row::json).collect::<Vec<_>>())),
+        Format::Json => format!("{}\n", Value::from(rows.iter().map(RouteRow::json).collect::<Vec<_>>())),
         Format::Tsv => rows.iter().map(|row| format!("{}\n", row.cells().join("\t"))).collect(),
         Format::Table => {
             let mut cells: Vec<[String; 8]> =
@@ -122,19 +122,19 @@ pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
 }
 
 /// What a listener or caller makes of an operation, or of a rule that the catalogue has no operation for.
-struct Row<'a> {
-    subject: &'a Subject<'a>,
-    what: What<'a>,
+struct RouteRow<'a> {
+    subject: &'a PolicyTarget<'a>,
+    what: RouteEntry<'a>,
     openness: Openness,
     why: String,
 }
 
-enum What<'a> {
+enum RouteEntry<'a> {
     Operation(&'a Operation),
     Rule(&'a Rule),
 }
 
-fn rows<'a>(subject: &'a Subject<'a>, selection: &Selection) -> Vec<Row<'a>> {
+fn rows<'a>(subject: &'a PolicyTarget<'a>, selection: &Selection) -> Vec<RouteRow<'a>> {
     let policy = subject.policy();
     let mut rows: Vec<_> = policy
         .catalog()
@@ -142,13 +142,13 @@ fn rows<'a>(subject: &'a Subject<'a>, selection: &Selection) -> Vec<Row<'a>> {
         .filter(|(_, operation)| selection.shows(operation))
         .map(|(id, operation)| {
             let (openness, why) = decision(policy, id, operation);
-            Row { subject, what: What::Operation(operation), openness, why }
+            RouteRow { subject, what: RouteEntry::Operation(operation), openness, why }
         })
         .collect();
     if selection.is_of_all_operations() {
-        rows.extend(uncatalogued(policy).map(|rule| Row {
+        rows.extend(uncatalogued(policy).map(|rule| RouteRow {
             subject,
-            what: What::Rule(rule),
+            what: RouteEntry::Rule(rule),
             openness: Openness::Open,
             why: "by a rule of allow; not in the catalogue".to_owned(),
         }));
@@ -164,7 +164,7 @@ fn rows<'a>(subject: &'a Subject<'a>, selection: &Selection) -> Vec<Row<'a>> {
 fn uncatalogued(policy: &Policy) -> impl Iterator<Item = &Rule> {
     let findings = review(policy).into_iter();
     let names: BTreeSet<_> = findings
-        .filter(|finding| finding.list == List::Allow && matches!(finding.oddity, Oddity::Uncatalogued(_)))
+        .filter(|finding| finding.list == RuleList::Allow && matches!(finding.oddity, Oddity::Uncatalogued(_)))
         .map(|finding| finding.entry)
         .collect();
     policy.rules().allow.iter().filter(move |rule| names.contains(&*rule.text()))
@@ -182,14 +182,14 @@ impl Selection {
     }
 }
 
-impl Row<'_> {
+impl RouteRow<'_> {
     fn cells(&self) -> [String; 9] {
         let (listener, caller) = (self.subject.listener.name.clone(), self.subject.caller().unwrap_or_default());
         let what = match self.what {
-            What::Operation(Operation { method, template, scope, group, risk, .. }) => {
-                [method.as_str(), template, scope.as_str(), group.name, risk.as_str()].map(str::to_owned)
+            RouteEntry::Operation(Operation { method, template, scope, group, risk, .. }) => {
+                [method.as_str(), template, scope.as_str(), group.contains, risk.as_str()].map(str::to_owned)
             }
-            What::Rule(rule) => {
+            RouteEntry::Rule(rule) => {
                 let text = rule.to_string();
                 let (methods, path) = text.split_once(' ').unwrap_or(("*", &text));
                 [methods, path, "", "", ""].map(str::to_owned)
@@ -202,8 +202,8 @@ impl Row<'_> {
 
     fn json(&self) -> Value {
         let mut row = match self.what {
-            What::Operation(known) => operation(known),
-            What::Rule(rule) => json!({ "rule": rule.to_string() }),
+            RouteEntry::Operation(known) => operation(known),
+            RouteEntry::Rule(rule) => json!({ "rule": rule.to_string() }),
         };
         if let Value::Object(members) = &mut row {
             let open = match self.openness {
@@ -248,7 +248,7 @@ fn decision(policy: &Policy, id: OperationId, operation: &Operation) -> (Opennes
 /// The groups with what is in them.
 pub(super) fn groups(catalog: &Catalog, wanted: Option<Format>) -> String {
     let mut groups: Vec<_> = Group::all().map(|group| Summary::of(group, catalog)).collect();
-    groups.sort_unstable_by_key(|summary| summary.group.name);
+    groups.sort_unstable_by_key(|summary| summary.group.contains);
     match format(wanted, false) {
         Format::Json => format!("{}\n", Value::from(groups.iter().map(Summary::json).collect::<Vec<_>>())),
         Format::Tsv => groups.iter().map(|summary| format!("{}\n", summary.cells().join("\t"))).collect(),
@@ -278,14 +278,21 @@ impl Summary {
     fn cells(&self) -> [String; 6] {
         let Self { group, count, .. } = self;
         let by_itself = if group.guarded { "closed" } else { "open" };
-        [group.name, &count.to_string(), &self.scopes().join(" "), group.risk.as_str(), by_itself, group.description]
-            .map(str::to_owned)
+        [
+            group.contains,
+            &count.to_string(),
+            &self.scopes().join(" "),
+            group.risk.as_str(),
+            by_itself,
+            group.description,
+        ]
+        .map(str::to_owned)
     }
 
     fn json(&self) -> Value {
         let Self { group, count, .. } = self;
         json!({
-            "group": group.name, "operations": count, "scopes": self.scopes(), "risk": group.risk.as_str(),
+            "group": group.contains, "operations": count, "scopes": self.scopes(), "risk": group.risk.as_str(),
             "guarded": group.guarded, "description": group.description,
         })
     }

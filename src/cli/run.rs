@@ -5,23 +5,23 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use super::{CONFIG, Failure, OS, SOFTWARE, catalog, failure, log_filter, runtime, settings};
+use super::{CONFIG, CommandError, OS, SOFTWARE, catalog, failure, log_filter, runtime, settings};
 use crate::app::reload::{LOOK, Loaded, Loader};
 use crate::app::{Addresses, App, StartError};
 use crate::base::secret::command;
-use crate::base::supervisor::Supervisor;
-use crate::config::file::LogFormat;
-use crate::config::{Config, EndpointError, Listener, Settings, WayError};
+use crate::base::supervisor::ServiceManager;
+use crate::config::sections::LogFormat;
+use crate::config::{Config, EndpointError, ListenerConfig, Settings, SiteError};
 use crate::net::listener::{Bound, Inheritance};
-use crate::net::shutdown::{self, Asked, Signals};
-use crate::net::tls::server::Basis;
-use crate::observe::logging::{self, Causes};
+use crate::net::shutdown::{self, ShutdownSignal, Signals};
+use crate::net::tls::server::IdentitySource;
+use crate::observe::logging::{self, ErrorChain};
 
 /// How callers come to trust the local CA: no way is right for all of them.
 const TRUST: &str = "callers must trust the local CA, each runtime in its own way: curl --cacert CERTIFICATE; Python requests REQUESTS_CA_BUNDLE=CERTIFICATE (which then trusts nothing else); Node.js NODE_EXTRA_CA_CERTS=CERTIFICATE; Java, .NET, browsers, and the system's own store: see \"Trust the local CA\" in README.md";
 
 /// Runs the proxy to its end.
-pub(super) fn run(config: Config) -> Result<(), Failure> {
+pub(super) fn run(config: Config) -> Result<(), CommandError> {
     // First of all: settings may run commands, which are given none of it.
     let inheritance = Inheritance::from_env();
     let settings = settings(&config)?;
@@ -38,17 +38,17 @@ pub(super) fn run(config: Config) -> Result<(), Failure> {
     served
 }
 
-async fn serve(loaded: Loaded, inheritance: Inheritance) -> Result<(), Failure> {
+async fn serve(loaded: Loaded, inheritance: Inheritance) -> Result<(), CommandError> {
     let mut signals = Signals::catch().map_err(|error| failure(OS)(error.into()))?;
-    let supervisor = Supervisor::from_env();
+    let supervisor = ServiceManager::from_env();
     let mut loader = Loader::new(&loaded.config, LOOK);
     let (mut notes, source) = (Notes::default(), loaded.config.source().to_string());
-    let news = News::of(&loaded.settings);
+    let news = SettingsNotice::of(&loaded.settings);
     if std::process::id() == 1 {
         tokio::task::spawn_local(shutdown::whenever_a_child_ends(command::reap_orphans));
     }
     let mut app = App::start_with(loaded, inheritance).await.map_err(|error| failure(code(&error))(error.into()))?;
-    notes.tell(news, &app);
+    notes.log_notices(news, &app);
     tracing::info!(configuration = %source, version = env!("CARGO_PKG_VERSION"), "started");
     supervisor.ready("serving");
     let (watched, pulse) = (supervisor.clone(), app.pulse());
@@ -56,8 +56,8 @@ async fn serve(loaded: Loaded, inheritance: Inheritance) -> Result<(), Failure> 
     loop {
         let cause = tokio::select! {
             asked = signals.next() => match asked {
-                Asked::Reload => "SIGHUP",
-                Asked::End(signal) => break draining(signal),
+                ShutdownSignal::Reload => "SIGHUP",
+                ShutdownSignal::End(signal) => break draining(signal),
             },
             () = app.broken() => break tracing::error!("a worker ended, so the proxy ends too"),
             () = loader.changed() => "file",
@@ -80,19 +80,19 @@ fn draining(signal: &str) {
     tracing::info!(signal, "draining; a second signal ends at once");
 }
 
-async fn reload(app: &mut App, loader: &mut Loader, cause: &str, notes: &mut Notes, supervisor: &Supervisor) {
+async fn reload(app: &mut App, loader: &mut Loader, cause: &str, notes: &mut Notes, supervisor: &ServiceManager) {
     supervisor.reloading();
     tracing::info!(cause, "reloading the configuration");
     let mut news = None;
-    match app.reload(loader, |settings| news = Some(News::of(settings))).await {
+    match app.reload(loader, |settings| news = Some(SettingsNotice::of(settings))).await {
         Ok(()) => {
             if let Some(news) = news {
-                notes.tell(news, app);
+                notes.log_notices(news, app);
             }
             supervisor.ready("serving; the configuration was reloaded");
         }
         Err(error) => {
-            let why = Causes(&error);
+            let why = ErrorChain(&error);
             supervisor.ready(&format!("serving; the new configuration was refused, the one before is in force: {why}"));
         }
     }
@@ -101,9 +101,9 @@ async fn reload(app: &mut App, loader: &mut Loader, cause: &str, notes: &mut Not
 fn code(error: &StartError) -> u8 {
     match error {
         StartError::Bind { .. } | StartError::Audit(_) | StartError::System(_) => OS,
-        StartError::SelfCall(_) | StartError::Way(_, WayError::Host(_)) | StartError::Identity(..) => CONFIG,
-        StartError::Endpoint(_, EndpointError::Path(_) | EndpointError::Way(WayError::Host(_))) => CONFIG,
-        StartError::Way(_, WayError::Tls(_)) | StartError::Endpoint(_, EndpointError::Way(WayError::Tls(_))) => {
+        StartError::SelfCall(_) | StartError::Way(_, SiteError::Host(_)) | StartError::Identity(..) => CONFIG,
+        StartError::Endpoint(_, EndpointError::Path(_) | EndpointError::Way(SiteError::Host(_))) => CONFIG,
+        StartError::Way(_, SiteError::Tls(_)) | StartError::Endpoint(_, EndpointError::Way(SiteError::Tls(_))) => {
             SOFTWARE
         }
         StartError::Tls(_) | StartError::Traces(_) | StartError::Sandbox(_) | StartError::Metrics(_) => SOFTWARE,
@@ -111,7 +111,7 @@ fn code(error: &StartError) -> u8 {
 }
 
 /// What an administrator should know of settings.
-struct News {
+struct SettingsNotice {
     local_ca: Option<PathBuf>,
     exposures: Vec<String>,
     complaints: BTreeSet<String>,
@@ -120,10 +120,10 @@ struct News {
     doubts: Vec<String>,
 }
 
-impl News {
+impl SettingsNotice {
     fn of(settings: &Settings) -> Self {
         let doubts = settings.doubts.iter().map(ToString::to_string).collect();
-        let certificates = settings.listeners.iter().flat_map(Listener::certificate_warnings).collect();
+        let certificates = settings.listeners.iter().flat_map(ListenerConfig::certificate_warnings).collect();
         let (exposures, complaints) = (settings.exposures(), settings.complaints());
         Self { local_ca: local_ca(settings), exposures, complaints, certificates, doubts }
     }
@@ -143,7 +143,11 @@ struct Notes {
 }
 
 impl Notes {
-    fn tell(&mut self, News { local_ca, exposures, complaints, certificates, doubts }: News, app: &App) {
+    fn log_notices(
+        &mut self,
+        SettingsNotice { local_ca, exposures, complaints, certificates, doubts }: SettingsNotice,
+        app: &App,
+    ) {
         if let Some(path) = local_ca.as_ref().filter(|_| self.local_ca != local_ca) {
             tracing::info!(certificate = %path.display(), "{TRUST}");
         }
@@ -180,7 +184,7 @@ impl Notes {
 /// What callers of a listener must trust whose certificate is of the local CA.
 fn local_ca(settings: &Settings) -> Option<PathBuf> {
     settings.listeners.iter().find_map(|listener| match &listener.tls {
-        Some(Basis::LocalCa(home)) => Some(home.certificate()),
-        Some(Basis::Files(_)) | None => None,
+        Some(IdentitySource::LocalCa(home)) => Some(home.certificate()),
+        Some(IdentitySource::Files(_)) | None => None,
     })
 }

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use super::Config;
-use super::mistake::Mistake;
+use super::mistake::ConfigMistake;
 
 /// Why a configuration file was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum EditError {
     Changed(PathBuf),
     /// With the new keys it is no good configuration.
     #[error("the configuration with these keys is refused, so nothing was written: {0}")]
-    Refused(#[from] Mistake),
+    Refused(#[from] ConfigMistake),
     /// The file system refuses.
     #[error("cannot replace {0}")]
     File(PathBuf, #[source] io::Error),

@@ -13,7 +13,7 @@ use super::value::parsed;
 
 /// Where an instance is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Host {
+pub enum InstanceHost {
     /// The embedded one.
     Sandbox,
     /// By TLS.
@@ -35,11 +35,11 @@ const REGIONS: [(&str, &str); 7] = [
 
 const VALID: &str = "write a region (us, us2, eu, oc, ca, fed), the name of the host where you sign in, such as \"eu.ninjarmm.com\" or \"acme.rmmservice.com\", or \"sandbox\"";
 
-fn parse_host(text: &str) -> Result<Host, String> {
+fn parse_host(text: &str) -> Result<InstanceHost, String> {
     let (scheme, rest) = text.split_once("://").unwrap_or(("https", text));
     let word = rest.to_ascii_lowercase();
     if word == "sandbox" && scheme == "https" {
-        return Ok(Host::Sandbox);
+        return Ok(InstanceHost::Sandbox);
     }
     let region = REGIONS.iter().find(|(name, _)| *name == word).map(|(_, host)| *host);
     let named = region.unwrap_or(&word);
@@ -69,8 +69,8 @@ fn parse_host(text: &str) -> Result<Host, String> {
         ));
     }
     match scheme {
-        "https" => Ok(Host::Https(authority)),
-        "http" if is_loopback(host) => Ok(Host::Http(authority)),
+        "https" => Ok(InstanceHost::Https(authority)),
+        "http" if is_loopback(host) => Ok(InstanceHost::Http(authority)),
         "http" => Err(format!(
             "{text:?} would send the client secret in clear text: http:// is accepted for this machine only (127.0.0.1, [::1], localhost); write \"https://{authority}\""
         )),
@@ -87,7 +87,7 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-impl FromStr for Host {
+impl FromStr for InstanceHost {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -95,13 +95,13 @@ impl FromStr for Host {
     }
 }
 
-impl<'de> Deserialize<'de> for Host {
+impl<'de> Deserialize<'de> for InstanceHost {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         parsed(deserializer, parse_host)
     }
 }
 
-impl fmt::Display for Host {
+impl fmt::Display for InstanceHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sandbox => f.write_str("sandbox"),
@@ -111,7 +111,7 @@ impl fmt::Display for Host {
     }
 }
 
-impl Serialize for Host {
+impl Serialize for InstanceHost {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -123,9 +123,9 @@ mod tests {
 
     #[test]
     fn host_is_a_region_or_any_authority_and_clear_text_only_on_loopback() {
-        let https = |name: &'static str| Ok(Host::Https(Authority::from_static(name)));
+        let https = |name: &'static str| Ok(InstanceHost::Https(Authority::from_static(name)));
         for sandbox in ["sandbox", "Sandbox"] {
-            assert_eq!(parse_host(sandbox), Ok(Host::Sandbox));
+            assert_eq!(parse_host(sandbox), Ok(InstanceHost::Sandbox));
         }
         for (region, host) in [
             ("us", "app.ninjarmm.com"),
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(parse_host("gateway:8443"), https("gateway:8443"));
         assert_eq!(parse_host("[::1]"), https("[::1]"));
         for loopback in ["http://127.0.0.1:80", "http://localhost:1", "http://[::1]:1"] {
-            assert!(matches!(parse_host(loopback), Ok(Host::Http(_))), "{loopback}");
+            assert!(matches!(parse_host(loopback), Ok(InstanceHost::Http(_))), "{loopback}");
         }
         for bad in [
             "",

@@ -4,24 +4,24 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::place::{key_at, span_of};
+use super::key_position::{key_at, span_of};
 
 /// One mistake, in one place.
 #[derive(Debug)]
-pub struct Mistake {
+pub struct ConfigMistake {
     file: PathBuf,
-    place: Option<Place>,
+    place: Option<Position>,
     message: String,
 }
 
 #[derive(Debug)]
-struct Place {
+struct Position {
     line: usize,
     column: usize,
     key: String,
 }
 
-impl Mistake {
+impl ConfigMistake {
     /// A mistake at these bytes of `text`.
     pub(super) fn at(file: &Path, text: &str, span: Range<usize>, message: impl Into<String>) -> Self {
         Self { file: file.to_owned(), place: place(text, span.start), message: message.into() }
@@ -32,7 +32,7 @@ impl Mistake {
         let spans = [key].into_iter().chain(others.iter().copied()).find_map(|key| span_of(text, key));
         let (name, message) = (key.join("."), message.into());
         match spans.and_then(|span| place(text, span.start)) {
-            Some(place) => Self { file: file.to_owned(), place: Some(Place { key: name, ..place }), message },
+            Some(place) => Self { file: file.to_owned(), place: Some(Position { key: name, ..place }), message },
             None => Self::of_file(file, format!("{name}: {message}")),
         }
     }
@@ -43,26 +43,26 @@ impl Mistake {
     }
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for ConfigMistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file.display())?;
-        if let Some(Place { line, column, key }) = &self.place {
+        if let Some(Position { line, column, key }) = &self.place {
             write!(f, ":{line}:{column}: {key}")?;
         }
         write!(f, ": {}", self.message)
     }
 }
 
-impl std::error::Error for Mistake {}
+impl std::error::Error for ConfigMistake {}
 
 /// Line and column (in characters, from 1) and the key with its table. Never the value: it may be a secret.
-fn place(text: &str, offset: usize) -> Option<Place> {
+fn place(text: &str, offset: usize) -> Option<Position> {
     let before = text.get(..offset).filter(|_| !text.is_empty())?;
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = before.matches('\n').count() + 1;
     let column = before.get(line_start..)?.chars().count() + 1;
     let key = key_at(text, offset).unwrap_or_else(|| key(text, line_start));
-    Some(Place { line, column, key })
+    Some(Position { line, column, key })
 }
 
 /// The dotted key of the line in a text that is not TOML; for a list over many lines that of the nearest line above.
@@ -104,7 +104,7 @@ mod tests {
     fn mistake_names_file_line_column_and_key_but_no_value() {
         let text = "[instances.main]\nhost = \"eu\"\nclient-secret = \"hunter2\"\n";
         let offset = text.find("\"hunter2").expect("there");
-        let mistake = Mistake::at(Path::new("c.toml"), text, offset..offset + 9, "refused");
+        let mistake = ConfigMistake::at(Path::new("c.toml"), text, offset..offset + 9, "refused");
         assert_eq!(mistake.to_string(), "c.toml:3:17: instances.main.client-secret: refused");
     }
 
@@ -112,7 +112,7 @@ mod tests {
     fn mistake_in_a_list_over_many_lines_names_the_list() {
         let text = "[listeners.local]\nallow = [\n  \"GET /v2/a\",\n  \"GOT /v2/b\",\n]\n";
         let offset = text.find("\"GOT").expect("there");
-        let mistake = Mistake::at(Path::new("c.toml"), text, offset..offset + 1, "refused");
+        let mistake = ConfigMistake::at(Path::new("c.toml"), text, offset..offset + 1, "refused");
         assert_eq!(mistake.to_string(), "c.toml:4:3: listeners.local.allow: refused");
     }
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use toml::Spanned;
 
-use super::file::{InstanceFile, TlsChoice};
-use super::host::Host;
-use super::mistake::Mistake;
-use super::{Config, Listener};
+use super::host::InstanceHost;
+use super::mistake::ConfigMistake;
+use super::sections::{InstanceSection, TlsChoice};
+use super::{Config, ListenerConfig};
 use crate::net::listener;
 use crate::net::tls::{TlsError, Trust};
 
@@ -20,7 +20,7 @@ impl Config {
     }
 
     /// The listeners of a configuration that is otherwise right, too.
-    pub(crate) fn check_offline(&self) -> Result<Vec<Listener>, Mistake> {
+    pub(crate) fn check_offline(&self) -> Result<Vec<ListenerConfig>, ConfigMistake> {
         let listeners = self.listeners()?;
         self.log_filter()?;
         self.check_certificates(&listeners)?;
@@ -35,16 +35,17 @@ impl Config {
 
     /// What was not checked, by key.
     pub(crate) fn unchecked(&self) -> Vec<String> {
-        let instances = self.file.instances.iter().filter(|(_, file)| *file.host.get_ref() != Host::Sandbox).flat_map(
-            |(name, file)| {
-                let credentials = format!("instances.{name}.client-id, client-secret: not read");
-                let files = [("ca-file", &file.ca_file), ("certificate", &file.certificate), ("key", &file.key)];
-                let missing = files.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?.get_ref())));
-                let missing = missing.filter(|(_, path)| !self.is_here(path));
-                let missing = missing.map(move |(key, path)| absent(&format!("instances.{name}.{key}"), path));
-                [credentials].into_iter().chain(missing)
-            },
-        );
+        let instances =
+            self.file.instances.iter().filter(|(_, file)| *file.host.get_ref() != InstanceHost::Sandbox).flat_map(
+                |(name, file)| {
+                    let credentials = format!("instances.{name}.client-id, client-secret: not read");
+                    let files = [("ca-file", &file.ca_file), ("certificate", &file.certificate), ("key", &file.key)];
+                    let missing = files.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?.get_ref())));
+                    let missing = missing.filter(|(_, path)| !self.is_here(path));
+                    let missing = missing.map(move |(key, path)| absent(&format!("instances.{name}.{key}"), path));
+                    [credentials].into_iter().chain(missing)
+                },
+            );
         let listeners = self.file.listeners.iter().flat_map(|(name, file)| {
             let certificates = match file.tls.as_ref().map(Spanned::get_ref) {
                 Some(TlsChoice::Files(files)) => {
@@ -80,7 +81,7 @@ impl Config {
     }
 
     /// Reads of the certificates what is here.
-    pub(super) fn trust_offline(&self, file: &InstanceFile) -> Result<Trust, Mistake> {
+    pub(super) fn trust_offline(&self, file: &InstanceSection) -> Result<Trust, ConfigMistake> {
         let mut trust = Trust::nobody();
         if let Some(path) = file.ca_file.as_ref().filter(|path| self.is_here(path.get_ref())) {
             trust = Trust::load(Some(&self.beside(path.get_ref())))

@@ -5,9 +5,9 @@ use toml::Spanned;
 use zeroize::Zeroizing;
 
 use super::Config;
-use super::file::InstanceFile;
-use super::host::Host;
-use super::mistake::Mistake;
+use super::host::InstanceHost;
+use super::mistake::ConfigMistake;
+use super::sections::InstanceSection;
 
 /// The tables without which the built-in sandbox, or a listener without rules, would be served.
 const TABLES: [&str; 2] = ["instances", "listeners"];
@@ -25,7 +25,7 @@ pub struct InForce {
 
 /// What had a configuration read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub enum ReloadCause {
     /// Somebody said so, by a signal.
     Asked,
     /// A file has changed, perhaps by half.
@@ -40,8 +40,8 @@ impl InForce {
     }
 
     /// Refuses a configuration that was most likely not meant to be in force.
-    pub fn check(&self, next: &Config, cause: Cause) -> Result<(), Mistake> {
-        let refuse = |message: String| Err(Mistake::of_file(&next.path, message));
+    pub fn check(&self, next: &Config, cause: ReloadCause) -> Result<(), ConfigMistake> {
+        let refuse = |message: String| Err(ConfigMistake::of_file(&next.path, message));
         let written = tables(&next.text);
         if let Some(lost) = self.tables.iter().find(|table| !written.contains(table)) {
             let what =
@@ -58,7 +58,7 @@ impl InForce {
                 "instances.{name} has no host, which would be the sandbox, and the configuration in force serves NinjaOne: write its host, or host = \"sandbox\" if invented data is meant"
             ));
         }
-        if cause == Cause::FileChanged
+        if cause == ReloadCause::FileChanged
             && let Some(sign) = self.looks_cut(&next.text)
         {
             return refuse(format!(
@@ -79,8 +79,8 @@ impl InForce {
     }
 }
 
-fn is_sandbox(instance: &InstanceFile) -> bool {
-    *instance.host.get_ref() == Host::Sandbox
+fn is_sandbox(instance: &InstanceSection) -> bool {
+    *instance.host.get_ref() == InstanceHost::Sandbox
 }
 
 /// A default is nowhere in the file.
@@ -102,18 +102,18 @@ mod tests {
     const REAL: &str = "[instances.main]\nhost = \"eu\"\n\n[listeners.local]\naddress = \"127.0.0.1:8080\"\n\
         scopes = [\"monitoring\"]\ndeny = [\"GET /v2/users\"]\n";
 
-    fn config(text: &str) -> Result<Config, Mistake> {
+    fn config(text: &str) -> Result<Config, ConfigMistake> {
         Config::parse(Path::new("c.toml"), text.to_owned())
     }
 
-    fn refused(before: &str, next: &str, cause: Cause) -> Option<String> {
+    fn refused(before: &str, next: &str, cause: ReloadCause) -> Option<String> {
         let before = InForce::of(&config(before).expect("a configuration"));
         before.check(&config(next).expect("a configuration"), cause).err().map(|mistake| mistake.to_string())
     }
 
     #[test]
     fn defaults_never_take_the_place_of_what_was_written() {
-        for cause in [Cause::Asked, Cause::FileChanged] {
+        for cause in [ReloadCause::Asked, ReloadCause::FileChanged] {
             for (next, part) in [
                 ("", "the file is empty: it has no [instances.NAME]"),
                 ("\n \n", "the file is empty"),
@@ -141,7 +141,7 @@ mod tests {
             "[instances.main]\nhost = \"us\"\n[listeners.local]\n",
             "[instances.new]\nhost = \"us\"\n[listeners.new]\naddress = \"127.0.0.1:1\"\n",
         ] {
-            assert_eq!(refused(REAL, next, Cause::FileChanged), None, "{next}");
+            assert_eq!(refused(REAL, next, ReloadCause::FileChanged), None, "{next}");
         }
         for (before, next) in [
             ("", "[listeners.local]\n"),
@@ -149,24 +149,28 @@ mod tests {
             ("[listeners.local]\n", "[listeners.local]\ndeny = [\"GET /v2/users\"]\n"),
             ("[instances.main]\n[listeners.local]\n", "[instances.other]\n[listeners.local]\n"),
         ] {
-            assert_eq!(refused(before, next, Cause::FileChanged), None, "{next}");
+            assert_eq!(refused(before, next, ReloadCause::FileChanged), None, "{next}");
         }
     }
 
     #[test]
     fn a_file_that_stops_early_is_taken_only_when_somebody_says_so() {
         let shorter = REAL.strip_suffix("deny = [\"GET /v2/users\"]\n").expect("its end");
-        let said = refused(REAL, shorter, Cause::FileChanged).expect("a refusal");
+        let said = refused(REAL, shorter, ReloadCause::FileChanged).expect("a refusal");
         assert!(
             said.contains("it is the beginning of the configuration in force") && said.contains("SIGHUP"),
             "{said}"
         );
         let open = "[instances.main]\nhost = \"us\"\n[listeners.local]\naddress = \"127.0.0.1:8080\"";
-        let said = refused(REAL, open, Cause::FileChanged).expect("a refusal");
+        let said = refused(REAL, open, ReloadCause::FileChanged).expect("a refusal");
         assert!(said.contains("its last line has no end"), "{said}");
         for next in [shorter, open] {
-            assert_eq!(refused(REAL, next, Cause::Asked), None);
-            assert_eq!(refused(REAL, &format!("{next}\n# end\n"), Cause::FileChanged), None, "what the refusal says");
+            assert_eq!(refused(REAL, next, ReloadCause::Asked), None);
+            assert_eq!(
+                refused(REAL, &format!("{next}\n# end\n"), ReloadCause::FileChanged),
+                None,
+                "what the refusal says"
+            );
         }
     }
 
@@ -178,7 +182,7 @@ mod tests {
         for end in 0..REAL.len() {
             if let Ok(cut) = config(&REAL[..end]) {
                 valid += 1;
-                assert!(before.check(&cut, Cause::FileChanged).is_err(), "{}", &REAL[..end]);
+                assert!(before.check(&cut, ReloadCause::FileChanged).is_err(), "{}", &REAL[..end]);
             }
         }
         assert!(valid > 10, "{valid}");
@@ -192,7 +196,7 @@ mod tests {
         for end in 0..next.len() {
             let Ok(cut) = config(&next[..end]) else { continue };
             let whole_lines = next[..end].ends_with('\n') && next[..end].contains("[listeners.local]");
-            assert!(whole_lines || before.check(&cut, Cause::FileChanged).is_err(), "{}", &next[..end]);
+            assert!(whole_lines || before.check(&cut, ReloadCause::FileChanged).is_err(), "{}", &next[..end]);
         }
     }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use super::file::File;
-use super::mistake::Mistake;
+use super::mistake::ConfigMistake;
+use super::sections::ConfigFile;
 use super::value::Address;
-use super::{Config, Instance, Site};
-use crate::net::listener::Place;
+use super::{Config, InstanceConfig, InstanceSite};
+use crate::net::listener::ListenAddress;
 
 /// How long all names together may take to be looked up. One that takes longer is not judged: DNS may come up after us,
 /// and a request that comes back is recognized by its mark.
@@ -31,18 +31,18 @@ pub struct SelfCall {
 
 impl OwnListeners {
     /// Those whose ports the file tells.
-    pub fn of(file: &File) -> Self {
+    pub fn of(file: &ConfigFile) -> Self {
         let mut own = Self::default();
         for (name, listener) in &file.listeners {
             let addresses = match listener.address.get_ref() {
                 Address::Tcp(address) => vec![*address],
-                Address::Localhost(port) => Place::Localhost(*port).addresses(),
+                Address::Localhost(port) => ListenAddress::Localhost(*port).addresses(),
                 Address::Unix(_) | Address::Fd(_) => Vec::new(),
             };
             own.add(&format!("listeners.{name}"), addresses);
         }
-        own.add("admin", file.admin.address.0.as_ref().map_or_else(Vec::new, Place::addresses));
-        own.add("probes", file.probes.address.0.as_ref().map_or_else(Vec::new, Place::addresses));
+        own.add("admin", file.admin.address.0.as_ref().map_or_else(Vec::new, ListenAddress::addresses));
+        own.add("probes", file.probes.address.0.as_ref().map_or_else(Vec::new, ListenAddress::addresses));
         own
     }
 
@@ -59,7 +59,7 @@ impl OwnListeners {
     }
 
     /// What is wrong with an instance that is reached at these addresses, if they lead here.
-    pub fn judge(&self, instance: &str, site: &Site, addresses: &[SocketAddr]) -> Option<SelfCall> {
+    pub fn judge(&self, instance: &str, site: &InstanceSite, addresses: &[SocketAddr]) -> Option<SelfCall> {
         let (own, target) = addresses.iter().find_map(|target| Some((self.reached_by(*target)?, *target)))?;
         let route = site.route();
         let (name, address) = own;
@@ -119,7 +119,11 @@ fn is_of_this_machine(ip: IpAddr) -> bool {
 impl Config {
     /// Looks up where the instances are, and refuses one that leads to a listener of this proxy. Names that cannot be
     /// looked up, or not soon, are no mistake.
-    pub async fn check_self_calls(&self, instances: &[Instance], own: &OwnListeners) -> Result<(), Mistake> {
+    pub async fn check_self_calls(
+        &self,
+        instances: &[InstanceConfig],
+        own: &OwnListeners,
+    ) -> Result<(), ConfigMistake> {
         let mut lookups = JoinSet::new();
         for (place, instance) in instances.iter().enumerate() {
             if let Some(origin) = &instance.origin {
@@ -131,7 +135,7 @@ impl Config {
         while let Ok(Some(looked_up)) = timeout_at(deadline, lookups.join_next()).await {
             let Ok((place, Ok(addresses))) = looked_up else { continue };
             let instance = instances.get(place).and_then(|instance| Some((instance, instance.origin.as_ref()?)));
-            let Some((Instance { name, .. }, origin)) = instance else { continue };
+            let Some((InstanceConfig { name, .. }, origin)) = instance else { continue };
             if let Some(SelfCall { what, fix }) = own.judge(name, &origin.site, &addresses) {
                 return Err(self.self_call(name, &origin.site, format!("{what}; {fix}")));
             }
@@ -140,13 +144,13 @@ impl Config {
     }
 
     /// The mistake at the key that leads here.
-    fn self_call(&self, name: &str, site: &Site, message: String) -> Mistake {
-        let Some(file) = self.file.instances.get(name) else { return Mistake::of_file(&self.path, message) };
+    fn self_call(&self, name: &str, site: &InstanceSite, message: String) -> ConfigMistake {
+        let Some(file) = self.file.instances.get(name) else { return ConfigMistake::of_file(&self.path, message) };
         match (&file.proxy, &file.addresses) {
             (Some(proxy), _) if site.proxy.is_some() => self.mistake(proxy, message),
             (_, Some(addresses)) => self.mistake(addresses, message),
             (_, None) if !file.host.span().is_empty() => self.mistake(&file.host, message),
-            (_, None) => Mistake::of_file(&self.path, format!("instances.{name}: {message}")),
+            (_, None) => ConfigMistake::of_file(&self.path, format!("instances.{name}: {message}")),
         }
     }
 }

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::file::{TlsChoice, TlsFile};
-use crate::net::dial::proxy::Proxy;
-use crate::net::listener::Place;
+use super::sections::{TlsChoice, TlsSection};
+use crate::net::dial::proxy::HttpProxy;
+use crate::net::listener::ListenAddress;
 
 /// An address of an instance, without a port: that is the host's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -46,11 +46,11 @@ pub enum Mode {
 
 /// The admin listener's address; `"none"` for no such listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdminAddress(pub Option<Place>);
+pub struct AdminAddress(pub Option<ListenAddress>);
 
 /// The probe listener's address; `"none"` for no such listener.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ProbeAddress(pub Option<Place>);
+pub struct ProbeAddress(pub Option<ListenAddress>);
 
 /// Where a credential is read from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -129,7 +129,7 @@ impl<'de> Visitor<'de> for TlsVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TlsChoice, A::Error> {
-        TlsFile::deserialize(de::value::MapAccessDeserializer::new(map)).map(TlsChoice::Files)
+        TlsSection::deserialize(de::value::MapAccessDeserializer::new(map)).map(TlsChoice::Files)
     }
 }
 
@@ -174,12 +174,10 @@ fn parse_fd(socket: &str) -> Result<String, String> {
     if cfg!(not(unix)) {
         return Err("sockets are passed on Unix only: write IP:PORT, such as \"127.0.0.1:8080\"".to_owned());
     }
-    let number = socket.bytes().all(|octet| octet.is_ascii_digit());
+    let number = socket.bytes().all(|byte| byte.is_ascii_digit());
     let good = match socket.parse::<u16>() {
         Ok(number) => number >= 3,
-        Err(_) => {
-            !number && socket.len() < 256 && socket.bytes().all(|octet| octet.is_ascii_graphic() && octet != b':')
-        }
+        Err(_) => !number && socket.len() < 256 && socket.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':'),
     };
     good.then(|| socket.to_owned()).ok_or_else(|| {
         format!("{socket:?} is not a passed socket: write fd:NUMBER from 3 on, such as \"fd:3\", or fd:NAME with the FileDescriptorName= of its systemd unit")
@@ -217,7 +215,7 @@ fn meant_address(text: &str) -> String {
 }
 
 /// The admin listener tells no secret, but it asks nobody who he is.
-fn parse_loopback(text: &str) -> Result<Place, String> {
+fn parse_loopback(text: &str) -> Result<ListenAddress, String> {
     let place = parse_tcp_place(text)?;
     if !place.is_exposed() {
         return Ok(place);
@@ -227,10 +225,10 @@ fn parse_loopback(text: &str) -> Result<Place, String> {
     ))
 }
 
-pub(super) fn parse_tcp_place(text: &str) -> Result<Place, String> {
+pub(super) fn parse_tcp_place(text: &str) -> Result<ListenAddress, String> {
     match parse_localhost(text) {
-        Some(port) => Ok(Place::Localhost(port)),
-        None => parse_tcp_address(text).map(Place::Tcp),
+        Some(port) => Ok(ListenAddress::Localhost(port)),
+        None => parse_tcp_address(text).map(ListenAddress::Tcp),
     }
 }
 
@@ -387,7 +385,7 @@ impl<'de> Deserialize<'de> for ProxyChoice {
         match deserializer.deserialize_any(ReferenceVisitor)? {
             ClientId::Reference(reference) => Ok(Self::Reference(reference)),
             ClientId::Plain(text) if text == "none" => Ok(Self::None),
-            ClientId::Plain(text) => match Proxy::parse(&text) {
+            ClientId::Plain(text) => match HttpProxy::parse(&text) {
                 Ok(_) => Ok(Self::Url(SecretText(text))),
                 Err(error) => Err(de::Error::custom(error)),
             },
@@ -400,7 +398,7 @@ impl Serialize for ProxyChoice {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::None => serializer.serialize_str("none"),
-            Self::Url(SecretText(text)) => match Proxy::parse(text) {
+            Self::Url(SecretText(text)) => match HttpProxy::parse(text) {
                 Ok(proxy) => serializer.collect_str(&proxy),
                 Err(_) => serializer.serialize_str("***"),
             },
@@ -442,7 +440,7 @@ impl Serialize for Permissions {
     }
 }
 
-fn or_none<S: Serializer>(address: Option<&Place>, serializer: S) -> Result<S::Ok, S::Error> {
+fn or_none<S: Serializer>(address: Option<&ListenAddress>, serializer: S) -> Result<S::Ok, S::Error> {
     match address {
         Some(address) => serializer.collect_str(address),
         None => serializer.serialize_str("none"),

@@ -69,9 +69,9 @@ fn wrong_type(message: &str, line: &str, raw: &str) -> Option<String> {
             Ok(_) => write("a number", format!("{bare}, without quotation marks")),
             Err(_) => write("a number", "one such as 0.5 or 10".to_owned()),
         },
-        "struct InstanceFile" => table(found, "[instances.main]"),
-        "struct ListenerFile" => table(found, "[listeners.local]"),
-        "struct CallerFile" => table(found, "[listeners.local.callers.NAME]"),
+        "struct InstanceSection" => table(found, "[instances.main]"),
+        "struct ListenerSection" => table(found, "[listeners.local]"),
+        "struct CallerSection" => table(found, "[listeners.local.callers.NAME]"),
         _ if wanted.starts_with("struct ") || wanted == "a map" => {
             Some(format!("a table is needed here, not {}", kind(found)))
         }

@@ -19,12 +19,12 @@ use crate::base::clock::timer::Timer;
 use crate::base::panic_guard::Panicked;
 use crate::net::listener::RequestBody;
 
-/// How much of a request's body is kept, until the head of the answer, to be sent again if it must be; in octets.
+/// How much of a request's body is kept, until the head of the answer, to be sent again if it must be; in bytes.
 const MAX_KEPT: u64 = 64 * 1024;
 
 /// Why a body ended too soon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cut {
+pub enum BodyError {
     /// Nothing came for the allowed time.
     Stalled,
     /// More came than is allowed.
@@ -33,7 +33,7 @@ pub enum Cut {
     Broken,
 }
 
-impl fmt::Display for Cut {
+impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Stalled => "the body stopped coming",
@@ -43,9 +43,9 @@ impl fmt::Display for Cut {
     }
 }
 
-impl std::error::Error for Cut {}
+impl std::error::Error for BodyError {}
 
-impl From<Panicked> for Cut {
+impl From<Panicked> for BodyError {
     fn from(_: Panicked) -> Self {
         Self::Broken
     }
@@ -53,22 +53,22 @@ impl From<Panicked> for Cut {
 
 /// The data of a message in transit: frames as they come, trailers left out, with a limit on each wait.
 #[derive(Debug)]
-pub struct Transit<B = RequestBody> {
+pub struct TimedBody<B = RequestBody> {
     inner: B,
-    /// Whether its end must be looked at, see [`Transit::ending`].
+    /// Whether its end must be looked at, see [`TimedBody::ending`].
     http2: bool,
     wait: Duration,
     /// Set while more is awaited.
     timer: Timer,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Transit<B> {
+impl<B: Body<Data = Bytes> + Unpin> TimedBody<B> {
     /// Passes `inner` on, the body of a message of this HTTP version; each wait for more of it may take `wait`.
     pub fn new(inner: B, version: Version, wait: Duration) -> Self {
         Self { inner, http2: version == Version::HTTP_2, wait, timer: Timer::default() }
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
             match Pin::new(&mut self.inner).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -78,11 +78,11 @@ impl<B: Body<Data = Bytes> + Unpin> Transit<B> {
                         return Poll::Ready(Some(Ok(data)));
                     }
                 }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(Cut::Broken))),
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(BodyError::Broken))),
                 Poll::Ready(None) => return Poll::Ready(self.ending()),
                 Poll::Pending => {
                     ready!(self.poll_timer(cx));
-                    return Poll::Ready(Some(Err(Cut::Stalled)));
+                    return Poll::Ready(Some(Err(BodyError::Stalled)));
                 }
             }
         }
@@ -90,9 +90,9 @@ impl<B: Body<Data = Bytes> + Unpin> Transit<B> {
 
     /// A stream seems to have ended well also if it was reset with `NO_ERROR`, or left behind a GOAWAY: so half an
     /// answer would be a whole one. It has ended when END_STREAM came (RFC 9113 section 8.1), or all of its length.
-    fn ending(&self) -> Option<Result<Bytes, Cut>> {
+    fn ending(&self) -> Option<Result<Bytes, BodyError>> {
         let whole = !self.http2 || self.inner.is_end_stream() || self.inner.size_hint().exact() == Some(0);
-        (!whole).then_some(Err(Cut::Broken))
+        (!whole).then_some(Err(BodyError::Broken))
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -103,24 +103,29 @@ impl<B: Body<Data = Bytes> + Unpin> Transit<B> {
     }
 }
 
-/// All of a small body: at most `limit` octets, each wait for more at most `wait`.
-pub async fn read_small(body: RequestBody, version: Version, wait: Duration, limit: usize) -> Result<Vec<u8>, Cut> {
-    let mut transit = Transit::new(body, version, wait);
+/// All of a small body: at most `limit` bytes, each wait for more at most `wait`.
+pub async fn read_small(
+    body: RequestBody,
+    version: Version,
+    wait: Duration,
+    limit: usize,
+) -> Result<Vec<u8>, BodyError> {
+    let mut transit = TimedBody::new(body, version, wait);
     let mut read = Vec::new();
     while let Some(data) = std::future::poll_fn(|cx| transit.poll_data(cx)).await {
         read.extend_from_slice(&data?);
         if read.len() > limit {
-            return Err(Cut::TooLarge);
+            return Err(BodyError::TooLarge);
         }
     }
     Ok(read)
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Transit<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for TimedBody<B> {
     type Data = Bytes;
-    type Error = Cut;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.poll_data(cx).map_ok(Frame::data)
     }
 
@@ -140,13 +145,13 @@ pub enum Upload {
     #[default]
     Empty,
     /// A body in transit.
-    Stream(Leg),
+    Stream(UploadAttempt),
 }
 
 /// A body on its way up on one connection. If that fails early, what it has taken goes up again on the next leg,
 /// followed by what is still to come.
 #[derive(Debug)]
-pub struct Leg {
+pub struct UploadAttempt {
     progress: Rc<Progress>,
     again: VecDeque<Bytes>,
     number: u32,
@@ -156,30 +161,30 @@ pub struct Leg {
 #[derive(Debug)]
 pub struct Progress {
     /// None once it is abandoned.
-    transit: RefCell<Option<Transit>>,
+    transit: RefCell<Option<TimedBody>>,
     ended: Cell<bool>,
     /// Who sends it, and wants to know when it is abandoned.
     sender: RefCell<Option<Waker>>,
     moved: Cell<Instant>,
     /// Counted for those, too, who outlast the body.
-    octets: Rc<Cell<u64>>,
+    bytes: Rc<Cell<u64>>,
     limit: u64,
-    cut: Cell<Option<Cut>>,
+    cut: Cell<Option<BodyError>>,
     /// What came so far, while it is little: the pieces are shared, not copied.
     kept: RefCell<Option<Vec<Bytes>>>,
-    /// The leg that may take octets; an earlier one must not take any from it.
+    /// The leg that may take bytes; an earlier one must not take any from it.
     leg: Cell<u32>,
 }
 
 impl Progress {
-    /// When octets last went up.
+    /// When bytes last went up.
     pub fn moved(&self) -> Instant {
         self.moved.get()
     }
 
-    /// The count of octets that came so far. It does not hold the body.
+    /// The count of bytes that came so far. It does not hold the body.
     pub fn count(&self) -> Rc<Cell<u64>> {
-        Rc::clone(&self.octets)
+        Rc::clone(&self.bytes)
     }
 
     /// Whether all of it has been taken, or it broke.
@@ -208,20 +213,20 @@ impl Progress {
     }
 
     /// Why the upload ended too soon, if it did: the caller's fault, not the instance's.
-    pub fn cut(&self) -> Option<Cut> {
+    pub fn cut(&self) -> Option<BodyError> {
         self.cut.get()
     }
 
     /// The whole body for another connection, if little of it came so far. The one before breaks off.
-    pub fn again(self: &Rc<Self>) -> Option<Upload> {
+    pub fn retry(self: &Rc<Self>) -> Option<Upload> {
         let again = self.kept.borrow().as_ref()?.iter().cloned().collect();
         self.leg.set(self.leg.get() + 1);
-        Some(Upload::Stream(Leg { progress: Rc::clone(self), again, number: self.leg.get() }))
+        Some(Upload::Stream(UploadAttempt { progress: Rc::clone(self), again, number: self.leg.get() }))
     }
 
-    fn poll_data(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+    fn poll_data(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let mut transit = self.transit.borrow_mut();
-        let Some(transit) = transit.as_mut() else { return Poll::Ready(Some(Err(Cut::Broken))) };
+        let Some(transit) = transit.as_mut() else { return Poll::Ready(Some(Err(BodyError::Broken))) };
         let polled = ready!(transit.poll_data(cx)).map(|data| {
             let data = data?;
             self.advance(&data).map(|()| data)
@@ -237,36 +242,36 @@ impl Progress {
         Poll::Ready(polled)
     }
 
-    fn advance(&self, data: &Bytes) -> Result<(), Cut> {
+    fn advance(&self, data: &Bytes) -> Result<(), BodyError> {
         self.moved.set(Instant::now());
-        self.octets.set(self.octets.get().saturating_add(data.len() as u64));
+        self.bytes.set(self.bytes.get().saturating_add(data.len() as u64));
         let mut kept = self.kept.borrow_mut();
-        if self.octets.get() > MAX_KEPT {
+        if self.bytes.get() > MAX_KEPT {
             *kept = None;
         } else if let Some(kept) = &mut *kept {
             kept.push(data.clone());
         }
-        if self.octets.get() > self.limit { Err(Cut::TooLarge) } else { Ok(()) }
+        if self.bytes.get() > self.limit { Err(BodyError::TooLarge) } else { Ok(()) }
     }
 }
 
 impl Upload {
-    /// The body of a request: at most `limit` octets, each wait for more at most `wait`.
+    /// The body of a request: at most `limit` bytes, each wait for more at most `wait`.
     ///
-    /// Fails with [`Cut::TooLarge`] for a body that says so beforehand.
-    pub fn new(body: RequestBody, version: Version, wait: Duration, limit: u64) -> Result<Self, Cut> {
+    /// Fails with [`BodyError::TooLarge`] for a body that says so beforehand.
+    pub fn new(body: RequestBody, version: Version, wait: Duration, limit: u64) -> Result<Self, BodyError> {
         if body.is_end_stream() {
             return Ok(Self::Empty);
         }
         if body.size_hint().lower() > limit {
-            return Err(Cut::TooLarge);
+            return Err(BodyError::TooLarge);
         }
-        let (transit, kept) = (Some(Transit::new(body, version, wait)), RefCell::new(Some(Vec::new())));
+        let (transit, kept) = (Some(TimedBody::new(body, version, wait)), RefCell::new(Some(Vec::new())));
         let (transit, ended, sender) = (RefCell::new(transit), Cell::new(false), RefCell::default());
-        let (moved, octets) = (Cell::new(Instant::now()), Rc::default());
+        let (moved, bytes) = (Cell::new(Instant::now()), Rc::default());
         let (cut, leg) = (Cell::new(None), Cell::new(0));
-        let progress = Rc::new(Progress { transit, ended, sender, moved, octets, limit, cut, kept, leg });
-        Ok(Self::Stream(Leg { progress, again: VecDeque::new(), number: 0 }))
+        let progress = Rc::new(Progress { transit, ended, sender, moved, bytes, limit, cut, kept, leg });
+        Ok(Self::Stream(UploadAttempt { progress, again: VecDeque::new(), number: 0 }))
     }
 
     /// What the one who waits for the answer may watch.
@@ -278,14 +283,14 @@ impl Upload {
     }
 }
 
-impl Leg {
+impl UploadAttempt {
     fn is_over(&self) -> bool {
         self.number != self.progress.leg.get()
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         if self.is_over() {
-            return Poll::Ready(Some(Err(Cut::Broken)));
+            return Poll::Ready(Some(Err(BodyError::Broken)));
         }
         match self.again.pop_front() {
             Some(data) => Poll::Ready(Some(Ok(data))),
@@ -296,9 +301,9 @@ impl Leg {
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = Cut;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Stream(leg) => leg.poll_data(cx).map_ok(Frame::data),
@@ -309,7 +314,7 @@ impl Body for Upload {
         match self {
             Self::Empty => true,
             Self::Stream(leg) => {
-                let ended = |transit: &Option<Transit>| transit.as_ref().is_some_and(Transit::is_end_stream);
+                let ended = |transit: &Option<TimedBody>| transit.as_ref().is_some_and(TimedBody::is_end_stream);
                 !leg.is_over() && leg.again.is_empty() && ended(&leg.progress.transit.borrow())
             }
         }
@@ -318,7 +323,7 @@ impl Body for Upload {
     fn size_hint(&self) -> SizeHint {
         let Self::Stream(leg) = self else { return SizeHint::with_exact(0) };
         let again: u64 = leg.again.iter().map(|data| data.len() as u64).sum();
-        let rest = leg.progress.transit.borrow().as_ref().map(Transit::size_hint).unwrap_or_default();
+        let rest = leg.progress.transit.borrow().as_ref().map(TimedBody::size_hint).unwrap_or_default();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower() + again);
         if let Some(upper) = rest.upper() {

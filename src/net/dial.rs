@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use proxy::{Proxy, ProxyError};
+use proxy::{HttpProxy, ProxyError};
 
 /// How long an address may be alone in the race (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -25,7 +25,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 pub struct Route {
     host: String,
     port: u16,
-    proxy: Option<Arc<Proxy>>,
+    proxy: Option<Arc<HttpProxy>>,
     /// Where the host is, if DNS is not asked.
     addresses: Arc<[IpAddr]>,
 }
@@ -56,7 +56,7 @@ impl DialError {
 
 impl Route {
     /// To `host`, without the brackets of an IPv6 address.
-    pub fn new(host: String, port: u16, proxy: Option<Arc<Proxy>>) -> Self {
+    pub fn new(host: String, port: u16, proxy: Option<Arc<HttpProxy>>) -> Self {
         Self { host, port, proxy, addresses: Arc::default() }
     }
 
@@ -67,7 +67,7 @@ impl Route {
     }
 
     /// The proxy on the way.
-    pub fn proxy(&self) -> Option<&Proxy> {
+    pub fn proxy(&self) -> Option<&HttpProxy> {
         self.proxy.as_deref()
     }
 

@@ -1,27 +1,27 @@
 //! Listeners: sockets, limits, timers and drain around a closure; nothing here knows what is served.
 
 mod accept;
+mod address;
 mod buffers;
 mod chunks;
-mod conversation;
+mod connection;
 mod flush;
 pub mod head;
 mod http2;
+mod idle;
 #[cfg(unix)]
 mod inherited;
-mod mixup;
-mod occupant;
 mod peer;
-mod place;
+mod port_owner;
 mod request_body;
 mod slots;
 mod tcp;
+mod timed_socket;
 mod tracked;
 #[cfg(unix)]
 mod unix;
-mod usage;
-mod wire;
 mod write_timeout;
+mod wrong_protocol;
 
 use std::error::Error;
 use std::io;
@@ -46,14 +46,14 @@ use tokio::time::{sleep, timeout};
 use crate::net::shutdown::{self, Shutdown, Trigger};
 use crate::net::tls::server::Identity;
 use accept::{Accept, accept};
+pub use address::{BindError, Bound, BoundSockets, Hold, Inheritance, ListenAddress, Socket, SocketFile, group};
 pub use buffers::{Buffers, BuffersFull, Reservation};
-use conversation::Host;
-pub use occupant::occupant;
+use connection::ConnectionServer;
 pub use peer::{Peer, User};
-pub use place::{BindError, Bound, Hold, Inheritance, Opened, Place, Socket, SocketFile, group};
+pub use port_owner::occupant;
 pub use request_body::RequestBody;
 pub use slots::Slots;
-use slots::{Slot, Taken};
+use slots::{ConnectionSlot, OpenConnections};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -65,10 +65,10 @@ const LATE: Duration = Duration::from_millis(50);
 
 /// What a connection may cost.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// For reading the head of a request, and for each wait until the caller takes more of an answer.
     pub head_time: Duration,
-    /// The octets of a head that are taken into memory, roughly; at least 8192.
+    /// The bytes of a head that are taken into memory, roughly; at least 8192.
     pub head_size: usize,
     /// The most header fields of a request.
     pub header_count: usize,
@@ -82,11 +82,11 @@ pub struct Limits {
 
 /// How connections are served from the moment on at which they are accepted.
 #[derive(Debug, Clone)]
-pub struct Terms {
+pub struct ConnectionConfig {
     /// Without it in clear text.
     pub tls: Option<Identity>,
     /// The slots for connections are those of the first terms, to the end.
-    pub limits: Limits,
+    pub limits: ConnectionLimits,
 }
 
 /// Serves HTTP/1.1 and 1.0, over TLS also HTTP/2, on a bound socket until `shutdown`, then for at most the drain time.
@@ -95,10 +95,10 @@ pub struct Terms {
 /// none, or an older one, as a shutdown does.
 ///
 /// Runs on a current-thread runtime; `handle` is called once for each request, over HTTP/1 in order on each connection.
-/// `refuse` makes the whole answer, octet for octet, to a head that the parser refuses.
+/// `refuse` makes the whole answer, byte for byte, to a head that the parser refuses.
 pub async fn serve<H, R, F, B>(
     socket: Socket,
-    terms: watch::Receiver<Terms>,
+    terms: watch::Receiver<ConnectionConfig>,
     shutdown: Shutdown,
     handle: H,
     refuse: R,
@@ -110,23 +110,23 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let invite = move |terms: &Terms| Party::new(terms, &handle, &refuse);
+    let invite = move |terms: &ConnectionConfig| ConnectionGroup::new(terms, &handle, &refuse);
     match socket {
-        Socket::Tcp(listener) => attend(TcpListener::from_std(listener)?, terms, shutdown, invite).await,
+        Socket::Tcp(listener) => accept_loop(TcpListener::from_std(listener)?, terms, shutdown, invite).await,
         #[cfg(unix)]
-        Socket::Unix(listener) => attend(UnixListener::from_std(listener)?, terms, shutdown, invite).await,
+        Socket::Unix(listener) => accept_loop(UnixListener::from_std(listener)?, terms, shutdown, invite).await,
     }
     Ok(())
 }
 
 /// Connections that are ended together.
-struct Party<H, R> {
-    host: Rc<Host<H, R>>,
+struct ConnectionGroup<H, R> {
+    host: Rc<ConnectionServer<H, R>>,
     end: Trigger,
     graceful: GracefulShutdown,
 }
 
-impl<H, R, F, B> Party<H, R>
+impl<H, R, F, B> ConnectionGroup<H, R>
 where
     H: Fn(Peer, Request<RequestBody>) -> F + Clone + 'static,
     R: Fn(Peer, StatusCode) -> Vec<u8> + Clone + 'static,
@@ -134,13 +134,13 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    fn new(Terms { tls, limits }: &Terms, handle: &H, refuse: &R) -> Self {
+    fn new(ConnectionConfig { tls, limits }: &ConnectionConfig, handle: &H, refuse: &R) -> Self {
         let (end, ended) = shutdown::channel();
-        let host = Rc::new(Host::new(tls.clone(), limits, ended, handle.clone(), refuse.clone()));
+        let host = Rc::new(ConnectionServer::new(tls.clone(), limits, ended, handle.clone(), refuse.clone()));
         Self { host, end, graceful: GracefulShutdown::new() }
     }
 
-    fn welcome<S>(&self, stream: S, peer: Peer, slot: Slot)
+    fn spawn_connection<S>(&self, stream: S, peer: Peer, slot: ConnectionSlot)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -149,7 +149,7 @@ where
     }
 
     /// Whether its connections may go on beside new ones on these terms.
-    fn goes_with(&self, Terms { tls, .. }: &Terms) -> bool {
+    fn goes_with(&self, ConnectionConfig { tls, .. }: &ConnectionConfig) -> bool {
         match (&self.host.tls, tls) {
             (None, None) => true,
             (Some(own), Some(other)) => own.is_same(other),
@@ -158,10 +158,10 @@ where
     }
 
     /// New connections are served on these terms, and ended together with those that there are.
-    fn join(&mut self, Terms { tls, limits }: &Terms) {
-        let Host { shutdown, handle, refuse, .. } = &*self.host;
+    fn join(&mut self, ConnectionConfig { tls, limits }: &ConnectionConfig) {
+        let ConnectionServer { shutdown, handle, refuse, .. } = &*self.host;
         let (shutdown, handle, refuse) = (shutdown.clone(), handle.clone(), refuse.clone());
-        self.host = Rc::new(Host::new(tls.clone(), limits, shutdown, handle, refuse));
+        self.host = Rc::new(ConnectionServer::new(tls.clone(), limits, shutdown, handle, refuse));
     }
 
     /// Lets requests in flight end, within the drain time.
@@ -174,11 +174,11 @@ where
     }
 }
 
-async fn attend<A, H, R, F, B>(
+async fn accept_loop<A, H, R, F, B>(
     listener: A,
-    mut terms: watch::Receiver<Terms>,
+    mut terms: watch::Receiver<ConnectionConfig>,
     shutdown: Shutdown,
-    invite: impl Fn(&Terms) -> Party<H, R>,
+    invite: impl Fn(&ConnectionConfig) -> ConnectionGroup<H, R>,
 ) where
     A: Accept,
     H: Fn(Peer, Request<RequestBody>) -> F + Clone + 'static,
@@ -188,7 +188,7 @@ async fn attend<A, H, R, F, B>(
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let mut party = invite(&terms.borrow_and_update());
-    let connections = Taken::new(&party.host.limits.connections);
+    let connections = OpenConnections::new(&party.host.limits.connections);
     let mut leaving = JoinSet::new();
     let mut stop = pin!(shutdown.begun());
     let mut backoff = FIRST_ACCEPT_BACKOFF;
@@ -214,7 +214,7 @@ async fn attend<A, H, R, F, B>(
             match accepted {
                 Ok((stream, peer, slot)) => {
                     backoff = FIRST_ACCEPT_BACKOFF;
-                    party.welcome(stream, peer, slot);
+                    party.spawn_connection(stream, peer, slot);
                     connections.after_you().await;
                 }
                 // The caller left before it was accepted: nothing is wrong here.
@@ -231,7 +231,7 @@ async fn attend<A, H, R, F, B>(
         let mut nobody = Context::from_waker(Waker::noop());
         while let Poll::Ready(Ok((stream, peer, slot))) = next.as_mut().poll(&mut nobody) {
             next.set(accept(&listener, &connections));
-            party.welcome(stream, peer, slot);
+            party.spawn_connection(stream, peer, slot);
             late = true;
         }
         if late {
@@ -244,7 +244,7 @@ async fn attend<A, H, R, F, B>(
 }
 
 /// Ends when the terms have changed; never once nobody can change them.
-async fn changed(terms: &mut watch::Receiver<Terms>) {
+async fn changed(terms: &mut watch::Receiver<ConnectionConfig>) {
     if terms.changed().await.is_err() {
         std::future::pending().await
     }

@@ -3,7 +3,7 @@
 use std::io;
 
 #[cfg(unix)]
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind as UnixSignal, signal};
 use tokio::sync::watch;
 
 /// The side that says it.
@@ -43,7 +43,7 @@ impl Shutdown {
 /// Calls `then` now, and whenever a child process has ended, for ever.
 #[cfg(unix)]
 pub async fn whenever_a_child_ends(then: impl Fn()) {
-    match signal(SignalKind::child()) {
+    match signal(UnixSignal::child()) {
         Ok(mut ended) => loop {
             then();
             ended.recv().await;
@@ -58,7 +58,7 @@ pub async fn whenever_a_child_ends(_: impl Fn()) {}
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum ShutdownSignal {
     /// To end; the signal's name.
     End(&'static str),
     /// To read the configuration again.
@@ -81,29 +81,29 @@ impl Signals {
     pub fn catch() -> io::Result<Self> {
         Ok(Self {
             #[cfg(unix)]
-            terminate: signal(SignalKind::terminate())?,
+            terminate: signal(UnixSignal::terminate())?,
             #[cfg(unix)]
-            interrupt: signal(SignalKind::interrupt())?,
+            interrupt: signal(UnixSignal::interrupt())?,
             #[cfg(unix)]
-            hang_up: signal(SignalKind::hangup())?,
+            hang_up: signal(UnixSignal::hangup())?,
         })
     }
 
     /// What the next one asks for. Of several that ask for a reload while nobody looks, one is told.
     #[cfg(unix)]
-    pub async fn next(&mut self) -> Asked {
+    pub async fn next(&mut self) -> ShutdownSignal {
         tokio::select! {
             biased;
-            _ = self.terminate.recv() => Asked::End("SIGTERM"),
-            _ = self.interrupt.recv() => Asked::End("SIGINT"),
-            _ = self.hang_up.recv() => Asked::Reload,
+            _ = self.terminate.recv() => ShutdownSignal::End("SIGTERM"),
+            _ = self.interrupt.recv() => ShutdownSignal::End("SIGINT"),
+            _ = self.hang_up.recv() => ShutdownSignal::Reload,
         }
     }
 
     /// What the next one asks for.
     #[cfg(not(unix))]
-    pub async fn next(&mut self) -> Asked {
-        Asked::End(self.end().await)
+    pub async fn next(&mut self) -> ShutdownSignal {
+        ShutdownSignal::End(self.end().await)
     }
 
     /// The name of the next one that ends the process.

@@ -1,11 +1,11 @@
 //! TLS: one crypto provider, chosen here; towards NinjaOne, the roots that are trusted.
 
 pub mod certificate;
-pub mod judge;
 pub mod local;
 pub mod pem;
 pub mod roots;
 pub mod server;
+pub mod server_verifier;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
-use judge::Judge;
 use roots::RootsError;
+use server_verifier::ServerVerifier;
 
 /// Why there is no trust, or no TLS configuration.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +58,7 @@ pub struct Trust {
     roots: Arc<RootCertStore>,
     /// Those of `ca-file`: a server may show exactly one of them.
     pinned: Arc<[CertificateDer<'static>]>,
-    origin: Origin,
+    origin: TrustOrigin,
     /// What of the system's roots could not be read.
     complaints: Arc<[String]>,
     shown: Option<Arc<Shown>>,
@@ -73,7 +73,7 @@ struct Shown {
 
 /// Where trust anchors come from, and how many.
 #[derive(Debug, Clone, Copy, Default)]
-struct Origin {
+struct TrustOrigin {
     system: usize,
     /// Where those are from.
     place: &'static str,
@@ -96,7 +96,7 @@ impl Trust {
         if roots.is_empty() {
             return Err(RootsError::None(" that can be used".to_owned()).into());
         }
-        let origin = Origin { system, place: found.origin, ca_file: pinned.len() };
+        let origin = TrustOrigin { system, place: found.origin, ca_file: pinned.len() };
         let (roots, complaints) = (Arc::new(roots), found.complaints.into());
         Ok(Self { roots, pinned: pinned.into(), origin, complaints, shown: None })
     }
@@ -104,7 +104,7 @@ impl Trust {
     /// Nothing is trusted: for clear-text instances, which are on loopback.
     pub fn nobody() -> Self {
         let roots = Arc::new(RootCertStore::empty());
-        Self { roots, pinned: Arc::from([]), origin: Origin::default(), complaints: Arc::from([]), shown: None }
+        Self { roots, pinned: Arc::from([]), origin: TrustOrigin::default(), complaints: Arc::from([]), shown: None }
     }
 
     /// Whether the same servers are trusted, and shown the same certificate.
@@ -118,9 +118,9 @@ impl Trust {
     }
 
     /// What judges a server's certificate by these anchors.
-    pub(crate) fn judge(&self) -> Result<Arc<Judge>, TlsError> {
+    pub(crate) fn judge(&self) -> Result<Arc<ServerVerifier>, TlsError> {
         let chain = WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.roots), provider()).build()?;
-        Ok(Arc::new(Judge::new(chain, Arc::clone(&self.pinned))))
+        Ok(Arc::new(ServerVerifier::new(chain, Arc::clone(&self.pinned))))
     }
 
     /// Shows the certificate of this PEM file, whose key is in the other one, to a server that asks. Reads them.
@@ -170,7 +170,7 @@ impl Trust {
 /// The anchors for people: how many, and from where.
 impl fmt::Display for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Origin { system, place, ca_file } = self.origin;
+        let TrustOrigin { system, place, ca_file } = self.origin;
         match system {
             0 => write!(f, "no roots of {place}")?,
             _ => write!(f, "{system} roots of {place}")?,

@@ -14,17 +14,17 @@ use tokio::time::Instant;
 
 use crate::base::panic_guard::{self, Panicked};
 use crate::net::listener::Peer;
-use crate::observe::audit_log::line::{Decision, Facts, Outcome, Text};
-use crate::observe::audit_log::{Journal, Open};
-use crate::observe::logging::lines::{Line, Lines};
-use crate::observe::metrics::{Ending, Meter};
+use crate::observe::audit_log::entry::{DecisionLabel, RequestFacts, RequestOutcome, Text};
+use crate::observe::audit_log::{AuditLog, OpenEntry};
+use crate::observe::logging::log_line::{LineWriter, LogLine};
+use crate::observe::metrics::{RequestEnd, RequestMeter};
 use crate::observe::support_id::SupportId;
 use crate::observe::trace_context::{self, Parent, TraceId};
-use crate::observe::traces::{Span, Told, Traces};
+use crate::observe::traces::{Span, SpanLabels, Traces};
 
 /// Whose fault a refusal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blame {
+pub enum Fault {
     /// The request is wrong, or not allowed.
     Caller,
     /// This proxy's configuration or state.
@@ -33,7 +33,7 @@ pub enum Blame {
     Upstream,
 }
 
-impl Blame {
+impl Fault {
     /// The name in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,19 +62,19 @@ impl fmt::Display for RequestId {
 
 /// Where the records of a worker's listener go.
 #[derive(Debug)]
-pub struct Scribe {
+pub struct Sink {
     /// Counted always.
-    pub meter: Meter,
+    pub meter: RequestMeter,
     /// Written where it is wanted.
-    pub lines: Option<Rc<Lines>>,
+    pub lines: Option<Rc<LineWriter>>,
     /// Where spans go.
     pub traces: Option<Traces>,
 }
 
 /// What is taken down of a request. Dropping it writes it.
 #[derive(Debug)]
-pub struct Record {
-    scribe: Rc<Scribe>,
+pub struct RequestLog {
+    scribe: Rc<Sink>,
     id: RequestId,
     peer: Peer,
     method: Option<Method>,
@@ -82,8 +82,8 @@ pub struct Record {
     caller: Option<usize>,
     operation: Option<usize>,
     status: Option<StatusCode>,
-    refusal: Option<(&'static str, Blame)>,
-    decision: Option<Decision>,
+    refusal: Option<(&'static str, Fault)>,
+    decision: Option<DecisionLabel>,
     /// What decided, if it was a rule, a group or a scope.
     rule: Option<Rc<str>>,
     replayed: bool,
@@ -92,8 +92,8 @@ pub struct Record {
     /// Where it is recorded for a collector.
     span: Option<Box<Span>>,
     /// What the audit log waits for.
-    open: Option<Open>,
-    /// How many octets of the request's body came, while more may come.
+    open: Option<OpenEntry>,
+    /// How many bytes of the request's body came, while more may come.
     received: Option<Rc<Cell<u64>>>,
     /// When the request was sent for the last time, and the head of the answer came.
     asked: Option<(Instant, Instant)>,
@@ -101,13 +101,13 @@ pub struct Record {
     support: Option<SupportId>,
     /// What NinjaOne's refusal says.
     reason: Option<&'static str>,
-    octets: u64,
+    sent: u64,
     complete: bool,
 }
 
-impl Record {
+impl RequestLog {
     /// Begins the record of a request; without a method of one whose head could not be read.
-    pub fn begin(scribe: &Rc<Scribe>, id: RequestId, peer: Peer, method: Option<Method>) -> Self {
+    pub fn begin(scribe: &Rc<Sink>, id: RequestId, peer: Peer, method: Option<Method>) -> Self {
         scribe.meter.begin();
         Self {
             scribe: Rc::clone(scribe),
@@ -130,7 +130,7 @@ impl Record {
             asked: None,
             support: None,
             reason: None,
-            octets: 0,
+            sent: 0,
             complete: false,
         }
     }
@@ -141,7 +141,7 @@ impl Record {
     }
 
     /// It is a request of this caller, by its place among the listener's.
-    pub fn is_of(&mut self, caller: usize) {
+    pub fn set_caller(&mut self, caller: usize) {
         self.caller = Some(caller);
     }
 
@@ -151,13 +151,13 @@ impl Record {
     }
 
     /// It comes from there in a trace, or in none.
-    pub fn comes_from(&mut self, parent: Option<Parent>) {
+    pub fn set_trace_parent(&mut self, parent: Option<Parent>) {
         self.span = self.scribe.traces.as_ref().and_then(|traces| traces.begin(parent));
         self.trace = self.span.as_ref().map(|span| span.trace()).or(parent.map(|parent| parent.trace));
     }
 
     /// Tells whoever gets these headers next which trace it belongs to; begins one if there is none.
-    pub fn pass_on(&mut self, headers: &mut HeaderMap) {
+    pub fn propagate_trace(&mut self, headers: &mut HeaderMap) {
         match &self.span {
             Some(span) => span.name(headers),
             None if self.trace.is_none() => self.trace = Some(trace_context::begin(headers)),
@@ -166,12 +166,12 @@ impl Record {
     }
 
     /// It is a request for this operation of the catalogue.
-    pub fn is_for(&mut self, operation: Option<usize>) {
+    pub fn set_operation(&mut self, operation: Option<usize>) {
         self.operation = operation;
     }
 
     /// Whether it is for an operation of the catalogue.
-    pub fn is_known(&self) -> bool {
+    pub fn has_operation(&self) -> bool {
         self.operation.is_some()
     }
 
@@ -181,37 +181,37 @@ impl Record {
     }
 
     /// The request was sent again.
-    pub fn replayed(&mut self) {
+    pub fn set_replayed(&mut self) {
         self.replayed = true;
     }
 
     /// The rules open it; `rule` is the one of `allow` that does, if one was needed.
-    pub fn permitted(&mut self, rule: Option<Rc<str>>) {
-        self.decision = Some(Decision::Permitted);
+    pub fn set_permitted(&mut self, rule: Option<Rc<str>>) {
+        self.decision = Some(DecisionLabel::Permitted);
         self.rule = rule;
     }
 
     /// It passed although `rule` says no, for which this is the code of a refusal: the rules are only observed.
-    pub fn overruled(&mut self, code: &'static str, rule: Rc<str>) {
-        self.decision = Some(Decision::Overruled);
+    pub fn set_overruled(&mut self, code: &'static str, rule: Rc<str>) {
+        self.decision = Some(DecisionLabel::Overruled);
         self.rule = Some(rule);
         self.overruled = Some(code);
         self.scribe.meter.overruled(code);
     }
 
     /// The policy refuses it: this rule, group or scope does, or nothing opens it.
-    pub fn closed_by(&mut self, rule: Option<Rc<str>>) {
+    pub fn set_closed_by(&mut self, rule: Option<Rc<str>>) {
         self.scribe.meter.closed_by(rule.as_deref());
         self.rule = rule;
     }
 
-    /// Its body comes, and its octets are counted there.
-    pub fn receives(&mut self, octets: Rc<Cell<u64>>) {
-        self.received = Some(octets);
+    /// Its body comes, and its bytes are counted there.
+    pub fn count_received(&mut self, bytes: Rc<Cell<u64>>) {
+        self.received = Some(bytes);
     }
 
     /// NinjaOne's answer came, to a request that was sent at `sent`.
-    pub fn heard(&mut self, (sent, came): (Instant, Instant), headers: &HeaderMap) {
+    pub fn set_upstream_times(&mut self, (sent, came): (Instant, Instant), headers: &HeaderMap) {
         if self.scribe.lines.is_some() {
             self.asked = Some((sent, came));
             self.support = SupportId::of(headers);
@@ -219,13 +219,13 @@ impl Record {
     }
 
     /// NinjaOne's refusal says this.
-    pub fn explained(&mut self, reason: &'static str) {
+    pub fn set_reason(&mut self, reason: &'static str) {
         self.reason = Some(reason);
     }
 
     /// What the audit log tells of it, in the words of the access log; its path is left open.
-    pub fn facts(&self) -> Facts {
-        Facts {
+    pub fn facts(&self) -> RequestFacts {
+        RequestFacts {
             id: self.id.to_string(),
             trace: self.trace.map(|trace| trace.as_str().to_owned()),
             listener: self.scribe.meter.listener().to_owned(),
@@ -234,19 +234,19 @@ impl Record {
             method: self.method.as_ref().map(|method| Text::new(method.as_str())),
             operation: self.scribe.meter.operation(self.operation).to_owned(),
             path: None,
-            decision: self.decision.unwrap_or(Decision::Refused),
+            decision: self.decision.unwrap_or(DecisionLabel::Refused),
             overruled: self.overruled,
             rule: self.rule.as_deref().map(Text::new),
         }
     }
 
     /// The audit log waits for its end.
-    pub fn opened(&mut self, open: Option<Open>) {
+    pub fn set_audit_entry(&mut self, open: Option<OpenEntry>) {
         self.open = open;
     }
 
     /// The audit log hears of it as a refusal, unless it waits for its end already.
-    pub fn refused_in(&mut self, journal: &Journal, facts: impl FnOnce(&Self) -> Facts) {
+    pub fn audit_refusal(&mut self, journal: &AuditLog, facts: impl FnOnce(&Self) -> RequestFacts) {
         if self.open.is_none() {
             self.open = journal.refusal(|| facts(self));
         }
@@ -260,8 +260,8 @@ impl Record {
         }
     }
 
-    fn outcome(&self) -> Outcome {
-        Outcome {
+    fn outcome(&self) -> RequestOutcome {
+        RequestOutcome {
             status: self.status.map(|status| status.as_u16()),
             code: self.refusal.map(|(code, _)| code),
             blame: self.refusal.map(|(_, blame)| blame.as_str()),
@@ -270,57 +270,57 @@ impl Record {
     }
 
     /// A panic ended it: told here, where its id is known, and nowhere else.
-    pub fn panicked(&self, panicked: &Panicked) {
+    pub fn log_panic(&self, panicked: &Panicked) {
         self.scribe.meter.panicked();
         let operation = self.scribe.meter.operation(self.operation);
         tracing::error!(id = %self.id, operation, error = %panicked, "a request panicked");
     }
 
     /// The answer begins.
-    pub fn answered(&mut self, status: StatusCode, refusal: Option<(&'static str, Blame)>) {
+    pub fn set_answer(&mut self, status: StatusCode, refusal: Option<(&'static str, Fault)>) {
         self.status = Some(status);
         self.refusal = refusal;
         if refusal.is_some() {
-            self.decision.get_or_insert(Decision::Refused);
+            self.decision.get_or_insert(DecisionLabel::Refused);
         }
     }
 
-    /// The answer went out whole, with a body of so many octets.
-    pub fn ended(&mut self, octets: usize) {
-        self.octets = octets as u64;
+    /// The answer went out whole, with a body of so many bytes.
+    pub fn set_sent(&mut self, bytes: usize) {
+        self.sent = bytes as u64;
         self.complete = true;
     }
 }
 
-impl Drop for Record {
+impl Drop for RequestLog {
     fn drop(&mut self) {
         let elapsed = self.begun.elapsed();
         if let Some(open) = self.open.take() {
             open.leave(self.outcome());
         }
         let refusal = self.refusal.map(|(code, blame)| (code, blame.as_str()));
-        let Scribe { meter, lines, traces } = &*self.scribe;
-        meter.end(Ending {
+        let Sink { meter, lines, traces } = &*self.scribe;
+        meter.end(RequestEnd {
             operation: self.operation,
             caller: self.caller,
             status: self.status,
             refusal,
-            received: self.octets_in(),
-            sent: self.octets,
+            received: self.bytes_in(),
+            sent: self.sent,
             elapsed,
         });
         if let Some(lines) = lines {
             lines.write("request", |line| self.describe(line, meter, elapsed));
         }
         if let (Some(span), Some(traces)) = (&self.span, traces) {
-            traces.end(span, self.told(meter));
+            traces.end(span, self.span_labels(meter));
         }
     }
 }
 
-impl Record {
-    fn told<'a>(&'a self, meter: &'a Meter) -> Told<'a> {
-        Told {
+impl RequestLog {
+    fn span_labels<'a>(&'a self, meter: &'a RequestMeter) -> SpanLabels<'a> {
+        SpanLabels {
             method: self.method.as_ref().map(Method::as_str),
             operation: self.operation.map(|_| meter.operation(self.operation)),
             status: self.status.map(|status| status.as_u16()),
@@ -329,16 +329,16 @@ impl Record {
             listener: meter.listener(),
             caller: meter.caller(self.caller),
             id: self.id.to_string(),
-            octets: self.octets,
+            bytes: self.sent,
             replayed: self.replayed,
         }
     }
 
-    fn octets_in(&self) -> u64 {
-        self.received.as_ref().map_or(0, |octets| octets.get())
+    fn bytes_in(&self) -> u64 {
+        self.received.as_ref().map_or(0, |bytes| bytes.get())
     }
 
-    fn describe(&self, line: &mut Line<'_>, meter: &Meter, elapsed: Duration) {
+    fn describe(&self, line: &mut LogLine<'_>, meter: &RequestMeter, elapsed: Duration) {
         line.id("id", self.id.number());
         if let Some(trace) = &self.trace {
             line.word("trace", trace.as_str());
@@ -380,10 +380,10 @@ impl Record {
         if let Some(id) = &self.support {
             line.text("nj_request_id", id.as_str());
         }
-        if let octets @ 1.. = self.octets_in() {
-            line.number("octets_in", octets);
+        if let bytes @ 1.. = self.bytes_in() {
+            line.number("bytes_in", bytes);
         }
-        line.number("octets", self.octets);
+        line.number("bytes", self.sent);
         line.flag("complete", self.complete);
         line.millis("ms", elapsed);
         if let Some((sent, came)) = self.asked {
@@ -395,33 +395,33 @@ impl Record {
 
 /// A body that keeps its request's record to its end.
 #[derive(Debug)]
-pub struct Recorded<B> {
+pub struct LoggedBody<B> {
     body: B,
-    record: Record,
+    record: RequestLog,
 }
 
-impl<B: Body> Recorded<B> {
+impl<B: Body> LoggedBody<B> {
     /// Ties them together.
-    pub fn new(body: B, mut record: Record) -> Self {
+    pub fn new(body: B, mut record: RequestLog) -> Self {
         record.complete = body.is_end_stream();
         Self { body, record }
     }
 }
 
-impl<B: Body<Data = Bytes, Error: From<Panicked>> + Unpin> Body for Recorded<B> {
+impl<B: Body<Data = Bytes, Error: From<Panicked>> + Unpin> Body for LoggedBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         // The sender of an answer ends with its first error, so a body that panicked is not polled again.
         let polled = panic_guard::within(|| Pin::new(&mut self.body).poll_frame(cx)).unwrap_or_else(|panicked| {
-            self.record.panicked(&panicked);
+            self.record.log_panic(&panicked);
             Poll::Ready(Some(Err(panicked.into())))
         });
         let polled = ready!(polled);
         match &polled {
             Some(Ok(frame)) => {
-                self.record.octets += frame.data_ref().map_or(0, Bytes::len) as u64;
+                self.record.sent += frame.data_ref().map_or(0, Bytes::len) as u64;
                 self.record.complete = self.body.is_end_stream();
             }
             Some(Err(_)) => {}

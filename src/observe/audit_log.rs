@@ -4,11 +4,11 @@
 //! which is safe before the caller is answered. So after a crash in between there is a line that says what may have been
 //! done. A refusal has one line, for which nobody waits. A read that is permitted costs nothing here.
 
-mod book;
-mod keeper;
-pub mod line;
+pub mod entry;
+mod log_file;
 mod read;
 pub mod verify;
+mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,22 +18,22 @@ use std::sync::mpsc::{Sender, channel};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use book::Book;
-use keeper::{BATCH, Mail, Waiter};
-use line::{Ended, Entry, Event, Facts, Outcome};
+use entry::{EndedRequest, Entry, Event, RequestFacts, RequestOutcome};
+use log_file::LogFile;
+use writer::{BATCH, Message, Waiter};
 
-pub use book::BookError;
-pub use keeper::{Counters, Keeper};
+pub use log_file::LogFileError;
+pub use writer::{AuditCounters, Writer};
 
 /// How many records may be under way before those that nobody waits for are waited for too.
 const CROWD: usize = 1024;
 
 /// Where and how the audit log is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
+pub struct AuditConfig {
     /// The file.
     pub file: PathBuf,
-    /// When it is put aside for the next, in octets.
+    /// When it is put aside for the next, in bytes.
     pub max_size: u64,
     /// When it is written to the disk.
     pub sync: Durability,
@@ -68,14 +68,14 @@ pub struct Unrecorded;
 
 /// The audit log, or none, for those who have something to record.
 #[derive(Debug, Clone, Default)]
-pub struct Journal {
-    pen: Option<Arc<Pen>>,
+pub struct AuditLog {
+    pen: Option<Arc<Handle>>,
 }
 
 /// The way to the keeper.
 #[derive(Debug)]
-struct Pen {
-    mail: Sender<Mail>,
+struct Handle {
+    mail: Sender<Message>,
     /// Records under way.
     crowd: AtomicUsize,
     on_failure: OnFailure,
@@ -83,38 +83,38 @@ struct Pen {
 
 /// A request whose end will be recorded: when that is told, or else when this is dropped.
 #[derive(Debug)]
-pub struct Open {
-    pen: Arc<Pen>,
+pub struct OpenEntry {
+    pen: Arc<Handle>,
     /// `None` once it is recorded.
-    facts: Option<Box<Facts>>,
-    kind: Kind,
+    facts: Option<Box<RequestFacts>>,
+    kind: EntryKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum EntryKind {
     Write,
     /// The rules close it, and are only observed.
     Read,
     Refusal,
 }
 
-impl Journal {
+impl AuditLog {
     /// Opens the audit log. Nothing is written before the keeper runs. Blocks.
-    pub fn open(settings: &Settings, counters: Counters) -> Result<(Self, Keeper), BookError> {
+    pub fn open(settings: &AuditConfig, counters: AuditCounters) -> Result<(Self, Writer), LogFileError> {
         let sync = settings.sync == Durability::Write;
-        let (book, found) = Book::open(&settings.file, settings.max_size, sync)?;
+        let (book, found) = LogFile::open(&settings.file, settings.max_size, sync)?;
         let file = settings.file.display();
         if found.missing > 0 {
             tracing::error!(%file, lines = found.missing, "lines of the audit log are missing: see ninjaone-proxy audit verify");
         } else if found.begin.headless {
             tracing::error!(%file, "the head file of the audit log is missing: a cut end would not show");
         } else if let Some(torn) = found.begin.torn {
-            tracing::warn!(%file, octets = torn.octets, "the audit log ends with a torn line, which is kept");
+            tracing::warn!(%file, bytes = torn.bytes, "the audit log ends with a torn line, which is kept");
         }
         tracing::info!(%file, new = found.new, "writes and refusals are recorded");
         let (mail, received) = channel();
-        let pen = Arc::new(Pen { mail, crowd: AtomicUsize::new(0), on_failure: settings.on_failure });
-        let keeper = Keeper {
+        let pen = Arc::new(Handle { mail, crowd: AtomicUsize::new(0), on_failure: settings.on_failure });
+        let keeper = Writer {
             book,
             mail: received,
             pen: Arc::clone(&pen),
@@ -131,12 +131,12 @@ impl Journal {
     }
 
     /// Records the intent of a write, and waits until that is safe. Its end will be recorded too.
-    pub async fn write(&self, facts: impl FnOnce() -> Facts) -> Result<Option<Open>, Unrecorded> {
+    pub async fn write(&self, facts: impl FnOnce() -> RequestFacts) -> Result<Option<OpenEntry>, Unrecorded> {
         let Some(pen) = &self.pen else { return Ok(None) };
         let facts = Box::new(facts());
         let intent = pen.record(Entry::now(Event::Intent((*facts).clone())));
         // Open already: the caller may leave while the intent is being written.
-        let mut open = Open { pen: Arc::clone(pen), facts: Some(facts), kind: Kind::Write };
+        let mut open = OpenEntry { pen: Arc::clone(pen), facts: Some(facts), kind: EntryKind::Write };
         if let Err(unrecorded) = intent.await {
             open.facts = None;
             return Err(unrecorded);
@@ -145,30 +145,30 @@ impl Journal {
     }
 
     /// A read that the rules close, where they are only observed: its end will be recorded.
-    pub fn observed_read(&self, facts: impl FnOnce() -> Facts) -> Option<Open> {
-        self.open_as(Kind::Read, facts)
+    pub fn observed_read(&self, facts: impl FnOnce() -> RequestFacts) -> Option<OpenEntry> {
+        self.open_as(EntryKind::Read, facts)
     }
 
     /// A request that the proxy answers itself.
-    pub fn refusal(&self, facts: impl FnOnce() -> Facts) -> Option<Open> {
-        self.open_as(Kind::Refusal, facts)
+    pub fn refusal(&self, facts: impl FnOnce() -> RequestFacts) -> Option<OpenEntry> {
+        self.open_as(EntryKind::Refusal, facts)
     }
 
-    fn open_as(&self, kind: Kind, facts: impl FnOnce() -> Facts) -> Option<Open> {
+    fn open_as(&self, kind: EntryKind, facts: impl FnOnce() -> RequestFacts) -> Option<OpenEntry> {
         let pen = self.pen.as_ref()?;
-        Some(Open { pen: Arc::clone(pen), facts: Some(Box::new(facts())), kind })
+        Some(OpenEntry { pen: Arc::clone(pen), facts: Some(Box::new(facts())), kind })
     }
 
     /// Lets the keeper end once all is written.
     pub fn close(&self) {
         if let Some(pen) = &self.pen {
             // It has ended already if nobody takes it.
-            let _ = pen.mail.send(Mail::Close);
+            let _ = pen.mail.send(Message::Close);
         }
     }
 }
 
-impl Pen {
+impl Handle {
     /// Records something and waits until it is safe.
     fn record(&self, entry: Entry) -> impl Future<Output = Result<(), Unrecorded>> + use<> {
         let (done, safe) = oneshot::channel();
@@ -183,7 +183,7 @@ impl Pen {
     fn send(&self, entry: Entry, waiter: Option<Waiter>) {
         self.crowd.fetch_add(1, Ordering::Relaxed);
         // Who waits learns that nobody took it.
-        let _ = self.mail.send(Mail::Record(Box::new(entry), waiter));
+        let _ = self.mail.send(Message::Record(Box::new(entry), waiter));
     }
 
     /// One record was taken by the keeper.
@@ -192,12 +192,12 @@ impl Pen {
     }
 }
 
-impl Open {
+impl OpenEntry {
     /// Records how the request ended; waits until that is safe if it is a write, or if many records are under way. What
     /// cannot be recorded now is kept for later: it has happened.
-    pub async fn close(mut self, outcome: Outcome) {
+    pub async fn close(mut self, outcome: RequestOutcome) {
         let Some(entry) = self.entry(outcome) else { return };
-        if self.kind == Kind::Write || self.pen.crowd.load(Ordering::Relaxed) > CROWD {
+        if self.kind == EntryKind::Write || self.pen.crowd.load(Ordering::Relaxed) > CROWD {
             let _ = self.pen.record(entry).await;
         } else {
             self.pen.send(entry, None);
@@ -205,24 +205,24 @@ impl Open {
     }
 
     /// Records how the request ended, and waits for nothing.
-    pub fn leave(mut self, outcome: Outcome) {
+    pub fn leave(mut self, outcome: RequestOutcome) {
         self.send(outcome);
     }
 
-    fn send(&mut self, outcome: Outcome) {
+    fn send(&mut self, outcome: RequestOutcome) {
         if let Some(entry) = self.entry(outcome) {
             self.pen.send(entry, None);
         }
     }
 
-    fn entry(&mut self, outcome: Outcome) -> Option<Entry> {
-        let ended = Ended { facts: *self.facts.take()?, outcome };
-        Some(Entry::now(if self.kind == Kind::Refusal { Event::Refusal(ended) } else { Event::Outcome(ended) }))
+    fn entry(&mut self, outcome: RequestOutcome) -> Option<Entry> {
+        let ended = EndedRequest { facts: *self.facts.take()?, outcome };
+        Some(Entry::now(if self.kind == EntryKind::Refusal { Event::Refusal(ended) } else { Event::Outcome(ended) }))
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenEntry {
     fn drop(&mut self) {
-        self.send(Outcome::default());
+        self.send(RequestOutcome::default());
     }
 }

@@ -1,7 +1,7 @@
 //! The log: lines on standard error, written by a thread of its own so that a slow reader holds nobody up.
 
-pub mod lines;
-mod paper;
+pub mod log_line;
+mod output;
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -12,8 +12,8 @@ use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 
-use lines::{Lines, Paper, Style};
-use paper::PlainWriter;
+use log_line::{LineWriter, LogOutput, Style};
+use output::PlainWriter;
 
 /// Lines, or pieces of many lines, that wait for a slow reader; further ones are left out.
 const BUFFERED_LINES: usize = 1024;
@@ -21,11 +21,11 @@ const BUFFERED_LINES: usize = 1024;
 const ACCESS: &str = "access";
 
 /// As [`start`] has set it; nothing where access records are not wanted.
-static PAPER: OnceLock<Option<Paper>> = OnceLock::new();
+static PAPER: OnceLock<Option<LogOutput>> = OnceLock::new();
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
-pub enum TelemetryError {
+pub enum LoggingError {
     /// The level cannot be read.
     #[error("{0:?} is no log level: valid are error, warn, info, debug, trace, and lists such as \"info,hyper=debug\"")]
     Level(String, #[source] Option<ParseError>),
@@ -35,9 +35,9 @@ pub enum TelemetryError {
 }
 
 /// An error with all its causes, on one line. A cause that an error before it has told already is left out.
-pub struct Causes<'a>(pub &'a dyn std::error::Error);
+pub struct ErrorChain<'a>(pub &'a dyn std::error::Error);
 
-impl std::fmt::Display for Causes<'_> {
+impl std::fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (mut told, mut cause) = (self.0.to_string(), self.0.source());
         while let Some(error) = cause {
@@ -59,13 +59,13 @@ impl std::fmt::Display for Causes<'_> {
 const PARSERS: [&str; 4] = ["h2", "hyper", "rustls", "tokio_rustls"];
 
 /// Reads a level, or a list of levels by module.
-pub fn filter(level: &str) -> Result<Targets, TelemetryError> {
+pub fn filter(level: &str) -> Result<Targets, LoggingError> {
     // A word that is no level would be taken for the name of a module.
     if level.split(',').any(|part| !part.contains('=') && part.trim().parse::<LevelFilter>().is_err()) {
-        return Err(TelemetryError::Level(level.to_owned(), None));
+        return Err(LoggingError::Level(level.to_owned(), None));
     }
     let targets = level.parse::<Targets>();
-    targets.map(quiet).map_err(|error| TelemetryError::Level(level.to_owned(), Some(error)))
+    targets.map(quiet).map_err(|error| LoggingError::Level(level.to_owned(), Some(error)))
 }
 
 fn quiet(targets: Targets) -> Targets {
@@ -80,22 +80,22 @@ fn quiet(targets: Targets) -> Targets {
 }
 
 /// Starts the log. What is in flight is written when the guard is dropped.
-pub fn start(filter: Targets, json: bool) -> Result<WorkerGuard, TelemetryError> {
+pub fn start(filter: Targets, json: bool) -> Result<WorkerGuard, LoggingError> {
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES).finish(std::io::stderr());
     let colour = std::io::stderr().is_terminal();
     let style = if json { Style::Json } else { Style::Text { colour } };
     let wanted = filter.would_enable(ACCESS, &Level::INFO);
-    let paper = wanted.then(|| Paper { writer: writer.clone(), style });
+    let paper = wanted.then(|| LogOutput { writer: writer.clone(), style });
     let layer = fmt::layer().with_writer(PlainWriter { writer, color: colour }).with_ansi(colour);
     let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.boxed() };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().map_err(TelemetryError::Twice)?;
+    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().map_err(LoggingError::Twice)?;
     PAPER.get_or_init(|| paper);
     Ok(guard)
 }
 
 /// The access records of one worker; `None` where they are not wanted, or there is no log.
-pub fn access() -> Option<Lines> {
-    PAPER.get()?.clone().map(|paper| Lines::new(paper, ACCESS))
+pub fn access() -> Option<LineWriter> {
+    PAPER.get()?.clone().map(|paper| LineWriter::new(paper, ACCESS))
 }
 
 #[cfg(test)]
@@ -114,10 +114,10 @@ mod tests {
     fn causes_tell_each_text_once() {
         let missing = || std::io::Error::other("no such file");
         let inner = || Sample::Names("a.toml", missing());
-        assert_eq!(Causes(&inner()).to_string(), "cannot read a.toml: no such file");
+        assert_eq!(ErrorChain(&inner()).to_string(), "cannot read a.toml: no such file");
         let outer = Sample::Wraps(Box::new(inner()));
-        assert_eq!(Causes(&outer).to_string(), "the start failed: cannot read a.toml: no such file");
+        assert_eq!(ErrorChain(&outer).to_string(), "the start failed: cannot read a.toml: no such file");
         let context = anyhow::Error::new(inner()).context("check: cannot read a.toml");
-        assert_eq!(Causes(&*context).to_string(), "check: cannot read a.toml: no such file");
+        assert_eq!(ErrorChain(&*context).to_string(), "check: cannot read a.toml: no such file");
     }
 }

@@ -7,7 +7,7 @@
 mod meter;
 mod process;
 pub mod reloads;
-pub mod tally;
+pub mod totals;
 pub mod traffic;
 
 use std::time::Duration;
@@ -17,8 +17,8 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-pub use meter::{Ending, Meter};
-use process::Process;
+pub use meter::{RequestEnd, RequestMeter};
+use process::ProcessSeries;
 use traffic::Traffic;
 
 /// Seconds; NinjaOne answers in tens of milliseconds to tens of seconds.
@@ -28,9 +28,9 @@ const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
-    listeners: meter::Series,
-    instances: traffic::Series,
-    process: Process,
+    listeners: meter::RequestSeries,
+    instances: traffic::TrafficSeries,
+    process: ProcessSeries,
     token_requests: IntCounterVec,
     token_expiry: IntGaugeVec,
     token_age: IntGaugeVec,
@@ -39,7 +39,7 @@ pub struct Metrics {
 
 /// One token as the gauges show it.
 #[derive(Debug)]
-pub struct TokenReading {
+pub struct TokenStatus {
     /// The instance's name.
     pub instance: String,
     /// The scopes, separated by spaces.
@@ -86,9 +86,9 @@ impl Metrics {
             families.gauge("ninjaone_proxy_build_info", "Always 1; the version is in the label.", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(Self {
-            listeners: meter::Series::register(&families)?,
-            instances: traffic::Series::register(&families)?,
-            process: Process::register(&families)?,
+            listeners: meter::RequestSeries::register(&families)?,
+            instances: traffic::TrafficSeries::register(&families)?,
+            process: ProcessSeries::register(&families)?,
             token_requests: families.counter(
                 "ninjaone_proxy_token_requests_total",
                 "Requests to token endpoints, by result.",
@@ -116,7 +116,7 @@ impl Metrics {
     /// The text format of Prometheus, after these readings are taken over.
     pub fn render(
         &self,
-        tokens: &[TokenReading],
+        tokens: &[TokenStatus],
         (requests, failures): (u64, u64),
     ) -> Result<String, prometheus::Error> {
         for (result, count) in [("granted", requests - failures), ("failed", failures)] {
@@ -127,7 +127,7 @@ impl Metrics {
         self.token_expiry.reset();
         self.token_age.reset();
         let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
-        for TokenReading { instance, scopes, expires_in, age } in tokens {
+        for TokenStatus { instance, scopes, expires_in, age } in tokens {
             self.token_expiry.with_label_values(&[instance, scopes]).set(seconds(*expires_in));
             if let Some(age) = age {
                 self.token_age.with_label_values(&[instance, scopes]).set(seconds(*age));
@@ -165,7 +165,7 @@ impl Metrics {
     }
 
     /// The counters of one listener in one worker; `operations` are the names by position in the catalogue.
-    pub fn meter(&self, listener: &str, callers: Vec<String>, operations: Vec<String>) -> Meter {
-        Meter::new(self.listeners.clone(), listener, callers, operations)
+    pub fn meter(&self, listener: &str, callers: Vec<String>, operations: Vec<String>) -> RequestMeter {
+        RequestMeter::new(self.listeners.clone(), listener, callers, operations)
     }
 }

@@ -9,24 +9,24 @@ use std::time::{Instant, SystemTime};
 pub const KEPT: usize = 50;
 /// How many are taken down in a second: a flood of refusals shall cost the workers no more than that.
 const PER_SECOND: u32 = 100;
-/// The longest short text and the longest reason that are kept, in octets.
+/// The longest short text and the longest reason that are kept, in bytes.
 const SHORT: usize = 256;
 const LONG: usize = 1024;
 
 /// A request that the proxy answered itself.
 #[derive(Debug, Clone)]
-pub struct Refusal {
+pub struct RecentRefusal {
     /// The last time.
     pub at: SystemTime,
     /// How many times in a row.
     pub times: u64,
     /// What was refused, and why.
-    pub what: What,
+    pub what: RefusedRequest,
 }
 
 /// What was refused, and why: never a query, a body or a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct What {
+pub struct RefusedRequest {
     /// The listener's name.
     pub listener: String,
     /// The caller's name, once it is known.
@@ -49,7 +49,7 @@ pub struct What {
 
 /// The last refusals of the process; clones are the same.
 #[derive(Debug, Clone)]
-pub struct Refusals(Arc<Ring>);
+pub struct RecentRefusals(Arc<Ring>);
 
 #[derive(Debug)]
 struct Ring {
@@ -58,19 +58,19 @@ struct Ring {
     second: AtomicU64,
     count: AtomicU32,
     /// The newest last.
-    kept: Mutex<VecDeque<Refusal>>,
+    kept: Mutex<VecDeque<RecentRefusal>>,
 }
 
-impl Default for Refusals {
+impl Default for RecentRefusals {
     fn default() -> Self {
         let (second, count) = (AtomicU64::new(0), AtomicU32::new(0));
         Self(Arc::new(Ring { begun: Instant::now(), second, count, kept: Mutex::default() }))
     }
 }
 
-impl Refusals {
+impl RecentRefusals {
     /// Takes one down, unless there were too many in this second.
-    pub fn note(&self, what: impl FnOnce() -> What) {
+    pub fn add(&self, what: impl FnOnce() -> RefusedRequest) {
         if !self.has_room(self.0.begun.elapsed().as_secs()) {
             return;
         }
@@ -84,7 +84,7 @@ impl Refusals {
         if kept.len() == KEPT {
             kept.pop_front();
         }
-        kept.push_back(Refusal { at, times: 1, what });
+        kept.push_back(RecentRefusal { at, times: 1, what });
     }
 
     fn has_room(&self, second: u64) -> bool {
@@ -96,13 +96,13 @@ impl Refusals {
     }
 
     /// Those that are kept, the newest first.
-    pub fn last(&self) -> Vec<Refusal> {
+    pub fn last(&self) -> Vec<RecentRefusal> {
         let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.iter().rev().cloned().collect()
     }
 }
 
-impl What {
+impl RefusedRequest {
     fn cut(mut self) -> Self {
         cut(&mut self.listener, SHORT);
         let Self { caller, method, operation, path, .. } = &mut self;
@@ -117,7 +117,7 @@ impl What {
     }
 }
 
-/// Cuts a text down to so many octets, and says so.
+/// Cuts a text down to so many bytes, and says so.
 fn cut(text: &mut String, most: usize) {
     if text.len() > most {
         let room = most - '…'.len_utf8();
@@ -134,8 +134,8 @@ mod tests {
 
     use super::*;
 
-    fn what(path: &str) -> What {
-        What {
+    fn what(path: &str) -> RefusedRequest {
+        RefusedRequest {
             listener: "local".into(),
             caller: None,
             method: Some("GET".into()),
@@ -150,12 +150,12 @@ mod tests {
 
     #[test]
     fn refusals_keep_the_newest_and_count_those_in_a_row() {
-        let refusals = Refusals::default();
+        let refusals = RecentRefusals::default();
         for number in 0..60 {
-            refusals.note(|| what(&number.to_string()));
+            refusals.add(|| what(&number.to_string()));
         }
         for _ in 0..3 {
-            refusals.note(|| what("again"));
+            refusals.add(|| what("again"));
         }
         let last = refusals.last();
         let path = |place: usize| last[place].what.path.as_deref();
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn refusals_of_a_flood_are_taken_down_up_to_a_limit_each_second() {
-        let refusals = Refusals::default();
+        let refusals = RecentRefusals::default();
         let admitted = |second| (0..10_000).filter(|_| refusals.has_room(second)).count();
         assert_eq!((admitted(1), admitted(1), admitted(2)), (PER_SECOND as usize, 0, PER_SECOND as usize));
     }
@@ -176,8 +176,8 @@ mod tests {
     proptest! {
         #[test]
         fn refusals_keep_no_more_than_a_length(path in ".{0,600}", reason in ".{0,2000}") {
-            let refusals = Refusals::default();
-            refusals.note(|| What { reason: reason.clone(), ..what(&path) });
+            let refusals = RecentRefusals::default();
+            refusals.add(|| RefusedRequest { reason: reason.clone(), ..what(&path) });
             let kept = refusals.last().remove(0).what;
             let kept_path = kept.path.clone().unwrap_or_default();
             prop_assert!(kept_path.len() <= SHORT && kept.reason.len() <= LONG);

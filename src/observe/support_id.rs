@@ -3,13 +3,13 @@
 use http::header::{HeaderMap, HeaderName};
 
 const NAME: HeaderName = HeaderName::from_static("x-nj-request-id");
-/// In octets; a longer one is none.
+/// In bytes; a longer one is none.
 const LONGEST: usize = 64;
 
 /// NinjaOne's id of a request: at most 64 visible characters of ASCII.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SupportId {
-    octets: [u8; LONGEST],
+    bytes: [u8; LONGEST],
     length: u8,
 }
 
@@ -19,14 +19,14 @@ impl SupportId {
         let mut lines = headers.get_all(NAME).iter();
         let (only, None) = (lines.next()?.as_bytes(), lines.next()) else { return None };
         let visible = only.iter().all(u8::is_ascii_graphic);
-        let mut octets = [0; LONGEST];
-        octets.get_mut(..only.len()).filter(|_| visible && !only.is_empty())?.copy_from_slice(only);
-        Some(Self { octets, length: u8::try_from(only.len()).ok()? })
+        let mut bytes = [0; LONGEST];
+        bytes.get_mut(..only.len()).filter(|_| visible && !only.is_empty())?.copy_from_slice(only);
+        Some(Self { bytes, length: u8::try_from(only.len()).ok()? })
     }
 
     /// The id.
     pub fn as_str(&self) -> &str {
-        self.octets.get(..usize::from(self.length)).and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default()
+        self.bytes.get(..usize::from(self.length)).and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default()
     }
 }
 
@@ -61,10 +61,10 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn support_id_of_anything_shows_as_it_came_or_not_at_all(octets in prop::collection::vec(any::<u8>(), 0..80)) {
-            if let Some(shown) = read(&[&octets]) {
-                prop_assert_eq!(shown.as_bytes(), &octets[..]);
-                prop_assert!(shown.len() <= LONGEST && shown.bytes().all(|octet| octet.is_ascii_graphic()));
+        fn support_id_of_anything_shows_as_it_came_or_not_at_all(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            if let Some(shown) = read(&[&bytes]) {
+                prop_assert_eq!(shown.as_bytes(), &bytes[..]);
+                prop_assert!(shown.len() <= LONGEST && shown.bytes().all(|byte| byte.is_ascii_graphic()));
             }
         }
     }

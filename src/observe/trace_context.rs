@@ -5,7 +5,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The octets of `traceparent` in version 00, and of what every later version begins with.
+/// The bytes of `traceparent` in version 00, and of what every later version begins with.
 const LENGTH: usize = 55;
 
 /// The id of a trace: 32 lower case hexadecimal digits, not all of them 0.
@@ -79,11 +79,11 @@ fn put(headers: &mut HeaderMap, trace: TraceId, span: u64, sampled: bool) {
     }
 }
 
-/// Writes octets as hexadecimal digits, from this place on.
-fn write(text: &mut [u8], from: usize, octets: &[u8]) {
+/// Writes bytes as hexadecimal digits, from this place on.
+fn write(text: &mut [u8], from: usize, bytes: &[u8]) {
     let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' - 10 + half };
-    for (digit_of, octet) in text.iter_mut().skip(from).zip(octets.iter().flat_map(|octet| [octet >> 4, octet & 15])) {
-        *digit_of = digit(octet);
+    for (digit_of, byte) in text.iter_mut().skip(from).zip(bytes.iter().flat_map(|byte| [byte >> 4, byte & 15])) {
+        *digit_of = digit(byte);
     }
 }
 
@@ -94,7 +94,7 @@ fn read(text: &[u8]) -> Option<Parent> {
     let mut parts = known.split('-');
     let [version, trace, parent, flags] = [parts.next()?, parts.next()?, parts.next()?, parts.next()?];
     let lengths = [version.len(), trace.len(), parent.len(), flags.len()];
-    let hexadecimal = known.bytes().all(|octet| matches!(octet, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    let hexadecimal = known.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
     let later = version != "00" && (rest.is_empty() || rest.starts_with(b"-"));
     if lengths != [2, 32, 16, 2] || !hexadecimal || version == "ff" || !(later || rest.is_empty()) {
         return None;
@@ -194,8 +194,8 @@ mod tests {
         }
 
         #[test]
-        fn trace_is_read_from_any_octets(octets: Vec<u8>) {
-            let _ = read(&octets);
+        fn trace_is_read_from_any_bytes(bytes: Vec<u8>) {
+            let _ = read(&bytes);
         }
     }
 }

@@ -33,7 +33,7 @@ const SERVICE: &str = "ninjaone-proxy";
 
 /// Where spans go, and of which requests.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct TracesConfig {
     /// Where the collector takes them.
     pub endpoint: Url,
     /// Whom to trust over TLS.
@@ -75,7 +75,7 @@ pub struct Span {
 
 /// What is told of a request when it has ended.
 #[derive(Debug, Default)]
-pub struct Told<'a> {
+pub struct SpanLabels<'a> {
     /// Of the request; `None` of one that could not be read.
     pub method: Option<&'a str>,
     /// Method and path template.
@@ -93,14 +93,14 @@ pub struct Told<'a> {
     /// The request's id.
     pub id: String,
     /// Of the answer's body.
-    pub octets: u64,
+    pub bytes: u64,
     /// It was sent again.
     pub replayed: bool,
 }
 
 impl Traces {
     /// Starts the thread that sends. Requests of the collector run on the current runtime.
-    pub fn start(settings: &Settings) -> Result<Self, TracesError> {
+    pub fn start(settings: &TracesConfig) -> Result<Self, TracesError> {
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(Arc::unwrap_or_clone(settings.trust.client_config(&[b"http/1.1"])?))
             .redirect(reqwest::redirect::Policy::none())
@@ -108,7 +108,7 @@ impl Traces {
             .user_agent(concat!("ninjaone-proxy/", env!("CARGO_PKG_VERSION")))
             .timeout(PATIENCE)
             .build()?;
-        let courier = Courier { client, runtime: Handle::current(), failing: AtomicBool::new(false) };
+        let courier = ProxiedExporter { client, runtime: Handle::current(), failing: AtomicBool::new(false) };
         let exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(courier)
@@ -132,7 +132,7 @@ impl Traces {
     }
 
     /// Hands a span over. Waits for nothing: while too many wait to be sent, it is lost.
-    pub fn end(&self, span: &Span, told: Told<'_>) {
+    pub fn end(&self, span: &Span, told: SpanLabels<'_>) {
         let context = |id, remote| {
             let trace = u128::from_str_radix(span.trace.as_str(), 16).unwrap_or_default();
             SpanContext::new(trace.into(), SpanId::from(id), TraceFlags::SAMPLED, remote, TraceState::default())
@@ -185,7 +185,7 @@ impl Span {
     }
 }
 
-impl Told<'_> {
+impl SpanLabels<'_> {
     /// Named by the semantic conventions for HTTP spans, as far as they know of it.
     fn attributes(self) -> Vec<KeyValue> {
         let text = |key: &'static str, value: Option<&str>| value.map(|value| KeyValue::new(key, value.to_owned()));
@@ -198,7 +198,7 @@ impl Told<'_> {
             self.status.map(|status| KeyValue::new("http.response.status_code", i64::from(status))),
             error.map(|error| KeyValue::new("error.type", error)),
             Some(KeyValue::new("client.address", self.peer)),
-            Some(KeyValue::new("http.response.body.size", i64::try_from(self.octets).unwrap_or(i64::MAX))),
+            Some(KeyValue::new("http.response.body.size", i64::try_from(self.bytes).unwrap_or(i64::MAX))),
             text("ninjaone_proxy.listener", Some(self.listener)),
             text("ninjaone_proxy.caller", self.caller),
             Some(KeyValue::new("ninjaone_proxy.request_id", self.id)),
@@ -212,15 +212,15 @@ impl Told<'_> {
 
 /// Takes batches to the collector. They come from a thread without a runtime.
 #[derive(Debug)]
-struct Courier {
+struct ProxiedExporter {
     client: reqwest::Client,
     runtime: Handle,
     failing: AtomicBool,
 }
 
-impl Courier {
+impl ProxiedExporter {
     /// Says once that it fails, and once that it does not any more.
-    fn tell(&self, failure: Option<&dyn fmt::Display>) {
+    fn log_failure(&self, failure: Option<&dyn fmt::Display>) {
         let before = self.failing.swap(failure.is_some(), Ordering::Relaxed);
         match failure {
             Some(error) if !before => {
@@ -233,7 +233,7 @@ impl Courier {
 }
 
 #[async_trait]
-impl HttpClient for Courier {
+impl HttpClient for ProxiedExporter {
     async fn send_bytes(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpError> {
         let client = self.client.clone();
         let sent = self.runtime.spawn(async move {
@@ -247,9 +247,9 @@ impl HttpClient for Courier {
         });
         let sent = sent.await?;
         match &sent {
-            Ok(answer) if answer.status().is_success() => self.tell(None),
-            Ok(answer) => self.tell(Some(&answer.status())),
-            Err(error) => self.tell(Some(&crate::observe::logging::Causes(error))),
+            Ok(answer) if answer.status().is_success() => self.log_failure(None),
+            Ok(answer) => self.log_failure(Some(&answer.status())),
+            Err(error) => self.log_failure(Some(&crate::observe::logging::ErrorChain(error))),
         }
         Ok(sent?)
     }

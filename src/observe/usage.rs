@@ -19,7 +19,7 @@ const VERSION: u32 = 1;
 /// Who used an operation, and which.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Use {
+pub struct OperationUse {
     /// The listener's name.
     pub listener: String,
     /// The caller's name, where callers are told apart.
@@ -48,7 +48,7 @@ pub struct Count {
 
 /// A request, as it is counted.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Request {
+pub struct CountedRequest {
     /// The place of the operation: among the catalogue's operations, then among the rules of `allow`.
     pub place: usize,
     /// The rules would have refused it.
@@ -60,19 +60,19 @@ pub struct Request {
 }
 
 /// What was used, by whom.
-pub type Used = BTreeMap<Use, Count>;
+pub type Used = BTreeMap<OperationUse, Count>;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Record {
+struct UsageRecord {
     version: u32,
-    used: Vec<Line>,
+    used: Vec<UsageLine>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Line {
+struct UsageLine {
     #[serde(flatten)]
-    what: Use,
+    what: OperationUse,
     #[serde(flatten)]
     count: Count,
 }
@@ -98,15 +98,15 @@ pub enum UsageError {
 
 /// The counters of one listener, or of one caller of it; shared by the workers, without a lock.
 #[derive(Debug)]
-pub struct Page {
+pub struct UsageCounters {
     listener: String,
     caller: Option<String>,
     operations: Vec<String>,
-    counters: Vec<Counter>,
+    counters: Vec<OperationCounter>,
 }
 
 #[derive(Debug, Default)]
-struct Counter {
+struct OperationCounter {
     requests: AtomicU64,
     overruled: AtomicU64,
     secure_values: AtomicU64,
@@ -115,16 +115,16 @@ struct Counter {
 
 /// The pages of a process, and the file that they are added to.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct UsageStore {
     file: PathBuf,
-    pages: Mutex<Vec<Arc<Page>>>,
+    pages: Mutex<Vec<Arc<UsageCounters>>>,
     /// What was taken from the pages and is not in the file yet.
     pending: Mutex<Used>,
 }
 
-impl Page {
+impl UsageCounters {
     fn new(listener: &str, caller: Option<&str>, operations: Vec<String>) -> Arc<Self> {
-        let counters = operations.iter().map(|_| Counter::default()).collect();
+        let counters = operations.iter().map(|_| OperationCounter::default()).collect();
         let caller = caller.map(str::to_owned);
         Arc::new(Self { listener: listener.to_owned(), caller, operations, counters })
     }
@@ -134,9 +134,9 @@ impl Page {
     }
 
     /// Counts a request.
-    pub fn note(&self, request: Request) {
+    pub fn count(&self, request: CountedRequest) {
         let Some(counter) = self.counters.get(request.place) else { return };
-        let Request { overruled, secure_values, doubtful, .. } = request;
+        let CountedRequest { overruled, secure_values, doubtful, .. } = request;
         for (counter, counts) in [
             (&counter.requests, true),
             (&counter.overruled, overruled),
@@ -150,7 +150,7 @@ impl Page {
     }
 
     /// Takes what was counted since the last time.
-    fn take(&self) -> impl Iterator<Item = (Use, Count)> + '_ {
+    fn take(&self) -> impl Iterator<Item = (OperationUse, Count)> + '_ {
         let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
         self.operations.iter().zip(&self.counters).filter_map(move |(operation, counter)| {
             let count = Count {
@@ -160,7 +160,8 @@ impl Page {
                 doubtful: take(&counter.doubtful),
             };
             let (listener, caller) = (self.listener.clone(), self.caller.clone());
-            (count != Count::default()).then(|| (Use { listener, caller, operation: operation.clone() }, count))
+            (count != Count::default())
+                .then(|| (OperationUse { listener, caller, operation: operation.clone() }, count))
         })
     }
 }
@@ -175,7 +176,7 @@ impl Count {
     }
 }
 
-impl Ledger {
+impl UsageStore {
     /// No pages yet; what is counted on them will be added to `file`.
     pub fn new(file: PathBuf) -> Self {
         Self { file, pages: Mutex::default(), pending: Mutex::default() }
@@ -183,12 +184,12 @@ impl Ledger {
 
     /// The page of a listener or caller; `operations` are the names by place. It stays in the ledger as long as
     /// somebody else has it.
-    pub fn page(&self, listener: &str, caller: Option<&str>, operations: Vec<String>) -> Arc<Page> {
+    pub fn page(&self, listener: &str, caller: Option<&str>, operations: Vec<String>) -> Arc<UsageCounters> {
         let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(page) = pages.iter().find(|page| page.is_of(listener, caller, &operations)) {
             return Arc::clone(page);
         }
-        let page = Page::new(listener, caller, operations);
+        let page = UsageCounters::new(listener, caller, operations);
         pages.push(Arc::clone(&page));
         page
     }
@@ -237,17 +238,18 @@ pub fn read(file: &Path) -> Result<Used, UsageError> {
         let missing = error.kind() == ErrorKind::NotFound;
         if missing { UsageError::Missing(file.to_owned()) } else { UsageError::Io(file.to_owned(), error) }
     })?;
-    let record: Record = serde_json::from_slice(&text).map_err(|error| UsageError::Form(file.to_owned(), error))?;
+    let record: UsageRecord =
+        serde_json::from_slice(&text).map_err(|error| UsageError::Form(file.to_owned(), error))?;
     if record.version != VERSION {
         return Err(UsageError::Version(file.to_owned(), record.version));
     }
-    Ok(record.used.into_iter().map(|Line { what, count }| (what, count)).collect())
+    Ok(record.used.into_iter().map(|UsageLine { what, count }| (what, count)).collect())
 }
 
 /// Replaces the file as a whole, so that a reader or a full disk never finds half of one.
 fn write(file: &Path, used: Used) -> io::Result<()> {
-    let used = used.into_iter().map(|(what, count)| Line { what, count }).collect();
-    let text = serde_json::to_string_pretty(&Record { version: VERSION, used })? + "\n";
+    let used = used.into_iter().map(|(what, count)| UsageLine { what, count }).collect();
+    let text = serde_json::to_string_pretty(&UsageRecord { version: VERSION, used })? + "\n";
     file::replace(file, text.as_bytes(), 0o644)
 }
 
@@ -267,7 +269,7 @@ mod tests {
 
     use super::*;
 
-    fn page(ledger: &Ledger) -> Arc<Page> {
+    fn page(ledger: &UsageStore) -> Arc<UsageCounters> {
         let operations = ["GET /v2/devices", "GET /v2/device/{id}"].map(str::to_owned);
         ledger.page("local", Some("reports"), operations.into())
     }
@@ -275,16 +277,16 @@ mod tests {
     #[test]
     fn usage_of_a_page_that_is_left_is_saved_before_the_ledger_forgets_it() {
         let folder = tempfile::tempdir().expect("a folder");
-        let ledger = Ledger::new(folder.path().join("used.json"));
+        let ledger = UsageStore::new(folder.path().join("used.json"));
         let (first, again) = (page(&ledger), page(&ledger));
         assert!(Arc::ptr_eq(&first, &again), "one page for one caller");
         let other = ledger.page("local", None, vec!["GET /v2/devices".to_owned()]);
         assert!(!Arc::ptr_eq(&first, &other));
         drop((again, other));
-        first.note(Request::default());
+        first.count(CountedRequest::default());
         ledger.save().expect("saved");
         assert!(!ledger.is_closed());
-        first.note(Request::default());
+        first.count(CountedRequest::default());
         drop(first);
         assert!(!ledger.is_closed());
         ledger.save().expect("saved");
@@ -298,17 +300,17 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("deep/used.json");
         assert!(matches!(read(&file), Err(UsageError::Missing(_))));
-        let ledger = Ledger::new(file.clone());
+        let ledger = UsageStore::new(file.clone());
         let page = page(&ledger);
         ledger.save().expect("nothing to save");
         assert!(!file.exists());
         for round in 1..=2 {
-            page.note(Request { place: 1, ..Request::default() });
-            page.note(Request { place: 1, overruled: true, secure_values: true, doubtful: false });
-            page.note(Request { place: 7, ..Request::default() });
+            page.count(CountedRequest { place: 1, ..CountedRequest::default() });
+            page.count(CountedRequest { place: 1, overruled: true, secure_values: true, doubtful: false });
+            page.count(CountedRequest { place: 7, ..CountedRequest::default() });
             ledger.save().expect("saved");
             let used = read(&file).expect("a record");
-            let what = Use {
+            let what = OperationUse {
                 listener: "local".to_owned(),
                 caller: Some("reports".to_owned()),
                 operation: "GET /v2/device/{id}".to_owned(),
@@ -325,10 +327,10 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let ledger = Ledger::new(file.clone());
+                    let ledger = UsageStore::new(file.clone());
                     let page = page(&ledger);
                     for _ in 0..10 {
-                        page.note(Request::default());
+                        page.count(CountedRequest::default());
                         ledger.save().expect("saved");
                     }
                 });
@@ -342,9 +344,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("used.json");
         fs::create_dir(&file).expect("a folder in the way");
-        let ledger = Ledger::new(file.clone());
+        let ledger = UsageStore::new(file.clone());
         let page = page(&ledger);
-        page.note(Request::default());
+        page.count(CountedRequest::default());
         assert!(matches!(ledger.save(), Err(UsageError::Io(..))));
         fs::remove_dir(&file).expect("out of the way");
         ledger.save().expect("saved");

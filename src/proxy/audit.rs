@@ -2,8 +2,8 @@
 
 use http::Method;
 
-use crate::observe::audit_log::line::Facts;
-use crate::observe::audit_log::{Journal, Open, Unrecorded};
+use crate::observe::audit_log::entry::RequestFacts;
+use crate::observe::audit_log::{AuditLog, OpenEntry, Unrecorded};
 use crate::proxy::policy::Permit;
 
 /// The proof that a permitted request may be sent: where there is an audit log, a write is recorded in it.
@@ -17,10 +17,10 @@ impl Audited {
     /// Records the intent of a write, and waits until that is safe. What else is permitted passes at once; only what
     /// the rules close, where they are observed, will have its end recorded too.
     pub async fn record(
-        log: &Journal,
+        log: &AuditLog,
         permit: Permit,
-        facts: impl FnOnce(&Permit) -> Facts,
-    ) -> Result<(Self, Option<Open>), Unrecorded> {
+        facts: impl FnOnce(&Permit) -> RequestFacts,
+    ) -> Result<(Self, Option<OpenEntry>), Unrecorded> {
         let open = if is_write(permit.method()) {
             log.write(|| facts(&permit)).await?
         } else if permit.overruled().is_some() {

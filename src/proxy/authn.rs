@@ -1,14 +1,14 @@
 //! The guard: who may speak to a listener at all.
 //!
 //! First the perimeter: a web page that the user visits can make the browser send requests to a local port, under a
-//! name of its own (DNS rebinding) or across sites. The first shows in `Host`, the second in `Origin` and
+//! name of its own (DNS rebinding) or across sites. The first shows in `Host`, the second in `WebOrigin` and
 //! `Sec-Fetch-Site`. Then, where callers are configured, each proves who it is.
 
 pub mod browser;
-pub mod hint;
-pub mod issuer;
-pub mod name;
-pub mod roster;
+pub mod caller_name;
+pub mod callers;
+pub mod key_hint;
+pub mod local_tokens;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use tokio::time::Instant;
 
 use crate::base::clock::Moment;
 use crate::net::listener::Peer;
-use crate::net::listener::head::Fault;
-use browser::{Mark, Origin, Pages};
-use hint::Hint;
-use issuer::{Issuer, TokenRequest};
-use roster::{CallerId, KeyHash, Presented, Roster};
+use crate::net::listener::head::FramingError;
+use browser::{AllowedOrigins, FetchMetadata, WebOrigin};
+use callers::{CallerId, Callers, KeyHash, PresentedProof};
+use key_hint::KeyHint;
+use local_tokens::{LocalTokens, TokenRequest};
 
 /// The names under which anybody on this machine may call.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -34,21 +34,21 @@ const RELAYED: [HeaderName; 3] = [HeaderName::from_static("x-forwarded-for"), FO
 
 /// The gate of one listener.
 #[derive(Debug)]
-pub struct Guard {
+pub struct Authn {
     /// The scheme of targets in absolute form.
     scheme: &'static str,
     /// Every accepted value of `Host`, lower case.
     authorities: Vec<String>,
-    pages: Pages,
-    roster: Roster,
-    issuer: Arc<Issuer>,
-    /// The largest head in octets.
+    pages: AllowedOrigins,
+    roster: Callers,
+    issuer: Arc<LocalTokens>,
+    /// The largest head in bytes.
     head_size: usize,
 }
 
 /// What a guard is made of.
 #[derive(Debug)]
-pub struct Orders {
+pub struct AuthnConfig {
     /// The names beside localhost, 127.0.0.1 and `[::1]` that callers may use.
     pub names: Vec<String>,
     /// The listener's port; `None` without one.
@@ -56,18 +56,18 @@ pub struct Orders {
     /// Whether the listener speaks TLS.
     pub tls: bool,
     /// The pages of other origins that may use the listener.
-    pub origins: Vec<Origin>,
+    pub origins: Vec<WebOrigin>,
     /// Who may call; empty: everybody who reaches the listener.
-    pub roster: Roster,
+    pub roster: Callers,
     /// Makes and knows the listener's local tokens.
-    pub issuer: Arc<Issuer>,
-    /// The largest head of a request, in octets.
+    pub issuer: Arc<LocalTokens>,
+    /// The largest head of a request, in bytes.
     pub head_size: usize,
 }
 
 /// A request that came through the perimeter; who sent it is not known yet.
 #[derive(Debug)]
-pub struct Visitor {
+pub struct Unauthenticated {
     peer: Peer,
     preflight: bool,
 }
@@ -79,7 +79,7 @@ pub struct Caller {
     id: CallerId,
 }
 
-impl Visitor {
+impl Unauthenticated {
     /// Whether it is a listed page's question whether another request would be allowed.
     pub fn is_preflight(&self) -> bool {
         self.preflight
@@ -106,7 +106,7 @@ impl Caller {
 
 /// Why a request is not let in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Intruder {
+pub enum AuthnError {
     /// A head larger than the limit.
     #[error("the request's head is too large")]
     LargeHead,
@@ -130,10 +130,10 @@ pub enum Intruder {
     Framing,
     /// `Host`, or the authority of an absolute-form target, is not a name of this listener.
     #[error("the request is for {0:?}, which is not a name of this listener")]
-    ForeignHost(String),
+    UnknownHost(String),
     /// A page of another origin made the browser send it.
     #[error("the request comes from a web page ({0})")]
-    ForeignPage(String),
+    CrossOrigin(String),
     /// An intermediary passed it on, and nobody can tell for whom.
     #[error("the request was relayed ({0})")]
     Relayed(HeaderName),
@@ -142,7 +142,7 @@ pub enum Intruder {
     NoKey,
     /// The key, token or credentials are nobody's.
     #[error("the request's key is not that of a caller")]
-    WrongKey(Hint),
+    WrongKey(KeyHint),
     /// Too many wrong keys of late; one more is judged after this time.
     #[error("too many wrong keys")]
     Throttled(Duration),
@@ -157,21 +157,21 @@ pub enum Intruder {
     SignIn,
 }
 
-impl Guard {
+impl Authn {
     /// A gate that answers to the local names and to the orders', each with the port or without one.
     /// A name that has a port of its own is taken as it is.
-    pub fn new(orders: Orders) -> Self {
-        let Orders { names, port, tls, origins, roster, issuer, head_size } = orders;
+    pub fn new(orders: AuthnConfig) -> Self {
+        let AuthnConfig { names, port, tls, origins, roster, issuer, head_size } = orders;
         let names = || LOCAL_NAMES.into_iter().chain(names.iter().map(String::as_str));
         let with_port = |name: String| port.map(|port| format!("{name}:{port}")).into_iter().chain([name]);
         let authorities: Vec<String> = names().map(str::to_ascii_lowercase).flat_map(with_port).collect();
         let scheme = if tls { "https" } else { "http" };
-        let pages = Pages::new(scheme, names(), port, origins);
+        let pages = AllowedOrigins::new(scheme, names(), port, origins);
         Self { scheme, authorities, pages, roster, issuer, head_size }
     }
 
     /// The callers.
-    pub fn roster(&self) -> &Roster {
+    pub fn roster(&self) -> &Callers {
         &self.roster
     }
 
@@ -181,67 +181,67 @@ impl Guard {
     }
 
     /// Lets a request through the perimeter, or says why not.
-    pub fn pass(&self, peer: Peer, head: &Parts) -> Result<Visitor, Intruder> {
+    pub fn admit(&self, peer: Peer, head: &Parts) -> Result<Unauthenticated, AuthnError> {
         match peer.fault() {
-            Some(Fault::Fragment) => return Err(Intruder::Fragment),
-            Some(Fault::LineFeed) => return Err(Intruder::LineFeed),
-            Some(Fault::Framing | Fault::Unseen) => return Err(Intruder::Framing),
-            Some(Fault::TooManyFields) => return Err(Intruder::LargeHead),
+            Some(FramingError::Fragment) => return Err(AuthnError::Fragment),
+            Some(FramingError::LineFeed) => return Err(AuthnError::LineFeed),
+            Some(FramingError::Framing | FramingError::Unseen) => return Err(AuthnError::Framing),
+            Some(FramingError::TooManyFields) => return Err(AuthnError::LargeHead),
             None => {}
         }
-        let preflight = self.foretell(head)?;
-        Ok(Visitor { peer, preflight })
+        let preflight = self.dry_run(head)?;
+        Ok(Unauthenticated { peer, preflight })
     }
 
-    /// What [`Guard::pass`] says, without a peer: whether the request is a listed page's preflight.
-    pub fn foretell(&self, head: &Parts) -> Result<bool, Intruder> {
+    /// What [`Authn::admit`] says, without a peer: whether the request is a listed page's preflight.
+    pub fn dry_run(&self, head: &Parts) -> Result<bool, AuthnError> {
         if head_size(head) > self.head_size {
-            return Err(Intruder::LargeHead);
+            return Err(AuthnError::LargeHead);
         }
         check_codings(&head.headers)?;
         self.check_hosts(head)?;
         let asks = browser::is_preflight(&head.method, &head.headers);
         match self.pages.mark(&head.headers) {
-            Mark::Foreign(mark) => return Err(Intruder::ForeignPage(mark)),
-            Mark::None if asks => return Err(Intruder::ForeignPage("a preflight".to_owned())),
-            Mark::None | Mark::Listed(_) => {}
+            FetchMetadata::Foreign(mark) => return Err(AuthnError::CrossOrigin(mark)),
+            FetchMetadata::None if asks => return Err(AuthnError::CrossOrigin("a preflight".to_owned())),
+            FetchMetadata::None | FetchMetadata::Listed(_) => {}
         }
         let relayed = || RELAYED.into_iter().find(|name| head.headers.contains_key(name));
         match relayed().filter(|_| self.roster.is_empty()) {
-            Some(name) => Err(Intruder::Relayed(name)),
+            Some(name) => Err(AuthnError::Relayed(name)),
             None => Ok(asks),
         }
     }
 
     /// Finds out who sent a request: by a key or local token, else by the user or certificate at the other end.
-    pub fn identify(&self, visitor: Visitor, headers: &HeaderMap) -> Result<Caller, Intruder> {
+    pub fn authenticate(&self, visitor: Unauthenticated, headers: &HeaderMap) -> Result<Caller, AuthnError> {
         let id = self.caller(&visitor.peer, headers)?;
         Ok(Caller { peer: visitor.peer, id })
     }
 
-    fn caller(&self, peer: &Peer, headers: &HeaderMap) -> Result<CallerId, Intruder> {
+    fn caller(&self, peer: &Peer, headers: &HeaderMap) -> Result<CallerId, AuthnError> {
         if self.roster.is_empty() {
             return Ok(CallerId(0));
         }
-        let presented = Presented::read(headers);
+        let presented = PresentedProof::read(headers);
         let by_key = match &presented {
-            Presented::Key(key) => self.of_key(key),
-            Presented::Nothing | Presented::Unreadable(_) => None,
+            PresentedProof::Key(key) => self.of_key(key),
+            PresentedProof::Nothing | PresentedProof::Unreadable(_) => None,
         };
         match (by_key.or_else(|| self.of_peer(peer)), presented) {
             (Some(id), _) => Ok(id),
-            (None, Presented::Nothing) => Err(Intruder::NoKey),
-            (None, Presented::Key(key)) => Err(self.wrong_key(Hint::of(&key))),
-            (None, Presented::Unreadable(hint)) => Err(self.wrong_key(hint)),
+            (None, PresentedProof::Nothing) => Err(AuthnError::NoKey),
+            (None, PresentedProof::Key(key)) => Err(self.wrong_key(KeyHint::of(&key))),
+            (None, PresentedProof::Unreadable(hint)) => Err(self.wrong_key(hint)),
         }
     }
 
     /// Whose key or local token the headers hold, without counting it if it is wrong.
-    pub fn foretell_caller(&self, headers: &HeaderMap) -> Result<CallerId, Intruder> {
-        match Presented::read(headers) {
-            Presented::Key(key) => self.of_key(&key).ok_or_else(|| Intruder::WrongKey(Hint::of(&key))),
-            Presented::Nothing => Err(Intruder::NoKey),
-            Presented::Unreadable(hint) => Err(Intruder::WrongKey(hint)),
+    pub fn foretell_caller(&self, headers: &HeaderMap) -> Result<CallerId, AuthnError> {
+        match PresentedProof::read(headers) {
+            PresentedProof::Key(key) => self.of_key(&key).ok_or_else(|| AuthnError::WrongKey(KeyHint::of(&key))),
+            PresentedProof::Nothing => Err(AuthnError::NoKey),
+            PresentedProof::Unreadable(hint) => Err(AuthnError::WrongKey(hint)),
         }
     }
 
@@ -259,84 +259,88 @@ impl Guard {
         of_user.or_else(|| self.roster.of_certificate(KeyHash::of_fingerprint(peer.certificate()?.fingerprint())))
     }
 
-    fn wrong_key(&self, hint: Hint) -> Intruder {
+    fn wrong_key(&self, hint: KeyHint) -> AuthnError {
         match self.roster.tolerates(Instant::now()) {
-            Ok(()) => Intruder::WrongKey(hint),
-            Err(wait) => Intruder::Throttled(wait),
+            Ok(()) => AuthnError::WrongKey(hint),
+            Err(wait) => AuthnError::Throttled(wait),
         }
     }
 
     /// A local token for a token request: bound to its caller, or worthless where there are none.
-    pub fn grant(&self, visitor: &Visitor, request: &TokenRequest) -> Result<(CallerId, String), Intruder> {
+    pub fn grant_token(
+        &self,
+        visitor: &Unauthenticated,
+        request: &TokenRequest,
+    ) -> Result<(CallerId, String), AuthnError> {
         if !request.is_supported() {
-            return Err(Intruder::OtherGrant);
+            return Err(AuthnError::OtherGrant);
         }
         if self.roster.is_empty() {
-            return Ok((CallerId(0), Issuer::placeholder()));
+            return Ok((CallerId(0), LocalTokens::placeholder()));
         }
         let by_key = request.secret.as_ref().and_then(|key| self.roster.of_key(key.as_bytes()));
         let named = by_key.filter(|id| request.id.as_deref().is_none_or(|name| self.roster.name(*id) == Some(name)));
         let known = named.or_else(|| self.of_peer(&visitor.peer));
         match known.and_then(|id| Some((id, self.roster.mark(id)?))) {
             Some((id, mark)) => Ok((id, self.issuer.issue(mark, Moment::now()))),
-            None if by_key.is_some() => Err(self.wrong_key(Hint::OtherName)),
+            None if by_key.is_some() => Err(self.wrong_key(KeyHint::OtherName)),
             None => match &request.secret {
-                Some(key) => Err(self.wrong_key(Hint::of(key.as_bytes()))),
-                None => Err(Intruder::NoKey),
+                Some(key) => Err(self.wrong_key(KeyHint::of(key.as_bytes()))),
+                None => Err(AuthnError::NoKey),
             },
         }
     }
 
-    fn check_hosts(&self, head: &Parts) -> Result<(), Intruder> {
+    fn check_hosts(&self, head: &Parts) -> Result<(), AuthnError> {
         let mut hosts = head.headers.get_all(HOST).iter();
         match (hosts.next(), hosts.next()) {
-            (Some(_), Some(_)) => return Err(Intruder::ManyHosts),
+            (Some(_), Some(_)) => return Err(AuthnError::ManyHosts),
             (Some(host), None) => self.check(host.as_bytes())?,
             // HTTP/1.0 knows no Host, and no browser speaks it; HTTP/2 has the authority in its place.
             (None, _) if head.version == Version::HTTP_10 => {}
             (None, _) if head.version == Version::HTTP_2 && head.uri.authority().is_some() => {}
-            (None, _) => return Err(Intruder::NoHost),
+            (None, _) => return Err(AuthnError::NoHost),
         }
         self.check_absolute(&head.uri)
     }
 
-    fn check_absolute(&self, uri: &Uri) -> Result<(), Intruder> {
+    fn check_absolute(&self, uri: &Uri) -> Result<(), AuthnError> {
         let Some(authority) = uri.authority() else { return Ok(()) };
         match uri.scheme_str() {
             None => self.check(authority.as_str().as_bytes()),
             Some(scheme) if scheme == self.scheme => self.check(authority.as_str().as_bytes()),
-            Some(_) => Err(Intruder::ForeignHost(uri.to_string())),
+            Some(_) => Err(AuthnError::UnknownHost(uri.to_string())),
         }
     }
 
-    fn check(&self, host: &[u8]) -> Result<(), Intruder> {
+    fn check(&self, host: &[u8]) -> Result<(), AuthnError> {
         if self.authorities.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(host)) {
             return Ok(());
         }
         let name = String::from_utf8_lossy(host).into_owned();
-        Err(if is_authority(host) { Intruder::ForeignHost(name) } else { Intruder::BadHost(name) })
+        Err(if is_authority(host) { AuthnError::UnknownHost(name) } else { AuthnError::BadHost(name) })
     }
 }
 
-impl Intruder {
+impl AuthnError {
     /// Whether the message itself is wrong, so that nothing more is read where it came from.
     pub fn is_malformed(&self) -> bool {
         match self {
             Self::LargeHead | Self::NoHost | Self::ManyHosts | Self::BadHost(_) => true,
             Self::Fragment | Self::LineFeed | Self::Framing => true,
-            Self::ForeignHost(_) | Self::ForeignPage(_) | Self::Relayed(_) | Self::NoKey | Self::WrongKey(_) => false,
+            Self::UnknownHost(_) | Self::CrossOrigin(_) | Self::Relayed(_) | Self::NoKey | Self::WrongKey(_) => false,
             Self::Throttled(_) | Self::OtherGrant | Self::NotPost | Self::SignIn => false,
         }
     }
 }
 
 /// The parser takes any list that ends in `chunked`; a coding that is not taken off would be, by some reader behind us.
-fn check_codings(headers: &HeaderMap) -> Result<(), Intruder> {
+fn check_codings(headers: &HeaderMap) -> Result<(), AuthnError> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        (Some(_), _) => Err(Intruder::Framing),
+        (Some(_), _) => Err(AuthnError::Framing),
     }
 }
 
@@ -355,7 +359,7 @@ pub fn is_called_by_address(head: &Parts) -> bool {
 
 /// An IP address or localhost, and perhaps a port.
 fn is_address(host: &str) -> bool {
-    let is_port = |port: &str| port.bytes().all(|octet| octet.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
     let name = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(name, _)| name);
     let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
@@ -366,12 +370,12 @@ fn is_address(host: &str) -> bool {
 /// A name or an address, and perhaps a port (RFC 9110 section 7.2), without what RFC 3986 has beyond that: user
 /// information, percent-encoding and sub-delimiters, at which readers cut differently.
 fn is_authority(host: &[u8]) -> bool {
-    let bracket = host.iter().position(|&octet| octet == b']').map(|at| at + 1);
-    let colon = host.iter().position(|&octet| octet == b':').unwrap_or(host.len());
+    let bracket = host.iter().position(|&byte| byte == b']').map(|at| at + 1);
+    let colon = host.iter().position(|&byte| byte == b':').unwrap_or(host.len());
     let (name, port) = host.split_at(bracket.unwrap_or(colon));
     let named = match name {
-        [b'[', address @ .., b']'] => address.iter().all(|&octet| octet.is_ascii_hexdigit() || b":.".contains(&octet)),
-        name => name.iter().all(|&octet| octet.is_ascii_alphanumeric() || b"-._~".contains(&octet)),
+        [b'[', address @ .., b']'] => address.iter().all(|&byte| byte.is_ascii_hexdigit() || b":.".contains(&byte)),
+        name => name.iter().all(|&byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)),
     };
     let ported = match port {
         [] => true,
@@ -381,7 +385,7 @@ fn is_authority(host: &[u8]) -> bool {
     named && ported && !name.is_empty() && name != b"[]"
 }
 
-/// The octets of the request line and the field lines. The parser reads in steps that double, so that it lets
+/// The bytes of the request line and the field lines. The parser reads in steps that double, so that it lets
 /// through up to twice of what it is told.
 fn head_size(head: &Parts) -> usize {
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
@@ -393,36 +397,36 @@ fn head_size(head: &Parts) -> usize {
 mod tests {
     use http::{Method, Request};
 
-    use super::roster::{Entry, KeyHash};
+    use super::callers::{CallerProofs, KeyHash};
     use super::*;
 
-    fn admit(target: &str, version: Version, hosts: &[&str]) -> Result<(), Intruder> {
+    fn admit(target: &str, version: Version, hosts: &[&str]) -> Result<(), AuthnError> {
         let mut request = Request::builder().uri(target).version(version);
         for host in hosts {
             request = request.header(HOST, *host);
         }
         let (head, ()) = request.body(()).expect("a request").into_parts();
-        guard(&[]).pass(Peer::loopback(), &head).map(|_| ())
+        guard(&[]).admit(Peer::loopback(), &head).map(|_| ())
     }
 
     /// A guard with these callers, whose keys are their names and `-key`.
-    fn guard(callers: &[&str]) -> Guard {
+    fn guard(callers: &[&str]) -> Authn {
         guard_over(false, callers)
     }
 
-    fn guard_over(tls: bool, callers: &[&str]) -> Guard {
-        let entry = |name: &&str| Entry {
+    fn guard_over(tls: bool, callers: &[&str]) -> Authn {
+        let entry = |name: &&str| CallerProofs {
             name: (*name).to_owned(),
             key: Some(KeyHash::of(format!("{name}-key").as_bytes())),
-            ..Entry::default()
+            ..CallerProofs::default()
         };
-        Guard::new(Orders {
+        Authn::new(AuthnConfig {
             names: vec!["Proxy.internal".to_owned()],
             port: Some(8080),
             tls,
-            origins: vec![Origin::parse("https://grafana.example").expect("an origin")],
-            roster: Roster::new(callers.iter().map(entry).collect()),
-            issuer: Arc::new(Issuer::new().expect("a key")),
+            origins: vec![WebOrigin::parse("https://grafana.example").expect("an origin")],
+            roster: Callers::new(callers.iter().map(entry).collect()),
+            issuer: Arc::new(LocalTokens::new().expect("a key")),
             head_size: 1000,
         })
     }
@@ -435,8 +439,8 @@ mod tests {
         request.body(()).expect("a request").into_parts().0
     }
 
-    fn pass(guard: &Guard, method: Method, lines: &[(&str, &str)]) -> Result<Visitor, Intruder> {
-        guard.pass(Peer::loopback(), &parts(method, lines))
+    fn pass(guard: &Authn, method: Method, lines: &[(&str, &str)]) -> Result<Unauthenticated, AuthnError> {
+        guard.admit(Peer::loopback(), &parts(method, lines))
     }
 
     #[test]
@@ -449,11 +453,11 @@ mod tests {
             &[("origin", "https://evil.example"), ("access-control-request-method", "GET")],
         ] {
             for method in [Method::GET, Method::POST, Method::OPTIONS] {
-                assert!(matches!(pass(&guard, method, lines), Err(Intruder::ForeignPage(_))), "{lines:?}");
+                assert!(matches!(pass(&guard, method, lines), Err(AuthnError::CrossOrigin(_))), "{lines:?}");
             }
         }
         let asks = [("access-control-request-method", "GET")];
-        assert!(matches!(pass(&guard, Method::OPTIONS, &asks), Err(Intruder::ForeignPage(_))), "whoever asks");
+        assert!(matches!(pass(&guard, Method::OPTIONS, &asks), Err(AuthnError::CrossOrigin(_))), "whoever asks");
     }
 
     #[test]
@@ -472,15 +476,15 @@ mod tests {
     fn guard_refuses_relayed_requests_where_nobody_proves_who_he_is() {
         for name in ["X-Forwarded-For", "Forwarded", "Via"] {
             let lines = [(name, "1.1 somewhere")];
-            assert!(matches!(pass(&guard(&[]), Method::GET, &lines), Err(Intruder::Relayed(_))), "{name}");
+            assert!(matches!(pass(&guard(&[]), Method::GET, &lines), Err(AuthnError::Relayed(_))), "{name}");
             assert!(pass(&guard(&["reports"]), Method::GET, &lines).is_ok(), "{name}");
         }
     }
 
-    fn identify(guard: &Guard, lines: &[(&str, &str)]) -> Result<CallerId, Intruder> {
+    fn identify(guard: &Authn, lines: &[(&str, &str)]) -> Result<CallerId, AuthnError> {
         let head = parts(Method::GET, lines);
-        let visitor = guard.pass(Peer::loopback(), &head)?;
-        guard.identify(visitor, &head.headers).map(|caller| caller.id())
+        let visitor = guard.admit(Peer::loopback(), &head)?;
+        guard.authenticate(visitor, &head.headers).map(|caller| caller.id())
     }
 
     #[test]
@@ -496,42 +500,42 @@ mod tests {
         let guard = guard(&["reports", "desk"]);
         assert_eq!(identify(&guard, &[("x-api-key", "desk-key")]), Ok(CallerId(1)));
         assert_eq!(identify(&guard, &[("authorization", "Bearer reports-key")]), Ok(CallerId(0)));
-        assert_eq!(identify(&guard, &[]), Err(Intruder::NoKey));
+        assert_eq!(identify(&guard, &[]), Err(AuthnError::NoKey));
         let hash = KeyHash::of(b"reports-key").to_string();
         for (name, value, hint) in [
-            ("authorization", "Bearer x", Hint::Unknown),
-            ("authorization", "reports-key", Hint::NoScheme),
-            ("authorization", &hash, Hint::Hash),
-            ("authorization", &format!("Bearer {hash}"), Hint::Hash),
-            ("authorization", "Digest x", Hint::OtherScheme),
-            ("authorization", "Bearer ", Hint::Empty),
-            ("authorization", "Bearer", Hint::Empty),
-            ("authorization", "npt_AAAA", Hint::NoScheme),
-            ("x-api-key", &hash, Hint::Hash),
-            ("x-api-key", "", Hint::Empty),
-            ("x-api-key", "\"reports-key\"", Hint::Quoted),
-            ("x-api-key", "npt_AAAA", Hint::OldToken),
+            ("authorization", "Bearer x", KeyHint::Unknown),
+            ("authorization", "reports-key", KeyHint::NoScheme),
+            ("authorization", &hash, KeyHint::Hash),
+            ("authorization", &format!("Bearer {hash}"), KeyHint::Hash),
+            ("authorization", "Digest x", KeyHint::OtherScheme),
+            ("authorization", "Bearer ", KeyHint::Empty),
+            ("authorization", "Bearer", KeyHint::Empty),
+            ("authorization", "npt_AAAA", KeyHint::NoScheme),
+            ("x-api-key", &hash, KeyHint::Hash),
+            ("x-api-key", "", KeyHint::Empty),
+            ("x-api-key", "\"reports-key\"", KeyHint::Quoted),
+            ("x-api-key", "npt_AAAA", KeyHint::OldToken),
         ] {
-            assert_eq!(identify(&guard, &[(name, value)]), Err(Intruder::WrongKey(hint)), "{name}: {value}");
+            assert_eq!(identify(&guard, &[(name, value)]), Err(AuthnError::WrongKey(hint)), "{name}: {value}");
         }
         let visitor = || pass(&guard, Method::POST, &[]).expect("a visitor");
         let grant = |form: &str| {
             let request = TokenRequest::read(&HeaderMap::new(), &Uri::from_static("/oauth/token"), form.as_bytes());
-            guard.grant(&visitor(), &request).map(|(_, token)| token)
+            guard.grant_token(&visitor(), &request).map(|(_, token)| token)
         };
         let token = grant("client_id=desk&client_secret=desk-key&scope=anything").expect("a token");
         assert_eq!(identify(&guard, &[("authorization", &format!("Bearer {token}"))]), Ok(CallerId(1)));
-        assert_eq!(grant("client_id=reports&client_secret=desk-key"), Err(Intruder::WrongKey(Hint::OtherName)));
-        assert_eq!(grant("client_id=reports&client_secret=x"), Err(Intruder::WrongKey(Hint::Unknown)));
-        assert_eq!(grant("client_id=desk"), Err(Intruder::NoKey));
-        assert_eq!(grant("grant_type=password"), Err(Intruder::OtherGrant));
+        assert_eq!(grant("client_id=reports&client_secret=desk-key"), Err(AuthnError::WrongKey(KeyHint::OtherName)));
+        assert_eq!(grant("client_id=reports&client_secret=x"), Err(AuthnError::WrongKey(KeyHint::Unknown)));
+        assert_eq!(grant("client_id=desk"), Err(AuthnError::NoKey));
+        assert_eq!(grant("grant_type=password"), Err(AuthnError::OtherGrant));
     }
 
     #[test]
     fn guard_judges_right_keys_however_many_wrong_ones_there_were() {
         let guard = guard(&["reports"]);
         let wrong = || identify(&guard, &[("x-api-key", "wrong")]);
-        let throttled = (0..100).filter(|_| matches!(wrong(), Err(Intruder::Throttled(_)))).count();
+        let throttled = (0..100).filter(|_| matches!(wrong(), Err(AuthnError::Throttled(_)))).count();
         assert!((75..=80).contains(&throttled), "{throttled}");
         assert_eq!(identify(&guard, &[("x-api-key", "reports-key")]), Ok(CallerId(0)));
     }
@@ -559,7 +563,7 @@ mod tests {
             "[::1]:80",
             "[fe80::1]",
         ] {
-            assert_eq!(admit("/", Version::HTTP_11, &[host]), Err(Intruder::ForeignHost(host.to_owned())), "{host}");
+            assert_eq!(admit("/", Version::HTTP_11, &[host]), Err(AuthnError::UnknownHost(host.to_owned())), "{host}");
         }
         for host in [
             "",
@@ -577,7 +581,7 @@ mod tests {
             "%6cocalhost",
             "loc\u{e4}lhost",
         ] {
-            assert_eq!(admit("/", Version::HTTP_11, &[host]), Err(Intruder::BadHost(host.to_owned())), "{host}");
+            assert_eq!(admit("/", Version::HTTP_11, &[host]), Err(AuthnError::BadHost(host.to_owned())), "{host}");
         }
     }
 
@@ -587,17 +591,17 @@ mod tests {
         let coding = |coding| ("transfer-encoding", coding);
         assert_eq!(pass(&[coding("Chunked")]), Ok(()));
         for list in ["gzip, chunked", "chunked, chunked", "chunked;x=1", "identity", "", "\"chunked\"", "chunked,"] {
-            assert_eq!(pass(&[coding(list)]), Err(Intruder::Framing), "{list}");
+            assert_eq!(pass(&[coding(list)]), Err(AuthnError::Framing), "{list}");
         }
-        assert_eq!(pass(&[coding("chunked"), coding("chunked")]), Err(Intruder::Framing));
+        assert_eq!(pass(&[coding("chunked"), coding("chunked")]), Err(AuthnError::Framing));
     }
 
     #[test]
     fn guard_wants_exactly_one_host_in_http_1_1() {
-        assert_eq!(admit("/", Version::HTTP_11, &[]), Err(Intruder::NoHost));
-        assert_eq!(admit("http://localhost/", Version::HTTP_11, &[]), Err(Intruder::NoHost));
+        assert_eq!(admit("/", Version::HTTP_11, &[]), Err(AuthnError::NoHost));
+        assert_eq!(admit("http://localhost/", Version::HTTP_11, &[]), Err(AuthnError::NoHost));
         assert_eq!(admit("/", Version::HTTP_10, &[]), Ok(()));
-        assert_eq!(admit("/", Version::HTTP_11, &["localhost", "localhost"]), Err(Intruder::ManyHosts));
+        assert_eq!(admit("/", Version::HTTP_11, &["localhost", "localhost"]), Err(AuthnError::ManyHosts));
     }
 
     #[test]
@@ -614,12 +618,12 @@ mod tests {
     fn guard_takes_the_authority_of_http_2_over_tls_in_the_place_of_host() {
         let admit = |target: &str| {
             let request = Request::builder().uri(target).version(Version::HTTP_2).body(()).expect("a request");
-            guard_over(true, &[]).pass(Peer::loopback().secured(), &request.into_parts().0).map(|_| ())
+            guard_over(true, &[]).admit(Peer::loopback().secured(), &request.into_parts().0).map(|_| ())
         };
         assert_eq!(admit("https://localhost:8080/v2/devices"), Ok(()));
-        assert_eq!(admit("/v2/devices"), Err(Intruder::NoHost));
+        assert_eq!(admit("/v2/devices"), Err(AuthnError::NoHost));
         for target in ["https://evil.example/", "http://localhost:8080/", "https://localhost:8081/"] {
-            assert!(matches!(admit(target), Err(Intruder::ForeignHost(_))), "{target}");
+            assert!(matches!(admit(target), Err(AuthnError::UnknownHost(_))), "{target}");
         }
     }
 
@@ -627,7 +631,7 @@ mod tests {
     fn guard_refuses_a_head_over_the_limit() {
         let query = "x".repeat(1000 - "GET /? HTTP/1.1\r\nHost: localhost\r\n\r\n".len());
         assert_eq!(admit(&format!("/?{query}"), Version::HTTP_11, &["localhost"]), Ok(()));
-        assert_eq!(admit(&format!("/?{query}x"), Version::HTTP_11, &["localhost"]), Err(Intruder::LargeHead));
+        assert_eq!(admit(&format!("/?{query}x"), Version::HTTP_11, &["localhost"]), Err(AuthnError::LargeHead));
     }
 
     #[test]

@@ -5,44 +5,51 @@
 
 use http::{StatusCode, Uri};
 
-use crate::observe::access_log::Record;
-use crate::observe::audit_log::line::{Facts, Text};
-use crate::observe::refusals::What;
+use crate::observe::access_log::RequestLog;
+use crate::observe::audit_log::entry::{RequestFacts, Text};
+use crate::observe::refusals::RefusedRequest;
 use crate::proxy::policy::path::Target;
-use crate::proxy::policy::{Permit, Refusal};
-use crate::proxy::response::{Outcome, Rejection};
+use crate::proxy::policy::{Permit, PolicyRefusal};
+use crate::proxy::response::{RefusalSummary, Rejection};
 
 /// Of a request that was let pass.
-pub(super) fn of_permit(record: &Record, permit: &Permit) -> Facts {
-    Facts { path: Some(Text::new(permit.target().path())), ..record.facts() }
+pub(super) fn of_permit(record: &RequestLog, permit: &Permit) -> RequestFacts {
+    RequestFacts { path: Some(Text::new(permit.target().path())), ..record.facts() }
 }
 
 /// Of a request that the proxy answers itself; its path as it came if it has no canonical form.
-pub(super) fn of_refusal(record: &Record, uri: &Uri) -> Facts {
+pub(super) fn of_refusal(record: &RequestLog, uri: &Uri) -> RequestFacts {
     let path = Target::canonical(uri).map_or(uri.path(), |target| target.path());
-    Facts { path: Some(Text::new(path)), ..record.facts() }
+    RequestFacts { path: Some(Text::new(path)), ..record.facts() }
 }
 
 /// Takes down what of the policy refuses a request, if the policy does. A target that cannot be judged no rule refuses.
-pub(super) fn decided(record: &mut Record, rejection: &Rejection) {
+pub(super) fn decided(record: &mut RequestLog, rejection: &Rejection) {
     match rejection {
-        Rejection::Policy(Refusal::Closed(closed)) => record.closed_by(Some(closed.barrier.rule().into())),
-        Rejection::Policy(Refusal::UnknownOperation | Refusal::MethodNotAllowed { .. }) => record.closed_by(None),
-        Rejection::Policy(Refusal::Malformed(_)) | Rejection::Guard(_) | Rejection::Grant(_) => {}
+        Rejection::Policy(PolicyRefusal::Closed(closed)) => record.set_closed_by(Some(closed.barrier.rule().into())),
+        Rejection::Policy(PolicyRefusal::UnknownOperation | PolicyRefusal::MethodNotAllowed { .. }) => {
+            record.set_closed_by(None)
+        }
+        Rejection::Policy(PolicyRefusal::Malformed(_)) | Rejection::Guard(_) | Rejection::Grant(_) => {}
         Rejection::Loop(_) | Rejection::Audit(_) | Rejection::Token(_) | Rejection::Rate(_) => {}
         Rejection::Upstream(_) | Rejection::Buffers(_) | Rejection::Panic(_) => {}
     }
 }
 
 /// What the status page shows of a request that the proxy answers itself.
-pub(super) fn to_show(record: &Record, uri: Option<&Uri>, status: StatusCode, outcome: Outcome) -> What {
-    let Facts { listener, caller, operation, .. } = record.facts();
+pub(super) fn to_show(
+    record: &RequestLog,
+    uri: Option<&Uri>,
+    status: StatusCode,
+    outcome: RefusalSummary,
+) -> RefusedRequest {
+    let RequestFacts { listener, caller, operation, .. } = record.facts();
     let path = uri.map(|uri| Target::canonical(uri).map_or(uri.path(), |target| target.path()).to_owned());
-    What {
+    RefusedRequest {
         listener,
         caller,
         method: record.method().map(ToString::to_string),
-        operation: record.is_known().then_some(operation),
+        operation: record.has_operation().then_some(operation),
         path,
         status: status.as_u16(),
         code: outcome.code,

@@ -23,7 +23,7 @@ fn clean(headers: &mut HeaderMap, unwanted: fn(&str) -> bool) {
         headers.keys().filter(|name| alias::ask(name.as_str(), unwanted)).cloned().collect();
     // Every Connection line counts: a name in the second one is as hop-by-hop as in the first.
     for line in headers.get_all(CONNECTION) {
-        let options = line.as_bytes().split(|&octet| octet == b',');
+        let options = line.as_bytes().split(|&byte| byte == b',');
         for option in options.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()) {
             let option_has_alias = alias::has_alias(option.as_str());
             let others = headers.keys().filter(|name| option_has_alias || alias::has_alias(name.as_str()));

@@ -8,14 +8,14 @@
 //! walk down the catalogue's tree and a look into a table, and no memory.
 
 pub mod catalog;
-pub mod cover;
+pub mod coverage;
 pub mod group;
 pub mod path;
 pub mod query;
 pub mod review;
 pub mod rule;
+pub mod rule_trace;
 pub mod spelling;
-pub mod trial;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,11 +25,11 @@ use http::{Method, Uri};
 
 use crate::proxy::authn::Caller;
 use catalog::{Catalog, MethodSet, Operation, OperationId, OperationName, Scope, ScopeSet};
-use cover::SecureUse;
+use coverage::SecureUse;
 use group::{Group, SECURE_VALUES};
-use path::{Malformed, Segments, Target};
+use path::{MalformedTarget, Segments, Target};
 use query::{Query, SECURE};
-use rule::{Effect, Fit, METHODS, Reach, Rule};
+use rule::{Effect, METHODS, Match, Rule, Selector};
 
 /// The number of an instance in the configuration, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,7 +42,7 @@ pub struct Policy {
     instance: InstanceId,
     rules: Rules,
     /// By operation, from the `first` on: of all of them, or of the one that a draft is about.
-    rows: Vec<Row>,
+    rows: Vec<OperationRow>,
     first: usize,
     /// What this policy is narrower than: a caller's is within its listener's.
     ceiling: Option<Arc<Policy>>,
@@ -86,7 +86,7 @@ impl RuleId {
 
 /// The verdict on an operation, or what it depends on.
 #[derive(Debug)]
-enum Row {
+enum OperationRow {
     Always(Verdict),
     Depends(Box<Relevant>),
 }
@@ -94,8 +94,8 @@ enum Row {
 /// The rules that may match a request for an operation, in order, each with whether it always does.
 #[derive(Debug)]
 struct Relevant {
-    allow: Vec<(RuleId, Fit)>,
-    deny: Vec<(RuleId, Fit)>,
+    allow: Vec<(RuleId, Match)>,
+    deny: Vec<(RuleId, Match)>,
 }
 
 /// The proof that a request is allowed, and the only source of what is sent.
@@ -108,7 +108,7 @@ pub struct Permit {
     instance: InstanceId,
     scopes: ScopeSet,
     rule: Option<RuleId>,
-    overruled: Option<Closed>,
+    overruled: Option<Denied>,
 }
 
 impl Permit {
@@ -158,7 +158,7 @@ impl Permit {
     }
 
     /// What the rules would have said, where they are only observed.
-    pub fn overruled(&self) -> Option<&Closed> {
+    pub fn overruled(&self) -> Option<&Denied> {
         self.overruled.as_ref()
     }
 }
@@ -200,10 +200,10 @@ impl Verdict {
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum PolicyRefusal {
     /// The target cannot be judged.
     #[error(transparent)]
-    Malformed(#[from] Malformed),
+    Malformed(#[from] MalformedTarget),
     /// No operation has this path, and no rule allows it.
     #[error("no known operation has this path")]
     UnknownOperation,
@@ -215,24 +215,24 @@ pub enum Refusal {
     },
     /// The policy does not open it.
     #[error(transparent)]
-    Closed(#[from] Closed),
+    Closed(#[from] Denied),
 }
 
 /// What is not open, and what keeps it closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{barrier}")]
-pub struct Closed {
+pub struct Denied {
     /// Which operation; `None` for one that only an `allow` rule knows.
     pub operation: Option<OperationId>,
     /// What is in the way.
-    pub barrier: Barrier,
+    pub barrier: DenyReason,
     /// It is the listener that refuses, whatever its caller might do.
     pub by_listener: bool,
 }
 
 /// What keeps an operation closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Barrier {
+pub enum DenyReason {
     /// It needs a scope above the ceiling.
     Scope {
         /// The scope that is missing.
@@ -248,7 +248,7 @@ pub enum Barrier {
     SecureValues,
 }
 
-impl fmt::Display for Barrier {
+impl fmt::Display for DenyReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Scope { missing, .. } => write!(f, "the operation needs the scope {missing}"),
@@ -259,7 +259,7 @@ impl fmt::Display for Barrier {
     }
 }
 
-impl Barrier {
+impl DenyReason {
     /// What is in the way, in the words of the configuration.
     pub fn rule(&self) -> String {
         match self {
@@ -271,7 +271,7 @@ impl Barrier {
     }
 }
 
-impl Refusal {
+impl PolicyRefusal {
     /// The operation that is refused, if it is one of the catalogue.
     pub fn operation(&self) -> Option<OperationId> {
         match self {
@@ -322,7 +322,7 @@ pub struct Decision {
 }
 
 /// A request, as far as it is judged.
-struct Asked<'a> {
+struct JudgedRequest<'a> {
     method: &'a Method,
     path: &'a Segments<'a>,
     query: Query<'a>,
@@ -351,7 +351,7 @@ impl Policy {
         Self { catalog, instance: model.instance, rules, rows, first, ceiling: None, observes: false }
     }
 
-    fn row(&self, id: OperationId) -> Option<&Row> {
+    fn row(&self, id: OperationId) -> Option<&OperationRow> {
         self.rows.get(id.index().checked_sub(self.first)?)
     }
 
@@ -406,11 +406,11 @@ impl Policy {
     }
 
     /// Judges a request of an admitted caller.
-    pub fn judge(&self, caller: Caller, method: &Method, uri: &Uri) -> Result<Permit, Refusal> {
+    pub fn judge(&self, caller: Caller, method: &Method, uri: &Uri) -> Result<Permit, PolicyRefusal> {
         let target = Target::canonical(uri)?;
         let (operation, verdict, overruled) = match self.decide(method, &target) {
             Ok(Decision { operation, verdict }) => (operation, Some(verdict), None),
-            Err(Refusal::Closed(closed)) if self.overrules(&closed) => (closed.operation, None, Some(closed)),
+            Err(PolicyRefusal::Closed(closed)) if self.overrules(&closed) => (closed.operation, None, Some(closed)),
             Err(refusal) => return Err(refusal),
         };
         let rule = verdict.and_then(Verdict::rule);
@@ -420,17 +420,17 @@ impl Policy {
     }
 
     /// What the scopes, groups and rules say of a request; an observing policy lets more pass. Takes no memory.
-    pub fn decide(&self, method: &Method, target: &Target<'_>) -> Result<Decision, Refusal> {
+    pub fn decide(&self, method: &Method, target: &Target<'_>) -> Result<Decision, PolicyRefusal> {
         let method = judged_as(method);
         let (path, query) = (&target.segments()?, target.query());
         let here = self.catalog.at(path)?;
         let operation = here.of(method).and_then(|id| Some((id, self.catalog.get(id)?)));
-        let asked = Asked { method, path, query, operation, secure_values: query.asks_for_secure_values() };
+        let asked = JudgedRequest { method, path, query, operation, secure_values: query.asks_for_secure_values() };
         let operation = operation.map(|(id, _)| id);
-        let refusal = |barrier: Option<Barrier>, by_listener| match barrier {
-            Some(barrier) => Closed { operation, barrier, by_listener }.into(),
-            None if here.is_empty() => Refusal::UnknownOperation,
-            None => Refusal::MethodNotAllowed { allowed: here.methods() },
+        let refusal = |barrier: Option<DenyReason>, by_listener| match barrier {
+            Some(barrier) => Denied { operation, barrier, by_listener }.into(),
+            None if here.is_empty() => PolicyRefusal::UnknownOperation,
+            None => PolicyRefusal::MethodNotAllowed { allowed: here.methods() },
         };
         if let Some(ceiling) = &self.ceiling {
             ceiling.weigh(&asked).map_err(|barrier| refusal(barrier, true))?;
@@ -440,12 +440,12 @@ impl Policy {
     }
 
     /// Whether a refusal is only noted.
-    pub fn would_overrule(&self, refusal: &Refusal) -> bool {
-        matches!(refusal, Refusal::Closed(closed) if self.overrules(closed))
+    pub fn would_overrule(&self, refusal: &PolicyRefusal) -> bool {
+        matches!(refusal, PolicyRefusal::Closed(closed) if self.overrules(closed))
     }
 
     /// Only what is known, and within the scopes, is let pass.
-    fn overrules(&self, closed: &Closed) -> bool {
+    fn overrules(&self, closed: &Denied) -> bool {
         let operation = closed.operation.and_then(|id| self.catalog.get(id));
         self.observes && operation.is_some_and(|operation| self.scopes().contains(operation.scope))
     }
@@ -454,8 +454,8 @@ impl Policy {
     /// depends on values in the path or query.
     pub fn verdict(&self, id: OperationId) -> Option<Verdict> {
         let own = match self.row(id) {
-            Some(Row::Always(verdict)) => Some(*verdict),
-            Some(Row::Depends(_)) => None,
+            Some(OperationRow::Always(verdict)) => Some(*verdict),
+            Some(OperationRow::Depends(_)) => None,
             None => Some(Verdict::OutsideGroups),
         };
         match self.ceiling.as_ref().map(|ceiling| ceiling.verdict(id)) {
@@ -479,33 +479,33 @@ impl Policy {
     }
 
     /// What this policy alone says. An error without a barrier: neither the catalogue nor a rule knows the operation.
-    fn weigh(&self, asked: &Asked<'_>) -> Result<Verdict, Option<Barrier>> {
+    fn weigh(&self, asked: &JudgedRequest<'_>) -> Result<Verdict, Option<DenyReason>> {
         let verdict = match asked.operation {
             Some((id, operation)) => self.verdict_on(id, operation, asked),
             None => self.rules.verdict_on_unknown(asked).ok_or(None)?,
         };
         let verdict = if verdict.is_open() && asked.secure_values {
-            self.rules.verdict_on_secure_values(verdict, asked).ok_or(Some(Barrier::SecureValues))?
+            self.rules.verdict_on_secure_values(verdict, asked).ok_or(Some(DenyReason::SecureValues))?
         } else {
             verdict
         };
         let open = self.scopes();
         Err(match verdict {
             Verdict::InScope | Verdict::Allowed(_) => return Ok(verdict),
-            Verdict::Denied(rule) => self.rules.deny.get(rule.index()).map(|rule| Barrier::Rule(rule.text())),
+            Verdict::Denied(rule) => self.rules.deny.get(rule.index()).map(|rule| DenyReason::Rule(rule.text())),
             // No verdict of one's own is that of a listener.
             Verdict::AboveCeiling | Verdict::AboveListener => {
                 let missing = asked.operation.map_or(assumed_scope(asked.method), |(_, operation)| operation.scope);
-                Some(Barrier::Scope { missing, open })
+                Some(DenyReason::Scope { missing, open })
             }
-            Verdict::OutsideGroups => asked.operation.map(|(_, operation)| Barrier::Group(operation.group)),
+            Verdict::OutsideGroups => asked.operation.map(|(_, operation)| DenyReason::Group(operation.group)),
         })
     }
 
-    fn verdict_on(&self, id: OperationId, operation: &Operation, asked: &Asked<'_>) -> Verdict {
+    fn verdict_on(&self, id: OperationId, operation: &Operation, asked: &JudgedRequest<'_>) -> Verdict {
         match self.row(id) {
-            Some(Row::Always(verdict)) => *verdict,
-            Some(Row::Depends(relevant)) => {
+            Some(OperationRow::Always(verdict)) => *verdict,
+            Some(OperationRow::Depends(relevant)) => {
                 self.rules.verdict(operation, relevant, |rule, effect| asked.matches(rule, effect))
             }
             // No operation of the catalogue is without a row.
@@ -514,7 +514,7 @@ impl Policy {
     }
 }
 
-impl Asked<'_> {
+impl JudgedRequest<'_> {
     fn matches(&self, rule: &Rule, effect: Effect) -> bool {
         let group = self.operation.map(|(_, operation)| operation.group);
         rule.matches(effect, self.method, self.path, self.query, group)
@@ -541,7 +541,7 @@ impl Groups {
 
 impl Rules {
     /// The verdict on an operation, or the rules that it depends on.
-    fn row(&self, operation: &Operation) -> Row {
+    fn row(&self, operation: &Operation) -> OperationRow {
         let relevant = Relevant {
             deny: relevant(&self.deny, operation, |_| true),
             // What is open or above the ceiling, no rule of allow changes.
@@ -552,18 +552,18 @@ impl Rules {
             },
         };
         let mut depends = relevant.deny.iter().chain(&relevant.allow);
-        if depends.any(|(_, fit)| *fit == Fit::Sometimes) {
-            Row::Depends(Box::new(relevant))
+        if depends.any(|(_, fit)| *fit == Match::Sometimes) {
+            OperationRow::Depends(Box::new(relevant))
         } else {
-            Row::Always(self.verdict(operation, &relevant, |_, _| false))
+            OperationRow::Always(self.verdict(operation, &relevant, |_, _| false))
         }
     }
 
     /// The verdict on a request for an operation; `matches` says whether a rule does that sometimes does.
     fn verdict(&self, operation: &Operation, relevant: &Relevant, matches: impl Fn(&Rule, Effect) -> bool) -> Verdict {
-        let first = |rules: &[Rule], relevant: &[(RuleId, Fit)], effect| {
+        let first = |rules: &[Rule], relevant: &[(RuleId, Match)], effect| {
             let holds = |id: RuleId| rules.get(id.index()).is_some_and(|rule| matches(rule, effect));
-            relevant.iter().find(|(id, fit)| *fit == Fit::Always || holds(*id)).map(|(id, _)| *id)
+            relevant.iter().find(|(id, fit)| *fit == Match::Always || holds(*id)).map(|(id, _)| *id)
         };
         if let Some(rule) = first(&self.deny, &relevant.deny, Effect::Deny) {
             return Verdict::Denied(rule);
@@ -578,7 +578,7 @@ impl Rules {
     }
 
     /// What the catalogue lacks is open if a rule of `allow` says so, below the ceiling; `None` if none does.
-    fn verdict_on_unknown(&self, asked: &Asked<'_>) -> Option<Verdict> {
+    fn verdict_on_unknown(&self, asked: &JudgedRequest<'_>) -> Option<Verdict> {
         let allowed = matching(&self.allow, asked, Effect::Allow).filter(|_| METHODS.contains(asked.method))?;
         if let Some(rule) = matching(&self.deny, asked, Effect::Deny) {
             return Some(Verdict::Denied(rule));
@@ -588,13 +588,13 @@ impl Rules {
     }
 
     /// The verdict on an open request that asks for the values of secure fields; `None` if nothing opens these.
-    fn verdict_on_secure_values(&self, open: Verdict, asked: &Asked<'_>) -> Option<Verdict> {
+    fn verdict_on_secure_values(&self, open: Verdict, asked: &JudgedRequest<'_>) -> Option<Verdict> {
         let denies = |rule: &Rule| rule.is_of_secure_values() && asked.matches(rule, Effect::Deny);
         if let Some(rule) = position(&self.deny, denies) {
             return Some(Verdict::Denied(rule));
         }
         let names = |rule: &Rule| rule.is_of_secure_values() || rule.names_secure_values();
-        let fits = |rule: &Rule| asked.operation.is_none_or(|(_, operation)| rule.fit(operation) != Fit::Never);
+        let fits = |rule: &Rule| asked.operation.is_none_or(|(_, operation)| rule.fit(operation) != Match::Never);
         let allows = |rule: &Rule| names(rule) && fits(rule) && asked.matches(rule, Effect::Allow);
         let lifted = self.groups.name(&SECURE_VALUES) || self.allow.iter().any(allows);
         lifted.then_some(open)
@@ -616,7 +616,7 @@ impl Rules {
 /// A rule that is meant for a known operation must be spelled as the requests for it are.
 fn check_spelling(rule: &Rule, catalog: &Catalog) -> Result<(), PolicyError> {
     let operations = || catalog.operations().iter();
-    if operations().any(|operation| rule.fit(operation) != Fit::Never) {
+    if operations().any(|operation| rule.fit(operation) != Match::Never) {
         return Ok(());
     }
     match operations().find_map(|operation| Some((operation, rule.misspells(operation)?))) {
@@ -632,21 +632,21 @@ fn check_spelling(rule: &Rule, catalog: &Catalog) -> Result<(), PolicyError> {
 
 /// The rules that a request for an operation may match, up to the first that always does. What is about secure values
 /// as such is judged apart.
-fn relevant(rules: &[Rule], operation: &Operation, counts: impl Fn(&Rule) -> bool) -> Vec<(RuleId, Fit)> {
+fn relevant(rules: &[Rule], operation: &Operation, counts: impl Fn(&Rule) -> bool) -> Vec<(RuleId, Match)> {
     let mut found = Vec::new();
     for (id, rule) in (0..).map(RuleId).zip(rules).filter(|(_, rule)| !rule.is_of_secure_values() && counts(rule)) {
         let fit = rule.fit(operation);
-        if fit != Fit::Never {
+        if fit != Match::Never {
             found.push((id, fit));
         }
-        if fit == Fit::Always {
+        if fit == Match::Always {
             break;
         }
     }
     found
 }
 
-fn matching(rules: &[Rule], asked: &Asked<'_>, effect: Effect) -> Option<RuleId> {
+fn matching(rules: &[Rule], asked: &JudgedRequest<'_>, effect: Effect) -> Option<RuleId> {
     position(rules, |rule| !rule.is_of_secure_values() && asked.matches(rule, effect))
 }
 
@@ -658,8 +658,8 @@ fn position(rules: &[Rule], holds: impl Fn(&Rule) -> bool) -> Option<RuleId> {
 fn needed_scopes(rule: &Rule, catalog: &Catalog) -> Vec<Scope> {
     let operations = catalog.operations().iter();
     let known: Vec<_> =
-        operations.filter(|operation| rule.fit(operation) != Fit::Never).map(|operation| operation.scope).collect();
-    if known.is_empty() && matches!(rule.reach(), Reach::Path(_)) {
+        operations.filter(|operation| rule.fit(operation) != Match::Never).map(|operation| operation.scope).collect();
+    if known.is_empty() && matches!(rule.reach(), Selector::Path(_)) {
         return METHODS.iter().filter(|method| rule.has_method(method)).map(assumed_scope).collect();
     }
     known
@@ -696,31 +696,31 @@ mod tests {
         Policy::new(catalog, InstanceId(0), Rules { scopes, groups, allow: rules(allow), deny: rules(deny) })
     }
 
-    fn ask(policy: &Policy, method: &str, target: &str) -> Result<String, Refusal> {
+    fn ask(policy: &Policy, method: &str, target: &str) -> Result<String, PolicyRefusal> {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let uri = target.parse().expect("a target");
         let target = Target::canonical(&uri)?;
         policy.decide(&method, &target).map(|_| target.to_string())
     }
 
-    fn barrier(policy: &Policy, method: &str, target: &str) -> Option<Barrier> {
+    fn barrier(policy: &Policy, method: &str, target: &str) -> Option<DenyReason> {
         match ask(policy, method, target) {
-            Err(Refusal::Closed(closed)) => Some(closed.barrier),
+            Err(PolicyRefusal::Closed(closed)) => Some(closed.barrier),
             _ => None,
         }
     }
 
     fn needs_management(policy: &Policy, method: &str, target: &str) -> bool {
-        matches!(barrier(policy, method, target), Some(Barrier::Scope { missing: Scope::Management, .. }))
+        matches!(barrier(policy, method, target), Some(DenyReason::Scope { missing: Scope::Management, .. }))
     }
 
     fn is_denied(policy: &Policy, method: &str, target: &str) -> bool {
-        matches!(barrier(policy, method, target), Some(Barrier::Rule(_)))
+        matches!(barrier(policy, method, target), Some(DenyReason::Rule(_)))
     }
 
     fn in_closed_group(policy: &Policy, method: &str, target: &str) -> Option<&'static str> {
         match barrier(policy, method, target) {
-            Some(Barrier::Group(group)) => Some(group.name),
+            Some(DenyReason::Group(group)) => Some(group.contains),
             _ => None,
         }
     }
@@ -731,14 +731,17 @@ mod tests {
         assert_eq!(ask(&policy, "GET", "/api/v2/devices?df=a"), Ok("/v2/devices?df=a".to_owned()));
         assert_eq!(ask(&policy, "HEAD", "/v2/devices"), Ok("/v2/devices".to_owned()));
         assert!(needs_management(&policy, "POST", "/v2/organizations"));
-        assert_eq!(ask(&policy, "GET", "/v2/nothing"), Err(Refusal::UnknownOperation));
-        assert_eq!(ask(&policy, "GET", "/"), Err(Refusal::UnknownOperation));
-        assert_eq!(ask(&policy, "GET", "/ws/oauth/token"), Err(Refusal::UnknownOperation));
+        assert_eq!(ask(&policy, "GET", "/v2/nothing"), Err(PolicyRefusal::UnknownOperation));
+        assert_eq!(ask(&policy, "GET", "/"), Err(PolicyRefusal::UnknownOperation));
+        assert_eq!(ask(&policy, "GET", "/ws/oauth/token"), Err(PolicyRefusal::UnknownOperation));
         let refused = ask(&policy, "DELETE", "/v2/organizations");
-        let Err(Refusal::MethodNotAllowed { allowed }) = refused else { panic!("{refused:?}") };
+        let Err(PolicyRefusal::MethodNotAllowed { allowed }) = refused else { panic!("{refused:?}") };
         assert_eq!(allowed.to_string(), "GET, HEAD, POST");
         for method in ["OPTIONS", "TRACE", "CONNECT", "BREW", "get"] {
-            assert!(matches!(ask(&policy, method, "/v2/devices"), Err(Refusal::MethodNotAllowed { .. })), "{method}");
+            assert!(
+                matches!(ask(&policy, method, "/v2/devices"), Err(PolicyRefusal::MethodNotAllowed { .. })),
+                "{method}"
+            );
         }
     }
 
@@ -756,7 +759,7 @@ mod tests {
             policy(&[Scope::Monitoring], &[], &["GET /v2/new-thing/{id}"], &["* /v2/new-thing/9"]).expect("a policy");
         assert!(ask(&policy, "GET", "/v2/new-thing/7").is_ok());
         assert!(ask(&policy, "HEAD", "/v2/new-thing/7").is_ok());
-        assert_eq!(ask(&policy, "POST", "/v2/new-thing/7"), Err(Refusal::UnknownOperation));
+        assert_eq!(ask(&policy, "POST", "/v2/new-thing/7"), Err(PolicyRefusal::UnknownOperation));
         let wide = self::policy(&[Scope::Monitoring], &[], &["* /v2/**"], &[]).expect("a policy");
         assert!(ask(&wide, "GET", "/v2/new-thing").is_ok());
         for write in ["/v2/new-thing", "/v2/organizations/zap", "/v2/organizations"] {
@@ -805,7 +808,7 @@ mod tests {
             ("GET", "/v2/USERS"),
         ] {
             let refused = ask(&policy, method, target);
-            assert!(matches!(refused, Err(Refusal::Malformed(_))), "{method} {target}: {refused:?}");
+            assert!(matches!(refused, Err(PolicyRefusal::Malformed(_))), "{method} {target}: {refused:?}");
         }
         for (method, target) in [
             ("GET", "/v2/custom-fields/field-name/SECRET"),
@@ -849,7 +852,10 @@ mod tests {
     #[test]
     fn policy_refuses_an_encoded_spelling_of_another_operation() {
         let policy = policy(&[Scope::Monitoring, Scope::Management], &[], &[], &[]).expect("a policy");
-        assert_eq!(ask(&policy, "POST", "/v2/tag/%64elete"), Err(Refusal::Malformed(Malformed::EncodedSegment)));
+        assert_eq!(
+            ask(&policy, "POST", "/v2/tag/%64elete"),
+            Err(PolicyRefusal::Malformed(MalformedTarget::EncodedSegment))
+        );
     }
 
     #[test]
@@ -886,20 +892,20 @@ mod tests {
         let secure = |groups: &[&str], allow: &[&str], deny: &[&str], target: &str| {
             barrier(&policy(&[Scope::Monitoring], groups, allow, deny).expect("good"), "GET", target)
         };
-        assert_eq!(secure(&[], &[], &[], ASKS), Some(Barrier::SecureValues));
+        assert_eq!(secure(&[], &[], &[], ASKS), Some(DenyReason::SecureValues));
         assert_eq!(secure(&[], &[], &[], "/v2/queries/custom-fields?showSecureValues=false"), None);
-        assert_eq!(secure(&["queries"], &["* /v2/**"], &[], ASKS), Some(Barrier::SecureValues));
+        assert_eq!(secure(&["queries"], &["* /v2/**"], &[], ASKS), Some(DenyReason::SecureValues));
         assert_eq!(secure(&["queries", "secure-values"], &[], &[], ASKS), None);
         assert_eq!(secure(&[], &["group:secure-values"], &[], ASKS), None);
         let exact = "GET /v2/queries/custom-fields?showSecureValues=true";
         assert_eq!(secure(&[], &[exact], &[], "/v2/queries/custom-fields?showSecureValues=true"), None);
-        assert_eq!(secure(&[], &[exact], &[], ASKS), Some(Barrier::SecureValues), "not what the rule says");
+        assert_eq!(secure(&[], &[exact], &[], ASKS), Some(DenyReason::SecureValues), "not what the rule says");
         let other = "/v2/queries/scoped-custom-fields?showSecureValues=true";
-        assert_eq!(secure(&[], &[exact], &[], other), Some(Barrier::SecureValues));
+        assert_eq!(secure(&[], &[exact], &[], other), Some(DenyReason::SecureValues));
         let denied = secure(&[], &["group:secure-values"], &["group:secure-values"], ASKS);
-        assert_eq!(denied, Some(Barrier::Rule("group:secure-values".into())));
+        assert_eq!(denied, Some(DenyReason::Rule("group:secure-values".into())));
         let closed = secure(&["secure-values"], &[], &[], ASKS);
-        assert!(matches!(closed, Some(Barrier::Group(group)) if group.name == "queries"), "{closed:?}");
+        assert!(matches!(closed, Some(DenyReason::Group(group)) if group.contains == "queries"), "{closed:?}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// What the configuration says of one instance.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Limits {
+pub struct RateLimits {
     /// Requests a second in the long run, more than 0, and at once.
     pub pace: Option<(f64, NonZeroU32)>,
     /// Requests whose answers have not ended.
@@ -48,7 +48,7 @@ pub enum Limit {
 /// The turn of a request would not come, or did not come, in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the request's turn does not come in time ({limit:?})")]
-pub struct Late {
+pub struct RateLimited {
     /// What held it back.
     pub limit: Limit,
     /// When it may be worth another try.
@@ -61,7 +61,7 @@ pub struct Late {
 /// foremost holds while it sleeps until the schedule lets it go. Both queues are in order of arrival. Who leaves is
 /// taken out of them and has taken nothing from the schedule, so that those behind move up.
 #[derive(Debug)]
-pub struct Gate {
+pub struct RateLimiter {
     instance: String,
     wait: Duration,
     retry_after_max: Duration,
@@ -77,31 +77,31 @@ pub struct Gate {
 
 /// One of the requests that may be under way at a time, until it is dropped.
 #[derive(Debug)]
-pub struct Slot {
+pub struct RateSlot {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// A request that waits, counted until it is dropped.
-struct Waiting<'a>(&'a Gate);
+struct QueuedRequest<'a>(&'a RateLimiter);
 
-impl<'a> Waiting<'a> {
-    fn begin(gate: &'a Gate) -> Self {
+impl<'a> QueuedRequest<'a> {
+    fn begin(gate: &'a RateLimiter) -> Self {
         gate.waits.inc();
         gate.waiting.fetch_add(1, Ordering::Relaxed);
         Self(gate)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueuedRequest<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Gate {
+impl RateLimiter {
     /// The way in to `instance` (for the log); `waits` counts the requests that are held back.
-    pub fn new(instance: String, limits: &Limits, waits: IntCounter) -> Self {
-        let Limits { pace, concurrent, wait, retry_after_max } = *limits;
+    pub fn new(instance: String, limits: &RateLimits, waits: IntCounter) -> Self {
+        let RateLimits { pace, concurrent, wait, retry_after_max } = *limits;
         let bucket = pace.map(|(per_second, burst)| Bucket::new(per_second, burst));
         let slots = |count: NonZeroU32| {
             let count = usize::try_from(count.get()).unwrap_or(Semaphore::MAX_PERMITS);
@@ -129,11 +129,11 @@ impl Gate {
     }
 
     /// Waits for a slot and a turn, in line and within the bound. Dropping the future leaves the line.
-    pub async fn enter(&self) -> Result<Slot, Late> {
+    pub async fn enter(&self) -> Result<RateSlot, RateLimited> {
         if let Some(slot) = self.free_slot().filter(|_| self.pass()) {
             return Ok(slot);
         }
-        let _waiting = Waiting::begin(self);
+        let _waiting = QueuedRequest::begin(self);
         let deadline = Instant::now() + self.wait;
         self.check(deadline)?;
         let slot = timeout_at(deadline, self.slot()).await.map_err(|_| self.late(Limit::Concurrent))?;
@@ -141,17 +141,17 @@ impl Gate {
     }
 
     /// The same for a request that has its slot and goes up once more, after it was told to wait for `pause`.
-    pub async fn enter_again(&self, pause: Duration) -> Result<(), Late> {
+    pub async fn enter_again(&self, pause: Duration) -> Result<(), RateLimited> {
         if self.pass() {
             return Ok(());
         }
-        let _waiting = Waiting::begin(self);
+        let _waiting = QueuedRequest::begin(self);
         self.turn_by(Instant::now() + pause + self.wait).await
     }
 
     /// Takes note of an answer: a 429 begins a cool-down. Returns for how long the instance wants to be left alone, if
     /// a read may be sent again after that.
-    pub fn heed(&self, status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    pub fn note_answer(&self, status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
         if status != StatusCode::TOO_MANY_REQUESTS {
             return None;
         }
@@ -164,9 +164,9 @@ impl Gate {
         (!self.retry_after_max.is_zero() && told <= self.retry_after_max).then_some(pause)
     }
 
-    fn free_slot(&self) -> Option<Slot> {
-        let Some(slots) = &self.slots else { return Some(Slot { _permit: None }) };
-        Arc::clone(slots).try_acquire_owned().ok().map(|permit| Slot { _permit: Some(permit) })
+    fn free_slot(&self) -> Option<RateSlot> {
+        let Some(slots) = &self.slots else { return Some(RateSlot { _permit: None }) };
+        Arc::clone(slots).try_acquire_owned().ok().map(|permit| RateSlot { _permit: Some(permit) })
     }
 
     /// Goes up now, if nobody waits and the schedule has no objection.
@@ -175,20 +175,20 @@ impl Gate {
         self.turn.try_acquire().is_ok_and(|_turn| self.take().is_ok())
     }
 
-    async fn slot(&self) -> Slot {
+    async fn slot(&self) -> RateSlot {
         match &self.slots {
             // It is never closed.
-            Some(slots) => Slot { _permit: Arc::clone(slots).acquire_owned().await.ok() },
-            None => Slot { _permit: None },
+            Some(slots) => RateSlot { _permit: Arc::clone(slots).acquire_owned().await.ok() },
+            None => RateSlot { _permit: None },
         }
     }
 
-    async fn turn_by(&self, deadline: Instant) -> Result<(), Late> {
+    async fn turn_by(&self, deadline: Instant) -> Result<(), RateLimited> {
         self.check(deadline)?;
         timeout_at(deadline, self.take_turn(deadline)).await.unwrap_or_else(|_| Err(self.late(Limit::Pace)))
     }
 
-    async fn take_turn(&self, deadline: Instant) -> Result<(), Late> {
+    async fn take_turn(&self, deadline: Instant) -> Result<(), RateLimited> {
         let _turn = self.turn.acquire().await;
         // A cool-down may begin while the foremost sleeps.
         while let Err(ready) = self.take() {
@@ -199,7 +199,7 @@ impl Gate {
     }
 
     /// Who certainly has to wait longer than it may is told so at once.
-    fn check(&self, deadline: Instant) -> Result<(), Late> {
+    fn check(&self, deadline: Instant) -> Result<(), RateLimited> {
         let ready = self.schedule().ready();
         if ready > deadline.saturating_duration_since(self.origin) { Err(self.late(Limit::Pace)) } else { Ok(()) }
     }
@@ -215,13 +215,13 @@ impl Gate {
         Ok(())
     }
 
-    fn late(&self, limit: Limit) -> Late {
+    fn late(&self, limit: Limit) -> RateLimited {
         let (now, schedule) = (self.now(), self.schedule());
         let limit = if schedule.is_cooling(now) { Limit::CoolDown } else { limit };
         // Those who wait go first, this one not among them.
         let ahead = self.waiting.load(Ordering::Relaxed).saturating_sub(1);
         let queue = self.interval.saturating_mul(ahead);
-        Late { limit, retry_after: schedule.ready().saturating_sub(now).saturating_add(queue) }
+        RateLimited { limit, retry_after: schedule.ready().saturating_sub(now).saturating_add(queue) }
     }
 
     fn now(&self) -> Duration {
@@ -242,15 +242,15 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: RateLimits = RateLimits {
         pace: Some((10.0, NonZeroU32::MIN)),
         concurrent: None,
         wait: Duration::from_secs(10),
         retry_after_max: Duration::ZERO,
     };
 
-    fn gate(limits: Limits) -> Gate {
-        Gate::new("main".to_owned(), &limits, IntCounter::new("waits", "waits").expect("a counter"))
+    fn gate(limits: RateLimits) -> RateLimiter {
+        RateLimiter::new("main".to_owned(), &limits, IntCounter::new("waits", "waits").expect("a counter"))
     }
 
     fn throttled(retry_after: &str) -> HeaderMap {
@@ -287,7 +287,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn gate_refuses_those_whose_turn_does_not_come_within_the_bound() {
-        let (gate, begun) = (gate(Limits { wait: Duration::from_millis(250), ..LIMITS }), Instant::now());
+        let (gate, begun) = (gate(RateLimits { wait: Duration::from_millis(250), ..LIMITS }), Instant::now());
         let caller = || async { (gate.enter().await.map(drop), millis(begun)) };
         let (a, b, c, d, e) = tokio::join!(caller(), caller(), caller(), caller(), caller());
         assert!([a, b, c].iter().all(|(went, _)| went.is_ok()), "at 0, 100 and 200 ms");
@@ -299,7 +299,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn gate_keeps_a_slot_until_it_is_dropped_and_gives_it_to_the_next_in_line() {
-        let gate = gate(Limits { pace: None, concurrent: NonZeroU32::new(2), ..LIMITS });
+        let gate = gate(RateLimits { pace: None, concurrent: NonZeroU32::new(2), ..LIMITS });
         let (first, _second) = (gate.enter().await.expect("a slot"), gate.enter().await.expect("a slot"));
         let begun = Instant::now();
         let release = async {
@@ -314,9 +314,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn gate_holds_back_until_the_end_of_a_cool_down_also_if_it_is_prolonged() {
-        let (gate, begun) = (gate(Limits { pace: None, ..LIMITS }), Instant::now());
-        let heed = |after| gate.heed(StatusCode::TOO_MANY_REQUESTS, &throttled(after));
-        assert_eq!(gate.heed(StatusCode::SERVICE_UNAVAILABLE, &throttled("5")), None, "only a 429 counts");
+        let (gate, begun) = (gate(RateLimits { pace: None, ..LIMITS }), Instant::now());
+        let heed = |after| gate.note_answer(StatusCode::TOO_MANY_REQUESTS, &throttled(after));
+        assert_eq!(gate.note_answer(StatusCode::SERVICE_UNAVAILABLE, &throttled("5")), None, "only a 429 counts");
         gate.enter().await.expect("nothing holds it back");
         assert_eq!(heed("2"), None);
         let prolong = async {
@@ -333,10 +333,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn gate_in_the_place_of_another_goes_on_with_its_cool_down() {
-        let limits = Limits { pace: None, ..LIMITS };
+        let limits = RateLimits { pace: None, ..LIMITS };
         let old = gate(limits.clone());
         sleep(Duration::from_secs(7)).await;
-        old.heed(StatusCode::TOO_MANY_REQUESTS, &throttled("3"));
+        old.note_answer(StatusCode::TOO_MANY_REQUESTS, &throttled("3"));
         sleep(Duration::from_secs(1)).await;
         let (new, begun) = (gate(limits).after(&old), Instant::now());
         new.enter().await.expect("a turn");
@@ -345,8 +345,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn gate_lets_a_read_go_again_after_a_short_retry_after_only() {
-        let gate = gate(Limits { pace: None, retry_after_max: Duration::from_secs(2), ..LIMITS });
-        let heed = |headers: &HeaderMap| gate.heed(StatusCode::TOO_MANY_REQUESTS, headers);
+        let gate = gate(RateLimits { pace: None, retry_after_max: Duration::from_secs(2), ..LIMITS });
+        let heed = |headers: &HeaderMap| gate.note_answer(StatusCode::TOO_MANY_REQUESTS, headers);
         assert_eq!(heed(&throttled("3")), None);
         assert_eq!(heed(&HeaderMap::new()), Some(DEFAULT_PAUSE));
         assert_eq!(heed(&throttled("2")), Some(Duration::from_secs(2)));

@@ -19,26 +19,26 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use crate::base::panic_guard::Panicked;
-use crate::net::body::Cut;
+use crate::net::body::BodyError;
 use crate::net::dial::DialError;
 use crate::net::dial::connect::{ConnectError, Step};
 use crate::net::dial::exchange::ExchangeError;
 use crate::net::dial::proxy::ProxyError;
 use crate::net::listener::BuffersFull;
-use crate::net::tls::judge::{Kind, in_words};
-use crate::observe::access_log::Blame;
+use crate::net::tls::server_verifier::{TlsProblem, in_words};
+use crate::observe::access_log::Fault;
 use crate::observe::audit_log::Unrecorded;
-use crate::observe::logging::Causes;
-use crate::proxy::authn::Intruder;
+use crate::observe::logging::ErrorChain;
+use crate::proxy::authn::AuthnError;
 use crate::proxy::headers;
 use crate::proxy::headers::loops::LoopError;
 use crate::proxy::policy::catalog::{OperationId, OperationName};
-use crate::proxy::policy::{Policy, Refusal};
-use crate::proxy::rate_limit::{Late, Limit};
+use crate::proxy::policy::{Policy, PolicyRefusal};
+use crate::proxy::rate_limit::{Limit, RateLimited};
 use crate::proxy::token::NoToken;
 use crate::proxy::token::endpoint::TokenError;
 use crate::proxy::upstream::head;
-use crate::proxy::upstream::{Answer, AnswerBody, Fault, Reason};
+use crate::proxy::upstream::{AnswerBody, Reason, UpstreamAnswer, UpstreamError};
 pub use policy::code;
 
 /// RFC 9209.
@@ -59,13 +59,13 @@ pub enum Rejection {
     Loop(#[from] LoopError),
     /// The guard did not let it in.
     #[error(transparent)]
-    Guard(#[from] Intruder),
+    Guard(#[from] AuthnError),
     /// The guard granted no local token.
     #[error(transparent)]
-    Grant(Intruder),
+    Grant(AuthnError),
     /// The policy did not permit it.
     #[error(transparent)]
-    Policy(#[from] Refusal),
+    Policy(#[from] PolicyRefusal),
     /// It is a write, and cannot be recorded.
     #[error(transparent)]
     Audit(#[from] Unrecorded),
@@ -74,10 +74,10 @@ pub enum Rejection {
     Token(#[from] NoToken),
     /// Its turn did not come in time.
     #[error(transparent)]
-    Rate(#[from] Late),
+    Rate(#[from] RateLimited),
     /// NinjaOne could not be asked, or its answer could not be used.
     #[error(transparent)]
-    Upstream(#[from] Fault),
+    Upstream(#[from] UpstreamError),
     /// Too much waits for callers who do not read.
     #[error(transparent)]
     Buffers(#[from] BuffersFull),
@@ -88,7 +88,7 @@ pub enum Rejection {
 
 /// What a refusal may tell about the place where it happened.
 #[derive(Debug, Clone, Copy)]
-pub struct Scene<'a> {
+pub struct RefusalContext<'a> {
     /// The listener's name.
     pub listener: &'a str,
     /// The caller's name, once it is known; `None` also where callers are not told apart.
@@ -106,12 +106,12 @@ pub struct Scene<'a> {
     /// The operation, once it is known.
     pub operation: Option<OperationName<'a>>,
     /// What the policy was asked, once the caller is known.
-    pub judged: Option<Judged<'a>>,
+    pub judged: Option<JudgedBy<'a>>,
 }
 
 /// A request and the policy that judges it.
 #[derive(Debug, Clone, Copy)]
-pub struct Judged<'a> {
+pub struct JudgedBy<'a> {
     /// The policy of the caller, or else of the listener.
     pub policy: &'a Policy,
     /// The request's method.
@@ -121,18 +121,18 @@ pub struct Judged<'a> {
 }
 
 /// One row of the table: what the caller is told.
-struct Row {
+struct RefusalRow {
     status: StatusCode,
     /// Stable, for programs.
     code: &'static str,
-    blame: Blame,
+    blame: Fault,
     /// The error type of RFC 9209 section 2.3.
     error: &'static str,
     detail: String,
 }
 
-fn row(status: StatusCode, code: &'static str, blame: Blame, error: &'static str, detail: String) -> Row {
-    Row { status, code, blame, error, detail }
+fn row(status: StatusCode, code: &'static str, blame: Fault, error: &'static str, detail: String) -> RefusalRow {
+    RefusalRow { status, code, blame, error, detail }
 }
 
 impl Rejection {
@@ -145,7 +145,7 @@ impl Rejection {
         }
     }
 
-    fn row(&self, scene: &Scene<'_>) -> Row {
+    fn row(&self, scene: &RefusalContext<'_>) -> RefusalRow {
         match self {
             Self::Loop(error) => loop_row(*error, scene.instance),
             Self::Guard(intruder) | Self::Grant(intruder) => guard_row(intruder, scene),
@@ -162,7 +162,7 @@ impl Rejection {
     /// The field that this status must or may have beside the problem.
     fn field(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
-            Self::Policy(Refusal::MethodNotAllowed { allowed }) => {
+            Self::Policy(PolicyRefusal::MethodNotAllowed { allowed }) => {
                 Some((ALLOW, HeaderValue::try_from(allowed.to_string()).ok()?))
             }
             Self::Token(NoToken::Failed { retry_after, .. }) => Some((RETRY_AFTER, whole_seconds(*retry_after))),
@@ -181,7 +181,7 @@ fn whole_seconds(wait: Duration) -> HeaderValue {
 }
 
 /// RFC 9209 section 2.3.32 has the error, RFC 5842 section 7.2 the status.
-fn loop_row(error: LoopError, instance: &str) -> Row {
+fn loop_row(error: LoopError, instance: &str) -> RefusalRow {
     let came = match error {
         LoopError::Own => {
             "The proxy sent this request to NinjaOne, and it came back to the proxy itself, where it ends"
@@ -191,7 +191,7 @@ fn loop_row(error: LoopError, instance: &str) -> Row {
     let detail = format!(
         "{came}: on the proxy's machine, {instance} leads to one of the proxy's own listeners, or to another proxy that leads back. In the instance's table, write the host of NinjaOne; or, where a hosts file or DNS sends that name to the proxy on purpose, NinjaOne's own addresses: addresses = [\"IP\"]. \"ninjaone-proxy doctor\" says where it leads."
     );
-    row(StatusCode::LOOP_DETECTED, "loop-detected", Blame::Proxy, "proxy_loop_detected", detail)
+    row(StatusCode::LOOP_DETECTED, "loop-detected", Fault::Proxy, "proxy_loop_detected", detail)
 }
 
 /// The refusal of a request that has been here before, on a listener that serves no instance.
@@ -206,90 +206,90 @@ pub fn refuse_loop(error: LoopError) -> Response<Full<Bytes>> {
     response
 }
 
-fn guard_field(intruder: &Intruder) -> Option<(HeaderName, HeaderValue)> {
+fn guard_field(intruder: &AuthnError) -> Option<(HeaderName, HeaderValue)> {
     match intruder {
-        Intruder::NoKey | Intruder::WrongKey(_) => Some((WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE))),
-        Intruder::Throttled(wait) => Some((RETRY_AFTER, whole_seconds(*wait))),
-        Intruder::NotPost => Some((ALLOW, HeaderValue::from_static("POST"))),
-        Intruder::LargeHead | Intruder::NoHost | Intruder::ManyHosts | Intruder::BadHost(_) => None,
-        Intruder::Fragment | Intruder::LineFeed | Intruder::Framing => None,
-        Intruder::ForeignHost(_) | Intruder::ForeignPage(_) | Intruder::Relayed(_) => None,
-        Intruder::OtherGrant | Intruder::SignIn => None,
+        AuthnError::NoKey | AuthnError::WrongKey(_) => Some((WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE))),
+        AuthnError::Throttled(wait) => Some((RETRY_AFTER, whole_seconds(*wait))),
+        AuthnError::NotPost => Some((ALLOW, HeaderValue::from_static("POST"))),
+        AuthnError::LargeHead | AuthnError::NoHost | AuthnError::ManyHosts | AuthnError::BadHost(_) => None,
+        AuthnError::Fragment | AuthnError::LineFeed | AuthnError::Framing => None,
+        AuthnError::UnknownHost(_) | AuthnError::CrossOrigin(_) | AuthnError::Relayed(_) => None,
+        AuthnError::OtherGrant | AuthnError::SignIn => None,
     }
 }
 
-fn guard_row(intruder: &Intruder, scene: &Scene<'_>) -> Row {
+fn guard_row(intruder: &AuthnError, scene: &RefusalContext<'_>) -> RefusalRow {
     let listener = scene.listener;
     let bad =
-        |code, detail: &str| row(StatusCode::BAD_REQUEST, code, Blame::Caller, "http_request_error", detail.to_owned());
-    let refused = |status, code, detail| row(status, code, Blame::Caller, "http_request_denied", detail);
+        |code, detail: &str| row(StatusCode::BAD_REQUEST, code, Fault::Caller, "http_request_error", detail.to_owned());
+    let refused = |status, code, detail| row(status, code, Fault::Caller, "http_request_denied", detail);
     match intruder {
-        Intruder::NoHost => bad("host-missing", "An HTTP/1.1 request must have a Host field (RFC 9112 section 3.2)."),
-        Intruder::ManyHosts => bad("host-repeated", "A request must have one Host field (RFC 9112 section 3.2)."),
-        Intruder::BadHost(_) => bad(
+        AuthnError::NoHost => bad("host-missing", "An HTTP/1.1 request must have a Host field (RFC 9112 section 3.2)."),
+        AuthnError::ManyHosts => bad("host-repeated", "A request must have one Host field (RFC 9112 section 3.2)."),
+        AuthnError::BadHost(_) => bad(
             "host-malformed",
             "Host, or the authority of the target, must be a name or an address, and perhaps a colon and a port (RFC 9110 section 7.2).",
         ),
-        Intruder::LineFeed => bad(
+        AuthnError::LineFeed => bad(
             "request-malformed",
             "A line of the request's head ends in a line feed alone: lines end in CR LF (RFC 9112 section 2.2).",
         ),
-        Intruder::Framing => bad(
+        AuthnError::Framing => bad(
             "framing-ambiguous",
             "Servers could disagree on where the request ends: it must have one Content-Length, or else \"Transfer-Encoding: chunked\" once and no other coding (RFC 9112 section 6.3).",
         ),
-        Intruder::LargeHead => head_row(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
-        Intruder::Fragment => bad(
+        AuthnError::LargeHead => head_row(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+        AuthnError::Fragment => bad(
             "target-malformed",
             "A request target must not have a fragment (# and what follows, RFC 9112 section 3.2): leave it out, or write %23 in the query.",
         ),
-        Intruder::ForeignHost(host) => refused(
+        AuthnError::UnknownHost(host) => refused(
             StatusCode::MISDIRECTED_REQUEST,
             "host-not-ours",
             format!(
                 "This proxy answers requests for localhost, 127.0.0.1 and [::1] only, not for {host:?}. If callers shall use that name, add it to names in [listeners.{listener}]."
             ),
         ),
-        Intruder::ForeignPage(mark) => refused(
+        AuthnError::CrossOrigin(mark) => refused(
             StatusCode::FORBIDDEN,
             "page-not-allowed",
             format!(
                 "A web page of another origin made the browser send this request ({mark}). If that page is yours, add its origin to allowed-origins in [listeners.{listener}]."
             ),
         ),
-        Intruder::Relayed(name) => refused(
+        AuthnError::Relayed(name) => refused(
             StatusCode::FORBIDDEN,
             "relayed",
             format!(
                 "The request was passed on by another proxy (it has {name}), and nobody can tell for whom. Call this port directly, or give the listener callers with keys: [listeners.{listener}.callers.NAME]."
             ),
         ),
-        Intruder::NoKey => refused(
+        AuthnError::NoKey => refused(
             StatusCode::UNAUTHORIZED,
             "key-missing",
             format!("The listener {listener} has callers: send a caller's key as \"Authorization: Bearer KEY\" or \"X-Api-Key: KEY\", or fetch a token with the caller's name and key as client id and secret. \"ninjaone-proxy key new NAME\" makes a key."),
         ),
-        Intruder::WrongKey(hint) => refused(
+        AuthnError::WrongKey(hint) => refused(
             StatusCode::UNAUTHORIZED,
             "key-wrong",
             format!("The key or token is not that of a caller of the listener {listener}. {}", hint.advice()),
         ),
-        Intruder::Throttled(_) => refused(
+        AuthnError::Throttled(_) => refused(
             StatusCode::TOO_MANY_REQUESTS,
             "key-throttled",
             format!("Too many wrong keys came to the listener {listener}. Right ones are not held up."),
         ),
-        Intruder::OtherGrant => refused(
+        AuthnError::OtherGrant => refused(
             StatusCode::BAD_REQUEST,
             "grant-unsupported",
             "This proxy's token endpoint knows the grant types client_credentials and refresh_token only.".to_owned(),
         ),
-        Intruder::SignIn => refused(
+        AuthnError::SignIn => refused(
             StatusCode::FORBIDDEN,
             "sign-in-unsupported",
             "Nobody signs in here: the proxy has its own access to NinjaOne. Set the tool to client credentials (any id and secret, or those of a caller), or leave its sign-in out.".to_owned(),
         ),
-        Intruder::NotPost => refused(
+        AuthnError::NotPost => refused(
             StatusCode::METHOD_NOT_ALLOWED,
             "method-not-allowed",
             "A token is asked for by POST (RFC 6749 section 3.2).".to_owned(),
@@ -297,7 +297,7 @@ fn guard_row(intruder: &Intruder, scene: &Scene<'_>) -> Row {
     }
 }
 
-fn head_row(status: StatusCode) -> Row {
+fn head_row(status: StatusCode) -> RefusalRow {
     let (code, detail) = if status == StatusCode::URI_TOO_LONG {
         ("target-too-long", "The request target is too long (limits.head, at most 64 KiB).")
     } else if status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE {
@@ -308,30 +308,30 @@ fn head_row(status: StatusCode) -> Row {
             "The request is no HTTP/1.1 or HTTP/1.0 request, or has a target or a field that is malformed (RFC 9112); in a query, < > and \" must be percent-encoded.",
         )
     };
-    row(status, code, Blame::Caller, "http_request_error", detail.to_owned())
+    row(status, code, Fault::Caller, "http_request_error", detail.to_owned())
 }
 
-fn audit_row() -> Row {
+fn audit_row() -> RefusalRow {
     let detail = "The write was not sent: the audit log cannot be written, and what is not recorded must not happen (on-failure in [audit]). Its disk is full or fails; see the proxy's log. Reads go on, and writes too as soon as there is room.";
-    row(StatusCode::SERVICE_UNAVAILABLE, "audit-unavailable", Blame::Proxy, "proxy_internal_error", detail.to_owned())
+    row(StatusCode::SERVICE_UNAVAILABLE, "audit-unavailable", Fault::Proxy, "proxy_internal_error", detail.to_owned())
 }
 
-fn buffers_row() -> Row {
+fn buffers_row() -> RefusalRow {
     let detail = "The memory for messages on their way (limits.buffers) is used up: too many callers do not read their answers, or too many large ones are on their way at once. Try again after the time in Retry-After. Callers that do not read are ended after timeouts.client.";
-    row(StatusCode::SERVICE_UNAVAILABLE, "buffers-full", Blame::Proxy, "proxy_internal_error", detail.to_owned())
+    row(StatusCode::SERVICE_UNAVAILABLE, "buffers-full", Fault::Proxy, "proxy_internal_error", detail.to_owned())
 }
 
-fn token_row(no_token: &NoToken, scene: &Scene<'_>) -> Row {
+fn token_row(no_token: &NoToken, scene: &RefusalContext<'_>) -> RefusalRow {
     let unavailable =
         |code, blame, detail| row(StatusCode::SERVICE_UNAVAILABLE, code, blame, "proxy_internal_error", detail);
     let mend = |code, what: &str| {
-        let row = unavailable(code, Blame::Proxy, format!("There is no token for {}: {what}", scene.instance));
-        Row { error: "proxy_configuration_error", ..row }
+        let row = unavailable(code, Fault::Proxy, format!("There is no token for {}: {what}", scene.instance));
+        RefusalRow { error: "proxy_configuration_error", ..row }
     };
     let NoToken::Failed { cause, .. } = no_token else {
         return unavailable(
             "token-timeout",
-            Blame::Upstream,
+            Fault::Upstream,
             "There is no token yet: the token endpoint is slow. Try again.".into(),
         );
     };
@@ -367,55 +367,55 @@ fn token_row(no_token: &NoToken, scene: &Scene<'_>) -> Row {
     }
 }
 
-fn no_token_row(cause: &TokenError, instance: &str) -> Row {
-    let cause = Causes(cause);
+fn no_token_row(cause: &TokenError, instance: &str) -> RefusalRow {
+    let cause = ErrorChain(cause);
     let detail = format!(
         "There is no token for {instance}: {cause}. It is asked for again without you; try again after the time in Retry-After."
     );
-    row(StatusCode::SERVICE_UNAVAILABLE, "token-unavailable", Blame::Upstream, "proxy_internal_error", detail)
+    row(StatusCode::SERVICE_UNAVAILABLE, "token-unavailable", Fault::Upstream, "proxy_internal_error", detail)
 }
 
-fn upstream_row(fault: &Fault, scene: &Scene<'_>) -> Row {
+fn upstream_row(fault: &UpstreamError, scene: &RefusalContext<'_>) -> RefusalRow {
     let instance = scene.instance;
-    let broken = |code, error, detail| row(StatusCode::BAD_GATEWAY, code, Blame::Upstream, error, detail);
+    let broken = |code, error, detail| row(StatusCode::BAD_GATEWAY, code, Fault::Upstream, error, detail);
     match fault {
-        Fault::Connect(error) => connect_row(error, instance),
-        Fault::Timeout => row(
+        UpstreamError::Connect(error) => connect_row(error, instance),
+        UpstreamError::Timeout => row(
             StatusCode::GATEWAY_TIMEOUT,
             "upstream-timeout",
-            Blame::Upstream,
+            Fault::Upstream,
             "http_response_timeout",
             format!("{instance} did not answer in time (timeouts.upstream).{}", write_warning(scene)),
         ),
-        Fault::Broken(_) => broken(
+        UpstreamError::Broken(_) => broken(
             "upstream-broken",
             "connection_terminated",
             format!("{instance} broke the exchange off before its answer.{}", write_warning(scene)),
         ),
-        Fault::Malformed(malformed) => broken(
+        UpstreamError::Malformed(malformed) => broken(
             "upstream-malformed",
             malformed_error(malformed),
             format!("{instance} answered what cannot be passed on: {malformed}.{}", write_warning(scene)),
         ),
-        Fault::Upload(cut) => upload_row(*cut),
+        UpstreamError::Upload(cut) => upload_row(*cut),
     }
 }
 
-fn late_row(late: Late, scene: &Scene<'_>) -> Row {
+fn late_row(late: RateLimited, scene: &RefusalContext<'_>) -> RefusalRow {
     let instance = scene.instance;
     let (blame, error, detail) = match late.limit {
         Limit::Pace => (
-            Blame::Proxy,
+            Fault::Proxy,
             "http_request_denied",
             format!("More requests came for {instance} than may go there (requests-per-second, burst)."),
         ),
         Limit::Concurrent => (
-            Blame::Proxy,
+            Fault::Proxy,
             "connection_limit_reached",
             format!("As many requests are under way to {instance} as may be at a time (concurrent)."),
         ),
         Limit::CoolDown => (
-            Blame::Upstream,
+            Fault::Upstream,
             "http_request_denied",
             format!("{instance} answered another request with 429 and wants to be left alone for a while."),
         ),
@@ -427,18 +427,20 @@ fn late_row(late: Late, scene: &Scene<'_>) -> Row {
 }
 
 /// RFC 9209 section 2.3.
-fn malformed_error(malformed: &head::Malformed) -> &'static str {
+fn malformed_error(malformed: &head::MalformedAnswer) -> &'static str {
     match malformed {
-        head::Malformed::Upgrade => "http_upgrade_failed",
-        head::Malformed::Coding | head::Malformed::Doubled => "http_response_transfer_coding",
-        head::Malformed::Syntax(_) | head::Malformed::Status(_) | head::Malformed::Length => "http_protocol_error",
-        head::Malformed::Informational => "http_protocol_error",
+        head::MalformedAnswer::Upgrade => "http_upgrade_failed",
+        head::MalformedAnswer::Coding | head::MalformedAnswer::Doubled => "http_response_transfer_coding",
+        head::MalformedAnswer::Syntax(_) | head::MalformedAnswer::Status(_) | head::MalformedAnswer::Length => {
+            "http_protocol_error"
+        }
+        head::MalformedAnswer::Informational => "http_protocol_error",
     }
 }
 
-fn connect_row(error: &ConnectError, instance: &str) -> Row {
-    let broken = |code, error, detail| row(StatusCode::BAD_GATEWAY, code, Blame::Upstream, error, detail);
-    let late = |code, error, detail| row(StatusCode::GATEWAY_TIMEOUT, code, Blame::Upstream, error, detail);
+fn connect_row(error: &ConnectError, instance: &str) -> RefusalRow {
+    let broken = |code, error, detail| row(StatusCode::BAD_GATEWAY, code, Fault::Upstream, error, detail);
+    let late = |code, error, detail| row(StatusCode::GATEWAY_TIMEOUT, code, Fault::Upstream, error, detail);
     match error {
         ConnectError::Dial(error) => dial_row(error, instance),
         ConnectError::Tls(source) => match error.tls() {
@@ -463,13 +465,13 @@ fn connect_row(error: &ConnectError, instance: &str) -> Row {
     }
 }
 
-fn dial_row(error: &DialError, instance: &str) -> Row {
+fn dial_row(error: &DialError, instance: &str) -> RefusalRow {
     match error {
         DialError::Resolve(name, _) => name_unknown_row(name),
         DialError::Connect(source) => row(
             StatusCode::BAD_GATEWAY,
             "instance-unreachable",
-            Blame::Upstream,
+            Fault::Upstream,
             "connection_refused",
             format!("{instance} cannot be reached ({source}). Check host, proxy, network and firewall."),
         ),
@@ -477,66 +479,66 @@ fn dial_row(error: &DialError, instance: &str) -> Row {
     }
 }
 
-fn proxy_row(instance: &str, proxy: &str, cause: &ProxyError) -> Row {
+fn proxy_row(instance: &str, proxy: &str, cause: &ProxyError) -> RefusalRow {
     let wants_credentials = matches!(cause, ProxyError::Refused(407));
     let hint =
         if wants_credentials { " It wants other credentials: proxy = \"http://USER:PASSWORD@HOST:PORT\"." } else { "" };
     let detail = format!("The proxy {proxy} does not connect to {instance}: {cause}.{hint}");
-    row(StatusCode::BAD_GATEWAY, "proxy-refused", Blame::Upstream, "destination_unavailable", detail)
+    row(StatusCode::BAD_GATEWAY, "proxy-refused", Fault::Upstream, "destination_unavailable", detail)
 }
 
-fn name_unknown_row(instance: &str) -> Row {
+fn name_unknown_row(instance: &str) -> RefusalRow {
     let detail = format!("The name {instance} cannot be resolved. Check host, and the machine's DNS.");
-    row(StatusCode::BAD_GATEWAY, "instance-name-unknown", Blame::Upstream, "dns_error", detail)
+    row(StatusCode::BAD_GATEWAY, "instance-name-unknown", Fault::Upstream, "dns_error", detail)
 }
 
-fn untrusted_row(instance: &str, reason: &rustls::Error) -> Row {
-    let advice = match Kind::of(reason) {
-        Kind::UnknownIssuer => {
+fn untrusted_row(instance: &str, reason: &rustls::Error) -> RefusalRow {
+    let advice = match TlsProblem::of(reason) {
+        TlsProblem::UnknownIssuer => {
             "If it has a private CA, or a proxy on the way inspects TLS, give that CA's certificate as ca-file."
         }
         // It has said itself what to do.
-        Kind::IsCa => "",
-        Kind::Certificate => "Check host, this machine's clock, and the certificate of the instance.",
-        Kind::NoTls => "Check the port of host: it must be one that speaks TLS.",
-        Kind::Alert => "If it asks for a certificate, give certificate and key.",
-        Kind::Other => "Check host: it must be a server that speaks TLS 1.2 or 1.3.",
+        TlsProblem::IsCa => "",
+        TlsProblem::Certificate => "Check host, this machine's clock, and the certificate of the instance.",
+        TlsProblem::NoTls => "Check the port of host: it must be one that speaks TLS.",
+        TlsProblem::Alert => "If it asks for a certificate, give certificate and key.",
+        TlsProblem::Other => "Check host: it must be a server that speaks TLS 1.2 or 1.3.",
     };
     tls_row(instance, &in_words(reason), advice)
 }
 
-fn tls_row(instance: &str, reason: &str, advice: &str) -> Row {
+fn tls_row(instance: &str, reason: &str, advice: &str) -> RefusalRow {
     let detail = format!("The TLS handshake with {instance} failed ({reason}); nothing was sent. {advice}");
     let detail = detail.trim_end().to_owned();
-    row(StatusCode::BAD_GATEWAY, "instance-untrusted", Blame::Upstream, "tls_certificate_error", detail)
+    row(StatusCode::BAD_GATEWAY, "instance-untrusted", Fault::Upstream, "tls_certificate_error", detail)
 }
 
-fn write_warning(scene: &Scene<'_>) -> &'static str {
+fn write_warning(scene: &RefusalContext<'_>) -> &'static str {
     match scene.method {
         "GET" | "HEAD" => "",
         _ => " The write may have been done all the same, so it is not repeated: look before you send it again.",
     }
 }
 
-fn panic_row(scene: &Scene<'_>) -> Row {
+fn panic_row(scene: &RefusalContext<'_>) -> RefusalRow {
     let detail = format!(
         "A mistake in the proxy ended this request; others are not harmed. Its log has the place, under this request id: please report it.{}",
         write_warning(scene)
     );
-    row(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", Blame::Proxy, "proxy_internal_error", detail)
+    row(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", Fault::Proxy, "proxy_internal_error", detail)
 }
 
-fn upload_row(cut: Cut) -> Row {
+fn upload_row(cut: BodyError) -> RefusalRow {
     let (status, code, detail) = match cut {
-        Cut::Stalled => {
+        BodyError::Stalled => {
             (StatusCode::REQUEST_TIMEOUT, "body-stalled", "The request's body stopped coming (timeouts.client).")
         }
-        Cut::TooLarge => {
+        BodyError::TooLarge => {
             (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The request's body is larger than limits.body.")
         }
-        Cut::Broken => (StatusCode::BAD_REQUEST, "body-broken", "The request's body broke off or is malformed."),
+        BodyError::Broken => (StatusCode::BAD_REQUEST, "body-broken", "The request's body broke off or is malformed."),
     };
-    row(status, code, Blame::Caller, "http_request_error", detail.to_owned())
+    row(status, code, Fault::Caller, "http_request_error", detail.to_owned())
 }
 
 /// RFC 9457, and the two members by which tools print NinjaOne's own errors.
@@ -562,17 +564,17 @@ struct Problem<'a> {
 }
 
 /// What the audit record takes down of a refusal.
-pub struct Outcome {
+pub struct RefusalSummary {
     /// The stable code.
     pub code: &'static str,
     /// Whose fault it is.
-    pub blame: Blame,
+    pub blame: Fault,
     /// What the caller is told.
     pub detail: String,
 }
 
 /// Our own answer to a request that gets none of NinjaOne's.
-pub fn refuse(rejection: &Rejection, scene: &Scene<'_>) -> (Response<Reply>, Outcome) {
+pub fn refuse(rejection: &Rejection, scene: &RefusalContext<'_>) -> (Response<ResponseBody>, RefusalSummary) {
     let row = rejection.row(scene);
     let oauth = match rejection {
         Rejection::Grant(intruder) => Some(oauth_error(intruder)),
@@ -582,7 +584,7 @@ pub fn refuse(rejection: &Rejection, scene: &Scene<'_>) -> (Response<Reply>, Out
     };
     let operation = scene.operation.map(|name| name.to_string());
     let body = problem(&row, Some(scene.request_id), operation, oauth);
-    let mut response = Response::new(Reply::Own(Full::from(body)));
+    let mut response = Response::new(ResponseBody::Own(Full::from(body)));
     *response.status_mut() = row.status;
     let headers = response.headers_mut();
     let kind = if oauth.is_some() { "application/json" } else { "application/problem+json" };
@@ -597,23 +599,25 @@ pub fn refuse(rejection: &Rejection, scene: &Scene<'_>) -> (Response<Reply>, Out
         // Over HTTP/2 it is left out.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    (response, Outcome { code: row.code, blame: row.blame, detail: row.detail })
+    (response, RefusalSummary { code: row.code, blame: row.blame, detail: row.detail })
 }
 
 /// What OAuth clients understand of a refused token request.
-fn oauth_error(intruder: &Intruder) -> &'static str {
+fn oauth_error(intruder: &AuthnError) -> &'static str {
     match intruder {
-        Intruder::NoKey | Intruder::WrongKey(_) => "invalid_client",
-        Intruder::Throttled(_) => "temporarily_unavailable",
-        Intruder::OtherGrant => "unsupported_grant_type",
-        Intruder::LargeHead | Intruder::NoHost | Intruder::ManyHosts | Intruder::BadHost(_) => "invalid_request",
-        Intruder::Fragment | Intruder::LineFeed | Intruder::Framing => "invalid_request",
-        Intruder::ForeignHost(_) | Intruder::ForeignPage(_) | Intruder::Relayed(_) => "invalid_request",
-        Intruder::SignIn | Intruder::NotPost => "invalid_request",
+        AuthnError::NoKey | AuthnError::WrongKey(_) => "invalid_client",
+        AuthnError::Throttled(_) => "temporarily_unavailable",
+        AuthnError::OtherGrant => "unsupported_grant_type",
+        AuthnError::LargeHead | AuthnError::NoHost | AuthnError::ManyHosts | AuthnError::BadHost(_) => {
+            "invalid_request"
+        }
+        AuthnError::Fragment | AuthnError::LineFeed | AuthnError::Framing => "invalid_request",
+        AuthnError::UnknownHost(_) | AuthnError::CrossOrigin(_) | AuthnError::Relayed(_) => "invalid_request",
+        AuthnError::SignIn | AuthnError::NotPost => "invalid_request",
     }
 }
 
-fn problem(row: &Row, request_id: Option<&str>, operation: Option<String>, oauth: Option<&str>) -> Vec<u8> {
+fn problem(row: &RefusalRow, request_id: Option<&str>, operation: Option<String>, oauth: Option<&str>) -> Vec<u8> {
     let problem = Problem {
         r#type: format!("urn:ninjaone-proxy:problem:{}", row.code),
         title: row.status.canonical_reason().unwrap_or("Error"),
@@ -632,12 +636,12 @@ fn problem(row: &Row, request_id: Option<&str>, operation: Option<String>, oauth
     body
 }
 
-fn proxy_status(row: &Row) -> String {
+fn proxy_status(row: &RefusalRow) -> String {
     format!("ninjaone-proxy; error={}; details=\"{}\"", row.error, row.code)
 }
 
-/// The answer to a head that the parser refuses, octet for octet: its own head and its body.
-pub fn refuse_head(status: StatusCode, request_id: Option<&str>) -> ([Vec<u8>; 2], Outcome) {
+/// The answer to a head that the parser refuses, byte for byte: its own head and its body.
+pub fn refuse_head(status: StatusCode, request_id: Option<&str>) -> ([Vec<u8>; 2], RefusalSummary) {
     let row = head_row(status);
     let body = problem(&row, request_id, None, None);
     let id = request_id.map_or_else(String::new, |id| format!("x-request-id: {id}\r\n"));
@@ -649,11 +653,11 @@ pub fn refuse_head(status: StatusCode, request_id: Option<&str>) -> ([Vec<u8>; 2
         proxy_status(&row),
         body.len()
     );
-    ([head.into_bytes(), body], Outcome { code: row.code, blame: row.blame, detail: row.detail })
+    ([head.into_bytes(), body], RefusalSummary { code: row.code, blame: row.blame, detail: row.detail })
 }
 
 /// What [`refuse`] would say: status, code and detail.
-pub fn foretell(rejection: &Rejection, scene: &Scene<'_>) -> (StatusCode, &'static str, String) {
+pub fn dry_run(rejection: &Rejection, scene: &RefusalContext<'_>) -> (StatusCode, &'static str, String) {
     let row = rejection.row(scene);
     (row.status, row.code, row.detail)
 }
@@ -665,11 +669,11 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>)
 }
 
 /// The answer to a token request: a local token, good for `lifetime` (RFC 6749 section 5.1).
-pub fn granted(token: &str, lifetime: Duration, scope: &str) -> Response<Reply> {
+pub fn granted(token: &str, lifetime: Duration, scope: &str) -> Response<ResponseBody> {
     let grant = serde_json::json!({
         "access_token": token, "token_type": "Bearer", "expires_in": lifetime.as_secs(), "scope": scope,
     });
-    let mut response = Response::new(Reply::Own(Full::from(format!("{grant}\n"))));
+    let mut response = Response::new(ResponseBody::Own(Full::from(format!("{grant}\n"))));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -677,8 +681,8 @@ pub fn granted(token: &str, lifetime: Duration, scope: &str) -> Response<Reply> 
 }
 
 /// The answer to a listed page that asks in advance: the methods there are, and the fields that it wants to send.
-pub fn preflight(asked: &HeaderMap) -> Response<Reply> {
-    let mut response = Response::new(Reply::Own(Full::default()));
+pub fn preflight(asked: &HeaderMap) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Own(Full::default()));
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE"));
@@ -699,11 +703,11 @@ pub fn share(headers: &mut HeaderMap, origin: HeaderValue) {
 
 /// NinjaOne's answer, cleaned, marked as relayed, with a `Location` at the instance turned to the caller's `origin`.
 pub fn relay(
-    answer: Answer,
+    answer: UpstreamAnswer,
     relayed: &HeaderValue,
     localize: impl FnOnce(&HeaderValue) -> Option<HeaderValue>,
-) -> Response<Reply> {
-    let Answer { mut head, body, reason, .. } = answer;
+) -> Response<ResponseBody> {
+    let UpstreamAnswer { mut head, body, reason, .. } = answer;
     headers::clean_response(&mut head.headers);
     head.headers.append(PROXY_STATUS, reason.and_then(|reason| explained(relayed, reason)).unwrap_or(relayed.clone()));
     if let Some(location) = head.headers.get(LOCATION).and_then(localize) {
@@ -715,14 +719,14 @@ pub fn relay(
     }
     // The caller's connection has a version of its own.
     head.version = http::Version::HTTP_11;
-    Response::from_parts(head, Reply::Relayed(body))
+    Response::from_parts(head, ResponseBody::Relayed(body))
 }
 
 /// Anything else may be a page that somebody stored in NinjaOne: in a browser it would be a page of this proxy's, whose
 /// scripts may call it.
 fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let kind = kind.split(|&octet| octet == b';').next().unwrap_or_default();
+    let kind = kind.split(|&byte| byte == b';').next().unwrap_or_default();
     headers.get_all(CONTENT_TYPE).iter().count() == 1 && kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
@@ -748,18 +752,18 @@ fn explained(relayed: &HeaderValue, reason: Reason) -> Option<HeaderValue> {
 }
 
 /// The body of an answer to the caller.
-pub enum Reply {
+pub enum ResponseBody {
     /// Ours.
     Own(Full<Bytes>),
     /// NinjaOne's, in transit.
     Relayed(Box<AnswerBody>),
 }
 
-impl Body for Reply {
+impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = Cut;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             Self::Relayed(body) => Pin::new(body).poll_frame(cx),

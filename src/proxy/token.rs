@@ -21,11 +21,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::base::clock::{Clock, Moment};
 use crate::base::panic_guard;
-use crate::observe::logging::Causes;
+use crate::observe::logging::ErrorChain;
 use crate::proxy::policy::Permit;
 use crate::proxy::policy::catalog::ScopeSet;
 use endpoint::{Endpoint, TokenError};
-use state::{Asker, Grant, State};
+use state::{FlightReason, Grant, KeyState};
 
 /// How often clocks and credentials are looked at: no timer counts the time that a machine sleeps.
 const STEP: Duration = Duration::from_secs(5);
@@ -35,26 +35,26 @@ pub(crate) const RENEWED: (f64, f64) = (0.75, 0.90);
 /// All grants of one instance.
 #[derive(Debug)]
 pub struct Tokens {
-    cache: Cache<ScopeSet, Arc<State>>,
+    cache: Cache<ScopeSet, Arc<KeyState>>,
     endpoint: Endpoint,
     /// The longest that a caller waits for a flight.
-    patience: Duration,
+    token_timeout: Duration,
     /// Where flights run: they must outlive the worker that asked first.
     runtime: Handle,
     clock: Clock,
-    counts: Arc<Counts>,
+    counts: Arc<FlightCounts>,
     /// The command line that finds out why there is no token.
     doctor: String,
 }
 
 /// The flights of the process, to all instances.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub struct FlightCounts {
     requests: AtomicU64,
     failures: AtomicU64,
 }
 
-impl Counts {
+impl FlightCounts {
     /// Flights, and how many of them gave no grant.
     pub fn read(&self) -> (u64, u64) {
         (self.requests.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))
@@ -63,9 +63,9 @@ impl Counts {
 
 /// A grant that is renewed until this is dropped.
 #[derive(Debug)]
-pub struct Kept(AbortHandle);
+pub struct KeptGrant(AbortHandle);
 
-impl Drop for Kept {
+impl Drop for KeptGrant {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -73,7 +73,7 @@ impl Drop for Kept {
 
 /// The proof that a request may be sent: a token that has not expired.
 #[derive(Debug, Clone)]
-pub struct Bearer(Rc<Held>);
+pub struct Bearer(Rc<CachedGrant>);
 
 impl Bearer {
     /// The value of `Authorization`.
@@ -106,7 +106,7 @@ pub enum NoToken {
 
 /// How a key's token stands: what readiness and metrics tell.
 #[derive(Debug, Clone)]
-pub struct Status {
+pub struct KeyStatus {
     /// The time to expiry, if there is a usable grant.
     pub expires_in: Option<Duration>,
     /// The time since it was asked for, if there is a usable grant.
@@ -118,10 +118,16 @@ pub struct Status {
 impl Tokens {
     /// Grants from this endpoint; flights run on the current runtime, callers wait up to `patience`. `doctor` is the
     /// command line that finds out why there are none.
-    pub fn new(endpoint: Endpoint, counts: Arc<Counts>, patience: Duration, clock: Clock, doctor: String) -> Arc<Self> {
+    pub fn new(
+        endpoint: Endpoint,
+        counts: Arc<FlightCounts>,
+        patience: Duration,
+        clock: Clock,
+        doctor: String,
+    ) -> Arc<Self> {
         // There are no more sets of scopes than that.
         let cache = Cache::new(1024);
-        Arc::new(Self { cache, endpoint, patience, runtime: Handle::current(), clock, counts, doctor })
+        Arc::new(Self { cache, endpoint, token_timeout: patience, runtime: Handle::current(), clock, counts, doctor })
     }
 
     /// The command line that finds out why there is no token.
@@ -140,14 +146,14 @@ impl Tokens {
     }
 
     /// Fetches a grant of these scopes and renews it from now on, for as long as the runtime lives.
-    pub fn keep(self: &Arc<Self>, scopes: ScopeSet) -> Kept {
+    pub fn keep(self: &Arc<Self>, scopes: ScopeSet) -> KeptGrant {
         let tokens = Arc::clone(self);
         let keeping = self.runtime.spawn(async move {
             loop {
                 tokens.endpoint.look().await;
                 let step = Instant::now() + STEP;
                 // A loop that a panic ends would renew nothing any more, and nobody would see it.
-                let next = match panic_guard::around(tokens.flight(scopes, Asker::Keeper)).await {
+                let next = match panic_guard::around(tokens.flight(scopes, FlightReason::Keeper)).await {
                     Ok(state) => state.next_unasked.monotonic.min(step),
                     Err(panicked) => {
                         tracing::error!(%scopes, error = %panicked, "a token request panicked");
@@ -157,16 +163,16 @@ impl Tokens {
                 sleep_until(next).await;
             }
         });
-        Kept(keeping.abort_handle())
+        KeptGrant(keeping.abort_handle())
     }
 
     /// How the token of these scopes stands.
-    pub async fn status(&self, scopes: ScopeSet) -> Status {
+    pub async fn status(&self, scopes: ScopeSet) -> KeyStatus {
         let state = self.cache.get(&scopes).await;
         let (state, now) = (state.as_deref(), (self.clock)());
         let expires_in = state.and_then(|state| state.expires_in(now));
         let age = state.and_then(|state| state.age(now));
-        Status { expires_in, age, failure: state.and_then(|state| state.failure.clone()) }
+        KeyStatus { expires_in, age, failure: state.and_then(|state| state.failure.clone()) }
     }
 
     /// The usable grant of these scopes, after a flight if there is none.
@@ -176,42 +182,42 @@ impl Tokens {
             if let Some(grant) = state.usable(now) {
                 return Ok(Arc::clone(grant));
             }
-            if !state.is_due(now, self.endpoint.version(), Asker::Caller) {
+            if !state.is_due(now, self.endpoint.version(), FlightReason::Caller) {
                 return Err(no_token(&state, now));
             }
         }
         let tokens = Arc::clone(self);
-        let flight = self.runtime.spawn(async move { tokens.flight(scopes, Asker::Caller).await });
-        let Ok(Ok(state)) = timeout(self.patience, flight).await else { return Err(NoToken::Timeout) };
+        let flight = self.runtime.spawn(async move { tokens.flight(scopes, FlightReason::Caller).await });
+        let Ok(Ok(state)) = timeout(self.token_timeout, flight).await else { return Err(NoToken::Timeout) };
         let now = (self.clock)();
         state.usable(now).cloned().ok_or_else(|| no_token(&state, now))
     }
 
     /// Joins the flight for these scopes, or starts one if it is due. To be run in a task of its own.
-    async fn flight(&self, scopes: ScopeSet, asker: Asker) -> Arc<State> {
-        let due = |state: &Arc<State>| state.is_due((self.clock)(), self.endpoint.version(), asker);
+    async fn flight(&self, scopes: ScopeSet, asker: FlightReason) -> Arc<KeyState> {
+        let due = |state: &Arc<KeyState>| state.is_due((self.clock)(), self.endpoint.version(), asker);
         self.cache.entry(scopes).or_insert_with_if(self.fetch(scopes), due).await.into_value()
     }
 
-    async fn fetch(&self, scopes: ScopeSet) -> Arc<State> {
+    async fn fetch(&self, scopes: ScopeSet) -> Arc<KeyState> {
         let previous = self.cache.get(&scopes).await;
         let previous = previous.as_deref();
         let asked = (self.clock)();
         self.counts.requests.fetch_add(1, Ordering::Relaxed);
         let (result, version) = self.endpoint.request(scopes).await;
         let state = match result {
-            Ok(answer) => State::granted(answer, asked, version, previous),
+            Ok(answer) => KeyState::granted(answer, asked, version, previous),
             Err(error) => {
                 self.counts.failures.fetch_add(1, Ordering::Relaxed);
-                State::failed(error, (asked, (self.clock)()), version, previous)
+                KeyState::failed(error, (asked, (self.clock)()), version, previous)
             }
         };
-        self.tell(scopes, &state, previous);
+        self.log_change(scopes, &state, previous);
         Arc::new(state)
     }
 
     /// What lasts is told loudly, and once.
-    fn tell(&self, scopes: ScopeSet, state: &State, previous: Option<&State>) {
+    fn log_change(&self, scopes: ScopeSet, state: &KeyState, previous: Option<&KeyState>) {
         let (now, host) = ((self.clock)(), self.endpoint.host());
         let seconds = |span: Duration| Duration::from_secs(span.as_secs_f64().round() as u64);
         let (next, retry_in) = (now.until(state.next), rounded(now.until(state.next_unasked)));
@@ -221,14 +227,14 @@ impl Tokens {
                 tracing::info!(host, %scopes, ?usable_for, renewed_in = ?seconds(next), "token granted");
             }
             Some(error) if !state.is_news(previous) => {
-                tracing::debug!(host, %scopes, error = %Causes(&**error), ?retry_in, "token request failed again");
+                tracing::debug!(host, %scopes, error = %ErrorChain(&**error), ?retry_in, "token request failed again");
             }
             Some(error) if error.is_permanent() => tracing::error!(
-                host, %scopes, error = %Causes(&**error), doctor = self.doctor,
+                host, %scopes, error = %ErrorChain(&**error), doctor = self.doctor,
                 "cannot get a token, and callers are refused; to find out what to change, run the command in doctor"
             ),
             Some(error) => {
-                tracing::warn!(host, %scopes, error = %Causes(&**error), ?retry_in, "token request failed");
+                tracing::warn!(host, %scopes, error = %ErrorChain(&**error), ?retry_in, "token request failed");
             }
         }
     }
@@ -239,7 +245,7 @@ fn rounded(span: Duration) -> Duration {
     Duration::from_millis((span.as_secs_f64() * 10.0).round() as u64 * 100)
 }
 
-fn no_token(state: &State, now: Moment) -> NoToken {
+fn no_token(state: &KeyState, now: Moment) -> NoToken {
     match &state.failure {
         Some(cause) => NoToken::Failed { cause: Arc::clone(cause), retry_after: now.until(state.next) },
         // Refused between the flight's end and now.
@@ -249,7 +255,7 @@ fn no_token(state: &State, now: Moment) -> NoToken {
 
 /// A worker's own copy of a grant: no count or header is shared between cores on the way of a request.
 #[derive(Debug)]
-struct Held {
+struct CachedGrant {
     scopes: ScopeSet,
     authorization: HeaderValue,
     grant: Arc<Grant>,
@@ -258,12 +264,12 @@ struct Held {
 
 /// Where one worker gets the bearers of one listener, all of one instance.
 #[derive(Debug)]
-pub struct Source {
+pub struct TokenSource {
     tokens: Arc<Tokens>,
     held: RefCell<Option<Bearer>>,
 }
 
-impl Source {
+impl TokenSource {
     /// A source that draws on `tokens`.
     pub fn new(tokens: Arc<Tokens>) -> Self {
         Self { tokens, held: RefCell::new(None) }
@@ -287,7 +293,7 @@ impl Source {
         let mut authorization =
             HeaderValue::from_bytes(grant.authorization.as_bytes()).map_err(|_| NoToken::Timeout)?;
         authorization.set_sensitive(true);
-        let bearer = Bearer(Rc::new(Held { scopes, authorization, grant, clock: self.tokens.clock }));
+        let bearer = Bearer(Rc::new(CachedGrant { scopes, authorization, grant, clock: self.tokens.clock }));
         self.held.replace(Some(bearer.clone()));
         Ok(bearer)
     }
@@ -296,7 +302,7 @@ impl Source {
     fn at_hand(&self, scopes: ScopeSet) -> Option<Bearer> {
         let held = self.held.borrow();
         let bearer = held.as_ref()?;
-        let Held { scopes: own, grant, clock, .. } = &*bearer.0;
+        let CachedGrant { scopes: own, grant, clock, .. } = &*bearer.0;
         (*own == scopes && grant.is_fresh(clock())).then(|| bearer.clone())
     }
 }
@@ -311,10 +317,10 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::credentials::Credentials;
-    use super::endpoint::ClientAuth;
+    use super::endpoint::ClientAuthMethod;
     use super::*;
     use crate::base::secret::Secret;
-    use crate::base::secret::source::Source as SecretSource;
+    use crate::base::secret::source::SecretSource;
     use crate::net::dial::Route;
     use crate::net::dial::connect::Connector;
     use crate::proxy::policy::catalog::Scope;
@@ -341,14 +347,14 @@ mod tests {
 
     /// Answers token requests with one token after another; without `good`, with 503; with `refuses`, that the scope is not
     /// granted.
-    struct Issuer {
+    struct TestIssuer {
         tokens: Arc<Tokens>,
         asked: Rc<Cell<u32>>,
         good: Rc<Cell<bool>>,
         refuses: Rc<Cell<bool>>,
     }
 
-    impl Issuer {
+    impl TestIssuer {
         async fn start() -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let address = listener.local_addr().expect("an address");
@@ -376,7 +382,7 @@ mod tests {
             let authority = address.to_string().parse().expect("an authority");
             let connector = Connector::new(authority, None, route, patience).expect("a connector");
             let path = PathAndQuery::from_static("/token");
-            let endpoint = Endpoint::new(connector, path, ClientAuth::Form, credentials, patience);
+            let endpoint = Endpoint::new(connector, path, ClientAuthMethod::Form, credentials, patience);
             Self {
                 tokens: Tokens::new(endpoint, Arc::default(), patience, clock, "doctor".to_owned()),
                 asked,
@@ -390,15 +396,15 @@ mod tests {
         [Scope::Monitoring].into_iter().collect()
     }
 
-    async fn token(source: &Source) -> Result<String, NoToken> {
+    async fn token(source: &TokenSource) -> Result<String, NoToken> {
         let bearer = source.bearer_of(scopes()).await?;
         Ok(bearer.authorization().to_str().expect("text").to_owned())
     }
 
     #[tokio::test(flavor = "local")]
     async fn token_survives_sleep_and_clock_jumps() {
-        let issuer = Issuer::start().await;
-        let source = Source::new(Arc::clone(&issuer.tokens));
+        let issuer = TestIssuer::start().await;
+        let source = TokenSource::new(Arc::clone(&issuer.tokens));
         for _ in 0..3 {
             assert_eq!(token(&source).await.expect("a token"), "Bearer t1");
         }
@@ -425,8 +431,8 @@ mod tests {
 
     #[tokio::test(flavor = "local")]
     async fn token_that_slept_is_fetched_once_for_all_who_ask() {
-        let issuer = Issuer::start().await;
-        let source = Rc::new(Source::new(Arc::clone(&issuer.tokens)));
+        let issuer = TestIssuer::start().await;
+        let source = Rc::new(TokenSource::new(Arc::clone(&issuer.tokens)));
         assert_eq!(token(&source).await.expect("a token"), "Bearer t1");
         WALL_AHEAD.set(8 * HOUR);
         let callers: Vec<_> = (0..50)
@@ -449,9 +455,9 @@ mod tests {
 
     #[tokio::test(flavor = "local")]
     async fn token_that_is_refused_for_good_is_asked_for_again_after_5_seconds_if_callers_ask() {
-        let issuer = Issuer::start().await;
+        let issuer = TestIssuer::start().await;
         issuer.refuses.set(true);
-        let source = Source::new(Arc::clone(&issuer.tokens));
+        let source = TokenSource::new(Arc::clone(&issuer.tokens));
         let wait = |outcome: Result<String, NoToken>| match outcome {
             Err(NoToken::Failed { retry_after, .. }) => retry_after.as_secs_f64(),
             other => panic!("{other:?}"),
@@ -463,7 +469,7 @@ mod tests {
         assert_eq!(issuer.asked.get(), 1);
         // Nobody asks: it is left alone for longer.
         advance(Duration::from_secs(7)).await;
-        issuer.tokens.flight(scopes(), Asker::Keeper).await;
+        issuer.tokens.flight(scopes(), FlightReason::Keeper).await;
         assert_eq!(issuer.asked.get(), 1);
         assert!((4.5..=6.0).contains(&wait(token(&source).await)));
         assert_eq!(issuer.asked.get(), 2);
@@ -475,12 +481,12 @@ mod tests {
 
     #[tokio::test(flavor = "local")]
     async fn token_that_is_refused_for_good_is_asked_for_without_callers_twice_a_minute() {
-        let issuer = Issuer::start().await;
+        let issuer = TestIssuer::start().await;
         issuer.refuses.set(true);
-        issuer.tokens.flight(scopes(), Asker::Keeper).await;
+        issuer.tokens.flight(scopes(), FlightReason::Keeper).await;
         for (after, asked) in [(20, 1), (11, 2), (20, 2), (11, 3)] {
             advance(Duration::from_secs(after)).await;
-            issuer.tokens.flight(scopes(), Asker::Keeper).await;
+            issuer.tokens.flight(scopes(), FlightReason::Keeper).await;
             assert_eq!(issuer.asked.get(), asked, "{after} s later");
         }
     }
@@ -498,7 +504,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
-        let issuer = Issuer::start().await;
+        let issuer = TestIssuer::start().await;
         BROKEN.set(Some(0));
         let _kept = issuer.tokens.keep(scopes());
         timeout(STEP, until(|| BROKEN.get() == Some(1))).await.expect("a panic");

@@ -1,13 +1,13 @@
 //! The way to NinjaOne: one exchange at a time, never a write twice.
 
-mod bulk;
 mod connect;
+mod error_reason;
 pub mod head;
-mod http2;
-mod lost;
+mod http2_connection;
+mod lost_exchange;
 mod pool;
-mod reason;
-mod wire;
+mod size_hints;
+mod watched_socket;
 
 use std::cell::RefCell;
 use std::pin::{Pin, pin};
@@ -25,23 +25,23 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::base::clock::timer::Timer;
-use crate::net::body::{Cut, Progress, Transit, Upload};
+use crate::net::body::{BodyError, Progress, TimedBody, Upload};
 use crate::net::dial::connect::{ConnectError, Connector};
-use crate::net::dial::protocol::Break;
+use crate::net::dial::protocol::ExchangeBreak;
 use crate::net::listener::Reservation;
 use crate::observe::metrics::traffic::{Replay, Traffic};
 use crate::proxy::audit::Audited;
 use crate::proxy::headers;
 use crate::proxy::headers::loops::LoopMark;
 use crate::proxy::policy::Permit;
-use crate::proxy::rate_limit::Slot;
+use crate::proxy::rate_limit::RateSlot;
 use crate::proxy::token::Bearer;
-use bulk::{Bulks, Weight};
-use head::Malformed;
-use lost::{Lost, Reach};
-use pool::{Lease, Pool};
+use head::MalformedAnswer;
+use lost_exchange::{LostExchange, SentPart};
+use pool::{ConnectionLease, Pool};
+use size_hints::{SizeHints, SizeRecorder};
 
-pub use reason::Reason;
+pub use error_reason::Reason;
 
 /// How much of a 401, 403 or 404 is read, roughly, to learn what it means.
 const MAX_REASON: usize = 8 * 1024;
@@ -57,12 +57,12 @@ const READ_AHEAD: Duration = Duration::from_millis(250);
 pub struct Upstream {
     pool: Rc<Pool>,
     traffic: Traffic,
-    bulks: Rc<Bulks>,
+    bulks: Rc<SizeHints>,
     host: HeaderValue,
     /// Those of waits that are over: they serve the next ones as they are.
     timers: RefCell<Vec<Timer>>,
     /// Until the head of the answer (counted from the upload's last progress), and each wait for more of its body.
-    patience: Duration,
+    head_timeout: Duration,
 }
 
 /// A request on its way, and what is needed to send it once more.
@@ -79,26 +79,26 @@ pub struct Outbound {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum UpstreamError {
     /// No connection: nothing was sent.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The connection broke before a whole head came.
     #[error("the exchange with the instance broke off")]
-    Broken(#[source] Break),
+    Broken(#[source] ExchangeBreak),
     /// The head of the answer can be read in no way, or in two.
     #[error("the instance's answer is malformed")]
-    Malformed(#[from] Malformed),
+    Malformed(#[from] MalformedAnswer),
     /// No head in time.
     #[error("the instance did not answer in time")]
     Timeout,
     /// The caller's body ended too soon: not the instance's fault.
     #[error("the request's body was cut: {0}")]
-    Upload(Cut),
+    Upload(BodyError),
 }
 
 /// NinjaOne's answer.
-pub struct Answer {
+pub struct UpstreamAnswer {
     /// Status and headers as they came.
     pub head: response::Parts,
     /// The body, in transit.
@@ -112,43 +112,43 @@ pub struct Answer {
 }
 
 /// A body as it comes from a connection; why it breaks off does not matter any more.
-enum Download {
+enum ConnectionBody {
     Http1(Incoming),
-    Http2(http2::Download),
+    Http2(http2_connection::Http2Body),
 }
 
 /// The body of an answer. When it ends well, the connection goes back to the pool.
 pub struct AnswerBody {
     /// What was read ahead of the rest.
     ahead: Bytes,
-    transit: Transit<Download>,
+    transit: TimedBody<ConnectionBody>,
     /// The body broke while it was read ahead.
-    broken: Option<Cut>,
-    lease: Option<Lease>,
-    weight: Option<Weight>,
+    broken: Option<BodyError>,
+    lease: Option<ConnectionLease>,
+    weight: Option<SizeRecorder>,
     /// Given back at its end, or with it.
-    slot: Option<Slot>,
+    slot: Option<RateSlot>,
     room: Option<Reservation>,
     /// The request's body, if its end had not come when the answer began.
-    upload: Option<Box<Late>>,
+    upload: Option<Box<LateUpload>>,
 }
 
 /// A request's body that goes on while its answer comes.
-struct Late {
+struct LateUpload {
     /// Whoever sends it holds it.
     progress: Weak<Progress>,
     wait: Duration,
     traffic: Traffic,
 }
 
-impl Late {
+impl LateUpload {
     /// The body, unless nothing more of it is to go up.
     fn going_up(&self) -> Option<Rc<Progress>> {
         self.progress.upgrade().filter(|progress| !progress.is_over())
     }
 
     /// Lets it go on as long as it moves, and then ends it, so that neither the caller nor a drain waits for it.
-    async fn watch(self, lease: Lease) {
+    async fn watch(self, lease: ConnectionLease) {
         let _late = self.traffic.late_upload();
         let mut deadline = Instant::now() + self.wait;
         loop {
@@ -189,9 +189,9 @@ impl Outbound {
     }
 
     /// Makes the request once more, if little of its body has come.
-    fn remake(&mut self) -> bool {
+    fn rebuild(&mut self) -> bool {
         let progress = self.progress.as_ref();
-        let Some(upload) = progress.map_or(Some(Upload::Empty), Progress::again) else { return false };
+        let Some(upload) = progress.map_or(Some(Upload::Empty), Progress::retry) else { return false };
         let mut headers = HeaderMap::with_capacity(self.headers.len() + 2);
         for (name, value) in &self.headers {
             headers.append(name, value.clone());
@@ -203,8 +203,8 @@ impl Outbound {
 
     /// Makes the request once more, to be sent again with another bearer, or after a 429: if it may have been processed
     /// before, or the answer proves that it was not, and little of its body was taken.
-    pub fn again(&mut self, permit: &Permit, answer: &Answer) -> bool {
-        (self.is_repeatable(permit) || answer.reason == Some(Reason::NotAuthenticated)) && self.remake()
+    pub fn try_replay(&mut self, permit: &Permit, answer: &UpstreamAnswer) -> bool {
+        (self.is_repeatable(permit) || answer.reason == Some(Reason::NotAuthenticated)) && self.rebuild()
     }
 
     /// Whether it may be processed twice. A read that moves a cursor would skip a page.
@@ -232,7 +232,7 @@ impl Upstream {
     ) -> Result<Self, http::header::InvalidHeaderValue> {
         let host = HeaderValue::from_str(connector.authority().as_str())?;
         let pool = Pool::new(connector, traffic.clone());
-        Ok(Self { pool, traffic, bulks: Rc::default(), host, timers: RefCell::default(), patience })
+        Ok(Self { pool, traffic, bulks: Rc::default(), host, timers: RefCell::default(), head_timeout: patience })
     }
 
     /// A way to a port that nobody has.
@@ -266,7 +266,12 @@ impl Upstream {
     /// A connection from the pool may have died unused: what provably was not sent goes out again on another one, once,
     /// and so does what the instance says it has not processed, and a read that got no answer. Anything else is sent
     /// once.
-    pub async fn send(&self, entered: &Audited, bearer: &Bearer, outbound: &mut Outbound) -> Result<Answer, Fault> {
+    pub async fn send(
+        &self,
+        entered: &Audited,
+        bearer: &Bearer,
+        outbound: &mut Outbound,
+    ) -> Result<UpstreamAnswer, UpstreamError> {
         let permit = entered.permit();
         let bulk = self.bulks.expected(permit, outbound.request.body());
         let (mut lease, reused) = self.pool.lease(bulk).await?;
@@ -276,7 +281,7 @@ impl Upstream {
             // Boxed: it is seldom, and would make every request's state larger.
             Err(lost) => Box::pin(self.retry(permit, bearer, (lost, reused, bulk), outbound)).await?,
         };
-        answer.body.weight = Some(Weight::of(permit, &self.bulks));
+        answer.body.weight = Some(SizeRecorder::of(permit, &self.bulks));
         match answer.head.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(Box::pin(answer.with_reason()).await),
             StatusCode::NOT_FOUND if answer.is_short_json() => Ok(Box::pin(answer.with_reason()).await),
@@ -294,13 +299,13 @@ impl Upstream {
         &self,
         permit: &Permit,
         bearer: &Bearer,
-        (mut lost, reused, bulk): (Lost, bool, bool),
+        (mut lost, reused, bulk): (LostExchange, bool, bool),
         outbound: &mut Outbound,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<UpstreamAnswer, UpstreamError> {
         for _ in 1..MAX_REFUSALS {
             lost = match self.resend(permit, bearer, (lost, reused, bulk), outbound).await? {
                 Ok(answer) => return Ok(answer),
-                Err(lost) if lost.reach == Reach::Unprocessed => lost,
+                Err(lost) if lost.reach == SentPart::Unprocessed => lost,
                 Err(lost) => return Err(lost.fault),
             };
         }
@@ -311,14 +316,14 @@ impl Upstream {
         &self,
         permit: &Permit,
         bearer: &Bearer,
-        (Lost { fault, reach, unsent }, reused, bulk): (Lost, bool, bool),
+        (LostExchange { fault, reach, unsent }, reused, bulk): (LostExchange, bool, bool),
         outbound: &mut Outbound,
-    ) -> Result<Result<Answer, Lost>, Fault> {
+    ) -> Result<Result<UpstreamAnswer, LostExchange>, UpstreamError> {
         let why = match reach {
-            Reach::Unprocessed => Some(Replay::Unprocessed),
-            Reach::Unsent => reused.then_some(Replay::ConnectionStale),
-            Reach::Died => (reused && outbound.is_repeatable(permit)).then_some(Replay::ConnectionLost),
-            Reach::Answered => None,
+            SentPart::Unprocessed => Some(Replay::Unprocessed),
+            SentPart::Unsent => reused.then_some(Replay::ConnectionStale),
+            SentPart::Died => (reused && outbound.is_repeatable(permit)).then_some(Replay::ConnectionLost),
+            SentPart::Answered => None,
         };
         let Some(why) = why else { return Err(fault) };
         match unsent {
@@ -327,7 +332,7 @@ impl Upstream {
                 request.headers_mut().remove(TRANSFER_ENCODING);
                 outbound.request = *request;
             }
-            None if outbound.remake() => {}
+            None if outbound.rebuild() => {}
             None => return Err(fault),
         }
         outbound.address(permit, &self.host, bearer.authorization());
@@ -343,46 +348,46 @@ impl Upstream {
     /// Sends the request, and waits for the head of the answer. Tells also when it was sent.
     async fn exchange(
         &self,
-        lease: &mut Lease,
+        lease: &mut ConnectionLease,
         outbound: &mut Outbound,
-    ) -> Result<(Response<Download>, Instant), Lost> {
+    ) -> Result<(Response<ConnectionBody>, Instant), LostExchange> {
         let (begun, progress, sent) = (lease.begin(), outbound.progress.as_deref(), Instant::now());
         let mut request = std::mem::take(&mut outbound.request);
         let answered = match lease {
-            Lease::Http1 { sender, .. } => {
+            ConnectionLease::Http1 { sender, .. } => {
                 announce(&mut request);
                 let answered = pin!(sender.try_send_request(request));
                 self.in_time(answered, sent, progress).await.map(|answered| match answered {
-                    Ok(answer) => Ok(answer.map(Download::Http1)),
+                    Ok(answer) => Ok(answer.map(ConnectionBody::Http1)),
                     Err(mut failed) => {
                         let request = failed.take_message().map(Box::new);
-                        Err((Break::Http1(failed.into_error()), request))
+                        Err((ExchangeBreak::Http1(failed.into_error()), request))
                     }
                 })
             }
-            Lease::Http2 { client, .. } => match client.send(request, self.authority()) {
+            ConnectionLease::Http2 { client, .. } => match client.send(request, self.authority()) {
                 Ok(mut answered) => {
                     self.in_time(Pin::new(&mut answered), sent, progress).await.map(|answered| match answered {
-                        Ok(answer) => Ok(answer.map(Download::Http2)),
+                        Ok(answer) => Ok(answer.map(ConnectionBody::Http2)),
                         Err(error) => Err((error, None)),
                     })
                 }
-                Err(http2::Failed { error, request }) => Some(Err((Break::Http2(error), request))),
+                Err(http2_connection::Failed { error, request }) => Some(Err((ExchangeBreak::Http2(error), request))),
             },
         };
         match answered {
             Some(Ok(answer)) => Ok((answer, sent)),
             Some(Err((error, request))) => {
-                let floods = matches!(error, Break::Informational);
-                let lost = Lost::failed(error, request, lease.unsent(begun), progress.and_then(Progress::cut));
-                if floods || lost.reach != Reach::Answered {
+                let floods = matches!(error, ExchangeBreak::Informational);
+                let lost = LostExchange::failed(error, request, lease.unsent(begun), progress.and_then(Progress::cut));
+                if floods || lost.reach != SentPart::Answered {
                     lease.retire();
                 }
                 Err(lost)
             }
             None => {
                 lease.doubt(begun);
-                Err(Lost::answered(Fault::Timeout))
+                Err(LostExchange::answered(UpstreamError::Timeout))
             }
         }
     }
@@ -394,7 +399,7 @@ impl Upstream {
         sent: Instant,
         progress: Option<&Progress>,
     ) -> Option<F::Output> {
-        let mut deadline = sent + self.patience;
+        let mut deadline = sent + self.head_timeout;
         let mut timer = self.timers.borrow_mut().pop().unwrap_or_default();
         let answer = std::future::poll_fn(|cx| {
             if let Poll::Ready(answer) = answered.as_mut().poll(cx) {
@@ -403,7 +408,7 @@ impl Upstream {
             loop {
                 timer.set(deadline);
                 ready!(timer.poll(cx));
-                let moved = progress.map(|progress| progress.moved() + self.patience);
+                let moved = progress.map(|progress| progress.moved() + self.head_timeout);
                 let Some(later) = moved.filter(|later| *later > deadline) else { return Poll::Ready(None) };
                 deadline = later;
             }
@@ -415,24 +420,24 @@ impl Upstream {
 
     fn answer(
         &self,
-        response: Response<Download>,
-        mut lease: Lease,
+        response: Response<ConnectionBody>,
+        mut lease: ConnectionLease,
         sent: Instant,
         outbound: &Outbound,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<UpstreamAnswer, UpstreamError> {
         lease.answered();
-        lease.heed(response.headers());
+        lease.note_keep_alive(response.headers());
         let came = Instant::now();
         self.traffic.answered(came.saturating_duration_since(sent));
         let (mut head, body) = response.into_parts();
         head::judge(&mut head)?;
         let upload = outbound.progress.as_ref().filter(|progress| !progress.is_over()).map(|progress| {
-            let (progress, wait) = (Rc::downgrade(progress), self.patience.min(LATE_UPLOAD));
-            Box::new(Late { progress, wait, traffic: self.traffic.clone() })
+            let (progress, wait) = (Rc::downgrade(progress), self.head_timeout.min(LATE_UPLOAD));
+            Box::new(LateUpload { progress, wait, traffic: self.traffic.clone() })
         });
         let mut body = Box::new(AnswerBody {
             ahead: Bytes::new(),
-            transit: Transit::new(body, head.version, self.patience),
+            transit: TimedBody::new(body, head.version, self.head_timeout),
             broken: None,
             lease: Some(lease),
             weight: None,
@@ -441,7 +446,7 @@ impl Upstream {
             upload,
         });
         body.end_if_done();
-        Ok(Answer { head, body, reason: None, sent, came })
+        Ok(UpstreamAnswer { head, body, reason: None, sent, came })
     }
 }
 
@@ -453,7 +458,7 @@ fn announce(request: &mut Request<Upload>) {
     }
 }
 
-impl Answer {
+impl UpstreamAnswer {
     /// Reads the beginning of a 401, 403 or 404 to learn what it means; nothing of the answer is lost.
     async fn with_reason(mut self) -> Self {
         let read = self.body.read_ahead().await;
@@ -477,7 +482,7 @@ impl Answer {
 
 impl AnswerBody {
     /// Keeps a slot until the body has ended.
-    pub fn keep(&mut self, slot: Slot) {
+    pub fn keep(&mut self, slot: RateSlot) {
         self.slot = Some(slot);
         self.end_if_done();
     }
@@ -528,14 +533,14 @@ impl AnswerBody {
     }
 }
 
-impl Body for Download {
+impl Body for ConnectionBody {
     type Data = Bytes;
-    type Error = Cut;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
-            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|_| Cut::Broken),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|_| Cut::Broken),
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|_| BodyError::Broken),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|_| BodyError::Broken),
         }
     }
 
@@ -556,9 +561,9 @@ impl Body for Download {
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = Cut;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if !self.ahead.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.ahead)))));
         }
@@ -569,8 +574,8 @@ impl Body for AnswerBody {
         let polled = ready!(Pin::new(&mut self.transit).poll_frame(cx));
         match &polled {
             Some(Ok(frame)) => {
-                let octets = frame.data_ref().map_or(0, Bytes::len);
-                self.weight.iter_mut().for_each(|weight| weight.add(octets));
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                self.weight.iter_mut().for_each(|weight| weight.add(bytes));
                 self.end_if_done();
             }
             // The caller may take its time to learn of it.

@@ -4,13 +4,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::download::Download;
+use super::download::SizedBody;
 use super::filter::DeviceFilter;
-use super::fleet::{self, Kind, Subject};
+use super::fleet::{self, IdList, InventedThing};
 use super::invention::{self, Invention};
 use super::paging;
-use super::question::{Question, parts};
-use super::refusal::Refusal;
+use super::question::{SandboxRequest, parts};
+use super::refusal::SandboxRefusal;
 use super::shape::{Outline, Shapes};
 
 /// The console's address; nothing answers there.
@@ -20,26 +20,26 @@ const FILES: &str = "https://files.example.com";
 
 /// What goes back.
 #[derive(Debug, PartialEq)]
-pub(super) enum Answer {
+pub(super) enum SandboxAnswer {
     Json(u16, Value),
     Empty(u16),
     Redirect(String),
-    Download(Download),
+    Download(SizedBody),
 }
 
-impl Question<'_> {
+impl SandboxRequest<'_> {
     /// The answer, or why there is none.
-    pub(super) fn answer(&self, shapes: &Shapes) -> Result<Answer, Refusal> {
+    pub(super) fn answer(&self, shapes: &Shapes) -> Result<SandboxAnswer, SandboxRefusal> {
         let name = format!("{} {}", self.operation.method, self.operation.template);
-        let outline = shapes.outline(&name).ok_or(Refusal::NoSuchPath)?;
+        let outline = shapes.outline(&name).ok_or(SandboxRefusal::NoSuchPath)?;
         let anchor = self.anchor()?;
         let invention = Invention { shapes, pins: self.pins() };
         Ok(match outline.kind {
-            "" => Answer::Empty(outline.status),
+            "" => SandboxAnswer::Empty(outline.status),
             "bytes" => self.download(),
-            "url" => Answer::Json(outline.status, json!(self.signed_url())),
+            "url" => SandboxAnswer::Json(outline.status, json!(self.signed_url())),
             "DeviceLink" => self.dashboard(&invention, anchor),
-            kind => Answer::Json(outline.status, self.body(kind, &outline, &invention, anchor)?),
+            kind => SandboxAnswer::Json(outline.status, self.body(kind, &outline, &invention, anchor)?),
         })
     }
 
@@ -48,13 +48,13 @@ impl Question<'_> {
         kind: &str,
         outline: &Outline<'_>,
         invention: &Invention<'_>,
-        anchor: Option<Subject>,
-    ) -> Result<Value, Refusal> {
+        anchor: Option<InventedThing>,
+    ) -> Result<Value, SandboxRefusal> {
         if let Some(element) = kind.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             return Ok(self.list(element, outline, invention, anchor));
         }
         Ok(match kind {
-            "M" => invention::custom_fields(&anchor.unwrap_or(Subject::new(Kind::Row, 1))),
+            "M" => invention::custom_fields(&anchor.unwrap_or(InventedThing::new(IdList::Row, 1))),
             "ActivitiesResponse" | "NodeActivitiesResponse" => self.activities(invention, anchor),
             "DeviceSearchResults" => self.search(invention),
             "SupportPaginationResponse" => self.custom_field_page(invention),
@@ -67,7 +67,13 @@ impl Question<'_> {
         })
     }
 
-    fn list(&self, element: &str, outline: &Outline<'_>, invention: &Invention<'_>, anchor: Option<Subject>) -> Value {
+    fn list(
+        &self,
+        element: &str,
+        outline: &Outline<'_>,
+        invention: &Invention<'_>,
+        anchor: Option<InventedThing>,
+    ) -> Value {
         let members = self.members(element, anchor);
         let members = match outline.paging {
             "after" => paging::after(members, self.query, "after"),
@@ -75,7 +81,7 @@ impl Question<'_> {
             "anchor-natural" => paging::after(members, self.query, "anchorNaturalId"),
             _ => members,
         };
-        let show = |subject: Subject| match element {
+        let show = |subject: InventedThing| match element {
             "i" => json!(subject.id),
             "s" => json!(format!("assetNote{}", subject.id)),
             _ => invention.of(detailed(element, &subject), subject),
@@ -83,7 +89,7 @@ impl Question<'_> {
         members.into_iter().map(show).collect()
     }
 
-    fn activities(&self, invention: &Invention<'_>, anchor: Option<Subject>) -> Value {
+    fn activities(&self, invention: &Invention<'_>, anchor: Option<InventedThing>) -> Value {
         let members = self.members("Activity", anchor);
         let last = members.last().map(|newest| newest.id);
         let page = paging::back_in_time(members, self.query);
@@ -120,9 +126,9 @@ impl Question<'_> {
         let number = |name: &str| self.body.get(name).and_then(Value::as_u64);
         let last = number("lastCursorId").unwrap_or(0);
         let size = number("pageSize").unwrap_or(100) as usize;
-        let tickets = Kind::Row.ids().filter(|id| u64::from(*id) > last).take(size);
-        let rows: Vec<_> = tickets.map(|id| invention.of("TicketDTO", Subject::new(Kind::Row, id))).collect();
-        let mut metadata = invention.of("TicketMetadata", Subject::new(Kind::Row, 1));
+        let tickets = IdList::Row.ids().filter(|id| u64::from(*id) > last).take(size);
+        let rows: Vec<_> = tickets.map(|id| invention.of("TicketDTO", InventedThing::new(IdList::Row, id))).collect();
+        let mut metadata = invention.of("TicketMetadata", InventedThing::new(IdList::Row, 1));
         if let Some(fields) = metadata.as_object_mut() {
             let newest = rows.last().and_then(|row| row.get("id")).cloned();
             fields.insert("lastCursorId".to_owned(), newest.unwrap_or(json!(last)));
@@ -130,39 +136,40 @@ impl Question<'_> {
         json!({ "data": rows, "metadata": metadata })
     }
 
-    fn report(&self, name: &str, invention: &Invention<'_>) -> Result<Value, Refusal> {
-        let page = self.cursors.next(self.query, now()).ok_or(Refusal::UnknownCursor)?;
-        let row = invention.shapes.element(name, "results").ok_or(Refusal::NoSuchPath)?;
+    fn report(&self, name: &str, invention: &Invention<'_>) -> Result<Value, SandboxRefusal> {
+        let page = self.cursors.next(self.query, now()).ok_or(SandboxRefusal::UnknownCursor)?;
+        let row = invention.shapes.element(name, "results").ok_or(SandboxRefusal::NoSuchPath)?;
         let filter = DeviceFilter::parse(&page.filter);
-        let devices = Kind::Device.ids().map(|id| Subject::new(Kind::Device, id)).filter(|one| filter.admits(one));
-        let whole = Kind::of(row) == Kind::Device;
+        let devices =
+            IdList::Device.ids().map(|id| InventedThing::new(IdList::Device, id)).filter(|one| filter.admits(one));
+        let whole = IdList::of(row) == IdList::Device;
         let rows = devices.flat_map(|device| if whole { vec![device] } else { parts(row, device.id) });
         let (subjects, cursor) = page.cut(rows.collect());
         let results: Value = subjects.into_iter().map(|subject| invention.of(row, subject)).collect();
         Ok(json!({ "cursor": cursor, "results": results }))
     }
 
-    fn dashboard(&self, invention: &Invention<'_>, anchor: Option<Subject>) -> Answer {
+    fn dashboard(&self, invention: &Invention<'_>, anchor: Option<InventedThing>) -> SandboxAnswer {
         let device = anchor.map_or(1, |device| device.device);
         let url = format!("{CONSOLE}/#/deviceDashboard/{device}/overview");
         if self.query.is_true("redirect") {
-            return Answer::Redirect(url);
+            return SandboxAnswer::Redirect(url);
         }
-        let mut link = invention.of("DeviceLink", Subject::new(Kind::Device, device));
+        let mut link = invention.of("DeviceLink", InventedThing::new(IdList::Device, device));
         if let Some(fields) = link.as_object_mut() {
             fields.insert("url".to_owned(), json!(url));
         }
-        Answer::Json(200, link)
+        SandboxAnswer::Json(200, link)
     }
 
-    fn download(&self) -> Answer {
+    fn download(&self) -> SandboxAnswer {
         match self.query.get("redirect") {
-            Some("true") => Answer::Redirect(self.signed_url()),
+            Some("true") => SandboxAnswer::Redirect(self.signed_url()),
             Some("self") => {
                 let id = self.parameters.first().map_or("1", |(_, id)| id.as_str());
-                Answer::Redirect(format!("{}/v2/attachment/{id}", self.origin))
+                SandboxAnswer::Redirect(format!("{}/v2/attachment/{id}", self.origin))
             }
-            _ => Answer::Download(Download::new(self.query.number("size"), self.query.is_true("chunked"))),
+            _ => SandboxAnswer::Download(SizedBody::new(self.query.number("size"), self.query.is_true("chunked"))),
         }
     }
 
@@ -176,7 +183,7 @@ impl Question<'_> {
 }
 
 /// A device is shown with all that its class has.
-fn detailed<'a>(shape: &'a str, subject: &Subject) -> &'a str {
+fn detailed<'a>(shape: &'a str, subject: &InventedThing) -> &'a str {
     if shape == "Device" { subject.device_shape() } else { shape }
 }
 

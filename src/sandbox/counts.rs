@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// A copy of all counters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
+pub struct CountSnapshot {
     /// Connections that were accepted or handed in.
     pub connections: u64,
     /// Requests to the token endpoint.
@@ -28,20 +28,20 @@ pub struct Counts {
 
 /// The counters.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
-    pub(super) connections: Counter,
-    pub(super) token_requests: Counter,
-    pub(super) grants: Counter,
-    pub(super) api_requests: Counter,
-    pub(super) unauthorized: Counter,
-    pub(super) writes: Counter,
-    pub(super) uploads: Counter,
-    pub(super) bytes_uploaded: Counter,
+pub(super) struct SandboxCounts {
+    pub(super) connections: GrowingCounter,
+    pub(super) token_requests: GrowingCounter,
+    pub(super) grants: GrowingCounter,
+    pub(super) api_requests: GrowingCounter,
+    pub(super) unauthorized: GrowingCounter,
+    pub(super) writes: GrowingCounter,
+    pub(super) uploads: GrowingCounter,
+    pub(super) bytes_uploaded: GrowingCounter,
 }
 
-impl Tally {
-    pub(super) fn counts(&self) -> Counts {
-        Counts {
+impl SandboxCounts {
+    pub(super) fn counts(&self) -> CountSnapshot {
+        CountSnapshot {
             connections: self.connections.get(),
             token_requests: self.token_requests.get(),
             grants: self.grants.get(),
@@ -56,9 +56,9 @@ impl Tally {
 
 /// A number that only grows.
 #[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
+pub(super) struct GrowingCounter(AtomicU64);
 
-impl Counter {
+impl GrowingCounter {
     /// Adds `amount` and returns the value before.
     pub(super) fn add(&self, amount: u64) -> u64 {
         self.0.fetch_add(amount, Ordering::Relaxed)

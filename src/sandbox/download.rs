@@ -16,28 +16,28 @@ const DEFAULT_SIZE: u64 = 20_480;
 
 /// The body of an answer.
 #[derive(Debug)]
-pub(super) enum Content {
+pub(super) enum SandboxBody {
     /// These bytes, once.
     Whole(Option<Bytes>),
     /// So many bytes of the chunk.
-    Repeated(Download),
+    Repeated(SizedBody),
 }
 
 /// A body of `left` more bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Download {
+pub(super) struct SizedBody {
     left: u64,
     /// Whether the length is told beforehand.
     told: bool,
 }
 
-impl Download {
+impl SizedBody {
     pub(super) fn new(size: Option<u64>, chunked: bool) -> Self {
         Self { left: size.unwrap_or(DEFAULT_SIZE).min(MAX_SIZE), told: !chunked }
     }
 }
 
-impl Content {
+impl SandboxBody {
     pub(super) fn empty() -> Self {
         Self::Whole(None)
     }
@@ -51,14 +51,14 @@ impl Content {
     }
 }
 
-impl http_body::Body for Content {
+impl http_body::Body for SandboxBody {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let data = match self.get_mut() {
             Self::Whole(bytes) => bytes.take().filter(|bytes| !bytes.is_empty()),
-            Self::Repeated(Download { left: 0, .. }) => None,
+            Self::Repeated(SizedBody { left: 0, .. }) => None,
             Self::Repeated(download) => {
                 let size = download.left.min(CHUNK.len() as u64);
                 download.left -= size;
@@ -106,7 +106,7 @@ mod tests {
     #[tokio::test]
     async fn download_gives_exactly_the_bytes_asked_for() {
         for size in [0, 1, 65_536, 65_537, 1_000_000] {
-            let content = Content::Repeated(Download::new(Some(size), false));
+            let content = SandboxBody::Repeated(SizedBody::new(Some(size), false));
             assert_eq!(content.length(), Some(size));
             let bytes = content.collect().await.expect("infallible").to_bytes();
             assert_eq!(bytes.len() as u64, size);
@@ -115,8 +115,8 @@ mod tests {
 
     #[test]
     fn download_is_bounded_and_hides_its_length_when_chunked() {
-        assert_eq!(Download::new(Some(u64::MAX), false).left, MAX_SIZE);
-        assert_eq!(Content::Repeated(Download::new(Some(5), true)).length(), None);
-        assert_eq!(Content::Repeated(Download::new(None, false)).length(), Some(DEFAULT_SIZE));
+        assert_eq!(SizedBody::new(Some(u64::MAX), false).left, MAX_SIZE);
+        assert_eq!(SandboxBody::Repeated(SizedBody::new(Some(5), true)).length(), None);
+        assert_eq!(SandboxBody::Repeated(SizedBody::new(None, false)).length(), Some(DEFAULT_SIZE));
     }
 }

@@ -10,12 +10,12 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Incoming};
 use serde_json::{Value, json};
 
-use super::answer::Answer;
-use super::download::Content;
-use super::query::Query;
-use super::question::{self, Question};
-use super::refusal::Refusal;
-use super::{House, document, token};
+use super::answer::SandboxAnswer;
+use super::download::SandboxBody;
+use super::query::QueryParameters;
+use super::question::{self, SandboxRequest};
+use super::refusal::SandboxRefusal;
+use super::{SandboxState, document, token};
 use crate::proxy::policy::catalog::{Operation, Scope, ScopeSet};
 use crate::proxy::policy::path::{Segments, Target};
 
@@ -28,7 +28,11 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-nj-request-id");
 const MARK: HeaderName = HeaderName::from_static("x-sandbox");
 
 /// Answers a request that came over a connection of this scheme.
-pub(super) async fn exchange(house: &House, scheme: &'static str, request: Request<Incoming>) -> Response<Content> {
+pub(super) async fn exchange(
+    house: &SandboxState,
+    scheme: &'static str,
+    request: Request<Incoming>,
+) -> Response<SandboxBody> {
     let id = house.requests.add(1) + 1;
     let head = *request.method() == Method::HEAD;
     let outcome = match request.uri().path() {
@@ -64,25 +68,25 @@ fn insert_date(headers: &mut HeaderMap, ahead: i64) {
 }
 
 /// HTTP/2 would send the body in answer to `HEAD` too.
-fn without_body(response: Response<Content>) -> Response<Content> {
+fn without_body(response: Response<SandboxBody>) -> Response<SandboxBody> {
     let bare = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let length = response.body().length().filter(|_| !bare);
-    let mut response = response.map(|_| Content::empty());
+    let mut response = response.map(|_| SandboxBody::empty());
     if let Some(length) = length {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     response
 }
 
-async fn token_door(house: &House, request: Request<Incoming>) -> Result<Response<Content>, Refusal> {
+async fn token_door(house: &SandboxState, request: Request<Incoming>) -> Result<Response<SandboxBody>, SandboxRefusal> {
     house.tally.token_requests.add(1);
     if request.method() != Method::POST {
-        return Err(Refusal::NoSuchMethod("POST".to_owned()));
+        return Err(SandboxRefusal::NoSuchMethod("POST".to_owned()));
     }
     let (parts, body) = request.into_parts();
     let form = drain(body, Keep::Text, |_| ()).await?;
     tokio::time::sleep(house.options.token_delay).await;
-    let form = Query::parse(&String::from_utf8_lossy(&form));
+    let form = QueryParameters::parse(&String::from_utf8_lossy(&form));
     let granted = token::grant(&house.options, &house.tokens, &parts.headers, &form);
     let mut response = match granted {
         Ok(grant) => {
@@ -96,7 +100,7 @@ async fn token_door(house: &House, request: Request<Incoming>) -> Result<Respons
 }
 
 /// What tests ask of the sandbox itself; a proxy never forwards these paths.
-fn control_door(house: &House, request: &Request<Incoming>) -> Result<Response<Content>, Refusal> {
+fn control_door(house: &SandboxState, request: &Request<Incoming>) -> Result<Response<SandboxBody>, SandboxRefusal> {
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/sandbox/counts") => {
             Ok(json_response(StatusCode::OK, &json!(house.tally.counts())))
@@ -108,15 +112,19 @@ fn control_door(house: &House, request: &Request<Incoming>) -> Result<Response<C
             house.tokens.revoke();
             Ok(empty_response(StatusCode::NO_CONTENT))
         }
-        _ => Err(Refusal::NoSuchPath),
+        _ => Err(SandboxRefusal::NoSuchPath),
     }
 }
 
-async fn api_door(house: &House, scheme: &str, request: Request<Incoming>) -> Result<Response<Content>, Refusal> {
+async fn api_door(
+    house: &SandboxState,
+    scheme: &str,
+    request: Request<Incoming>,
+) -> Result<Response<SandboxBody>, SandboxRefusal> {
     let (parts, body) = request.into_parts();
-    let target = Target::canonical(&parts.uri).map_err(|_| Refusal::BadRequest)?;
+    let target = Target::canonical(&parts.uri).map_err(|_| SandboxRefusal::BadRequest)?;
     if !target.path().starts_with("/v2/") {
-        return Err(Refusal::NoSuchPath);
+        return Err(SandboxRefusal::NoSuchPath);
     }
     house.tally.api_requests.add(1);
     house.record.keep(&parts);
@@ -128,14 +136,14 @@ async fn api_door(house: &House, scheme: &str, request: Request<Incoming>) -> Re
 }
 
 async fn api_answer(
-    house: &House,
+    house: &SandboxState,
     scheme: &str,
     parts: &Parts,
     target: &Target<'_>,
     body: Incoming,
-) -> Result<Response<Content>, Refusal> {
-    let scopes = house.tokens.scopes(token::bearer(&parts.headers)?).ok_or(Refusal::NotAuthenticated)?;
-    let segments = target.segments().map_err(|_| Refusal::NoSuchPath)?;
+) -> Result<Response<SandboxBody>, SandboxRefusal> {
+    let scopes = house.tokens.scopes(token::bearer(&parts.headers)?).ok_or(SandboxRefusal::NotAuthenticated)?;
+    let segments = target.segments().map_err(|_| SandboxRefusal::NoSuchPath)?;
     let operation = find(house, &parts.method, &segments)?;
     authorize(operation, scopes)?;
     if operation.method != Method::GET {
@@ -143,40 +151,40 @@ async fn api_answer(
     }
     let is_board = operation.template.ends_with("/run");
     let body = receive(house, parts, body, is_board).await?;
-    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let query = QueryParameters::parse(parts.uri.query().unwrap_or_default());
     tokio::time::sleep(delay(&query)).await;
     if let Some(status) = ordered_status(&query) {
-        return Err(Refusal::Ordered(status));
+        return Err(SandboxRefusal::Ordered(status));
     }
     let origin = format!("{scheme}://{}", authority(parts));
     let parameters = question::parameters(operation, &segments);
     let cursors = &house.cursors;
-    let question = Question { operation, parameters, query: &query, body, origin: &origin, cursors };
+    let question = SandboxRequest { operation, parameters, query: &query, body, origin: &origin, cursors };
     question.answer(&house.shapes).map(response)
 }
 
-fn find<'a>(house: &'a House, method: &Method, path: &Segments<'_>) -> Result<&'a Operation, Refusal> {
+fn find<'a>(house: &'a SandboxState, method: &Method, path: &Segments<'_>) -> Result<&'a Operation, SandboxRefusal> {
     let method = if *method == Method::HEAD { &Method::GET } else { method };
-    let here = house.catalog.at(path).map_err(|_| Refusal::NoSuchPath)?;
+    let here = house.catalog.at(path).map_err(|_| SandboxRefusal::NoSuchPath)?;
     if here.is_empty() {
-        return Err(Refusal::NoSuchPath);
+        return Err(SandboxRefusal::NoSuchPath);
     }
     let operation = here.of(method).and_then(|id| house.catalog.get(id));
-    operation.ok_or_else(|| Refusal::NoSuchMethod(here.methods().to_string()))
+    operation.ok_or_else(|| SandboxRefusal::NoSuchMethod(here.methods().to_string()))
 }
 
-fn authorize(operation: &Operation, scopes: ScopeSet) -> Result<(), Refusal> {
+fn authorize(operation: &Operation, scopes: ScopeSet) -> Result<(), SandboxRefusal> {
     if !scopes.contains(operation.scope) {
-        return Err(Refusal::InsufficientPrivileges);
+        return Err(SandboxRefusal::InsufficientPrivileges);
     }
     if operation.user_context {
-        return Err(Refusal::UserContextRequired);
+        return Err(SandboxRefusal::UserContextRequired);
     }
     Ok(())
 }
 
 /// Takes the request's body in; only the body of a ticket board's run says something.
-async fn receive(house: &House, parts: &Parts, body: Incoming, keep: bool) -> Result<Value, Refusal> {
+async fn receive(house: &SandboxState, parts: &Parts, body: Incoming, keep: bool) -> Result<Value, SandboxRefusal> {
     let keep = if keep { Keep::Text } else { Keep::Nothing };
     let text = drain(body, keep, |size| _ = house.tally.bytes_uploaded.add(size)).await?;
     let kind = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
@@ -193,18 +201,18 @@ enum Keep {
 }
 
 /// Reads a body to its end. What is not kept is counted and gone, whatever its size.
-async fn drain(mut body: Incoming, keep: Keep, count: impl Fn(u64)) -> Result<Vec<u8>, Refusal> {
+async fn drain(mut body: Incoming, keep: Keep, count: impl Fn(u64)) -> Result<Vec<u8>, SandboxRefusal> {
     let mut text = Vec::new();
     if body.is_end_stream() {
         return Ok(text);
     }
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Refusal::BadRequest)?;
+        let frame = frame.map_err(|_| SandboxRefusal::BadRequest)?;
         let Some(data) = frame.data_ref() else { continue };
         count(data.len() as u64);
         if keep == Keep::Text {
             if text.len() + data.len() > MAX_JSON {
-                return Err(Refusal::TooLarge);
+                return Err(SandboxRefusal::TooLarge);
             }
             text.extend_from_slice(data);
         }
@@ -212,12 +220,12 @@ async fn drain(mut body: Incoming, keep: Keep, count: impl Fn(u64)) -> Result<Ve
     Ok(text)
 }
 
-fn delay(query: &Query) -> Duration {
+fn delay(query: &QueryParameters) -> Duration {
     query.number("delay").map_or(Duration::ZERO, Duration::from_millis).min(MAX_DELAY)
 }
 
 /// `status=NNN` orders a status; patches have a `status` too, but theirs are words.
-fn ordered_status(query: &Query) -> Option<StatusCode> {
+fn ordered_status(query: &QueryParameters) -> Option<StatusCode> {
     let text = query.get("status").filter(|text| text.len() == 3)?;
     StatusCode::from_bytes(text.as_bytes()).ok().filter(|status| !status.is_informational())
 }
@@ -227,19 +235,19 @@ fn authority(parts: &Parts) -> String {
     parts.uri.authority().map(|authority| authority.as_str()).or(host).unwrap_or("localhost").to_owned()
 }
 
-fn response(answer: Answer) -> Response<Content> {
+fn response(answer: SandboxAnswer) -> Response<SandboxBody> {
     match answer {
-        Answer::Json(status, value) => json_response(status_code(status), &value),
-        Answer::Empty(status) => empty_response(status_code(status)),
-        Answer::Redirect(location) => {
+        SandboxAnswer::Json(status, value) => json_response(status_code(status), &value),
+        SandboxAnswer::Empty(status) => empty_response(status_code(status)),
+        SandboxAnswer::Redirect(location) => {
             let mut response = empty_response(StatusCode::FOUND);
             if let Ok(location) = HeaderValue::from_str(&location) {
                 response.headers_mut().insert(LOCATION, location);
             }
             response
         }
-        Answer::Download(download) => {
-            let mut response = Response::new(Content::Repeated(download));
+        SandboxAnswer::Download(download) => {
+            let mut response = Response::new(SandboxBody::Repeated(download));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
             response
         }
@@ -250,10 +258,10 @@ fn status_code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::OK)
 }
 
-fn refused(refusal: &Refusal, id: u64) -> Response<Content> {
+fn refused(refusal: &SandboxRefusal, id: u64) -> Response<SandboxBody> {
     let status = refusal.status();
     let mut response = json_response(status, &refusal.body(id));
-    if let Refusal::NoSuchMethod(methods) = refusal
+    if let SandboxRefusal::NoSuchMethod(methods) = refusal
         && let Ok(methods) = HeaderValue::from_str(methods)
     {
         response.headers_mut().insert(ALLOW, methods);
@@ -263,21 +271,21 @@ fn refused(refusal: &Refusal, id: u64) -> Response<Content> {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         // Neither may have a body.
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => *response.body_mut() = Content::empty(),
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => *response.body_mut() = SandboxBody::empty(),
         _ => {}
     }
     response
 }
 
-fn json_response(status: StatusCode, value: &Value) -> Response<Content> {
-    let mut response = Response::new(Content::Whole(Some(Bytes::from(value.to_string()))));
+fn json_response(status: StatusCode, value: &Value) -> Response<SandboxBody> {
+    let mut response = Response::new(SandboxBody::Whole(Some(Bytes::from(value.to_string()))));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
-fn empty_response(status: StatusCode) -> Response<Content> {
-    let mut response = Response::new(Content::empty());
+fn empty_response(status: StatusCode) -> Response<SandboxBody> {
+    let mut response = Response::new(SandboxBody::empty());
     *response.status_mut() = status;
     response
 }

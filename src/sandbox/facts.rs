@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::fleet::{CLASSES, Class, Kind, ORGANIZATIONS, Subject, uid};
+use super::fleet::{CLASSES, DeviceClass, IdList, InventedThing, ORGANIZATIONS, uid};
 
 const ORGANIZATION_NAMES: [&str; 4] = ["Harbour Clinic", "Northfield Bakery", "Riverside School", "Tallow & Sons"];
 const PLACES: [&str; 5] = ["Head office", "Warehouse", "Branch east", "Branch west", "Annex"];
@@ -12,18 +12,18 @@ const LAST_NAMES: [&str; 9] =
 /// The time of the oldest activity, in epoch seconds; one follows every ten minutes.
 const FIRST_ACTIVITY: u32 = 1_760_000_000;
 
-impl Subject {
+impl InventedThing {
     /// What is certain about a field of this thing; `None` if it is free to be invented.
     pub(super) fn fact(&self, shape: &str, field: &str) -> Option<Value> {
         match self.kind {
-            Kind::Organization => self.organization_fact(field),
-            Kind::Location => self.location_fact(field),
-            Kind::Device => self.device_fact(field),
-            Kind::Technician => self.person_fact(field),
-            Kind::EndUser => self.person_fact(field).or_else(|| self.end_user_fact(field)),
-            Kind::Policy | Kind::Role => self.class_fact(field),
-            Kind::Activity if field == "activityTime" => Some(json!(f64::from(FIRST_ACTIVITY + self.id * 600) + 0.5)),
-            Kind::User | Kind::Activity | Kind::Part | Kind::Row => self.aspect_fact(shape, field),
+            IdList::Organization => self.organization_fact(field),
+            IdList::Location => self.location_fact(field),
+            IdList::Device => self.device_fact(field),
+            IdList::Technician => self.person_fact(field),
+            IdList::EndUser => self.person_fact(field).or_else(|| self.end_user_fact(field)),
+            IdList::Policy | IdList::Role => self.class_fact(field),
+            IdList::Activity if field == "activityTime" => Some(json!(f64::from(FIRST_ACTIVITY + self.id * 600) + 0.5)),
+            IdList::User | IdList::Activity | IdList::Part | IdList::Row => self.aspect_fact(shape, field),
         }
         .or_else(|| self.place(field))
     }
@@ -38,9 +38,9 @@ impl Subject {
             ("NodeRolePolicyAssignment", "nodeRoleId" | "policyId") => json!(self.id),
             ("OperatingSystem", "name") => json!(CLASSES.get(self.class() as usize).map(|class| class.system)),
             ("DeviceHealthSummary", "alertCount" | "activeJobCount") => {
-                json!(Kind::Row.ids().filter(|id| Self::new(Kind::Row, *id).device == self.device).count())
+                json!(IdList::Row.ids().filter(|id| Self::new(IdList::Row, *id).device == self.device).count())
             }
-            ("Group", "deviceCount") => json!(Kind::Device.ids().filter(|id| id % 3 == self.id % 3).count()),
+            ("Group", "deviceCount") => json!(IdList::Device.ids().filter(|id| id % 3 == self.id % 3).count()),
             ("DeviceHealthSummary", "offline") => json!(self.offline()),
             _ => return None,
         })
@@ -100,7 +100,7 @@ impl Subject {
 
     fn person_fact(&self, field: &str) -> Option<Value> {
         let (first, last) = person(self.id);
-        let end_user = self.kind == Kind::EndUser;
+        let end_user = self.kind == IdList::EndUser;
         Some(match field {
             "uid" => json!(uid("user", self.id)),
             "firstName" => json!(first),
@@ -117,7 +117,7 @@ impl Subject {
     }
 
     fn end_user_fact(&self, field: &str) -> Option<Value> {
-        let owned = || Kind::Device.ids().filter(|id| Subject::new(Kind::Device, *id).owner() == self.id);
+        let owned = || IdList::Device.ids().filter(|id| InventedThing::new(IdList::Device, *id).owner() == self.id);
         Some(match field {
             "deviceIds" | "assignedDeviceIds" | "accessibleDeviceIds" => owned().collect(),
             _ => return None,
@@ -125,9 +125,9 @@ impl Subject {
     }
 
     fn class_fact(&self, field: &str) -> Option<Value> {
-        let Class { word, name, .. } = CLASSES.get(self.id.checked_sub(1)? as usize)?;
+        let DeviceClass { word, name, .. } = CLASSES.get(self.id.checked_sub(1)? as usize)?;
         Some(match field {
-            "name" if self.kind == Kind::Policy => json!(format!("{name} standard")),
+            "name" if self.kind == IdList::Policy => json!(format!("{name} standard")),
             "name" => json!(name),
             "nodeClass" => json!(word),
             "nodeClassDefault" => json!(true),
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn facts_give_each_person_a_name_of_their_own() {
-        let mut names: Vec<_> = Kind::User.ids().map(user_name).collect();
+        let mut names: Vec<_> = IdList::User.ids().map(user_name).collect();
         names.sort();
         names.dedup();
         assert_eq!(names.len(), 30);

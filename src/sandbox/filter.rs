@@ -1,6 +1,6 @@
 //! The device filter `df`: the clauses that NinjaOne documents with AND between them; unknown ones are ignored.
 
-use super::fleet::Subject;
+use super::fleet::InventedThing;
 
 /// The clauses that must all hold.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl DeviceFilter {
     }
 
     /// Whether the subject's device passes.
-    pub(super) fn admits(&self, subject: &Subject) -> bool {
+    pub(super) fn admits(&self, subject: &InventedThing) -> bool {
         self.0.iter().all(|clause| match clause {
             Clause::Online => !subject.offline(),
             Clause::Offline => subject.offline(),
@@ -78,7 +78,7 @@ impl Field {
         })
     }
 
-    fn of(self, subject: &Subject) -> String {
+    fn of(self, subject: &InventedThing) -> String {
         match self {
             Self::Organization => subject.organization.to_string(),
             Self::Location => subject.location.to_string(),
@@ -92,11 +92,11 @@ impl Field {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::fleet::Kind;
+    use crate::sandbox::fleet::IdList;
 
-    fn passing(filter: &str) -> Vec<Subject> {
+    fn passing(filter: &str) -> Vec<InventedThing> {
         let filter = DeviceFilter::parse(filter);
-        let devices = Kind::Device.ids().map(|id| Subject::new(Kind::Device, id));
+        let devices = IdList::Device.ids().map(|id| InventedThing::new(IdList::Device, id));
         devices.filter(|device| filter.admits(device)).collect()
     }
 

@@ -17,16 +17,16 @@ pub(super) const ROWS: u32 = 24;
 pub(super) const ACTIVITIES: u32 = 600;
 
 /// What a device is; its place among [`CLASSES`] plus 1 is the id of its role and of its policy.
-pub(super) const CLASSES: [Class; 5] = [
-    Class { word: "WINDOWS_WORKSTATION", name: "Windows workstation", system: "Windows 11 Professional Edition" },
-    Class { word: "WINDOWS_SERVER", name: "Windows server", system: "Windows Server 2025 Standard Edition" },
-    Class { word: "MAC", name: "Mac", system: "macOS 15" },
-    Class { word: "LINUX_SERVER", name: "Linux server", system: "Debian GNU/Linux 13" },
-    Class { word: "NMS_SWITCH", name: "Switch", system: "" },
+pub(super) const CLASSES: [DeviceClass; 5] = [
+    DeviceClass { word: "WINDOWS_WORKSTATION", name: "Windows workstation", system: "Windows 11 Professional Edition" },
+    DeviceClass { word: "WINDOWS_SERVER", name: "Windows server", system: "Windows Server 2025 Standard Edition" },
+    DeviceClass { word: "MAC", name: "Mac", system: "macOS 15" },
+    DeviceClass { word: "LINUX_SERVER", name: "Linux server", system: "Debian GNU/Linux 13" },
+    DeviceClass { word: "NMS_SWITCH", name: "Switch", system: "" },
 ];
 
 /// A kind of device.
-pub(super) struct Class {
+pub(super) struct DeviceClass {
     /// NinjaOne's word.
     pub(super) word: &'static str,
     pub(super) name: &'static str,
@@ -39,7 +39,7 @@ const CLASS_OF_TEN: [usize; 10] = [0, 0, 0, 0, 0, 1, 1, 2, 3, 4];
 
 /// Which list a shape's `id` counts in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum IdList {
     Organization,
     Location,
     Device,
@@ -55,7 +55,7 @@ pub(super) enum Kind {
     Row,
 }
 
-impl Kind {
+impl IdList {
     /// The kind of thing that a shape describes.
     pub(super) fn of(shape: &str) -> Self {
         match shape {
@@ -115,25 +115,25 @@ impl Kind {
 
 /// One invented thing, and the device, location and organization that it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Subject {
-    pub(super) kind: Kind,
+pub(super) struct InventedThing {
+    pub(super) kind: IdList,
     pub(super) id: u32,
     pub(super) device: u32,
     pub(super) location: u32,
     pub(super) organization: u32,
 }
 
-impl Subject {
+impl InventedThing {
     /// The thing of this kind and id.
-    pub(super) fn new(kind: Kind, id: u32) -> Self {
+    pub(super) fn new(kind: IdList, id: u32) -> Self {
         let location = match kind {
-            Kind::Organization => id,
-            Kind::Location => id,
-            Kind::Device => return Self::on(kind, id, id),
-            Kind::User if id < FIRST_END_USER => return Self::new(Kind::Technician, id),
-            Kind::User => return Self::new(Kind::EndUser, id),
-            Kind::EndUser => 1 + (id - FIRST_END_USER.min(id)) % LOCATIONS,
-            Kind::Technician | Kind::Policy | Kind::Role | Kind::Activity | Kind::Part | Kind::Row => {
+            IdList::Organization => id,
+            IdList::Location => id,
+            IdList::Device => return Self::on(kind, id, id),
+            IdList::User if id < FIRST_END_USER => return Self::new(IdList::Technician, id),
+            IdList::User => return Self::new(IdList::EndUser, id),
+            IdList::EndUser => 1 + (id - FIRST_END_USER.min(id)) % LOCATIONS,
+            IdList::Technician | IdList::Policy | IdList::Role | IdList::Activity | IdList::Part | IdList::Row => {
                 return Self::on(kind, id, 1 + id.wrapping_mul(7) % DEVICES);
             }
         };
@@ -142,31 +142,31 @@ impl Subject {
 
     /// The `n`th part (from 0) of a device.
     pub(super) fn part(device: u32, n: u32) -> Self {
-        Self::on(Kind::Part, device * 16 + n, device)
+        Self::on(IdList::Part, device * 16 + n, device)
     }
 
-    fn on(kind: Kind, id: u32, device: u32) -> Self {
+    fn on(kind: IdList, id: u32, device: u32) -> Self {
         let location = 1 + (device + LOCATIONS - 1) % LOCATIONS;
         Self { kind, id, device, location, organization: organization_of(location) }
     }
 
     /// This thing seen as one of its aspects, or the other thing that `shape` names beside it.
     pub(super) fn within(self, shape: &str) -> Self {
-        match Kind::of(shape) {
-            Kind::Organization => Self { kind: Kind::Organization, id: self.organization, ..self },
-            Kind::Location => Self { kind: Kind::Location, id: self.location, ..self },
-            Kind::Device => Self { kind: Kind::Device, id: self.device, ..self },
-            Kind::Technician => Self { kind: Kind::Technician, id: 1 + self.id % TECHNICIANS, ..self },
-            Kind::EndUser | Kind::User => Self { kind: Kind::EndUser, id: self.owner(), ..self },
-            kind @ (Kind::Policy | Kind::Role) => Self { kind, id: self.role(), ..self },
-            Kind::Activity | Kind::Part | Kind::Row if self.kind == Kind::Device => Self::part(self.id, 0),
-            Kind::Activity | Kind::Part | Kind::Row => Self { kind: Kind::Row, ..self },
+        match IdList::of(shape) {
+            IdList::Organization => Self { kind: IdList::Organization, id: self.organization, ..self },
+            IdList::Location => Self { kind: IdList::Location, id: self.location, ..self },
+            IdList::Device => Self { kind: IdList::Device, id: self.device, ..self },
+            IdList::Technician => Self { kind: IdList::Technician, id: 1 + self.id % TECHNICIANS, ..self },
+            IdList::EndUser | IdList::User => Self { kind: IdList::EndUser, id: self.owner(), ..self },
+            kind @ (IdList::Policy | IdList::Role) => Self { kind, id: self.role(), ..self },
+            IdList::Activity | IdList::Part | IdList::Row if self.kind == IdList::Device => Self::part(self.id, 0),
+            IdList::Activity | IdList::Part | IdList::Row => Self { kind: IdList::Row, ..self },
         }
     }
 
     /// The `n`th element (from 0) of a list inside this thing.
     pub(super) fn element(self, n: u32) -> Self {
-        Self { id: self.id * 16 + n, kind: Kind::Part, ..self }
+        Self { id: self.id * 16 + n, kind: IdList::Part, ..self }
     }
 
     /// The place of the device's class among all; plus 1 it is the id of its role and of its policy.
@@ -219,9 +219,9 @@ pub(super) fn uid(purpose: &str, id: u32) -> String {
 
 /// A number that looks random and always is the same for the same arguments (FNV-1a with a final mix).
 pub(super) fn mix(purpose: &str, id: u32) -> u64 {
-    let octets = purpose.bytes().chain(id.to_le_bytes());
+    let bytes = purpose.bytes().chain(id.to_le_bytes());
     let hash =
-        octets.fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3));
+        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) ^ (hash >> 32)
 }
 
@@ -232,12 +232,12 @@ mod tests {
     #[test]
     fn fleet_puts_every_device_into_a_location_of_its_organization() {
         let mut visited = 0;
-        for id in Kind::Device.ids() {
-            let device = Subject::new(Kind::Device, id);
-            let location = Subject::new(Kind::Location, device.location);
+        for id in IdList::Device.ids() {
+            let device = InventedThing::new(IdList::Device, id);
+            let location = InventedThing::new(IdList::Location, device.location);
             assert_eq!(location.organization, device.organization);
             assert!((1..=ORGANIZATIONS).contains(&device.organization));
-            assert!(Kind::EndUser.ids().any(|user| user == device.owner()));
+            assert!(IdList::EndUser.ids().any(|user| user == device.owner()));
             visited += 1;
         }
         assert_eq!(visited, 60);
@@ -245,11 +245,11 @@ mod tests {
 
     #[test]
     fn fleet_has_every_class_and_some_devices_offline() {
-        let devices = || Kind::Device.ids().map(|id| Subject::new(Kind::Device, id));
+        let devices = || IdList::Device.ids().map(|id| InventedThing::new(IdList::Device, id));
         for class in CLASSES {
             assert!(devices().any(|device| device.class_name() == class.word), "{}", class.word);
         }
-        assert!((8..=12).contains(&devices().filter(Subject::offline).count()));
+        assert!((8..=12).contains(&devices().filter(InventedThing::offline).count()));
     }
 
     #[test]

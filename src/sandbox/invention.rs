@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::fleet::{self, Kind, Subject};
+use super::fleet::{self, IdList, InventedThing};
 use super::shape::{Shapes, aspect};
 
 /// No shape nests deeper; a mistake in the data must not overflow the stack.
@@ -17,11 +17,11 @@ pub(super) struct Invention<'a> {
 
 impl Invention<'_> {
     /// A value of `kind` for the subject.
-    pub(super) fn of(&self, kind: &str, subject: Subject) -> Value {
-        self.value(kind, &Place { shape: "", field: "", depth: 0 }, subject)
+    pub(super) fn of(&self, kind: &str, subject: InventedThing) -> Value {
+        self.value(kind, &ValuePath { shape: "", field: "", depth: 0 }, subject)
     }
 
-    fn value(&self, kind: &str, place: &Place<'_>, subject: Subject) -> Value {
+    fn value(&self, kind: &str, place: &ValuePath<'_>, subject: InventedThing) -> Value {
         if let Some(words) = kind.strip_prefix('=') {
             return self.known(place, &subject).unwrap_or_else(|| json!(enumerated(words, place.field, &subject)));
         }
@@ -41,12 +41,12 @@ impl Invention<'_> {
     }
 
     /// What the path or the fleet says.
-    fn known(&self, place: &Place<'_>, subject: &Subject) -> Option<Value> {
+    fn known(&self, place: &ValuePath<'_>, subject: &InventedThing) -> Option<Value> {
         let pin = self.pins.iter().find(|(field, _)| *field == place.field);
         pin.map(|(_, value)| value.clone()).or_else(|| subject.fact(place.aspect(), place.field))
     }
 
-    fn object(&self, name: &str, fields: &str, place: &Place<'_>, subject: Subject) -> Value {
+    fn object(&self, name: &str, fields: &str, place: &ValuePath<'_>, subject: InventedThing) -> Value {
         if place.depth > MAX_DEPTH {
             return json!({});
         }
@@ -54,29 +54,29 @@ impl Invention<'_> {
         let fields = fields.split(' ').filter_map(|field| field.split_once(':'));
         let object: Map<_, _> = fields
             .map(|(field, kind)| {
-                let inner = Place { shape: name, field, depth: place.depth + 1 };
+                let inner = ValuePath { shape: name, field, depth: place.depth + 1 };
                 (field.to_owned(), self.value(kind, &inner, subject))
             })
             .collect();
         Value::Object(object)
     }
 
-    fn list(&self, element: &str, place: &Place<'_>, subject: Subject) -> Value {
-        let subjects: Vec<_> = if Kind::of(element) == Kind::Location {
-            let all = Kind::Location.ids().map(|id| Subject::new(Kind::Location, id));
+    fn list(&self, element: &str, place: &ValuePath<'_>, subject: InventedThing) -> Value {
+        let subjects: Vec<_> = if IdList::of(element) == IdList::Location {
+            let all = IdList::Location.ids().map(|id| InventedThing::new(IdList::Location, id));
             all.filter(|location| location.organization == subject.organization).collect()
         } else if element == "NodeRolePolicyAssignment" {
-            Kind::Role.ids().map(|id| Subject { id, ..subject.element(0) }).collect()
+            IdList::Role.ids().map(|id| InventedThing { id, ..subject.element(0) }).collect()
         } else {
             (0..2).map(|n| subject.element(n)).collect()
         };
-        let inner = Place { depth: place.depth.max(1), ..*place };
+        let inner = ValuePath { depth: place.depth.max(1), ..*place };
         let mut values: Vec<_> = subjects.into_iter().map(|one| self.value(element, &inner, one)).collect();
         values.dedup();
         Value::Array(values)
     }
 
-    fn scalar(&self, kind: &str, place: &Place<'_>, subject: &Subject) -> Value {
+    fn scalar(&self, kind: &str, place: &ValuePath<'_>, subject: &InventedThing) -> Value {
         let noise = fleet::mix(place.field, subject.id);
         let word = || self.shapes.word(place.aspect(), place.field, subject);
         match kind {
@@ -94,20 +94,20 @@ impl Invention<'_> {
 }
 
 /// Where in an answer a value stands.
-struct Place<'a> {
+struct ValuePath<'a> {
     shape: &'a str,
     field: &'a str,
     depth: usize,
 }
 
-impl Place<'_> {
+impl ValuePath<'_> {
     fn aspect(&self) -> &str {
         aspect(self.shape)
     }
 }
 
 /// A word of an enumeration. The entity types name what the ids beside them count: the first word does.
-fn enumerated(words: &str, field: &str, subject: &Subject) -> String {
+fn enumerated(words: &str, field: &str, subject: &InventedThing) -> String {
     let fixed = matches!(field, "entityType" | "relEntityType" | "scope" | "definitionScope" | "nodeClass");
     let count = if fixed { 1 } else { words.split('|').count() as u64 };
     let n = (u64::from(subject.id) + fleet::mix(field, 0)) % count;
@@ -153,7 +153,7 @@ fn integer(field: &str, noise: u64) -> u64 {
     noise % 10
 }
 
-fn text(field: &str, subject: &Subject) -> String {
+fn text(field: &str, subject: &InventedThing) -> String {
     let (id, host) = (subject.id, 1 + subject.device % 250);
     let name = field.to_ascii_lowercase();
     if name.ends_with("email") || name == "emails" || name == "naturalid" {
@@ -188,7 +188,7 @@ fn spaced(field: &str) -> String {
 }
 
 /// Values of custom fields that are objects in NinjaOne too: a formatted text and a choice of an organization.
-pub(super) fn custom_fields(subject: &Subject) -> Value {
+pub(super) fn custom_fields(subject: &InventedThing) -> Value {
     let note = format!("Invented note {}", subject.id);
     json!({
         "assetNote1": { "text": note, "html": format!("<p>{note}</p>") },
@@ -206,8 +206,8 @@ mod tests {
         let invention = Invention { shapes: &shapes, pins: Vec::new() };
         let mut visited = 0;
         for name in shapes.names() {
-            let value = invention.of(name, Subject::new(Kind::of(name), 2));
-            assert_eq!(value, invention.of(name, Subject::new(Kind::of(name), 2)));
+            let value = invention.of(name, InventedThing::new(IdList::of(name), 2));
+            assert_eq!(value, invention.of(name, InventedThing::new(IdList::of(name), 2)));
             assert!(value.as_object().is_some_and(|object| !object.is_empty()), "{name}");
             visited += 1;
         }
@@ -218,7 +218,8 @@ mod tests {
     fn invention_puts_what_the_path_says_before_all_else() {
         let shapes = Shapes::built_in();
         let invention = Invention { shapes: &shapes, pins: vec![("organizationId", json!(3))] };
-        let document = invention.of("ClientDocumentWithAttributeValuesPublicApiDTO", Subject::new(Kind::Row, 1));
+        let document =
+            invention.of("ClientDocumentWithAttributeValuesPublicApiDTO", InventedThing::new(IdList::Row, 1));
         assert_eq!(document.pointer("/organizationId"), Some(&json!(3)));
     }
 

@@ -5,21 +5,21 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::fleet::Subject;
-use super::query::Query;
+use super::fleet::InventedThing;
+use super::query::QueryParameters;
 
 /// NinjaOne's limit on rows of a report page.
 const MAX_ROWS: usize = 10_000;
 
 /// The subjects after the id `after`, at most `pageSize` of them; all of them without these parameters.
-pub(super) fn after(subjects: Vec<Subject>, query: &Query, parameter: &str) -> Vec<Subject> {
+pub(super) fn after(subjects: Vec<InventedThing>, query: &QueryParameters, parameter: &str) -> Vec<InventedThing> {
     let last = query.number(parameter).unwrap_or(0);
     let rest = subjects.into_iter().filter(|subject| u64::from(subject.id) > last);
     rest.take(size(query).unwrap_or(MAX_ROWS)).collect()
 }
 
 /// Activities between `newerThan` and `olderThan`, the newest first.
-pub(super) fn back_in_time(mut subjects: Vec<Subject>, query: &Query) -> Vec<Subject> {
+pub(super) fn back_in_time(mut subjects: Vec<InventedThing>, query: &QueryParameters) -> Vec<InventedThing> {
     let older = query.number("olderThan").unwrap_or(u64::MAX);
     let newer = query.number("newerThan").unwrap_or(0);
     subjects.retain(|subject| u64::from(subject.id) < older && u64::from(subject.id) > newer);
@@ -30,7 +30,7 @@ pub(super) fn back_in_time(mut subjects: Vec<Subject>, query: &Query) -> Vec<Sub
     subjects
 }
 
-fn size(query: &Query) -> Option<usize> {
+fn size(query: &QueryParameters) -> Option<usize> {
     query.number("pageSize").map(|size| (size as usize).clamp(1, MAX_ROWS))
 }
 
@@ -55,7 +55,7 @@ struct Cursor {
 
 /// A page of a report that is to be given.
 #[derive(Debug, Clone)]
-pub(super) struct Page {
+pub(super) struct ReportPage {
     name: String,
     offset: usize,
     size: usize,
@@ -66,7 +66,7 @@ pub(super) struct Page {
 
 impl Cursors {
     /// The page that the query asks for, at this time in seconds; `None` for a cursor that is not known, or not any more.
-    pub(super) fn next(&self, query: &Query, now: u64) -> Option<Page> {
+    pub(super) fn next(&self, query: &QueryParameters, now: u64) -> Option<ReportPage> {
         let mut cursors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cursors.retain(|cursor| cursor.expires > now);
         let mut cursor = match query.get("cursor").filter(|name| !name.is_empty()) {
@@ -90,13 +90,13 @@ impl Cursors {
             cursors.pop_front();
         }
         cursors.push_back(cursor);
-        Some(Page { name, offset, size, expires, filter })
+        Some(ReportPage { name, offset, size, expires, filter })
     }
 }
 
-impl Page {
+impl ReportPage {
     /// The page of `rows`, and the cursor object beside it: its offset is that of the first row, or the end of all.
-    pub(super) fn cut(self, rows: Vec<Subject>) -> (Vec<Subject>, Value) {
+    pub(super) fn cut(self, rows: Vec<InventedThing>) -> (Vec<InventedThing>, Value) {
         let offset = self.offset.min(rows.len());
         let page: Vec<_> = rows.into_iter().skip(offset).take(self.size).collect();
         let cursor =
@@ -108,20 +108,20 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::fleet::Kind;
+    use crate::sandbox::fleet::IdList;
 
-    fn activities() -> Vec<Subject> {
-        Kind::Activity.ids().map(|id| Subject::new(Kind::Activity, id)).collect()
+    fn activities() -> Vec<InventedThing> {
+        IdList::Activity.ids().map(|id| InventedThing::new(IdList::Activity, id)).collect()
     }
 
-    fn ids(subjects: &[Subject]) -> Vec<u32> {
+    fn ids(subjects: &[InventedThing]) -> Vec<u32> {
         subjects.iter().map(|subject| subject.id).collect()
     }
 
     #[test]
     fn cursor_walks_all_rows_once_and_keeps_its_name_while_its_offset_advances() {
         let cursors = Cursors::default();
-        let mut query = Query::parse("pageSize=7&df=org%3D1");
+        let mut query = QueryParameters::parse("pageSize=7&df=org%3D1");
         let (mut seen, mut names) = (Vec::new(), Vec::new());
         loop {
             let page = cursors.next(&query, 0).expect("own cursor");
@@ -129,7 +129,7 @@ mod tests {
             let (page, state) = page.cut(activities());
             assert_eq!(state["offset"], seen.len());
             names.push(state["name"].as_str().expect("a name").to_owned());
-            query = Query::parse(&format!("cursor={}", names[0]));
+            query = QueryParameters::parse(&format!("cursor={}", names[0]));
             if page.is_empty() {
                 break;
             }
@@ -143,25 +143,25 @@ mod tests {
     #[test]
     fn cursor_of_another_server_an_old_one_and_one_too_many_are_refused() {
         let cursors = Cursors::default();
-        assert!(cursors.next(&Query::parse("cursor=nonsense"), 0).is_none());
-        let first = cursors.next(&Query::parse(""), 0).expect("a page").name;
-        let first = Query::parse(&format!("cursor={first}"));
+        assert!(cursors.next(&QueryParameters::parse("cursor=nonsense"), 0).is_none());
+        let first = cursors.next(&QueryParameters::parse(""), 0).expect("a page").name;
+        let first = QueryParameters::parse(&format!("cursor={first}"));
         assert!(cursors.next(&first, LIFETIME - 1).is_some());
         assert!(cursors.next(&first, 2 * LIFETIME).is_none());
-        let second = cursors.next(&Query::parse(""), 0).expect("a page").name;
+        let second = cursors.next(&QueryParameters::parse(""), 0).expect("a page").name;
         for _ in 0..MAX_CURSORS {
-            cursors.next(&Query::parse(""), 0).expect("a page");
+            cursors.next(&QueryParameters::parse(""), 0).expect("a page");
         }
-        assert!(cursors.next(&Query::parse(&format!("cursor={second}")), 0).is_none());
+        assert!(cursors.next(&QueryParameters::parse(&format!("cursor={second}")), 0).is_none());
         assert_eq!(cursors.0.lock().expect("a lock").len(), MAX_CURSORS);
     }
 
     #[test]
     fn activities_come_newest_first_and_go_back_in_time() {
-        let first = back_in_time(activities(), &Query::parse("pageSize=3"));
+        let first = back_in_time(activities(), &QueryParameters::parse("pageSize=3"));
         assert_eq!(ids(&first), [600, 599, 598]);
-        let second = back_in_time(activities(), &Query::parse("pageSize=3&olderThan=598"));
+        let second = back_in_time(activities(), &QueryParameters::parse("pageSize=3&olderThan=598"));
         assert_eq!(ids(&second), [597, 596, 595]);
-        assert_eq!(ids(&back_in_time(activities(), &Query::parse("newerThan=598"))), [599, 600]);
+        assert_eq!(ids(&back_in_time(activities(), &QueryParameters::parse("newerThan=598"))), [599, 600]);
     }
 }

@@ -3,20 +3,20 @@
 use serde_json::{Value, json};
 
 use super::filter::DeviceFilter;
-use super::fleet::{self, Kind, Subject};
+use super::fleet::{self, IdList, InventedThing};
 use super::paging::Cursors;
-use super::query::Query;
-use super::refusal::Refusal;
+use super::query::QueryParameters;
+use super::refusal::SandboxRefusal;
 use super::shape;
 use crate::proxy::policy::catalog::{Operation, ParameterType, TemplateSegment};
 use crate::proxy::policy::path::{Segment, Segments};
 
 /// A request that may have an answer.
-pub(super) struct Question<'a> {
+pub(super) struct SandboxRequest<'a> {
     pub(super) operation: &'a Operation,
     /// The values of the template's parameters.
     pub(super) parameters: Vec<(&'a str, String)>,
-    pub(super) query: &'a Query,
+    pub(super) query: &'a QueryParameters,
     /// The body if it was JSON and is of use, else null.
     pub(super) body: Value,
     /// Scheme and authority under which the caller sees the sandbox.
@@ -35,31 +35,31 @@ pub(super) fn parameters<'a>(operation: &'a Operation, path: &Segments<'_>) -> V
     pairs.filter_map(parameter).collect()
 }
 
-impl Question<'_> {
+impl SandboxRequest<'_> {
     /// What the request is about: the thing that the first parameters name. It must exist.
-    pub(super) fn anchor(&self) -> Result<Option<Subject>, Refusal> {
+    pub(super) fn anchor(&self) -> Result<Option<InventedThing>, SandboxRefusal> {
         let template = self.operation.template.as_str();
         if let Some(location) = self.parameter("locationId").or_else(|| self.parameter("location_id")) {
-            let organization = self.parameter("id").and_then(|id| existing(Kind::Organization, id));
-            let location = existing(Kind::Location, location);
+            let organization = self.parameter("id").and_then(|id| existing(IdList::Organization, id));
+            let location = existing(IdList::Location, location);
             let matching = organization.zip(location).filter(|(o, l)| o.id == l.organization);
-            return matching.map(|(_, location)| Some(location)).ok_or(Refusal::NotFound);
+            return matching.map(|(_, location)| Some(location)).ok_or(SandboxRefusal::NotFound);
         }
         if let Some(condition) = self.parameter("condition_id") {
-            let mut rows = Kind::Row.ids().filter(|id| fleet::uid("id", *id).eq_ignore_ascii_case(condition));
-            return rows.next().map(|id| Some(Subject::new(Kind::Row, id))).ok_or(Refusal::NotFound);
+            let mut rows = IdList::Row.ids().filter(|id| fleet::uid("id", *id).eq_ignore_ascii_case(condition));
+            return rows.next().map(|id| Some(InventedThing::new(IdList::Row, id))).ok_or(SandboxRefusal::NotFound);
         }
         let Some((name, value)) = self.parameters.first() else { return Ok(None) };
         let kind = match template {
-            t if t.starts_with("/v2/device/{") || t.contains("{nodeId}") => Kind::Device,
-            t if t.starts_with("/v2/organization/{") => Kind::Organization,
-            t if t.starts_with("/v2/user/end-user/{") => Kind::EndUser,
-            t if t.starts_with("/v2/user/technician/{") => Kind::Technician,
-            t if t.starts_with("/v2/policies/{") => Kind::Policy,
-            _ if name.to_ascii_lowercase().ends_with("id") && self.is_number(name) => Kind::Row,
+            t if t.starts_with("/v2/device/{") || t.contains("{nodeId}") => IdList::Device,
+            t if t.starts_with("/v2/organization/{") => IdList::Organization,
+            t if t.starts_with("/v2/user/end-user/{") => IdList::EndUser,
+            t if t.starts_with("/v2/user/technician/{") => IdList::Technician,
+            t if t.starts_with("/v2/policies/{") => IdList::Policy,
+            _ if name.to_ascii_lowercase().ends_with("id") && self.is_number(name) => IdList::Row,
             _ => return Ok(None),
         };
-        existing(kind, value).map(Some).ok_or(Refusal::NotFound)
+        existing(kind, value).map(Some).ok_or(SandboxRefusal::NotFound)
     }
 
     fn is_number(&self, name: &str) -> bool {
@@ -100,27 +100,27 @@ impl Question<'_> {
     }
 
     /// The thing that an object of this shape shows.
-    pub(super) fn subject(&self, shape: &str, anchor: Option<Subject>) -> Subject {
-        let kind = Kind::of(shape);
+    pub(super) fn subject(&self, shape: &str, anchor: Option<InventedThing>) -> InventedThing {
+        let kind = IdList::of(shape);
         match anchor {
             Some(anchor) if anchor.kind == kind => anchor,
             Some(anchor) => anchor.within(shape),
-            None => Subject::new(kind, kind.ids().next().unwrap_or(1)),
+            None => InventedThing::new(kind, kind.ids().next().unwrap_or(1)),
         }
     }
 
-    pub(super) fn members(&self, element: &str, anchor: Option<Subject>) -> Vec<Subject> {
-        let kind = if element == "i" { Kind::Device } else { Kind::of(element) };
-        if kind == Kind::Part
+    pub(super) fn members(&self, element: &str, anchor: Option<InventedThing>) -> Vec<InventedThing> {
+        let kind = if element == "i" { IdList::Device } else { IdList::of(element) };
+        if kind == IdList::Part
             && let Some(device) = anchor
         {
             return parts(element, device.device);
         }
-        let all = kind.ids().map(|id| Subject::new(kind, id));
+        let all = kind.ids().map(|id| InventedThing::new(kind, id));
         let related = all.filter(|one| match anchor {
-            Some(Subject { kind: Kind::Organization, id, .. }) => one.organization == id,
-            Some(Subject { kind: Kind::Device, id, .. }) => one.device == id,
-            Some(Subject { id, .. }) if element == "i" => one.id % 3 == id % 3,
+            Some(InventedThing { kind: IdList::Organization, id, .. }) => one.organization == id,
+            Some(InventedThing { kind: IdList::Device, id, .. }) => one.device == id,
+            Some(InventedThing { id, .. }) if element == "i" => one.id % 3 == id % 3,
             _ => true,
         });
         let mut members: Vec<_> = related.filter(|one| self.selects(one)).collect();
@@ -131,20 +131,20 @@ impl Question<'_> {
     }
 
     /// Whether the filters in the query let a member of a list pass.
-    fn selects(&self, one: &Subject) -> bool {
+    fn selects(&self, one: &InventedThing) -> bool {
         let of_type = one.kind.user_type();
         let wanted = self.query.get("userType").unwrap_or(of_type);
         let end_users_only = self.operation.template.ends_with("/end-users");
         let filter = self.query.get("df").or_else(|| self.query.get("of")).unwrap_or_default();
         (of_type.is_empty() || wanted == of_type)
-            && (one.kind != Kind::Technician || !end_users_only)
+            && (one.kind != IdList::Technician || !end_users_only)
             && DeviceFilter::parse(filter).admits(one)
     }
 }
 
 /// The rows that a report or a list has for one device. A switch has no disks and no software.
-pub(super) fn parts(shape: &str, device: u32) -> Vec<Subject> {
-    let agent = Subject::new(Kind::Device, device).device_shape() == "AgentDevice";
+pub(super) fn parts(shape: &str, device: u32) -> Vec<InventedThing> {
+    let agent = InventedThing::new(IdList::Device, device).device_shape() == "AgentDevice";
     let count = match shape::aspect(shape) {
         "HealthSummary"
         | "DeviceHealthSummary"
@@ -158,10 +158,10 @@ pub(super) fn parts(shape: &str, device: u32) -> Vec<Subject> {
         "Application" => 5,
         _ => 2,
     };
-    (0..count).map(|n| Subject::part(device, n)).collect()
+    (0..count).map(|n| InventedThing::part(device, n)).collect()
 }
 
-fn existing(kind: Kind, id: &str) -> Option<Subject> {
+fn existing(kind: IdList, id: &str) -> Option<InventedThing> {
     let id = id.parse().ok()?;
-    kind.ids().any(|other| other == id).then(|| Subject::new(kind, id))
+    kind.ids().any(|other| other == id).then(|| InventedThing::new(kind, id))
 }

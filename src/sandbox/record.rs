@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 
 /// Remembers one request.
 #[derive(Default)]
-pub(super) struct Record(Mutex<Option<Head>>);
+pub(super) struct LastRequest(Mutex<Option<RecordedHead>>);
 
-struct Head {
+struct RecordedHead {
     method: Method,
     target: Uri,
     version: Version,
     headers: HeaderMap,
 }
 
-impl Record {
+impl LastRequest {
     pub(super) fn keep(&self, parts: &Parts) {
-        let head = Head {
+        let head = RecordedHead {
             method: parts.method.clone(),
             target: parts.uri.clone(),
             version: parts.version,
@@ -41,7 +41,7 @@ impl Record {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Head>> {
+    fn lock(&self) -> MutexGuard<'_, Option<RecordedHead>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -84,7 +84,7 @@ mod tests {
             .header("authorization", "Bearer topsecret")
             .body(())
             .expect("legal");
-        let record = Record::default();
+        let record = LastRequest::default();
         assert_eq!(record.shown(), Value::Null);
         record.keep(&request.into_parts().0);
         let shown = record.shown();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 /// Why a request is not answered with data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum SandboxRefusal {
     #[error("the token endpoint knows no such client")]
     UnknownClient,
     #[error("the client secret is wrong")]
@@ -42,7 +42,7 @@ pub(super) enum Refusal {
     Ordered(StatusCode),
 }
 
-impl Refusal {
+impl SandboxRefusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::InvalidClient | Self::NotAuthenticated | Self::InsufficientPrivileges => StatusCode::UNAUTHORIZED,

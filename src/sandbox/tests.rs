@@ -69,7 +69,7 @@ impl Caller {
     async fn over(sandbox: Sandbox) -> Self {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let server = sandbox.clone();
-        tokio::spawn(async move { server.serve_connection(far, Protocol::Http1).await });
+        tokio::spawn(async move { server.serve_connection(far, SandboxProtocol::Http1).await });
         let (sender, connection) = http1::handshake(TokioIo::new(near)).await.expect("handshake");
         tokio::spawn(connection);
         Self { sandbox, sender, token: String::new() }
@@ -474,7 +474,7 @@ async fn sandbox_speaks_http2_and_sends_no_body_to_head() {
     let caller = Caller::with_token("monitoring").await;
     let (near, far) = tokio::io::duplex(64 * 1024);
     let server = caller.sandbox.clone();
-    tokio::spawn(async move { server.serve_connection(far, Protocol::Http2).await });
+    tokio::spawn(async move { server.serve_connection(far, SandboxProtocol::Http2).await });
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(near)).await.expect("handshake");
     tokio::spawn(connection);
     for (method, length) in [(Method::GET, 70_000), (Method::HEAD, 0)] {

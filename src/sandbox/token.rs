@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Options;
-use super::query::Query;
-use super::refusal::Refusal;
+use super::query::QueryParameters;
+use super::refusal::SandboxRefusal;
 use crate::proxy::policy::catalog::{Scope, ScopeSet};
 
 /// What every token begins with, so that one is recognized where it must not be: in a log, in a dump.
@@ -22,17 +22,17 @@ pub const TOKEN_MARK: &str = "sandbox_token_";
 const MAX_TOKENS: usize = 1024;
 
 /// The tokens in force.
-pub(super) struct Tokens {
-    table: Mutex<HashMap<String, Grant>>,
+pub(super) struct SandboxTokens {
+    table: Mutex<HashMap<String, SandboxGrant>>,
     lifetime: Duration,
 }
 
-struct Grant {
+struct SandboxGrant {
     scopes: ScopeSet,
     expires: Instant,
 }
 
-impl Tokens {
+impl SandboxTokens {
     pub(super) fn new(lifetime: Duration) -> Self {
         Self { table: Mutex::default(), lifetime }
     }
@@ -49,25 +49,25 @@ impl Tokens {
         self.lock().clear();
     }
 
-    fn issue(&self, scopes: ScopeSet) -> Result<String, Refusal> {
-        let mut octets = [0; 32];
-        getrandom::fill(&mut octets).map_err(|_| Refusal::NoRandomness)?;
-        let token = format!("{TOKEN_MARK}{}", URL_SAFE_NO_PAD.encode(octets));
+    fn issue(&self, scopes: ScopeSet) -> Result<String, SandboxRefusal> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(|_| SandboxRefusal::NoRandomness)?;
+        let token = format!("{TOKEN_MARK}{}", URL_SAFE_NO_PAD.encode(bytes));
         let now = Instant::now();
         let mut table = self.lock();
         if table.len() >= MAX_TOKENS {
             make_room(&mut table, now);
         }
-        table.insert(token.clone(), Grant { scopes, expires: now + self.lifetime });
+        table.insert(token.clone(), SandboxGrant { scopes, expires: now + self.lifetime });
         Ok(token)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Grant>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, SandboxGrant>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn make_room(table: &mut HashMap<String, Grant>, now: Instant) {
+fn make_room(table: &mut HashMap<String, SandboxGrant>, now: Instant) {
     table.retain(|_, grant| grant.expires > now);
     if table.len() >= MAX_TOKENS
         && let Some(first) = table.iter().min_by_key(|(_, grant)| grant.expires).map(|(token, _)| token.clone())
@@ -77,10 +77,15 @@ fn make_room(table: &mut HashMap<String, Grant>, now: Instant) {
 }
 
 /// Judges a token request and issues a token.
-pub(super) fn grant(options: &Options, tokens: &Tokens, headers: &HeaderMap, form: &Query) -> Result<Value, Refusal> {
+pub(super) fn grant(
+    options: &Options,
+    tokens: &SandboxTokens,
+    headers: &HeaderMap,
+    form: &QueryParameters,
+) -> Result<Value, SandboxRefusal> {
     authenticate(options, headers, form)?;
     if form.get("grant_type") != Some("client_credentials") {
-        return Err(Refusal::UnsupportedGrantType);
+        return Err(SandboxRefusal::UnsupportedGrantType);
     }
     let scopes = scopes(options.scopes, form.get("scope").unwrap_or_default())?;
     Ok(json!({
@@ -91,18 +96,18 @@ pub(super) fn grant(options: &Options, tokens: &Tokens, headers: &HeaderMap, for
     }))
 }
 
-fn authenticate(options: &Options, headers: &HeaderMap, form: &Query) -> Result<(), Refusal> {
+fn authenticate(options: &Options, headers: &HeaderMap, form: &QueryParameters) -> Result<(), SandboxRefusal> {
     let (id, secret) = match headers.get(AUTHORIZATION) {
-        Some(value) => basic(value.as_bytes()).ok_or(Refusal::InvalidClient)?,
+        Some(value) => basic(value.as_bytes()).ok_or(SandboxRefusal::InvalidClient)?,
         None => {
-            let id = form.get("client_id").ok_or(Refusal::InvalidClient)?;
+            let id = form.get("client_id").ok_or(SandboxRefusal::InvalidClient)?;
             (id.to_owned(), form.get("client_secret").unwrap_or_default().to_owned())
         }
     };
     if id != options.client_id {
-        return Err(Refusal::UnknownClient);
+        return Err(SandboxRefusal::UnknownClient);
     }
-    if same(secret.as_bytes(), options.client_secret.as_bytes()) { Ok(()) } else { Err(Refusal::InvalidClient) }
+    if same(secret.as_bytes(), options.client_secret.as_bytes()) { Ok(()) } else { Err(SandboxRefusal::InvalidClient) }
 }
 
 /// RFC 6749 section 2.3.1: both parts are form-encoded inside of the Basic scheme.
@@ -128,29 +133,30 @@ fn same(one: &[u8], other: &[u8]) -> bool {
 }
 
 /// The scopes asked for: at least one, and each of them granted to the client.
-fn scopes(granted: ScopeSet, text: &str) -> Result<ScopeSet, Refusal> {
+fn scopes(granted: ScopeSet, text: &str) -> Result<ScopeSet, SandboxRefusal> {
     let asked: Option<Vec<_>> = text.split_ascii_whitespace().map(Scope::parse).collect();
-    let asked = asked.filter(|asked| !asked.is_empty()).ok_or(Refusal::InvalidScope)?;
+    let asked = asked.filter(|asked| !asked.is_empty()).ok_or(SandboxRefusal::InvalidScope)?;
     if asked.iter().all(|scope| granted.contains(*scope)) {
         Ok(asked.into_iter().collect())
     } else {
-        Err(Refusal::InvalidScope)
+        Err(SandboxRefusal::InvalidScope)
     }
 }
 
 /// The token of a request to the API.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, SandboxRefusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or(Refusal::MissingHeader)?;
+    let value = values.next().ok_or(SandboxRefusal::MissingHeader)?;
     if values.next().is_some() {
-        return Err(Refusal::InvalidHeader);
+        return Err(SandboxRefusal::InvalidHeader);
     }
-    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Refusal::InvalidHeader)?;
+    let (scheme, token) =
+        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(SandboxRefusal::InvalidHeader)?;
     let token = token.trim_matches(' ');
     if scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty() && !token.contains(' ') {
         Ok(token)
     } else {
-        Err(Refusal::InvalidHeader)
+        Err(SandboxRefusal::InvalidHeader)
     }
 }
 
@@ -163,18 +169,18 @@ mod tests {
         Options { scopes: scopes.iter().copied().collect(), ..Options::with_secret("s&cr=t +%") }
     }
 
-    fn try_form(scopes: &[Scope], form: &str) -> Result<Value, Refusal> {
+    fn try_form(scopes: &[Scope], form: &str) -> Result<Value, SandboxRefusal> {
         let options = options(scopes);
-        grant(&options, &Tokens::new(options.token_lifetime), &HeaderMap::new(), &Query::parse(form))
+        grant(&options, &SandboxTokens::new(options.token_lifetime), &HeaderMap::new(), &QueryParameters::parse(form))
     }
 
-    fn try_basic(credentials: &str) -> Result<Value, Refusal> {
+    fn try_basic(credentials: &str) -> Result<Value, SandboxRefusal> {
         let mut headers = HeaderMap::new();
         let value = format!("Basic {}", STANDARD.encode(credentials));
         headers.insert(AUTHORIZATION, HeaderValue::from_str(&value).expect("ascii"));
         let options = options(&Scope::ALL);
-        let form = Query::parse("grant_type=client_credentials&scope=monitoring");
-        grant(&options, &Tokens::new(options.token_lifetime), &headers, &form)
+        let form = QueryParameters::parse("grant_type=client_credentials&scope=monitoring");
+        grant(&options, &SandboxTokens::new(options.token_lifetime), &headers, &form)
     }
 
     const GOOD: &str = "client_id=sandbox&client_secret=s%26cr%3Dt+%2B%25&grant_type=client_credentials";
@@ -192,32 +198,32 @@ mod tests {
     fn token_is_granted_for_basic_credentials_form_encoded_or_nearly() {
         assert!(try_basic("sandbox:s%26cr%3Dt+%2B%25").is_ok());
         assert!(try_basic("sandbox:s&cr=t+%2B%25").is_ok());
-        assert_eq!(try_basic("sandbox:wrong"), Err(Refusal::InvalidClient));
-        assert_eq!(try_basic("other:wrong"), Err(Refusal::UnknownClient));
-        assert_eq!(try_basic("nothing"), Err(Refusal::InvalidClient));
+        assert_eq!(try_basic("sandbox:wrong"), Err(SandboxRefusal::InvalidClient));
+        assert_eq!(try_basic("other:wrong"), Err(SandboxRefusal::UnknownClient));
+        assert_eq!(try_basic("nothing"), Err(SandboxRefusal::InvalidClient));
     }
 
     #[test]
     fn token_is_refused_for_wrong_forms() {
         let all = &Scope::ALL;
         for (form, refusal) in [
-            ("", Refusal::InvalidClient),
-            ("client_id=other&client_secret=x", Refusal::UnknownClient),
-            ("client_id=sandbox&client_secret=x", Refusal::InvalidClient),
-            ("client_id=sandbox&client_secret=s%26cr%3Dt+%2B%25", Refusal::UnsupportedGrantType),
-            (GOOD, Refusal::InvalidScope),
-            (&format!("{GOOD}&scope="), Refusal::InvalidScope),
-            (&format!("{GOOD}&scope=monitoring+offline_access"), Refusal::InvalidScope),
+            ("", SandboxRefusal::InvalidClient),
+            ("client_id=other&client_secret=x", SandboxRefusal::UnknownClient),
+            ("client_id=sandbox&client_secret=x", SandboxRefusal::InvalidClient),
+            ("client_id=sandbox&client_secret=s%26cr%3Dt+%2B%25", SandboxRefusal::UnsupportedGrantType),
+            (GOOD, SandboxRefusal::InvalidScope),
+            (&format!("{GOOD}&scope="), SandboxRefusal::InvalidScope),
+            (&format!("{GOOD}&scope=monitoring+offline_access"), SandboxRefusal::InvalidScope),
         ] {
             assert_eq!(try_form(all, form), Err(refusal), "{form}");
         }
         let refused = try_form(&[Scope::Monitoring], &format!("{GOOD}&scope=management"));
-        assert_eq!(refused, Err(Refusal::InvalidScope));
+        assert_eq!(refused, Err(SandboxRefusal::InvalidScope));
     }
 
     #[test]
     fn token_table_is_bounded_and_tokens_differ() {
-        let tokens = Tokens::new(Duration::from_secs(60));
+        let tokens = SandboxTokens::new(Duration::from_secs(60));
         let scopes = Scope::ALL.into_iter().collect();
         let first = tokens.issue(scopes).expect("random");
         for _ in 0..MAX_TOKENS + 10 {
@@ -230,7 +236,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn token_expires_on_time_and_can_be_revoked() {
-        let tokens = Tokens::new(Duration::from_secs(60));
+        let tokens = SandboxTokens::new(Duration::from_secs(60));
         let scopes = Scope::ALL.into_iter().collect();
         let first = tokens.issue(scopes).expect("random");
         tokio::time::advance(Duration::from_secs(59)).await;
@@ -249,13 +255,13 @@ mod tests {
             headers.insert(AUTHORIZATION, HeaderValue::from_str(value).expect("ascii"));
             headers
         };
-        assert_eq!(bearer(&HeaderMap::new()), Err(Refusal::MissingHeader));
+        assert_eq!(bearer(&HeaderMap::new()), Err(SandboxRefusal::MissingHeader));
         assert_eq!(bearer(&header("bearer abc")), Ok("abc"));
         for value in ["", "Bearer", "Bearer ", "Basic abc", "Bearer a b", "NJ a:b"] {
-            assert_eq!(bearer(&header(value)), Err(Refusal::InvalidHeader), "{value}");
+            assert_eq!(bearer(&header(value)), Err(SandboxRefusal::InvalidHeader), "{value}");
         }
         let mut two = header("Bearer abc");
         two.append(AUTHORIZATION, HeaderValue::from_static("Bearer def"));
-        assert_eq!(bearer(&two), Err(Refusal::InvalidHeader));
+        assert_eq!(bearer(&two), Err(SandboxRefusal::InvalidHeader));
     }
 }

@@ -152,7 +152,7 @@ pub fn too_many() -> Response<Full<Bytes>> {
 }
 
 /// An explanation for the script of the page.
-pub fn explained(answer: &page::Answer) -> Response<Full<Bytes>> {
+pub fn explained(answer: &page::ExplorerAnswer) -> Response<Full<Bytes>> {
     let status = if answer.problem.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     text(status, "application/json", format!("{}\n", json!(answer)))
 }

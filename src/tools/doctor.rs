@@ -1,32 +1,32 @@
-//! `doctor`: tries all that the proxy needs, in order, and says how to cure what fails.
+//! `doctor`: tries all that the proxy needs, in order, and says how to fix what fails.
 
 mod certificate;
-pub mod chart;
 mod clock;
+mod connection;
 mod grant;
-mod lacks;
-mod patient;
-mod place;
+mod instance_check;
+mod instance_server;
+mod missing_operations;
 mod read;
+mod recording_verifier;
 pub mod report;
-mod way;
-mod witness;
+pub mod reporter;
 
 use std::time::Duration;
 
-use crate::config::file::InstanceFile;
-use crate::config::mistake::Mistake;
-use crate::config::{Config, Listener};
+use crate::config::mistake::ConfigMistake;
+use crate::config::sections::InstanceSection;
+use crate::config::{Config, ListenerConfig};
 use crate::proxy::policy::InstanceId;
-use chart::Chart;
-pub use grant::cure;
-use patient::Patient;
-pub(crate) use patient::sandbox;
+pub use grant::fix;
+use instance_check::InstanceCheck;
+pub(crate) use instance_check::sandbox;
+use reporter::Reporter;
 
 /// Examines a configuration, or the message why there is none, and then its instances, or only the one of this name.
 /// No listener is bound, so a proxy may run beside it. With `catalog`, what each instance publishes of itself is fetched
 /// too.
-pub async fn examine(config: Result<&Config, &str>, only: Option<&str>, catalog: bool, chart: &Chart) {
+pub async fn examine(config: Result<&Config, &str>, only: Option<&str>, catalog: bool, chart: &Reporter) {
     let mistaken =
         |mistake: &str| chart.fail("configuration", mistake, "mend it there; \"ninjaone-proxy check\" shows the whole");
     let config = match config {
@@ -34,7 +34,7 @@ pub async fn examine(config: Result<&Config, &str>, only: Option<&str>, catalog:
         Err(mistake) => return mistaken(mistake),
     };
     let listeners = config.listeners();
-    let patients = listeners.as_ref().map_err(Mistake::to_string);
+    let patients = listeners.as_ref().map_err(ConfigMistake::to_string);
     let patients = patients.and_then(|listeners| patients_of(config, listeners).map_err(|mistake| mistake.to_string()));
     let patients = match patients {
         Ok(patients) => patients,
@@ -54,10 +54,13 @@ fn summary(config: &Config) -> String {
     format!("{}; instances: {instances}; listeners: {listeners}", config.source())
 }
 
-fn patients_of<'a>(config: &'a Config, listeners: &'a [Listener]) -> Result<Vec<Patient<'a>>, Mistake> {
-    let patient = |(id, (name, file)): (u16, (&'a String, &'a InstanceFile))| {
+fn patients_of<'a>(
+    config: &'a Config,
+    listeners: &'a [ListenerConfig],
+) -> Result<Vec<InstanceCheck<'a>>, ConfigMistake> {
+    let patient = |(id, (name, file)): (u16, (&'a String, &'a InstanceSection))| {
         let own = listeners.iter().filter(|listener| listener.policy.instance() == InstanceId(id)).collect();
-        Ok(Patient { config, name, file, site: config.site(file)?, listeners: own })
+        Ok(InstanceCheck { config, name, file, site: config.site(file)?, listeners: own })
     };
     (0..).zip(&config.file.instances).map(patient).collect()
 }

@@ -5,16 +5,16 @@ use http::request::Parts;
 use http::{Method, Request, Uri};
 use serde_json::{Value, json};
 
-use crate::config::subject::Subject;
-use crate::proxy::authn::issuer::{Door, Issuer};
-use crate::proxy::authn::roster::{CallerId, Roster};
-use crate::proxy::authn::{Guard, Intruder, Orders};
+use crate::config::policy_target::PolicyTarget;
+use crate::proxy::authn::callers::{CallerId, Callers};
+use crate::proxy::authn::local_tokens::{LocalTokens, OAuthPath};
+use crate::proxy::authn::{Authn, AuthnConfig, AuthnError};
 use crate::proxy::policy::catalog::{Operation, OperationName};
 use crate::proxy::policy::path::Target;
 use crate::proxy::policy::rule::Effect;
-use crate::proxy::policy::trial::{self, Change, Considered, Outcome};
-use crate::proxy::policy::{Policy, Refusal, Verdict};
-use crate::proxy::response::{Judged, Rejection, Scene, foretell};
+use crate::proxy::policy::rule_trace::{self, Change, RuleEffect, RuleTrace};
+use crate::proxy::policy::{Policy, PolicyRefusal, Verdict};
+use crate::proxy::response::{JudgedBy, RefusalContext, Rejection, dry_run};
 
 /// The largest head that is explained; the limit of a running proxy is checked by it alone.
 const HEAD_SIZE: usize = 1 << 20;
@@ -38,11 +38,11 @@ pub enum ExplainError {
 
 /// The answer for every subject. Fails for what is no method, no target or no field at all.
 pub fn explain<'a>(
-    subjects: &'a [Subject<'a>],
+    subjects: &'a [PolicyTarget<'a>],
     method: &str,
     path: &str,
     fields: &[String],
-) -> Result<Vec<Told<'a>>, ExplainError> {
+) -> Result<Vec<Explanation<'a>>, ExplainError> {
     let head = head(method, path, fields)?;
     let mut told = Vec::new();
     for subject in subjects {
@@ -52,7 +52,7 @@ pub fn explain<'a>(
         if presented.as_ref().is_ok_and(|CallerId(id)| subject.caller() != guard.roster().name(CallerId(*id))) {
             continue;
         }
-        told.push(tell(subject, &guard, &head, presented));
+        told.push(explain_subject(subject, &guard, &head, presented));
     }
     Ok(told)
 }
@@ -82,23 +82,23 @@ fn head(method: &str, path: &str, fields: &[String]) -> Result<Parts, ExplainErr
     Ok(request.into_parts().0)
 }
 
-fn guard(subject: &Subject<'_>) -> Result<Guard, getrandom::Error> {
+fn guard(subject: &PolicyTarget<'_>) -> Result<Authn, getrandom::Error> {
     let listener = subject.listener;
-    Ok(Guard::new(Orders {
+    Ok(Authn::new(AuthnConfig {
         names: listener.names.clone(),
         port: listener.place.port(),
         tls: listener.tls.is_some(),
         origins: listener.origins.clone(),
-        roster: Roster::new(listener.callers.iter().map(|caller| caller.entry.clone()).collect()),
-        issuer: std::sync::Arc::new(Issuer::new()?),
+        roster: Callers::new(listener.callers.iter().map(|caller| caller.entry.clone()).collect()),
+        issuer: std::sync::Arc::new(LocalTokens::new()?),
         head_size: HEAD_SIZE,
     }))
 }
 
 /// What is told of a request to one subject.
 #[derive(Debug)]
-pub struct Told<'a> {
-    subject: &'a Subject<'a>,
+pub struct Explanation<'a> {
+    subject: &'a PolicyTarget<'a>,
     request: String,
     operation: Option<&'a Operation>,
     /// Where the request stops; `None` if it goes on to NinjaOne.
@@ -106,14 +106,19 @@ pub struct Told<'a> {
     open: bool,
     reason: String,
     /// What became of each rule; empty if no rule was asked.
-    considered: Vec<Considered<'a>>,
+    considered: Vec<RuleTrace<'a>>,
     /// What would turn the decision.
     changes: Vec<Change>,
 }
 
-fn tell<'a>(subject: &'a Subject<'a>, guard: &Guard, head: &Parts, presented: Result<CallerId, Intruder>) -> Told<'a> {
+fn explain_subject<'a>(
+    subject: &'a PolicyTarget<'a>,
+    guard: &Authn,
+    head: &Parts,
+    presented: Result<CallerId, AuthnError>,
+) -> Explanation<'a> {
     let policy = subject.policy();
-    let target = Target::canonical(&head.uri).map_err(Refusal::from);
+    let target = Target::canonical(&head.uri).map_err(PolicyRefusal::from);
     let judged = target.clone().and_then(|target| policy.decide(&head.method, &target));
     let id = match &judged {
         Ok(decision) => decision.operation,
@@ -122,7 +127,7 @@ fn tell<'a>(subject: &'a Subject<'a>, guard: &Guard, head: &Parts, presented: Re
     let operation = id.and_then(|id| policy.catalog().get(id));
     let path = target.as_ref().map_or_else(|_| head.uri.to_string(), ToString::to_string);
     let request = format!("{} {path}", head.method);
-    let told = |gate, open, reason| Told {
+    let told = |gate, open, reason| Explanation {
         subject,
         request: request.clone(),
         operation,
@@ -133,17 +138,17 @@ fn tell<'a>(subject: &'a Subject<'a>, guard: &Guard, head: &Parts, presented: Re
         changes: Vec::new(),
     };
     let stopped = |gate, intruder| told(Some(gate), false, why_refused(subject, head, &Rejection::Guard(intruder)));
-    match guard.foretell(head) {
+    match guard.dry_run(head) {
         Err(intruder) => return stopped("perimeter", intruder),
         Ok(true) => return told(Some("perimeter"), true, "a listed page asks in advance: answered here".into()),
         Ok(false) => {}
     }
-    if Door::at(&head.uri).is_some() {
+    if OAuthPath::at(&head.uri).is_some() {
         let reason = "the local token endpoint answers it: nothing of it goes to NinjaOne";
         return told(Some("token endpoint"), true, reason.to_owned());
     }
     // Without a key in the request it is explained as if the subject had proved who it is.
-    if let Err(intruder @ Intruder::WrongKey(_)) = presented
+    if let Err(intruder @ AuthnError::WrongKey(_)) = presented
         && subject.caller.is_some()
     {
         return stopped("caller", intruder);
@@ -161,8 +166,8 @@ fn tell<'a>(subject: &'a Subject<'a>, guard: &Guard, head: &Parts, presented: Re
         }
     };
     let Ok(target) = target else { return told };
-    let considered = trial::considered(policy, &head.method, &target).unwrap_or_default();
-    Told { considered, changes: trial::turn(policy, &head.method, &target), ..told }
+    let considered = rule_trace::considered(policy, &head.method, &target).unwrap_or_default();
+    Explanation { considered, changes: rule_trace::turn(policy, &head.method, &target), ..told }
 }
 
 fn why_open(policy: &Policy, verdict: Verdict, operation: Option<&Operation>) -> String {
@@ -181,10 +186,10 @@ fn why_open(policy: &Policy, verdict: Verdict, operation: Option<&Operation>) ->
     }
 }
 
-fn why_refused(subject: &Subject<'_>, head: &Parts, rejection: &Rejection) -> String {
+fn why_refused(subject: &PolicyTarget<'_>, head: &Parts, rejection: &Rejection) -> String {
     let policy = subject.policy();
     let scopes = policy.scopes().to_string();
-    let scene = Scene {
+    let scene = RefusalContext {
         listener: &subject.listener.name,
         caller: subject.caller(),
         scopes: &scopes,
@@ -193,13 +198,13 @@ fn why_refused(subject: &Subject<'_>, head: &Parts, rejection: &Rejection) -> St
         path: head.uri.path(),
         request_id: "",
         operation: rejection.operation().and_then(|id| policy.catalog().name(id)),
-        judged: Some(Judged { policy, method: &head.method, uri: &head.uri }),
+        judged: Some(JudgedBy { policy, method: &head.method, uri: &head.uri }),
     };
-    let (status, code, detail) = foretell(rejection, &scene);
+    let (status, code, detail) = dry_run(rejection, &scene);
     format!("{} {code}: {detail}", status.as_u16())
 }
 
-impl Told<'_> {
+impl Explanation<'_> {
     /// The name of the subject.
     pub fn name(&self) -> String {
         self.subject.name()
@@ -241,7 +246,7 @@ impl Told<'_> {
         lines
     }
 
-    fn rule(&self, Considered { by_listener, rule, outcome, effect }: &Considered<'_>) -> String {
+    fn rule(&self, RuleTrace { by_listener, rule, outcome, effect }: &RuleTrace<'_>) -> String {
         let (list, table) = (list(*effect), self.table(*by_listener || self.subject.caller.is_none()));
         format!("{:?} in {list} of [{table}] {outcome}", rule.to_string())
     }
@@ -260,12 +265,12 @@ impl Told<'_> {
 
     /// For programs.
     pub fn json(&self) -> Value {
-        let rule = |considered: &Considered<'_>| {
+        let rule = |considered: &RuleTrace<'_>| {
             json!({
                 "table": self.table(considered.by_listener || self.subject.caller.is_none()),
                 "list": list(considered.effect),
                 "rule": considered.rule.to_string(),
-                "matches": considered.outcome == Outcome::Matches,
+                "matches": considered.outcome == RuleEffect::Matches,
                 "why": considered.outcome.to_string(),
             })
         };
@@ -293,7 +298,7 @@ impl Told<'_> {
 pub fn operation(operation: &Operation) -> Value {
     json!({
         "method": operation.method.as_str(), "path": operation.template, "scope": operation.scope.as_str(),
-        "group": operation.group.name, "risk": operation.risk.as_str(), "idempotent": operation.idempotent,
+        "group": operation.group.contains, "risk": operation.risk.as_str(), "idempotent": operation.idempotent,
         "userContext": operation.user_context, "document": operation.document, "classified": operation.reason,
     })
 }

@@ -18,20 +18,20 @@ use http::{Method, Request, Response, Uri};
 use http_body_util::Full;
 use ninjaone_proxy::base::clock::Moment;
 use ninjaone_proxy::base::secret::Secret;
-use ninjaone_proxy::base::secret::source::Source as SecretSource;
+use ninjaone_proxy::base::secret::source::SecretSource;
 use ninjaone_proxy::net::dial::Route;
 use ninjaone_proxy::net::dial::connect::Connector;
-use ninjaone_proxy::net::listener::{self, Limits, Peer, Slots, Socket, Terms};
+use ninjaone_proxy::net::listener::{self, ConnectionConfig, ConnectionLimits, Peer, Slots, Socket};
 use ninjaone_proxy::net::shutdown;
-use ninjaone_proxy::proxy::authn::issuer::{Issuer, TokenRequest};
-use ninjaone_proxy::proxy::authn::roster::{Entry, KeyHash, Roster};
-use ninjaone_proxy::proxy::authn::{Caller, Guard, Orders};
+use ninjaone_proxy::proxy::authn::callers::{CallerProofs, Callers, KeyHash};
+use ninjaone_proxy::proxy::authn::local_tokens::{LocalTokens, TokenRequest};
+use ninjaone_proxy::proxy::authn::{Authn, AuthnConfig, Caller};
 use ninjaone_proxy::proxy::headers;
 use ninjaone_proxy::proxy::policy::catalog::{Catalog, Scope};
 use ninjaone_proxy::proxy::policy::{Groups, InstanceId, Policy, Rules};
 use ninjaone_proxy::proxy::token::credentials::Credentials;
-use ninjaone_proxy::proxy::token::endpoint::{ClientAuth, Endpoint};
-use ninjaone_proxy::proxy::token::{Source, Tokens};
+use ninjaone_proxy::proxy::token::endpoint::{ClientAuthMethod, Endpoint};
+use ninjaone_proxy::proxy::token::{TokenSource, Tokens};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Semaphore, watch};
 
@@ -113,11 +113,11 @@ fn guard_with_key(bencher: Bencher, callers: usize) {
 #[divan::bench(args = [1, 10, 100])]
 fn guard_with_local_token(bencher: Bencher, callers: usize) {
     let guard = guard(callers);
-    let visitor = guard.pass(peer(), &head(&REQUEST)).expect("a visitor");
+    let visitor = guard.admit(peer(), &head(&REQUEST)).expect("a visitor");
     let last = callers - 1;
     let form = format!("grant_type=client_credentials&client_id={last}&client_secret={}", key(last));
     let asked = TokenRequest::read(&HeaderMap::new(), &Uri::from_static("/ws/oauth/token"), form.as_bytes());
-    let (_, token) = guard.grant(&visitor, &asked).expect("a token");
+    let (_, token) = guard.grant_token(&visitor, &asked).expect("a token");
     let bearer = format!("Bearer {token}");
     let mut lines = REQUEST;
     lines[5] = ("authorization", &bearer);
@@ -147,7 +147,7 @@ fn token_at_hand(bencher: Bencher) {
         let _inside = runtime.enter();
         Tokens::new(endpoint(), Arc::default(), PATIENCE, Moment::now, String::new())
     };
-    let source = Source::new(tokens);
+    let source = TokenSource::new(tokens);
     let rules = Rules {
         scopes: [Scope::Monitoring].into_iter().collect(),
         groups: Groups::Ordinary,
@@ -168,14 +168,14 @@ fn token_at_hand(bencher: Bencher) {
     });
 }
 
-fn admit(bencher: Bencher, guard: &Guard, head: &Parts) {
+fn admit(bencher: Bencher, guard: &Authn, head: &Parts) {
     let peer = peer();
     bencher.bench_local(|| enter(guard, peer.clone(), black_box(head)));
 }
 
-fn enter(guard: &Guard, peer: Peer, head: &Parts) -> Caller {
-    let visitor = guard.pass(peer, head).expect("a visitor");
-    guard.identify(visitor, &head.headers).expect("a caller")
+fn enter(guard: &Authn, peer: Peer, head: &Parts) -> Caller {
+    let visitor = guard.admit(peer, head).expect("a visitor");
+    guard.authenticate(visitor, &head.headers).expect("a caller")
 }
 
 fn clean(bencher: Bencher, lines: &[(&str, &str)], clean: fn(&mut HeaderMap)) {
@@ -202,19 +202,19 @@ fn key(caller: usize) -> String {
     format!("npk_0123456789abcdefghijklmnopqrstuvwxyzABCDEF-{caller}")
 }
 
-fn guard(callers: usize) -> Guard {
-    let entry = |caller: usize| Entry {
+fn guard(callers: usize) -> Authn {
+    let entry = |caller: usize| CallerProofs {
         name: caller.to_string(),
         key: Some(KeyHash::of(key(caller).as_bytes())),
-        ..Entry::default()
+        ..CallerProofs::default()
     };
-    Guard::new(Orders {
+    Authn::new(AuthnConfig {
         names: Vec::new(),
         port: Some(8080),
         tls: false,
         origins: Vec::new(),
-        roster: Roster::new((0..callers).map(entry).collect()),
-        issuer: Arc::new(Issuer::new().expect("a key")),
+        roster: Callers::new((0..callers).map(entry).collect()),
+        issuer: Arc::new(LocalTokens::new().expect("a key")),
         head_size: 64 << 10,
     })
 }
@@ -227,7 +227,7 @@ fn peer() -> Peer {
     let (say, hear) = mpsc::channel();
     let (trigger, shutdown) = shutdown::channel();
     let listening = thread::spawn(move || {
-        let limits = Limits {
+        let limits = ConnectionLimits {
             head_time: PATIENCE,
             head_size: 64 << 10,
             header_count: 100,
@@ -240,7 +240,7 @@ fn peer() -> Peer {
             async { Response::new(Full::new(Bytes::new())) }
         };
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-        let (_keep, terms) = watch::channel(Terms { tls: None, limits });
+        let (_keep, terms) = watch::channel(ConnectionConfig { tls: None, limits });
         let served = listener::serve(Socket::Tcp(socket), terms, shutdown, handle, |_, _| Vec::new());
         runtime.expect("a runtime").block_on(served).expect("an end");
     });
@@ -274,5 +274,5 @@ fn endpoint() -> Endpoint {
     let authority = address.to_string().parse().expect("an authority");
     let connector = Connector::new(authority, None, route, PATIENCE).expect("a connector");
     let path = "/ws/oauth/token".parse().expect("a path");
-    Endpoint::new(connector, path, ClientAuth::Form, credentials, PATIENCE)
+    Endpoint::new(connector, path, ClientAuthMethod::Form, credentials, PATIENCE)
 }

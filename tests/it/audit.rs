@@ -38,7 +38,7 @@ fn verify(folder: &Path, more: &[&str]) -> (i32, String) {
 
 #[test]
 fn a_write_has_two_lines_and_a_refusal_one_and_a_read_that_is_permitted_none() {
-    let hash = ninjaone_proxy::proxy::authn::roster::KeyHash::of(b"desk-key");
+    let hash = ninjaone_proxy::proxy::authn::callers::KeyHash::of(b"desk-key");
     let listener = format!(
         "{BOTH}\nallow = [\"POST /v2/device/{{id}}/reboot/**\"]\n[listeners.local.callers.desk]\nkey = \"{hash}\"\n{BOTH}\ngroups = [\"devices-read\"]\nallow = [\"POST /v2/device/{{id}}/reboot/**\"]"
     );
@@ -56,7 +56,7 @@ fn a_write_has_two_lines_and_a_refusal_one_and_a_read_that_is_permitted_none() {
     assert_eq!(proxy.send("DELETE", "/v2/device/9/nothing", "", b"").code(), "key-missing");
     assert_eq!(proxy.send("GET", "/v2/device/7/../users", TRACE, b"").code(), "target-malformed");
     let mut odd = connect(proxy.address);
-    odd.write_all(b"nonsense\r\n\r\n").expect("octets");
+    odd.write_all(b"nonsense\r\n\r\n").expect("bytes");
     assert_eq!(crate::harness::Reply::read(&mut odd, false).status, 400);
     proxy.shut_down().join().expect("an end");
 
@@ -346,20 +346,20 @@ mod process {
         let whole = std::fs::read(&log).expect("a log");
         std::fs::write(&log, [&whole[..], b"{\"seq\":99999,\"time\":\"2026"].concat()).expect("a log");
         let (code, said) = verify(kept, &[]);
-        assert!(code == 0 && said.contains("a torn line of 25 octets at the end"), "{said}");
+        assert!(code == 0 && said.contains("a torn line of 25 bytes at the end"), "{said}");
         let mut proxy = Proxy::start(&ninja.instance(), BOTH, &format!("[audit]\nfile = {log:?}"));
         assert!(proxy.send("POST", REBOOT, "", b"").status < 300);
         proxy.shut_down().join().expect("an end");
         let (code, said) = verify(kept, &[]);
-        assert!(code == 0 && said.contains("a torn line of 25 octets: a process ended in the midst of it"), "{said}");
+        assert!(code == 0 && said.contains("a torn line of 25 bytes: a process ended in the midst of it"), "{said}");
         assert!(said.contains("the process before this line ended abruptly"), "{said}");
     }
 
     /// The limit on the size of files, which acts as a full disk does.
-    fn limit(running: &Running, octets: Option<u64>) {
+    fn limit(running: &Running, bytes: Option<u64>) {
         let process = rustix::process::Pid::from_raw(running.id().cast_signed());
         let maximum = rustix::process::getrlimit(rustix::process::Resource::Fsize).maximum;
-        let limits = rustix::process::Rlimit { current: octets, maximum };
+        let limits = rustix::process::Rlimit { current: bytes, maximum };
         rustix::process::prlimit(process, rustix::process::Resource::Fsize, limits).expect("a limit");
     }
 

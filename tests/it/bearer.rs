@@ -72,7 +72,7 @@ fn a_write_comes_again_as_it_was_in_chunks_or_not() {
 
 #[test]
 fn a_write_that_is_refused_before_its_body_came_goes_up_whole() {
-    // On Windows an answer is lost if the server resets the connection, as it does when it closes with octets unread.
+    // On Windows an answer is lost if the server resets the connection, as it does when it closes with bytes unread.
     let ends: &[bool] = if cfg!(windows) { &[false] } else { &[false, true] };
     for &close in ends {
         let (say, heard) = std::sync::mpsc::channel();

@@ -108,7 +108,7 @@ fn a_second_signal_ends_the_binary_at_once() {
     eventually("the listener closes", || std::net::TcpStream::connect(running.address).is_err());
     assert!(running.child.try_wait().expect("a status").is_none(), "it waits for what is in flight");
     assert_eq!(running.terminate(), Some(0));
-    assert!(!busy.read(&mut [0; 1]).is_ok_and(|octets| octets > 0), "no half an answer");
+    assert!(!busy.read(&mut [0; 1]).is_ok_and(|bytes| bytes > 0), "no half an answer");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_request_that_outlasts_the_drain_does_not_hold_up_the_end() {
     let ninja = Ninja::start(|_| ());
     let (mut running, mut busy) = with_a_request_in_flight(&ninja, "[timeouts]\ndrain = \"500ms\"");
     assert_eq!(running.terminate(), Some(0));
-    assert!(!busy.read(&mut [0; 1]).is_ok_and(|octets| octets > 0), "no half an answer");
+    assert!(!busy.read(&mut [0; 1]).is_ok_and(|bytes| bytes > 0), "no half an answer");
 }
 
 /// Saved every 5 seconds: the disk is full for two of these times.

@@ -105,9 +105,9 @@ fn a_body_that_drips_does_not_withhold_its_head() {
     {
         let mut stream = connect(proxy.address);
         stream.write_all(format!("{asked} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).expect("a request");
-        let mut octets = [0; 12];
-        stream.read_exact(&mut octets).expect("a head");
-        assert_eq!(octets, format!("HTTP/1.1 {status}").as_bytes());
+        let mut bytes = [0; 12];
+        stream.read_exact(&mut bytes).expect("a head");
+        assert_eq!(bytes, format!("HTTP/1.1 {status}").as_bytes());
         say.send(()).expect("an instance that waits");
     }
 }
@@ -203,7 +203,7 @@ fn a_slow_upload_may_take_longer_than_the_time_for_an_answer() {
         .expect("a head");
     for _ in 0..10 {
         sleep(Duration::from_millis(250));
-        stream.write_all(b"x").expect("an octet");
+        stream.write_all(b"x").expect("an byte");
     }
     assert_eq!(Reply::read(&mut stream, false).status, 200);
 }
@@ -243,5 +243,5 @@ fn a_download_waits_for_a_slow_reader_instead_of_filling_memory() {
     let mut stream = connect(proxy.address);
     stream.write_all(b"GET /v2/attachment/7 HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
     let sent = hear.recv_timeout(Duration::from_secs(15)).expect("the instance gives up");
-    assert!(sent < 64 << 20, "{sent} octets were taken from the instance");
+    assert!(sent < 64 << 20, "{sent} bytes were taken from the instance");
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use ninjaone_proxy::config::Config;
-use ninjaone_proxy::config::file::File;
-use ninjaone_proxy::proxy::rate_limit::Limits;
+use ninjaone_proxy::config::sections::ConfigFile;
+use ninjaone_proxy::proxy::rate_limit::RateLimits;
 
 /// The message that a configuration text gets, from reading or from checking it.
 fn mistake(text: &str) -> String {
@@ -23,9 +23,9 @@ fn the_reference_configuration_is_the_built_in_defaults() {
     let text = std::fs::read_to_string(&path).expect("the reference");
     let reference: toml::Table = text.parse().expect("TOML");
     let config = Config::parse(&path, text.clone()).expect("good");
-    assert_eq!(config.file, File::default());
+    assert_eq!(config.file, ConfigFile::default());
     // Every key stands in it: those without a default as a comment.
-    let defaults: toml::Table = toml::to_string(&File::default()).expect("TOML").parse().expect("TOML");
+    let defaults: toml::Table = toml::to_string(&ConfigFile::default()).expect("TOML").parse().expect("TOML");
     assert_eq!(reference, defaults);
     assert!(text.contains("\n# catalog-file = "));
     assert!(text.contains("# ca-file = ") && text.contains("# instance = "));
@@ -40,7 +40,7 @@ fn the_reference_configuration_is_the_built_in_defaults() {
 #[test]
 fn an_empty_file_means_the_defaults() {
     let config = Config::parse(Path::new("c.toml"), String::new()).expect("good");
-    assert_eq!(config.file, File::default());
+    assert_eq!(config.file, ConfigFile::default());
     assert!(config.settings().is_ok(), "the sandbox needs no credentials");
 }
 
@@ -53,14 +53,18 @@ fn the_table_of_a_rate_has_defaults_for_what_it_does_not_say() {
         settings.instances.into_iter().next().and_then(|instance| instance.rate).expect("a rate")
     };
     let count = |number| NonZeroU32::new(number).expect("not 0");
-    let none = Limits { pace: None, concurrent: None, wait: Duration::from_secs(10), retry_after_max: Duration::ZERO };
+    let none =
+        RateLimits { pace: None, concurrent: None, wait: Duration::from_secs(10), retry_after_max: Duration::ZERO };
     assert_eq!(rate(""), none);
     assert_eq!(rate("requests-per-second = 20").pace, Some((20.0, count(20))));
     assert_eq!(rate("requests-per-second = 2.5").pace, Some((2.5, count(3))));
     assert_eq!(rate("requests-per-second = 0.001").pace, Some((0.001, count(1))));
     let all = "requests-per-second = 3\nburst = 1\nconcurrent = 4\nwait = \"5ms\"\nretry-after-max = \"2s\"";
     let (wait, retry_after_max) = (Duration::from_millis(5), Duration::from_secs(2));
-    assert_eq!(rate(all), Limits { pace: Some((3.0, count(1))), concurrent: Some(count(4)), wait, retry_after_max });
+    assert_eq!(
+        rate(all),
+        RateLimits { pace: Some((3.0, count(1))), concurrent: Some(count(4)), wait, retry_after_max }
+    );
 }
 
 /// A text, what is said of it, and a hint.

@@ -78,7 +78,7 @@ impl Lane {
     fn converse(&self, row: &Row) -> Result<Vec<u16>, String> {
         let mut stream = connect(self.proxy.address);
         // The answer may come, and the connection go, before all of it is out.
-        let _ = stream.write_all(&[&row.octets, SECOND.as_bytes()].concat());
+        let _ = stream.write_all(&[&row.bytes, SECOND.as_bytes()].concat());
         let mut all = Vec::new();
         if let Err(error) = stream.read_to_end(&mut all)
             && error.kind() != ErrorKind::ConnectionReset
@@ -124,7 +124,7 @@ impl Lane {
 
     fn truncated(&self, row: &Row) -> Result<(), String> {
         let mut stream = connect(self.proxy.address);
-        stream.write_all(&row.octets).map_err(|error| error.to_string())?;
+        stream.write_all(&row.bytes).map_err(|error| error.to_string())?;
         stream.shutdown(Shutdown::Write).map_err(|error| error.to_string())?;
         let mut all = Vec::new();
         let _ = stream.read_to_end(&mut all);
@@ -141,7 +141,7 @@ impl Lane {
 
     fn waits(&self, row: &Row) -> Result<(), String> {
         let mut stream = connect(self.proxy.address);
-        stream.write_all(&row.octets).map_err(|error| error.to_string())?;
+        stream.write_all(&row.bytes).map_err(|error| error.to_string())?;
         stream.set_read_timeout(Some(WAIT)).map_err(|error| error.to_string())?;
         match stream.read(&mut [0; 100]) {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(()),
@@ -176,8 +176,8 @@ fn well_formed(seen: &Seen, body: &str) -> Result<(), String> {
 }
 
 fn describe(row: &Row, wrong: &str) -> String {
-    let octets: String = String::from_utf8_lossy(&row.octets).chars().take(200).collect();
-    format!("{} ({}) {octets:?}, {:?}: {wrong}", row.family, row.section, row.fate)
+    let bytes: String = String::from_utf8_lossy(&row.bytes).chars().take(200).collect();
+    format!("{} ({}) {bytes:?}, {:?}: {wrong}", row.family, row.section, row.fate)
 }
 
 #[test]
@@ -231,12 +231,12 @@ fn what_the_parser_hides_is_found_wherever_a_head_is_cut_into_pieces() {
 #[test]
 fn what_the_parser_refuses_is_counted_and_has_a_record() {
     let proxy = Proxy::sandboxed("");
-    for (octets, status, code) in [
+    for (bytes, status, code) in [
         (format!("GET / HTTP/1.1\r\n{}\r\n", "X: 1\r\n".repeat(200)), 431, "head-too-large"),
         ("GET / HTTP/9.9\r\n\r\n".to_owned(), 400, "request-malformed"),
     ] {
         let mut stream = connect(proxy.address);
-        let _ = stream.write_all(octets.as_bytes());
+        let _ = stream.write_all(bytes.as_bytes());
         let reply = Reply::read(&mut stream, false);
         assert_eq!((reply.status, reply.code().as_str()), (status, code));
         assert_eq!(reply.header("x-request-id").len(), 16, "it stands in the log");

@@ -56,15 +56,15 @@ impl Visit {
         self.line(check)["status"].as_str().expect("a status")
     }
 
-    /// Asserts that this check failed, and that detail and cure, also in the text form, have these words.
-    fn fails(&self, check: &str, detail: &str, cure: &str) {
+    /// Asserts that this check failed, and that detail and fix, also in the text form, have these words.
+    fn fails(&self, check: &str, detail: &str, fix: &str) {
         let line = self.line(check);
         assert_eq!((self.code, &line["status"]), (1, &Value::from("failed")), "{line}");
         assert!(line["detail"].as_str().is_some_and(|said| said.contains(detail)), "{detail} is not in {line}");
-        assert!(line["cure"].as_str().is_some_and(|said| said.contains(cure)), "{cure} is not in {line}");
+        assert!(line["fix"].as_str().is_some_and(|said| said.contains(fix)), "{fix} is not in {line}");
         let mut lines = self.text.lines().skip_while(|line| !line.starts_with(&format!("failed   {check}")));
         assert!(lines.next().is_some(), "{}", self.text);
-        assert!(lines.next().is_some_and(|line| line.starts_with("         cure: ") && line.contains(cure)));
+        assert!(lines.next().is_some_and(|line| line.starts_with("         fix: ") && line.contains(fix)));
     }
 
     fn skipped(&self, checks: &[&str]) {
@@ -105,7 +105,7 @@ fn doctor_finds_a_healthy_instance_healthy() {
     let warned = visit.line("user context");
     assert_eq!(warned["status"], "warning");
     assert!(warned["detail"].as_str().is_some_and(|said| said.contains("POST /v2/ticketing/ticket")));
-    assert!(warned["cure"].as_str().is_some_and(|said| said.contains("user_context_required")));
+    assert!(warned["fix"].as_str().is_some_and(|said| said.contains("user_context_required")));
     assert_eq!((ninja.counts().api_requests, ninja.counts().grants), (2, 6), "two visits");
 }
 
@@ -174,7 +174,7 @@ fn doctor_tells_a_name_without_address_from_a_closed_port_and_goes_no_further() 
 fn doctor_says_why_a_certificate_is_not_trusted_and_sends_nothing() {
     let foreign = Leaf { names: &["other.example"], ends_in_days: None };
     let expired = Leaf { names: GOOD.names, ends_in_days: Some(-30) };
-    for (leaf, ca, detail, cure) in [
+    for (leaf, ca, detail, fix) in [
         (GOOD, false, "issued by CN=rcgen self signed cert, which none of the trusted roots has signed", "as ca-file"),
         (expired, true, "expired on 20", "renew the server's certificate"),
         (foreign, true, "not valid for localhost; certificate CN=rcgen self signed cert for other.example", "as host"),
@@ -183,7 +183,7 @@ fn doctor_says_why_a_certificate_is_not_trusted_and_sends_nothing() {
         let trust = if ca { format!("ca-file = {:?}", secure.ca_file) } else { String::new() };
         let visit =
             Visit::to(&format!("host = \"https://localhost:{}\"\n{trust}", secure.address.port()), &["monitoring"]);
-        visit.fails("tls", detail, cure);
+        visit.fails("tls", detail, fix);
         visit.skipped(&["clock", "scope monitoring", "token lifetime", "read"]);
         assert_eq!(secure.sandbox.counts().token_requests, 0, "{detail}");
     }
@@ -195,7 +195,7 @@ fn doctor_warns_before_a_certificate_ends() {
     let instance = format!("host = \"https://localhost:{}\"\nca-file = {:?}", secure.address.port(), secure.ca_file);
     let visit = Visit::to(&instance, &["monitoring"]);
     assert_eq!((visit.code, visit.status("tls")), (0, "warning"), "{}", visit.text);
-    assert!(visit.text.contains("cure: renew the server's certificate"), "{}", visit.text);
+    assert!(visit.text.contains("fix: renew the server's certificate"), "{}", visit.text);
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn doctor_takes_a_configuration_mistake_for_a_finding() {
 #[test]
 fn doctor_shows_how_a_read_was_refused_and_what_is_no_api() {
     let html = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>".to_owned();
-    for (reply, detail, cure) in [
+    for (reply, detail, fix) in [
         (answer("403 Forbidden", r#"{"error":"insufficient_privileges"}"#), "insufficient_privileges", "Monitoring"),
         (html, "with an HTML page", "web page"),
     ] {
@@ -295,7 +295,7 @@ fn doctor_shows_how_a_read_was_refused_and_what_is_no_api() {
             Then::Close
         });
         let visit = Visit::to(&server.instance(), &["monitoring"]);
-        visit.fails("read", detail, cure);
+        visit.fails("read", detail, fix);
         assert_eq!(visit.status("clock"), "warning", "the answer has no Date");
     }
 }

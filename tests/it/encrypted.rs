@@ -185,8 +185,8 @@ fn http_2_is_served_over_tls_and_checks_the_authority() {
     let proxy = authority.proxy("", "");
     let own = format!("https://localhost:{}", proxy.address.port());
     let ask = |request| over_http_2(proxy.address, authority.client(None), request);
-    let (status, octets) = ask(request("GET", &format!("{own}/v2/attachment/7?size=3000000"), b""));
-    assert_eq!((status, octets), (200, 3_000_000));
+    let (status, bytes) = ask(request("GET", &format!("{own}/v2/attachment/7?size=3000000"), b""));
+    assert_eq!((status, bytes), (200, 3_000_000));
     static BODY: [u8; 2 << 20] = [b'x'; 2 << 20];
     assert!(ask(request("POST", &format!("{own}/v2/attachments/temp/upload"), &BODY)).0 < 300);
     assert_eq!(proxy.count("bytes_uploaded"), 2 << 20);
@@ -358,7 +358,7 @@ fn a_caller_is_known_by_its_certificate() {
     let (known, known_key, _) = authority.leaf("backup", 30);
     let (other, other_key, _) = authority.leaf("other", 30);
     let digest = ring::digest::digest(&ring::digest::SHA256, &known);
-    let fingerprint: String = digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
+    let fingerprint: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let more = format!(
         "client-ca = {:?}\n[listeners.local.callers.backup]\ncertificate = \"sha256:{fingerprint}\"",
         authority.path("ca.pem")

@@ -71,7 +71,7 @@ pub(crate) enum Over {
     Tls,
     /// HTTP/2 over TLS: the script is for the first connection, frame by frame.
     Http2,
-    /// Octets in the place of a handshake.
+    /// Bytes in the place of a handshake.
     Raw,
     /// TLS with a certificate that must not be trusted.
     OtherName,
@@ -85,9 +85,9 @@ pub(crate) enum Over {
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     Send(&'static [u8]),
-    /// Many times the same octets.
+    /// Many times the same bytes.
     Flood(&'static [u8], usize),
-    /// Octet by octet, each after so many milliseconds.
+    /// Byte by byte, each after so many milliseconds.
     Drip(&'static [u8], u64),
     Wait(u64),
     Close,
@@ -385,11 +385,11 @@ fn an_instance_that_allows_one_stream_at_a_time_serves_many_callers() {
     assert_eq!(served.load(Ordering::SeqCst), 90, "each request was served once");
 }
 
-/// The octets of the rows that are spoken over HTTP/1.1.
-fn octets(row: &Row) -> Vec<u8> {
+/// The bytes of the rows that are spoken over HTTP/1.1.
+fn bytes(row: &Row) -> Vec<u8> {
     let sent = row.script.iter().flat_map(|step| match step {
-        Step::Send(octets) | Step::Drip(octets, _) => vec![*octets],
-        Step::Flood(octets, times) => vec![*octets; (*times).min(200)],
+        Step::Send(bytes) | Step::Drip(bytes, _) => vec![*bytes],
+        Step::Flood(bytes, times) => vec![*bytes; (*times).min(200)],
         Step::Frame(..) | Step::GoAway(..) | Step::Wait(_) => vec![],
         Step::Close | Step::CloseNotify | Step::Reset | Step::Hang => vec![],
     });
@@ -400,27 +400,27 @@ fn octets(row: &Row) -> Vec<u8> {
 fn what_is_taken_for_an_answer_is_the_one_that_is_written_there() {
     let seeds: Vec<Vec<u8>> = {
         let rows = rows::all();
-        rows.iter().filter(|row| row.over != Over::Http2).map(octets).filter(|octets| !octets.is_empty()).collect()
+        rows.iter().filter(|row| row.over != Over::Http2).map(bytes).filter(|bytes| !bytes.is_empty()).collect()
     };
-    let taken = seeds.iter().filter(|octets| replies::hold(octets)).count();
+    let taken = seeds.iter().filter(|bytes| replies::hold(bytes)).count();
     assert!(taken > 20 && taken < seeds.len() / 2, "{taken} of {} are answers", seeds.len());
-    // A row, cut, with a few octets changed and another row's octets after it.
+    // A row, cut, with a few bytes changed and another row's bytes after it.
     let change = (any::<prop::sample::Index>(), prop::sample::select(b"\r\n :;,+-0159aftxCT\0\t\xff".to_vec()));
     let row = || prop::sample::select(seeds.clone());
     let mutated = (row(), row(), any::<prop::sample::Index>(), prop::collection::vec(change, 0..4)).prop_map(
-        |(mut octets, other, cut, changes)| {
-            for (place, octet) in changes {
-                let place = place.index(octets.len().max(1));
-                octets.splice(place..=place, [octet]);
+        |(mut bytes, other, cut, changes)| {
+            for (place, byte) in changes {
+                let place = place.index(bytes.len().max(1));
+                bytes.splice(place..=place, [byte]);
             }
-            octets.truncate(cut.index(octets.len() + 1).max(octets.len() / 2));
-            octets.extend(other);
-            octets
+            bytes.truncate(cut.index(bytes.len() + 1).max(bytes.len() / 2));
+            bytes.extend(other);
+            bytes
         },
     );
     TestRunner::new(Config { cases: 2000, failure_persistence: None, ..Config::default() })
-        .run(&mutated, |octets| {
-            replies::hold(&octets);
+        .run(&mutated, |bytes| {
+            replies::hold(&bytes);
             Ok(())
         })
         .expect("no answer that is not there");

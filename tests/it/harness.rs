@@ -1,4 +1,4 @@
-//! What tests are made of: a running proxy, servers that follow a script, and a client that sends any octets.
+//! What tests are made of: a running proxy, servers that follow a script, and a client that sends any bytes.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -13,13 +13,13 @@ use ninjaone_proxy::app::App;
 use ninjaone_proxy::app::reload::{Loaded, Loader};
 use ninjaone_proxy::config::Config;
 use ninjaone_proxy::net::listener::Bound;
-use ninjaone_proxy::observe::logging::Causes;
-use ninjaone_proxy::sandbox::{Counts, Options, Sandbox};
+use ninjaone_proxy::observe::logging::ErrorChain;
+use ninjaone_proxy::sandbox::{CountSnapshot, Options, Sandbox};
 use tempfile::TempDir;
 
 use crate::watch::{self, SCRIPTED_TOKEN, SECRET};
 
-/// No test waits longer for octets.
+/// No test waits longer for bytes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A proxy in this process, on free ports.
@@ -100,7 +100,8 @@ impl Proxy {
                         _ = &mut stopped => break,
                         Some(answer) = reloads.recv() => answer,
                     };
-                    let reloaded = app.reload(&mut loader, |_| ()).await.map_err(|error| Causes(&error).to_string());
+                    let reloaded =
+                        app.reload(&mut loader, |_| ()).await.map_err(|error| ErrorChain(&error).to_string());
                     let _ = answer.send((reloaded, app.addresses.clone(), app.admin.as_ref().and_then(Bound::tcp)));
                 }
                 app.finish().await.expect("an end");
@@ -254,7 +255,7 @@ impl Reply {
         } else if let Ok(length) = reply.header("content-length").parse::<u64>() {
             // Not made room for: a faulty instance may say any length.
             let read = stream.take(length).read_to_end(&mut reply.body);
-            reply.whole = read.is_ok_and(|octets| octets as u64 == length);
+            reply.whole = read.is_ok_and(|bytes| bytes as u64 == length);
         } else {
             let _ = stream.read_to_end(&mut reply.body);
         }
@@ -331,7 +332,7 @@ impl Ninja {
         format!("host = \"http://{}\"", self.address)
     }
 
-    pub(crate) fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> CountSnapshot {
         self.sandbox.counts()
     }
 }
@@ -463,13 +464,13 @@ pub(crate) fn read_head(stream: &mut (impl Read + ?Sized)) -> Option<String> {
     String::from_utf8(head).ok().filter(|_| whole)
 }
 
-/// Reads through these octets, and whether they came before the end.
+/// Reads through these bytes, and whether they came before the end.
 fn read_until(stream: &mut (impl Read + ?Sized), end: &[u8]) -> (Vec<u8>, bool) {
     let mut read = Vec::new();
-    let mut octet = [0];
+    let mut byte = [0];
     while !read.ends_with(end) {
-        match stream.read(&mut octet) {
-            Ok(1) => read.push(octet[0]),
+        match stream.read(&mut byte) {
+            Ok(1) => read.push(byte[0]),
             _ => return (read, false),
         }
     }

@@ -48,8 +48,8 @@ enum Stage {
 /// Where the fault strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Point {
-    /// When so many octets of the request are out.
-    Octet(usize),
+    /// When so many bytes of the request are out.
+    Byte(usize),
     Answer(Stage),
 }
 
@@ -78,9 +78,9 @@ fn message(number: usize, write: bool) -> String {
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (write, step) in [(false, 1), (true, 2)] {
-        for octets in (0..=message(0, write).len()).step_by(step) {
+        for bytes in (0..=message(0, write).len()).step_by(step) {
             for fault in [Fault::Leave, Fault::Reset, Fault::Silence, Fault::Delay] {
-                cases.push(Case { write, chunked: false, point: Point::Octet(octets), fault });
+                cases.push(Case { write, chunked: false, point: Point::Byte(bytes), fault });
             }
         }
         for stage in STAGES {
@@ -198,7 +198,7 @@ fn suffer(address: SocketAddr, scene: &Scene, number: usize) {
     let (case, mark) = (scene.cases[number], &scene.marks[number]);
     let message = message(number, case.write);
     let mut stream = connect(address);
-    let out = if let Point::Octet(octets) = case.point { octets } else { message.len() };
+    let out = if let Point::Byte(bytes) = case.point { bytes } else { message.len() };
     stream.write_all(&message.as_bytes()[..out]).expect("a part of a request");
     if matches!(case.point, Point::Answer(_)) {
         eventually("the instance gets there", || mark.reached.load(Ordering::SeqCst));
@@ -262,7 +262,7 @@ fn nobody_is_left(proxy: &mut Proxy) {
 }
 
 #[test]
-fn a_fault_at_any_octet_of_a_request_or_stage_of_its_answer_harms_nobody_else() {
+fn a_fault_at_any_byte_of_a_request_or_stage_of_its_answer_harms_nobody_else() {
     let scene = Scene::new();
     assert!(scene.cases.len() >= 500, "{} faults", scene.cases.len());
     let playing = Arc::clone(&scene);

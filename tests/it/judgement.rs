@@ -11,8 +11,8 @@ use ninjaone_proxy::proxy::policy::catalog::{Catalog, Scope};
 use ninjaone_proxy::proxy::policy::group::Group;
 use ninjaone_proxy::proxy::policy::path::{Segments, Target};
 use ninjaone_proxy::proxy::policy::query::Query;
-use ninjaone_proxy::proxy::policy::rule::{Effect, METHODS, Reach, Rule};
-use ninjaone_proxy::proxy::policy::{Barrier, Groups, InstanceId, Policy, PolicyError, Refusal, Rules};
+use ninjaone_proxy::proxy::policy::rule::{Effect, METHODS, Rule, Selector};
+use ninjaone_proxy::proxy::policy::{DenyReason, Groups, InstanceId, Policy, PolicyError, PolicyRefusal, Rules};
 
 use crate::rulebook::{Answer, Article, Atlas, Rulebook, Texts};
 use dice::Dice;
@@ -63,14 +63,14 @@ fn answer(policy: &Policy, method: &Method, uri: &Uri) -> (Answer, String) {
     };
     let answer = match policy.decide(method, &target) {
         Ok(_) => Answer::Open,
-        Err(Refusal::Malformed(_)) => Answer::Malformed,
-        Err(Refusal::UnknownOperation) => Answer::Unknown,
-        Err(Refusal::MethodNotAllowed { .. }) => Answer::Method,
-        Err(Refusal::Closed(closed)) => match closed.barrier {
-            Barrier::Scope { .. } => Answer::Scope,
-            Barrier::Group(_) => Answer::Group,
-            Barrier::Rule(_) => Answer::Rule,
-            Barrier::SecureValues => Answer::SecureValues,
+        Err(PolicyRefusal::Malformed(_)) => Answer::Malformed,
+        Err(PolicyRefusal::UnknownOperation) => Answer::Unknown,
+        Err(PolicyRefusal::MethodNotAllowed { .. }) => Answer::Method,
+        Err(PolicyRefusal::Closed(closed)) => match closed.barrier {
+            DenyReason::Scope { .. } => Answer::Scope,
+            DenyReason::Group(_) => Answer::Group,
+            DenyReason::Rule(_) => Answer::Rule,
+            DenyReason::SecureValues => Answer::SecureValues,
         },
     };
     (answer, target.path().to_owned())
@@ -130,7 +130,7 @@ fn rules_match_cover_and_overlap_as_their_expressions_say() {
         }
         let texts = [dice.good_rule(), dice.good_rule()];
         let rules = texts.each_ref().map(|text| Rule::parse(text).expect(text));
-        if !rules.iter().all(|rule| matches!(rule.reach(), Reach::Path(_))) {
+        if !rules.iter().all(|rule| matches!(rule.reach(), Selector::Path(_))) {
             continue;
         }
         dice.look_at(&[Texts { allow: texts.to_vec(), ..Texts::default() }]);

@@ -37,9 +37,9 @@ fn http_1_0_is_answered_and_closed() {
     assert!(text.starts_with("HTTP/1.0 200 OK\r\n") && text.ends_with(']'), "{text}");
     let mut stream = connect(proxy.address);
     stream.write_all(b"GET /v2/attachment/7?size=5&chunked=true HTTP/1.0\r\n\r\n").expect("a request");
-    let mut octets = Vec::new();
-    stream.read_to_end(&mut octets).expect("an answer and an end");
-    let text: String = octets.into_iter().map(|octet| if octet.is_ascii() { char::from(octet) } else { '?' }).collect();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("an answer and an end");
+    let text: String = bytes.into_iter().map(|byte| if byte.is_ascii() { char::from(byte) } else { '?' }).collect();
     assert!(!text.to_ascii_lowercase().contains("chunked"), "{text}");
     assert_eq!(text.split_once("\r\n\r\n").map(|(_, body)| body.len()), Some(5));
 }

@@ -53,7 +53,7 @@ const ASKED: [(&str, &str, &str); 31] = [
 
 #[test]
 fn a_decision_takes_no_memory() {
-    use ninjaone_proxy::proxy::policy::{Barrier, Refusal};
+    use ninjaone_proxy::proxy::policy::{DenyReason, PolicyRefusal};
     let catalog = Arc::new(Catalog::built_in().expect("good"));
     let both = [Scope::Monitoring, Scope::Management];
     let allow = ["GET /v2/users", "* /v2/new-thing/{id}", "GET /v2/user/7?df=1&!a"];
@@ -69,14 +69,14 @@ fn a_decision_takes_no_memory() {
         });
         let kind = match outcome.expect("asked").expect("a target") {
             Ok(_) => "open",
-            Err(Refusal::Malformed(_)) => "malformed",
-            Err(Refusal::UnknownOperation) => "unknown",
-            Err(Refusal::MethodNotAllowed { .. }) => "method",
-            Err(Refusal::Closed(closed)) => match closed.barrier {
-                Barrier::Scope { .. } => "scope",
-                Barrier::Group(_) => "group",
-                Barrier::Rule(_) => "rule",
-                Barrier::SecureValues => "secure values",
+            Err(PolicyRefusal::Malformed(_)) => "malformed",
+            Err(PolicyRefusal::UnknownOperation) => "unknown",
+            Err(PolicyRefusal::MethodNotAllowed { .. }) => "method",
+            Err(PolicyRefusal::Closed(closed)) => match closed.barrier {
+                DenyReason::Scope { .. } => "scope",
+                DenyReason::Group(_) => "group",
+                DenyReason::Rule(_) => "rule",
+                DenyReason::SecureValues => "secure values",
             },
         };
         assert_eq!((kind, taken.count_total), (expected, 0), "{method} {text}");

@@ -6,7 +6,7 @@ use std::sync::{Mutex, mpsc};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use ninjaone_proxy::proxy::authn::roster::KeyHash;
+use ninjaone_proxy::proxy::authn::callers::KeyHash;
 
 use crate::harness::{Ninja, Proxy, Reply, Scripted, Then, answer, connect, eventually, request};
 use crate::reload::metric;
@@ -37,7 +37,7 @@ fn shows(admin: SocketAddr, part: &str) -> bool {
 }
 
 #[test]
-fn octets_of_bodies_are_counted_in_both_directions() {
+fn bytes_of_bodies_are_counted_in_both_directions() {
     let proxy = Proxy::sandboxed(BOTH);
     let [up, down] =
         ["request", "response"].map(|way| format!("ninjaone_proxy_{way}_bytes_total{{listener=\"local\"}}"));

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ninjaone_proxy::proxy::authn::roster::KeyHash;
+use ninjaone_proxy::proxy::authn::callers::KeyHash;
 use serde_json::Value;
 
 use crate::harness::{Proxy, Scripted, Then, answer, eventually, request};
@@ -229,7 +229,7 @@ fn promtool(arguments: &[&str], input: &str) -> Option<(bool, String)> {
         println!("LEFT OUT: promtool is not installed");
         return None;
     };
-    child.stdin.take().expect("standard input").write_all(input.as_bytes()).expect("octets");
+    child.stdin.take().expect("standard input").write_all(input.as_bytes()).expect("bytes");
     let output = child.wait_with_output().expect("an end");
     let said = [output.stdout, output.stderr].concat();
     Some((output.status.success(), String::from_utf8_lossy(&said).into_owned()))

@@ -28,9 +28,9 @@ impl Events {
         stream.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            let mut octet = [0];
-            stream.read_exact(&mut octet).expect("a head");
-            head.push(octet[0]);
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("a head");
+            head.push(byte[0]);
         }
         let head = String::from_utf8(head).expect("text");
         assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("text/event-stream"), "{head}");
@@ -38,10 +38,10 @@ impl Events {
     }
 
     fn line(&mut self) -> Option<String> {
-        let (mut line, mut octet) = (Vec::new(), [0]);
+        let (mut line, mut byte) = (Vec::new(), [0]);
         while !line.ends_with(b"\r\n") {
-            self.0.read_exact(&mut octet).ok()?;
-            line.push(octet[0]);
+            self.0.read_exact(&mut byte).ok()?;
+            line.push(byte[0]);
         }
         String::from_utf8(line).ok()
     }
@@ -346,5 +346,5 @@ fn a_flood_of_refusals_leaves_the_page_short() {
     let words = words(proxy.admin);
     assert_eq!(words.matches("404 operation-unknown").count(), 50);
     assert!(words.contains("/v2/nope/69/") && !words.contains(&"x".repeat(1100)));
-    assert!(words.len() < 128 * 1024, "{} octets", words.len());
+    assert!(words.len() < 128 * 1024, "{} bytes", words.len());
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use ninjaone_proxy::base::panic_guard;
-use ninjaone_proxy::net::listener::{self, Limits, Slots, Socket, Terms};
+use ninjaone_proxy::net::listener::{self, ConnectionConfig, ConnectionLimits, Slots, Socket};
 use ninjaone_proxy::net::shutdown::{self, Trigger};
 use tokio::sync::Semaphore;
 
@@ -74,7 +74,7 @@ impl Served {
         listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("an address");
         let connections = Arc::new(Semaphore::new(CONNECTIONS));
-        let limits = Limits {
+        let limits = ConnectionLimits {
             head_time: PATIENCE,
             head_size: 8192,
             header_count: 100,
@@ -83,7 +83,7 @@ impl Served {
             buffers: Arc::new(listener::Buffers::new(1 << 20)),
         };
         let (trigger, shutdown) = shutdown::channel();
-        let terms = tokio::sync::watch::channel(Terms { tls: None, limits }).1;
+        let terms = tokio::sync::watch::channel(ConnectionConfig { tls: None, limits }).1;
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()

@@ -87,14 +87,14 @@ proptest! {
         origin in prop::option::of((prop::sample::select(vec!["http://", "https://", "", "HTTP://"]), hosts())),
         listed in prop::sample::select(vec![None, Some("https://grafana.example"), Some("null"), Some("https://grafana.example:443")]),
     ) {
-        thread_local!(static GUARD: ninjaone_proxy::proxy::authn::Guard = guard());
+        thread_local!(static GUARD: ninjaone_proxy::proxy::authn::Authn = guard());
         let origin = listed.map(str::to_owned).or(origin.map(|(scheme, host)| format!("{scheme}{host}")));
         nobodys_domain(host.as_bytes());
         GUARD.with(|guard| agree(guard, host.as_bytes(), origin.as_deref().map(str::as_bytes)));
     }
 }
 
-/// Octets of a connection, whole requests among them.
+/// Bytes of a connection, whole requests among them.
 fn messages() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "GET / HTTP/1.1\r\n",
@@ -156,8 +156,8 @@ proptest! {
     }
 
     #[test]
-    fn the_watch_over_octets_sees_the_heads_that_are_there(octets in messages(), piece in 1_usize..40) {
-        heads::agree(octets.as_bytes(), piece);
+    fn the_watch_over_bytes_sees_the_heads_that_are_there(bytes in messages(), piece in 1_usize..40) {
+        heads::agree(bytes.as_bytes(), piece);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
-use ninjaone_proxy::proxy::authn::roster::KeyHash;
+use ninjaone_proxy::proxy::authn::callers::KeyHash;
 use serde_json::{Value, json};
 
 use crate::doors::Running;
@@ -117,7 +117,7 @@ fn a_record_tells_what_was_asked_what_decided_and_how_it_ended() {
         &json!({
             "message": "request", "listener": "local", "caller": null, "method": "GET", "operation": "GET /v2/device/{id}",
             "decision": "permitted", "rule": null, "status": 200, "refusal": null, "blame": null, "overruled": null,
-            "replayed": null, "nj_request_id": "nj-0", "octets_in": null, "octets": 5, "complete": true,
+            "replayed": null, "nj_request_id": "nj-0", "bytes_in": null, "bytes": 5, "complete": true,
         }),
     );
     assert!(!record.to_string().contains("value"), "{record}");
@@ -128,7 +128,7 @@ fn a_record_tells_what_was_asked_what_decided_and_how_it_ended() {
     let (record, _) = ask("local", "GET", "/v2/groups?status=401", "", b"");
     holds(&record, &json!({ "rule": "GET /v2/groups", "decision": "permitted", "status": 200, "replayed": true }));
     let (record, _) = ask("local", "POST", "/v2/organizations", "", b"{\"name\":\"a\"}");
-    holds(&record, &json!({ "rule": "POST /v2/organizations", "decision": "permitted", "octets_in": 12, "octets": 5 }));
+    holds(&record, &json!({ "rule": "POST /v2/organizations", "decision": "permitted", "bytes_in": 12, "bytes": 5 }));
     let (record, _) = ask("keyed", "GET", "/v2/users", "X-Api-Key: desk-key\r\n", b"");
     holds(&record, &json!({ "listener": "keyed", "caller": "desk", "rule": "GET /v2/users", "decision": "permitted" }));
     let (record, _) = ask("watch", "GET", "/v2/device/7", "", b"");
@@ -156,13 +156,13 @@ fn a_record_tells_what_was_asked_what_decided_and_how_it_ended() {
             &json!({ "decision": "refused", "blame": "caller", "status": reply.status, "upstream_ms": null }),
         );
         assert_eq!(record["id"], reply.header("x-request-id"), "{record}");
-        assert_eq!(record["octets"], reply.body.len(), "{record}");
+        assert_eq!(record["bytes"], reply.body.len(), "{record}");
     }
     let (record, _) = ask("local", "POST", "/ws/oauth/token", "", b"grant_type=client_credentials");
-    holds(&record, &json!({ "status": 200, "decision": null, "rule": null, "octets_in": 29, "operation": "none" }));
+    holds(&record, &json!({ "status": 200, "decision": null, "rule": null, "bytes_in": 29, "operation": "none" }));
     let record = process.after(|| {
         let mut odd = connect(process.address("local"));
-        odd.write_all(b"nonsense\r\n\r\n").expect("octets");
+        odd.write_all(b"nonsense\r\n\r\n").expect("bytes");
         assert_eq!(Reply::read(&mut odd, false).status, 400);
     });
     holds(&record, &json!({ "decision": "refused", "refusal": "request-malformed", "method": null, "status": 400 }));
@@ -260,18 +260,18 @@ fn a_record_is_written_when_the_caller_leaves_before_or_in_the_midst_of_the_answ
         &record,
         &json!({
             "decision": "permitted", "operation": "GET /v2/groups", "rule": "GET /v2/groups", "status": null,
-            "refusal": null, "octets": 0, "complete": false, "upstream_ms": null,
+            "refusal": null, "bytes": 0, "complete": false, "upstream_ms": null,
         }),
     );
     let record = process.after(|| leave("GET /v2/device/7 HTTP/1.1\r\nHost: localhost\r\n\r\n", 100_000));
     holds(&record, &json!({ "status": 200, "complete": false, "nj_request_id": "nj", "decision": "permitted" }));
-    let octets = record["octets"].as_u64().expect("a count");
-    assert!((99_000..SIZE as u64).contains(&octets), "{record}");
+    let bytes = record["bytes"].as_u64().expect("a count");
+    assert!((99_000..SIZE as u64).contains(&bytes), "{record}");
     // Half a body, and no more.
     let record = process.after(|| {
         leave("POST /v2/organizations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{\"n\"", 0);
     });
-    holds(&record, &json!({ "operation": "POST /v2/organizations", "octets_in": 4, "decision": "permitted" }));
+    holds(&record, &json!({ "operation": "POST /v2/organizations", "bytes_in": 4, "decision": "permitted" }));
 }
 
 #[test]

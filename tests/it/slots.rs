@@ -45,10 +45,10 @@ fn held_connections_give_way_to_a_probe_the_oldest_first() {
     }
     let mut events = Vec::new();
     while events.windows(2).filter(|pair| pair == b"\n\n").count() < 3 {
-        let mut octets = [0; 4096];
-        let read = page.read(&mut octets).expect("an open page is in use, and keeps its place");
+        let mut bytes = [0; 4096];
+        let read = page.read(&mut bytes).expect("an open page is in use, and keeps its place");
         assert!(read > 0, "an open page is in use, and keeps its place");
-        events.extend_from_slice(&octets[..read]);
+        events.extend_from_slice(&bytes[..read]);
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ninjaone_proxy::sandbox::{Options, Protocol, Sandbox};
+use ninjaone_proxy::sandbox::{Options, Sandbox, SandboxProtocol};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -135,8 +135,8 @@ async fn accept(listener: tokio::net::TcpListener, acceptor: TlsAcceptor, sandbo
         tokio::spawn(async move {
             let Ok(stream) = acceptor.accept(stream).await else { return };
             let protocol = match stream.get_ref().1.alpn_protocol() {
-                Some(b"h2") => Protocol::Http2,
-                _ => Protocol::Http1,
+                Some(b"h2") => SandboxProtocol::Http2,
+                _ => SandboxProtocol::Http1,
             };
             sandbox.serve_connection(stream, protocol).await;
         });

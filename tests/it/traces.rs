@@ -48,8 +48,8 @@ fn instance() -> (Scripted, Arc<Mutex<Vec<String>>>) {
     (server, parents)
 }
 
-fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An attribute as text.

@@ -51,7 +51,7 @@ fn a_write_that_may_have_arrived_is_not_sent_again() {
                 asked.answer(&answer("200 OK", "[]"));
                 return Then::Continue;
             }
-            // Unread octets make the close a reset.
+            // Unread bytes make the close a reset.
             if !then_reset {
                 read_body(&asked.head.clone(), asked.stream);
             }

@@ -48,7 +48,7 @@ impl Process {
         request(self.address, "GET", path, "", b"").status
     }
 
-    /// Octets of memory: `VmRSS` now, or `VmHWM` at the most.
+    /// Bytes of memory: `VmRSS` now, or `VmHWM` at the most.
     fn memory(&self, name: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.running.id())).expect("a status");
         let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
@@ -83,8 +83,8 @@ fn a_connection_at_rest_costs_less_than_48_kib() {
         })
         .collect();
     let each = process.settled(before) / idle.len();
-    println!("{each} octets for each of {IDLE} connections at rest");
-    assert!(each < 48 * 1024, "{each} octets");
+    println!("{each} bytes for each of {IDLE} connections at rest");
+    assert!(each < 48 * 1024, "{each} bytes");
     let still = |mut stream: &TcpStream| {
         stream.set_nonblocking(true).expect("a mode");
         matches!(stream.read(&mut [0; 1]), Err(error) if error.kind() == ErrorKind::WouldBlock)
@@ -99,9 +99,9 @@ fn dripping_connections_are_cut_off_while_others_are_served() {
     dripping.iter().for_each(|stream| stream.set_nonblocking(true).expect("a mode"));
     let head = b"GET /v2/groups HTTP/1.1\r\nHost: localhost\r\nX: ".iter().chain(std::iter::repeat(&b'x'));
     let begun = Instant::now();
-    for octet in head {
+    for byte in head {
         dripping.retain_mut(|stream| {
-            let written = stream.write(&[*octet]).is_ok();
+            let written = stream.write(&[*byte]).is_ok();
             let waits = matches!(stream.read(&mut [0; 1]), Err(error) if error.kind() == ErrorKind::WouldBlock);
             written && waits
         });
@@ -129,8 +129,8 @@ fn fifty_callers_that_do_not_read_cost_less_than_64_mib() {
         })
         .collect();
     let cost = process.settled(before);
-    println!("{cost} octets for {READERS} callers that do not read");
-    assert!(cost < 64 * MIB, "{cost} octets");
+    println!("{cost} bytes for {READERS} callers that do not read");
+    assert!(cost < 64 * MIB, "{cost} bytes");
     assert_eq!(process.get("/v2/organizations"), 200);
     drop(readers);
 }
@@ -147,6 +147,6 @@ fn bodies_of_64_mib_cost_less_than_48_mib() {
     let got = request(process.address, "GET", &format!("/v2/attachment/7?size={}", 64 * MIB), "", b"");
     assert_eq!((got.status, got.body.len(), got.whole), (200, 64 * MIB, true));
     let cost = process.memory("VmHWM").saturating_sub(before);
-    println!("{up} octets for 64 MiB up, {cost} for up and down");
-    assert!(cost < 48 * MIB, "{cost} octets");
+    println!("{up} bytes for 64 MiB up, {cost} for up and down");
+    assert!(cost < 48 * MIB, "{cost} bytes");
 }

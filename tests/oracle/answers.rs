@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
-use ninjaone_proxy::proxy::token::endpoint::Answer;
+use ninjaone_proxy::proxy::token::endpoint::TokenAnswer;
 use ninjaone_proxy::proxy::upstream::Reason;
 use serde_json::Value;
 
@@ -10,10 +10,10 @@ use serde_json::Value;
 pub(crate) fn read_every_way(body: &[u8]) {
     // None also for what a strict reader alone refuses, such as a number out of range in a member that nobody reads.
     let plain: Option<Value> = serde_json::from_slice(body).ok();
-    assert!(Answer::read(http::StatusCode::BAD_REQUEST, None, body).is_err(), "only 200 grants");
-    if let Ok(Answer { authorization, lifetime }) = Answer::read(http::StatusCode::OK, None, body) {
+    assert!(TokenAnswer::read(http::StatusCode::BAD_REQUEST, None, body).is_err(), "only 200 grants");
+    if let Ok(TokenAnswer { authorization, lifetime }) = TokenAnswer::read(http::StatusCode::OK, None, body) {
         let token = authorization.to_str().expect("ASCII").strip_prefix("Bearer ").expect("the scheme");
-        assert!(!token.is_empty() && token.bytes().all(|octet| octet.is_ascii_graphic()), "{token:?}");
+        assert!(!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()), "{token:?}");
         assert!(std::str::from_utf8(body).is_ok_and(|text| text.trim_start().starts_with('{')));
         if let Some(plain) = &plain {
             assert_eq!(plain["access_token"], token);

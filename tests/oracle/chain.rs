@@ -2,23 +2,24 @@
 
 use std::time::{Duration, SystemTime};
 
-use ninjaone_proxy::observe::audit_log::line::{
-    Begin, Decision, Ended, Entry, Event, Facts, Hash, Head, Line, Outcome, Text, Torn,
+use ninjaone_proxy::observe::audit_log::entry::{
+    ChainHead, DecisionLabel, EndedRequest, Entry, Event, Hash, LogStart, ReadLine, RequestFacts, RequestOutcome, Text,
+    TornBytes,
 };
-use ninjaone_proxy::observe::audit_log::verify::{Report, Walk};
+use ninjaone_proxy::observe::audit_log::verify::{Verifier, VerifyReport};
 
 /// A log in two files, and its head.
 pub(crate) struct Log {
     pub(crate) text: Vec<u8>,
     /// Where the second file begins.
     pub(crate) seam: usize,
-    pub(crate) head: Head,
+    pub(crate) head: ChainHead,
 }
 
 /// Something that is done to a text.
 #[derive(Debug, Clone)]
 pub(crate) enum Edit {
-    /// Changes bits of an octet.
+    /// Changes bits of an byte.
     Flip(usize, u8),
     /// Removes a line.
     Remove(usize),
@@ -28,12 +29,12 @@ pub(crate) enum Edit {
     Repeat(usize, usize),
     /// Cuts the end off.
     Cut(usize),
-    /// Puts octets in.
+    /// Puts bytes in.
     Insert(usize, Vec<u8>),
 }
 
-fn facts(id: usize) -> Facts {
-    Facts {
+fn facts(id: usize) -> RequestFacts {
+    RequestFacts {
         id: format!("{id:016x}"),
         trace: None,
         listener: "local".to_owned(),
@@ -42,7 +43,7 @@ fn facts(id: usize) -> Facts {
         method: Some(Text::new("POST")),
         operation: "POST /v2/organizations".to_owned(),
         path: Some(Text::new("/v2/organizations")),
-        decision: Decision::Permitted,
+        decision: DecisionLabel::Permitted,
         overruled: None,
         rule: None,
     }
@@ -55,18 +56,18 @@ pub(crate) fn moment(place: usize) -> SystemTime {
 
 /// A line for each number, which says of which kind it is.
 pub(crate) fn log(kinds: &[u8]) -> Log {
-    let (mut text, mut head, mut seam) = (Vec::new(), Head::NONE, 0);
+    let (mut text, mut head, mut seam) = (Vec::new(), ChainHead::NONE, 0);
     for (place, kind) in kinds.iter().enumerate() {
         if place == kinds.len() / 2 {
             seam = text.len();
         }
         // Of the line before, if that is an intent.
-        let ended = || Ended {
+        let ended = || EndedRequest {
             facts: facts(place.saturating_sub(1)),
-            outcome: Outcome { status: Some(200), ..Outcome::default() },
+            outcome: RequestOutcome { status: Some(200), ..RequestOutcome::default() },
         };
         let event = match kind % 7 {
-            0 => Event::Begin(Begin { abrupt: true, ..Begin::default() }),
+            0 => Event::Begin(LogStart { abrupt: true, ..LogStart::default() }),
             1 => {
                 let torn = &b"{\"seq\":7,\"ti\n\0\0"[..usize::from(kind / 7 % 14) + 1];
                 text.extend_from_slice(torn);
@@ -74,8 +75,8 @@ pub(crate) fn log(kinds: &[u8]) -> Log {
                     text.push(b'\n');
                 }
                 let torn = torn.strip_suffix(b"\n").unwrap_or(torn);
-                let torn = Some(Torn { octets: torn.len() as u64, sha256: Hash::of(torn) });
-                Event::Begin(Begin { torn, ..Begin::default() })
+                let torn = Some(TornBytes { bytes: torn.len() as u64, sha256: Hash::of(torn) });
+                Event::Begin(LogStart { torn, ..LogStart::default() })
             }
             2 => Event::Intent(facts(place)),
             3 => Event::Outcome(ended()),
@@ -99,15 +100,15 @@ pub(crate) fn hold_text(text: &str) {
     ];
     const UNSEEN: [char; 6] = ['\u{ad}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];
     let told = Text::new(text);
-    let facts = Facts { path: Some(told.clone()), method: Some(told.clone()), rule: Some(told), ..facts(1) };
+    let facts = RequestFacts { path: Some(told.clone()), method: Some(told.clone()), rule: Some(told), ..facts(1) };
     let mut written = Vec::new();
-    Entry { at: moment(1), event: Event::Intent(facts) }.write(Head::NONE, &mut written);
+    Entry { at: moment(1), event: Event::Intent(facts) }.write(ChainHead::NONE, &mut written);
     let line = std::str::from_utf8(&written).expect("text").strip_suffix('\n').expect("a line feed");
     for c in line.chars() {
         let bad = c < ' ' || DEL_AND_C1.contains(&c) || [&SEPARATORS[..], &DIRECTIONS, &UNSEEN].concat().contains(&c);
         assert!(!bad, "U+{:04X} of {text:?} in {line:?}", u32::from(c));
     }
-    assert!(Line::read(line.as_bytes()).is_some(), "{line:?}");
+    assert!(ReadLine::read(line.as_bytes()).is_some(), "{line:?}");
     let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
     for name in ["path", "method", "rule"] {
         let shown = value[name].as_str().expect("text");
@@ -116,8 +117,8 @@ pub(crate) fn hold_text(text: &str) {
 }
 
 /// What is said of a text in one file or two.
-pub(crate) fn judge(text: &[u8], seam: usize, head: Option<Head>, known: &[Head]) -> Report {
-    let mut walk = Walk::new(head, known);
+pub(crate) fn judge(text: &[u8], seam: usize, head: Option<ChainHead>, known: &[ChainHead]) -> VerifyReport {
+    let mut walk = Verifier::new(head, known);
     let (first, second) = text.split_at(seam.min(text.len()));
     for part in [first, second].into_iter().filter(|part| !part.is_empty()) {
         walk.read("log", part).expect("memory can be read");
@@ -127,19 +128,19 @@ pub(crate) fn judge(text: &[u8], seam: usize, head: Option<Head>, known: &[Head]
 
 /// What becomes of `text`.
 pub(crate) fn edited(text: &[u8], edit: &Edit) -> Vec<u8> {
-    let mut lines: Vec<&[u8]> = text.split_inclusive(|octet| *octet == b'\n').collect();
-    let (octets, count) = (text.len().max(1), lines.len().max(1));
+    let mut lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    let (bytes, count) = (text.len().max(1), lines.len().max(1));
     match edit {
         Edit::Flip(place, bits) => {
             let mut text = text.to_vec();
-            if let Some(octet) = text.get_mut(place % octets) {
-                *octet ^= (*bits).max(1);
+            if let Some(byte) = text.get_mut(place % bytes) {
+                *byte ^= (*bits).max(1);
             }
             return text;
         }
-        Edit::Cut(length) => return text[..length % octets].to_vec(),
+        Edit::Cut(length) => return text[..length % bytes].to_vec(),
         Edit::Insert(place, more) => {
-            let (before, after) = text.split_at(place % octets);
+            let (before, after) = text.split_at(place % bytes);
             return [before, more, after].concat();
         }
         _ if lines.is_empty() => {}

@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use http::header::{HOST, ORIGIN};
 use http::{HeaderValue, Request};
-use ninjaone_proxy::proxy::authn::browser::Origin;
-use ninjaone_proxy::proxy::authn::issuer::Issuer;
-use ninjaone_proxy::proxy::authn::roster::Roster;
-use ninjaone_proxy::proxy::authn::{Guard, Intruder, Orders, is_called_by_address};
+use ninjaone_proxy::proxy::authn::browser::WebOrigin;
+use ninjaone_proxy::proxy::authn::callers::Callers;
+use ninjaone_proxy::proxy::authn::local_tokens::LocalTokens;
+use ninjaone_proxy::proxy::authn::{Authn, AuthnConfig, AuthnError, is_called_by_address};
 
 /// A guard of port 8080 that also answers to `proxy.internal`, and lets one page in.
-pub(crate) fn guard() -> Guard {
-    Guard::new(Orders {
+pub(crate) fn guard() -> Authn {
+    Authn::new(AuthnConfig {
         names: vec!["proxy.internal".to_owned()],
         port: Some(8080),
         tls: false,
-        origins: vec![Origin::parse("https://grafana.example").expect("an origin")],
-        roster: Roster::new(Vec::new()),
-        issuer: Arc::new(Issuer::new().expect("a key")),
+        origins: vec![WebOrigin::parse("https://grafana.example").expect("an origin")],
+        roster: Callers::new(Vec::new()),
+        issuer: Arc::new(LocalTokens::new().expect("a key")),
         head_size: 1 << 20,
     })
 }
@@ -34,9 +34,9 @@ const HOSTS: [&str; 8] = [
     "proxy.internal:8080",
 ];
 
-/// Asks the guard about a request with this `Host`, and perhaps an `Origin`; fails where its answer is not the plain
+/// Asks the guard about a request with this `Host`, and perhaps an `WebOrigin`; fails where its answer is not the plain
 /// one. Values that no header can hold are not asked about.
-pub(crate) fn agree(guard: &Guard, host: &[u8], origin: Option<&[u8]>) {
+pub(crate) fn agree(guard: &Authn, host: &[u8], origin: Option<&[u8]>) {
     let Ok(host_value) = HeaderValue::from_bytes(host) else { return };
     let mut request = Request::new(());
     request.headers_mut().insert(HOST, host_value);
@@ -49,12 +49,12 @@ pub(crate) fn agree(guard: &Guard, host: &[u8], origin: Option<&[u8]>) {
         let own = HOSTS.iter().filter(|host| host.ends_with(":8080"));
         origin == b"https://grafana.example" || own.into_iter().any(|own| origin == format!("http://{own}").as_bytes())
     });
-    let answer = guard.foretell(&request.into_parts().0);
+    let answer = guard.dry_run(&request.into_parts().0);
     let plain = match &answer {
         Ok(false) => ours && page,
         Ok(true) => false,
-        Err(Intruder::ForeignHost(_) | Intruder::BadHost(_)) => !ours,
-        Err(Intruder::ForeignPage(_)) => ours && !page,
+        Err(AuthnError::UnknownHost(_) | AuthnError::BadHost(_)) => !ours,
+        Err(AuthnError::CrossOrigin(_)) => ours && !page,
         Err(_) => false,
     };
     assert!(
@@ -74,10 +74,10 @@ pub(crate) fn nobodys_domain(host: &[u8]) {
     if is_called_by_address(&request.into_parts().0) {
         let host = host.to_ascii_lowercase();
         let plain = match &host[..] {
-            [b'[', inner @ ..] => inner.iter().all(|octet| octet.is_ascii_hexdigit() || b":.]".contains(octet)),
+            [b'[', inner @ ..] => inner.iter().all(|byte| byte.is_ascii_hexdigit() || b":.]".contains(byte)),
             name => {
                 let name = name.strip_prefix(b"localhost").unwrap_or(name);
-                name.iter().all(|octet| octet.is_ascii_digit() || b".:".contains(octet))
+                name.iter().all(|byte| byte.is_ascii_digit() || b".:".contains(byte))
             }
         };
         assert!(plain, "{:?} is taken for an address", String::from_utf8_lossy(&host));

@@ -16,7 +16,7 @@ impl Word {
         // Blanks around it are trimmed; brackets hold the index of a list; NUL ends a string in C.
         let alike = format!(r"(?s-u)\A[\x00-\x20+]*{letters}[\x00-\x20+]*(?:\z|[\x00\[].*)");
         let digits = text;
-        let number = (!digits.is_empty() && digits.bytes().all(|octet| octet.is_ascii_digit())).then(|| {
+        let number = (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| {
             let digits = match digits.trim_start_matches('0') {
                 "" => "0+".to_owned(),
                 significant => format!("0*{significant}"),
@@ -30,12 +30,12 @@ impl Word {
 
     /// Whether some server takes `raw` for the word.
     pub(crate) fn maybe(&self, raw: &str) -> bool {
-        decodings(raw).iter().any(|octets| self.alike.is_match(octets))
+        decodings(raw).iter().any(|bytes| self.alike.is_match(bytes))
     }
 
     /// Whether some server takes the value `raw` for the word, or finds it there as a number.
     pub(crate) fn maybe_as_value(&self, raw: &str) -> bool {
-        let holds = |octets: &Vec<u8>| self.number.as_ref().is_some_and(|number| number.is_match(octets));
+        let holds = |bytes: &Vec<u8>| self.number.as_ref().is_some_and(|number| number.is_match(bytes));
         self.maybe(raw) || decodings(raw).iter().any(holds)
     }
 
@@ -64,7 +64,7 @@ fn letter(letter: char) -> String {
         other if other.is_ascii_alphabetic() => {
             format!("[{}{}]", other.to_ascii_lowercase(), other.to_ascii_uppercase())
         }
-        other => other.to_string().bytes().map(|octet| format!(r"\x{octet:02x}")).collect(),
+        other => other.to_string().bytes().map(|byte| format!(r"\x{byte:02x}")).collect(),
     }
 }
 
@@ -77,11 +77,11 @@ fn decodings(raw: &str) -> [Vec<u8>; 4] {
 }
 
 /// One decoding, as lenient as any server's: what is no encoding stays.
-pub(crate) fn decode(octets: &[u8]) -> Vec<u8> {
+pub(crate) fn decode(bytes: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::new();
-    let mut rest = octets;
+    let mut rest = bytes;
     while let [first, after @ ..] = rest {
-        let hex = |octet: u8| char::from(octet).to_digit(16).map(|digit| digit as u8);
+        let hex = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
         match rest {
             [b'%', high, low, after @ ..] if hex(*high).is_some() && hex(*low).is_some() => {
                 decoded.push(hex(*high).unwrap() * 16 + hex(*low).unwrap());

@@ -31,18 +31,18 @@ pub(crate) fn obviously_allowed(path: &str) -> bool {
 
 /// One decoding, as lenient as any server's: what is no encoding stays.
 fn decode(path: &str) -> String {
-    let octets = path.as_bytes();
+    let bytes = path.as_bytes();
     let mut decoded = Vec::new();
     let mut i = 0;
-    while i < octets.len() {
-        let hex = octets.get(i + 1..i + 3).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match (octets[i], hex) {
-            (b'%', Some(octet)) => {
-                decoded.push(octet);
+    while i < bytes.len() {
+        let hex = bytes.get(i + 1..i + 3).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        match (bytes[i], hex) {
+            (b'%', Some(byte)) => {
+                decoded.push(byte);
                 i += 3;
             }
-            (octet, _) => {
-                decoded.push(octet);
+            (byte, _) => {
+                decoded.push(byte);
                 i += 1;
             }
         }

@@ -13,29 +13,29 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// Status and body.
 type Whole = (u16, Vec<u8>);
 
-/// Gives the octets as the answer to a GET, then the end, and fails where they are taken for another answer than the
+/// Gives the bytes as the answer to a GET, then the end, and fails where they are taken for another answer than the
 /// one that is written there. Returns whether they are taken for one at all.
-pub(crate) fn hold(octets: &[u8]) -> bool {
+pub(crate) fn hold(bytes: &[u8]) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let taken = runtime.block_on(take(octets));
+    let taken = runtime.block_on(take(bytes));
     if let Some(taken) = &taken {
-        assert_eq!(plainly(octets).as_ref(), Some(taken), "{:?}", String::from_utf8_lossy(octets));
+        assert_eq!(plainly(bytes).as_ref(), Some(taken), "{:?}", String::from_utf8_lossy(bytes));
     }
     taken.is_some()
 }
 
 /// What would be relayed as a whole answer.
-async fn take(octets: &[u8]) -> Option<Whole> {
+async fn take(bytes: &[u8]) -> Option<Whole> {
     let (near, mut far) = tokio::io::duplex(1 << 20);
     let (mut sender, connection) = http1::handshake::<_, Empty<Bytes>>(TokioIo::new(near)).await.ok()?;
     let serve = async {
         // The request first: what comes before it is nobody's answer.
         let mut asked = [0; 64];
         let _ = far.read(&mut asked).await;
-        let _ = far.write_all(octets).await;
+        let _ = far.write_all(bytes).await;
         let _ = far.shutdown().await;
         // What the client still says.
-        while far.read(&mut asked).await.is_ok_and(|octets| octets > 0) {}
+        while far.read(&mut asked).await.is_ok_and(|bytes| bytes > 0) {}
         Ok::<_, Infallible>(())
     };
     let ask = async {
@@ -54,8 +54,8 @@ async fn take(octets: &[u8]) -> Option<Whole> {
 }
 
 /// The first final answer that is written there whole, by RFC 9112 alone; lines may end in LF.
-fn plainly(octets: &[u8]) -> Option<Whole> {
-    let mut rest = octets;
+fn plainly(bytes: &[u8]) -> Option<Whole> {
+    let mut rest = bytes;
     loop {
         let head = lines(&mut rest)?;
         let (status, old) = status(head.first()?)?;
@@ -82,7 +82,7 @@ fn lines<'a>(rest: &mut &'a [u8]) -> Option<Vec<&'a [u8]>> {
 }
 
 fn line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let end = rest.iter().position(|&octet| octet == b'\n')?;
+    let end = rest.iter().position(|&byte| byte == b'\n')?;
     let (line, after) = rest.split_at(end);
     *rest = &after[1..];
     Some(line.strip_suffix(b"\r").unwrap_or(line))
@@ -99,11 +99,11 @@ fn status(line: &[u8]) -> Option<(u16, bool)> {
 }
 
 fn field(line: &[u8]) -> Option<(String, &[u8])> {
-    let colon = line.iter().position(|&octet| octet == b':')?;
+    let colon = line.iter().position(|&byte| byte == b':')?;
     let (name, value) = line.split_at(colon);
-    let token = |octet: &u8| octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(octet);
+    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let value = value.get(1..)?.trim_ascii();
-    let clean = value.iter().all(|&octet| octet == b'\t' || octet >= b' ' && octet != 0x7f);
+    let clean = value.iter().all(|&byte| byte == b'\t' || byte >= b' ' && byte != 0x7f);
     (!name.is_empty() && name.iter().all(token) && clean)
         .then(|| (String::from_utf8_lossy(name).to_ascii_lowercase(), value))
 }
@@ -133,7 +133,7 @@ fn chunks(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let size = line(&mut rest)?;
-        let digits = size.split(|octet| b"; \t".contains(octet)).next()?;
+        let digits = size.split(|byte| b"; \t".contains(byte)).next()?;
         let size = usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
         if size == 0 {
             // Trailers, or none, and an empty line.

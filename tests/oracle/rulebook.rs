@@ -275,7 +275,7 @@ impl Article {
                 |word: &dyn Fn(&str) -> String| whole(format!(r"\A{methods} {}{rest}\z", path_of(&value, word)));
             let surely = |segment: &str| format!("{}{FIXED}?", word(segment));
             let maybe = |segment: &str| {
-                let number = word(segment).bytes().all(|octet| octet.is_ascii_digit());
+                let number = word(segment).bytes().all(|byte| byte.is_ascii_digit());
                 let tail = if number { format!("(?:[^0-9/{FIXED}][^/{FIXED}]*)?") } else { String::new() };
                 format!("(?:{}{FIXED}|{}{tail})", word(segment), queries::in_any_case(&word(segment)))
             };

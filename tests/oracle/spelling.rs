@@ -37,7 +37,7 @@ fn has_a_plainer_one(segment: &str) -> bool {
 /// The plain spelling of a path; `None` if servers may differ on what it means.
 pub(crate) fn spell(path: &str, query: Option<&str>) -> Option<Spelling> {
     let path = KNOWN_PREFIX.find(path).map_or(path, |found| &path[found.as_str().rfind("/v2").unwrap()..]);
-    if !LEGAL.is_match(path) || !query.unwrap_or_default().bytes().all(|octet| octet.is_ascii_graphic()) {
+    if !LEGAL.is_match(path) || !query.unwrap_or_default().bytes().all(|byte| byte.is_ascii_graphic()) {
         return None;
     }
     let below = path.split('/').skip(1).filter(|_| path != "/");

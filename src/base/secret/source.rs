@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::{Secret, command};
 use crate::base::file;
 
-/// The longest credential, in octets; a longer one is another file.
+/// The longest credential, in bytes; a longer one is another file.
 pub(super) const MAX_LENGTH: usize = 16 * 1024;
 /// How long a command may take: somebody may have to touch a key.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
@@ -22,7 +22,7 @@ const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
 /// A place that a credential is read from.
 #[derive(Debug, Clone)]
-pub enum Source {
+pub enum SecretSource {
     /// The value itself.
     Given(Secret),
     /// An environment variable: read once, a process's environment does not change.
@@ -90,7 +90,7 @@ pub struct Stamp {
     identity: [i64; 3],
 }
 
-impl Source {
+impl SecretSource {
     /// The systemd credential of this name.
     pub fn credential(name: &str) -> Result<Self, SourceError> {
         if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') {
@@ -160,7 +160,7 @@ impl Source {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Given(_) => f.write_str("the value"),
@@ -177,9 +177,9 @@ fn program(words: &[String]) -> &str {
 
 /// Into one piece of memory, so that no outgrown one is left behind.
 fn read_all(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut octets = Zeroizing::new(Vec::with_capacity(MAX_LENGTH + 64));
-    from.take(MAX_LENGTH as u64 + 1).read_to_end(&mut octets)?;
-    Ok(octets)
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_LENGTH + 64));
+    from.take(MAX_LENGTH as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// A line of text, in each encoding that editors write, without the blanks around it. Quotes are no part of it either,
@@ -219,11 +219,11 @@ fn stamp(metadata: &Metadata) -> Stamp {
 mod tests {
     use super::*;
 
-    fn file(content: &[u8]) -> (tempfile::TempDir, Source) {
+    fn file(content: &[u8]) -> (tempfile::TempDir, SecretSource) {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("secret");
         std::fs::write(&path, content).expect("a file");
-        (folder, Source::File(path))
+        (folder, SecretSource::File(path))
     }
 
     fn read(content: &[u8]) -> Result<String, String> {
@@ -287,7 +287,8 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn source_runs_a_command_without_a_shell() {
-        let command = |words: &[&str]| Source::Command(words.iter().map(|&word| word.to_owned()).collect()).read();
+        let command =
+            |words: &[&str]| SecretSource::Command(words.iter().map(|&word| word.to_owned()).collect()).read();
         assert_eq!(command(&["printf", "%s\n", "$HOME; s3cret"]).expect("printed").expose().as_str(), "$HOME; s3cret");
         let said = |words: &[&str]| command(words).expect_err("a failure").to_string();
         assert!(said(&["false"]).contains("\"false\" failed (exit status: 1)"));
@@ -299,7 +300,7 @@ mod tests {
     #[test]
     fn source_credential_is_a_file_name_only() {
         for bad in ["", "../x", "a/b", ".x", "a\\b"] {
-            assert!(matches!(Source::credential(bad), Err(SourceError::BadName(_))), "{bad}");
+            assert!(matches!(SecretSource::credential(bad), Err(SourceError::BadName(_))), "{bad}");
         }
     }
 }

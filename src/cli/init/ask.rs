@@ -10,9 +10,9 @@ const MAX_ANSWER: usize = 4096;
 
 /// Asks until an answer is good.
 #[derive(Debug)]
-pub(super) struct Asker;
+pub(super) struct Prompt;
 
-impl Asker {
+impl Prompt {
     /// The answer, or `default` for an empty one; `flag` would give it without a question.
     pub(super) fn ask<T>(
         &mut self,

@@ -68,7 +68,7 @@ fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, CodingError> {
     let unknown = |name: &[u8]| CodingError::Unknown(String::from_utf8_lossy(name).chars().take(MAX_SHOWN).collect());
     let mut codings = Vec::new();
     for line in headers.get_all(CONTENT_ENCODING) {
-        for name in line.as_bytes().split(|&octet| octet == b',').map(<[u8]>::trim_ascii) {
+        for name in line.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
             match name.to_ascii_lowercase().as_slice() {
                 b"" | b"identity" => {}
                 _ if codings.len() == MAX_CODINGS => return Err(unknown(line.as_bytes())),

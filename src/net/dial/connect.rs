@@ -13,22 +13,22 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::protocol::Break;
+use super::protocol::ExchangeBreak;
 use super::{DialError, Route};
-use crate::net::tls::judge;
+use crate::net::tls::server_verifier;
 
 /// How to reach a server: the one way out, for API requests and for token requests.
 #[derive(Clone)]
 pub struct Connector {
     authority: Authority,
     route: Route,
-    tls: Option<Tls>,
-    patience: Duration,
+    tls: Option<TlsSettings>,
+    connect_timeout: Duration,
 }
 
 /// How to speak TLS to a server.
 #[derive(Clone)]
-struct Tls {
+struct TlsSettings {
     /// Offers HTTP/1.1 only.
     http1: TlsConnector,
     /// Offers both, HTTP/2 first.
@@ -46,7 +46,7 @@ pub(crate) enum Offer {
 }
 
 /// A connection that HTTP can begin on.
-pub(crate) enum Link<I> {
+pub(crate) enum Connection<I> {
     /// In clear text, which is HTTP/1.1.
     Clear(I),
     /// Over TLS, where HTTP/1.1 was chosen, or nothing.
@@ -55,7 +55,7 @@ pub(crate) enum Link<I> {
     Http2(TlsStream<I>),
 }
 
-/// Why there is no connection. No octet of the request was sent.
+/// Why there is no connection. No byte of the request was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// No TCP connection.
@@ -69,7 +69,7 @@ pub enum ConnectError {
     Timeout(Step),
     /// The HTTP connection could not be begun.
     #[error("the HTTP connection to the instance could not be begun")]
-    Http(#[source] Break),
+    Http(#[source] ExchangeBreak),
 }
 
 /// What a connection is made of.
@@ -140,10 +140,10 @@ impl Connector {
                     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
                     TlsConnector::from(Arc::new(config))
                 };
-                Some(Tls { http1: offer(&[b"http/1.1"]), http2: offer(&[b"h2", b"http/1.1"]), name })
+                Some(TlsSettings { http1: offer(&[b"http/1.1"]), http2: offer(&[b"h2", b"http/1.1"]), name })
             }
         };
-        Ok(Self { authority, route, tls, patience })
+        Ok(Self { authority, route, tls, connect_timeout: patience })
     }
 
     /// The instance's host, with its port if it is not the default one: the value of `Host`.
@@ -158,7 +158,7 @@ impl Connector {
 
     /// How long a connection may take.
     pub fn patience(&self) -> Duration {
-        self.patience
+        self.connect_timeout
     }
 
     /// A connection over what `wrap` makes of the socket, or the step that did not end before `deadline`.
@@ -167,7 +167,7 @@ impl Connector {
         offer: Offer,
         deadline: Instant,
         wrap: impl Fn(TcpStream) -> I,
-    ) -> Result<Link<I>, ConnectError>
+    ) -> Result<Connection<I>, ConnectError>
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
@@ -184,21 +184,21 @@ impl Connector {
         offer: Offer,
         deadline: Instant,
         wrap: &impl Fn(TcpStream) -> I,
-    ) -> Result<Link<I>, ConnectError>
+    ) -> Result<Connection<I>, ConnectError>
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
         let addresses = Step::Name.before(deadline, self.route.resolve()).await?;
         let mut stream = Step::Tcp.before(deadline, self.route.connect(&addresses)).await?;
-        notice_death(&stream, self.patience);
+        notice_death(&stream, self.connect_timeout);
         Step::Proxy.before(deadline, self.route.tunnel(&mut stream)).await?;
         let stream = wrap(stream);
-        let Some(Tls { http1, http2, name }) = &self.tls else { return Ok(Link::Clear(stream)) };
+        let Some(TlsSettings { http1, http2, name }) = &self.tls else { return Ok(Connection::Clear(stream)) };
         let connector = if offer == Offer::Http1 { http1 } else { http2 };
         let shaken = async { connector.connect(name.clone(), stream).await.map_err(ConnectError::Tls) };
         let stream = Step::Tls.before(deadline, shaken).await?;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok(if is_http2 { Link::Http2(stream) } else { Link::Http1(stream) })
+        Ok(if is_http2 { Connection::Http2(stream) } else { Connection::Http1(stream) })
     }
 }
 
@@ -217,7 +217,7 @@ impl ConnectError {
 
 /// What a handshake failed of, in words.
 pub fn in_words(error: &io::Error) -> String {
-    tls_in(error).map_or_else(|| error.to_string(), judge::in_words)
+    tls_in(error).map_or_else(|| error.to_string(), server_verifier::in_words)
 }
 
 /// rustls's error, which comes wrapped in one or more of `std::io`, whose sources skip what they wrap.
@@ -226,7 +226,7 @@ pub(crate) fn tls_in(error: &io::Error) -> Option<&rustls::Error> {
     inner.downcast_ref().or_else(|| inner.downcast_ref().and_then(tls_in))
 }
 
-/// A far end that has vanished says nothing. Octets that nobody acknowledges for twice the time for connecting end the
+/// A far end that has vanished says nothing. Bytes that nobody acknowledges for twice the time for connecting end the
 /// connection, and so do questions that nobody answers; where the system cannot do that, the answer is late.
 fn notice_death(stream: &TcpStream, patience: Duration) {
     let socket = SockRef::from(stream);

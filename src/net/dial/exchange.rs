@@ -16,16 +16,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::connect::{ConnectError, Connector, Link, Offer, tls_in};
-use super::protocol::{self, Break};
+use super::connect::{ConnectError, Connection, Connector, Offer, tls_in};
+use super::protocol::{self, ExchangeBreak};
 use crate::net::body::coding::{self, CodingError};
 
-/// What may come beside the body, in octets: certificates, the head, informational answers, framing.
+/// What may come beside the body, in bytes: certificates, the head, informational answers, framing.
 const MAX_BESIDE: usize = 1 << 20;
 
 /// An answer that was read to its end.
 #[derive(Debug)]
-pub struct Reply {
+pub struct CollectedAnswer {
     /// Status and headers as they came.
     pub head: response::Parts,
     /// The body without content codings, in memory that is overwritten when it is dropped.
@@ -40,7 +40,7 @@ pub enum ExchangeError {
     Connect(#[from] ConnectError),
     /// The connection broke before the end of the answer.
     #[error("the connection broke before the end of the answer")]
-    Broken(#[source] Break),
+    Broken(#[source] ExchangeBreak),
     /// What came is not HTTP, or its head is too long.
     #[error("what answered did not speak HTTP")]
     Syntax(#[source] hyper::Error),
@@ -61,9 +61,9 @@ impl ExchangeError {
     pub fn tls(&self) -> Option<&rustls::Error> {
         match self {
             Self::Connect(error) => error.tls(),
-            Self::Broken(Break::Http1(error)) => error.source()?.downcast_ref().and_then(tls_in),
-            Self::Broken(Break::Http2(error)) => error.get_io().and_then(tls_in),
-            Self::Broken(Break::Informational) => None,
+            Self::Broken(ExchangeBreak::Http1(error)) => error.source()?.downcast_ref().and_then(tls_in),
+            Self::Broken(ExchangeBreak::Http2(error)) => error.get_io().and_then(tls_in),
+            Self::Broken(ExchangeBreak::Informational) => None,
             Self::Syntax(_) | Self::IsTls | Self::TooLong(_) | Self::Coding(_) => None,
         }
     }
@@ -82,23 +82,23 @@ impl From<h2::Error> for ExchangeError {
 }
 
 impl Connector {
-    /// Sends a request on a new connection, which ends with it, and reads the answer, whose body may have `limit` octets.
+    /// Sends a request on a new connection, which ends with it, and reads the answer, whose body may have `limit` bytes.
     /// The target of the request is its path and query; `Host` is added here.
-    pub async fn exchange(&self, request: Request<Bytes>, limit: usize) -> Result<Reply, ExchangeError> {
+    pub async fn exchange(&self, request: Request<Bytes>, limit: usize) -> Result<CollectedAnswer, ExchangeError> {
         let deadline = Instant::now() + self.patience();
         let record = Arc::new(AtomicBool::new(false));
         let left = limit.saturating_add(MAX_BESIDE);
         let wrap = |stream| Bounded { stream, left, first: true, record: Arc::clone(&record) };
         let (head, body) = match self.connect(Offer::Http1, deadline, wrap).await? {
-            Link::Clear(stream) => {
+            Connection::Clear(stream) => {
                 let answered = self.over_http1(stream, request, limit).await;
                 answered.map_err(|error| if record.load(Ordering::Relaxed) { ExchangeError::IsTls } else { error })?
             }
-            Link::Http1(stream) => self.over_http1(stream, request, limit).await?,
-            Link::Http2(stream) => self.over_http2(stream, request, limit).await?,
+            Connection::Http1(stream) => self.over_http1(stream, request, limit).await?,
+            Connection::Http2(stream) => self.over_http2(stream, request, limit).await?,
         };
         let body = coding::decoded(&head.headers, &body, limit)?;
-        Ok(Reply { head, body })
+        Ok(CollectedAnswer { head, body })
     }
 
     async fn over_http1<I>(
@@ -122,7 +122,7 @@ impl Connector {
             while let Some(frame) = body.frame().await {
                 read.add(&frame?.into_data().unwrap_or_default())?;
             }
-            Ok((head, read.octets))
+            Ok((head, read.bytes))
         };
         tokio::select! {
             biased;
@@ -167,7 +167,7 @@ impl Connector {
                     Err(error) => return Err(error.into()),
                 }
             }
-            Ok((head, read.octets))
+            Ok((head, read.bytes))
         };
         tokio::select! {
             biased;
@@ -179,21 +179,21 @@ impl Connector {
 
 /// What came of a body.
 struct Collected {
-    octets: Zeroizing<Vec<u8>>,
+    bytes: Zeroizing<Vec<u8>>,
     limit: usize,
 }
 
 impl Collected {
     /// With room for a usual body from the start: what grows leaves copies behind.
     fn new(limit: usize) -> Self {
-        Self { octets: Zeroizing::new(Vec::with_capacity(limit.min(64 * 1024))), limit }
+        Self { bytes: Zeroizing::new(Vec::with_capacity(limit.min(64 * 1024))), limit }
     }
 
     fn add(&mut self, piece: &[u8]) -> Result<(), ExchangeError> {
-        if self.octets.len() + piece.len() > self.limit {
+        if self.bytes.len() + piece.len() > self.limit {
             return Err(ExchangeError::TooLong(self.limit));
         }
-        self.octets.extend_from_slice(piece);
+        self.bytes.extend_from_slice(piece);
         Ok(())
     }
 }
@@ -225,8 +225,8 @@ impl<I: AsyncRead + Unpin> AsyncRead for Bounded<I> {
 }
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for Bounded<I> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, octets)
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(

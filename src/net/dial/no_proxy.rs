@@ -159,8 +159,8 @@ mod tests {
     }
 
     /// The first bits as text, which is compared as text.
-    fn beginning(octets: &[u8], length: usize) -> String {
-        octets.iter().map(|octet| format!("{octet:08b}")).collect::<String>().chars().take(length).collect()
+    fn beginning(bytes: &[u8], length: usize) -> String {
+        bytes.iter().map(|byte| format!("{byte:08b}")).collect::<String>().chars().take(length).collect()
     }
 
     proptest! {
@@ -169,15 +169,15 @@ mod tests {
             base in any::<[u8; 16]>(), flip in 0_usize..140, length in 0_usize..=140, four in any::<bool>(),
         ) {
             let (width, mut other) = (if four { 4 } else { 16 }, base);
-            if let Some(octet) = other.get_mut(flip / 8) {
-                *octet ^= 0x80 >> (flip % 8);
+            if let Some(byte) = other.get_mut(flip / 8) {
+                *byte ^= 0x80 >> (flip % 8);
             }
-            let text = |octets: [u8; 16]| match four {
-                true => Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]).to_string(),
-                false => Ipv6Addr::from(octets).to_string(),
+            let text = |bytes: [u8; 16]| match four {
+                true => Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).to_string(),
+                false => Ipv6Addr::from(bytes).to_string(),
             };
             // An IPv4 address in the form of IPv6 is compared as IPv4.
-            prop_assume!(four || [base, other].iter().all(|octets| Ipv6Addr::from(*octets).to_ipv4_mapped().is_none()));
+            prop_assume!(four || [base, other].iter().all(|bytes| Ipv6Addr::from(*bytes).to_ipv4_mapped().is_none()));
             let same = beginning(&base[..width], length) == beginning(&other[..width], length);
             let named = names(&format!("{}/{length}", text(base)), &text(other), 443);
             prop_assert_eq!(named, length <= width * 8 && same);

@@ -6,7 +6,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Uri, Version};
 use hyper::client::conn::http1;
 
-/// The longest head of an answer, and with that what hyper reads at a time, in octets.
+/// The longest head of an answer, and with that what hyper reads at a time, in bytes.
 pub(crate) const MAX_HEAD: u32 = 64 * 1024;
 const READ_BUFFER: usize = 128 * 1024;
 /// The most fields of an answer's head. hyper allows 100, and makes room for all of them with each answer over
@@ -15,7 +15,7 @@ pub(crate) const MAX_FIELDS: usize = 1024;
 
 /// How a connection, or what is on it, broke.
 #[derive(Debug, thiserror::Error)]
-pub enum Break {
+pub enum ExchangeBreak {
     /// Over HTTP/1.1.
     #[error(transparent)]
     Http1(#[from] hyper::Error),

@@ -14,12 +14,12 @@ use zeroize::Zeroizing;
 use super::no_proxy;
 use crate::base::secret::Secret;
 
-/// The longest head of a proxy's answer, in octets.
+/// The longest head of a proxy's answer, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
 /// An HTTP proxy.
 #[derive(Debug, Clone)]
-pub struct Proxy {
+pub struct HttpProxy {
     host: String,
     port: u16,
     /// The value of `Proxy-Authorization`.
@@ -51,12 +51,12 @@ pub enum ProxyError {
     /// Its answer cannot be read, or is too long.
     #[error("it did not speak HTTP")]
     NoHttp,
-    /// Octets followed its answer before any were sent through it.
-    #[error("it sent octets of its own into the tunnel")]
+    /// Bytes followed its answer before any were sent through it.
+    #[error("it sent bytes of its own into the tunnel")]
     Early,
 }
 
-impl Proxy {
+impl HttpProxy {
     /// Reads `http://[USER:PASSWORD@]HOST[:PORT]`; user and password may be percent-encoded.
     pub fn parse(text: &str) -> Result<Self, BadProxy> {
         let text = text.trim();
@@ -132,7 +132,7 @@ impl Proxy {
 }
 
 /// The proxy as it may be printed.
-impl fmt::Display for Proxy {
+impl fmt::Display for HttpProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let credentials = if self.authorization.is_some() { "***@" } else { "" };
         let brackets = if self.host.contains(':') { ("[", "]") } else { ("", "") };
@@ -145,11 +145,11 @@ async fn read_head(stream: &mut TcpStream) -> Result<Vec<u8>, ProxyError> {
     let mut head = Vec::new();
     let mut piece = [0; 1024];
     loop {
-        let octets = stream.read(&mut piece).await?;
-        if octets == 0 || head.len() > MAX_HEAD {
+        let bytes = stream.read(&mut piece).await?;
+        if bytes == 0 || head.len() > MAX_HEAD {
             return Err(ProxyError::NoHttp);
         }
-        head.extend_from_slice(piece.get(..octets).unwrap_or_default());
+        head.extend_from_slice(piece.get(..bytes).unwrap_or_default());
         match head.windows(4).position(|window| window == b"\r\n\r\n") {
             Some(end) if end + 4 == head.len() || !matches!(status(&head), Some(200..=299)) => return Ok(head),
             Some(_) => return Err(ProxyError::Early),
@@ -159,10 +159,10 @@ async fn read_head(stream: &mut TcpStream) -> Result<Vec<u8>, ProxyError> {
 }
 
 fn status(head: &[u8]) -> Option<u16> {
-    let line = head.split(|&octet| octet == b'\r').next()?;
+    let line = head.split(|&byte| byte == b'\r').next()?;
     let rest = line.strip_prefix(b"HTTP/1.1 ").or_else(|| line.strip_prefix(b"HTTP/1.0 "))?;
     let (code, rest) = rest.split_at_checked(3)?;
-    let code = std::str::from_utf8(code).ok().filter(|code| code.bytes().all(|octet| octet.is_ascii_digit()))?;
+    let code = std::str::from_utf8(code).ok().filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()))?;
     matches!(rest.first(), None | Some(b' ')).then(|| code.parse().ok())?
 }
 
@@ -174,20 +174,20 @@ fn basic(user: &str, password: &str) -> Secret {
 
 /// Without percent-encoding; what is no such code stays as it is.
 fn decoded(text: &str) -> Zeroizing<Vec<u8>> {
-    let mut octets = Zeroizing::new(Vec::with_capacity(text.len()));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
         let code = after.split_at_checked(2).filter(|_| first == b'%');
         // Digits only: the parser takes a sign too.
         let digits = code.filter(|(hex, _)| hex.iter().all(u8::is_ascii_hexdigit));
         let value = digits.and_then(|(hex, _)| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        octets.push(value.unwrap_or(first));
+        bytes.push(value.unwrap_or(first));
         rest = match (value, code) {
             (Some(_), Some((_, after))) => after,
             (_, _) => after,
         };
     }
-    octets
+    bytes
 }
 
 /// Whether a host is on this machine.
@@ -202,42 +202,42 @@ pub fn is_loopback(host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn authorization(proxy: &Proxy) -> Option<String> {
+    fn authorization(proxy: &HttpProxy) -> Option<String> {
         proxy.authorization().map(|value| value.to_str().expect("text").to_owned())
     }
 
     #[test]
     fn proxy_is_read_with_and_without_credentials_and_printed_without() {
-        let plain = Proxy::parse("http://proxy.example:3128/").expect("a proxy");
+        let plain = HttpProxy::parse("http://proxy.example:3128/").expect("a proxy");
         assert_eq!(
             (plain.address(), plain.to_string().as_str()),
             (("proxy.example", 3128), "http://proxy.example:3128")
         );
         assert_eq!(authorization(&plain), None);
-        let known = Proxy::parse("http://us%40er:p%3Ass%25@[::1]").expect("a proxy");
+        let known = HttpProxy::parse("http://us%40er:p%3Ass%25@[::1]").expect("a proxy");
         assert_eq!((known.address(), known.to_string().as_str()), (("::1", 80), "http://***@[::1]:80"));
         assert_eq!(authorization(&known), Some(format!("Basic {}", STANDARD.encode("us@er:p:ss%"))));
         assert!(!format!("{known:?}").contains("p:ss"));
         for (given, sent) in [("a%+5b", "a%+5b"), ("a%-1", "a%-1"), ("a%4", "a%4"), ("a%zz", "a%zz"), ("a%2B", "a+")] {
-            let known = Proxy::parse(&format!("http://u:{given}@x:1")).expect("a proxy");
+            let known = HttpProxy::parse(&format!("http://u:{given}@x:1")).expect("a proxy");
             assert_eq!(
                 authorization(&known),
                 Some(format!("Basic {}", STANDARD.encode(format!("u:{sent}")))),
                 "{given}"
             );
         }
-        assert_eq!(Proxy::parse("proxy:8080").expect("a proxy").address(), ("proxy", 8080));
-        assert_eq!(Proxy::parse("https://x:1").err(), Some(BadProxy::Scheme));
-        assert_eq!(Proxy::parse("socks5://x:1").err(), Some(BadProxy::Scheme));
+        assert_eq!(HttpProxy::parse("proxy:8080").expect("a proxy").address(), ("proxy", 8080));
+        assert_eq!(HttpProxy::parse("https://x:1").err(), Some(BadProxy::Scheme));
+        assert_eq!(HttpProxy::parse("socks5://x:1").err(), Some(BadProxy::Scheme));
         for bad in ["", "http://", "http://x:1/path", "http://x:1?q", "http://a b"] {
-            assert_eq!(Proxy::parse(bad).err(), Some(BadProxy::Form), "{bad}");
+            assert_eq!(HttpProxy::parse(bad).err(), Some(BadProxy::Form), "{bad}");
         }
     }
 
     fn chosen(host: &str, variables: &[(&str, &str)]) -> Option<String> {
         let variable =
             |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        Proxy::of_environment(host, 443, variable).expect("a good environment").map(|proxy| proxy.to_string())
+        HttpProxy::of_environment(host, 443, variable).expect("a good environment").map(|proxy| proxy.to_string())
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::Peer;
 #[cfg(unix)]
 use super::User;
-use super::slots::{Slot, Taken};
+use super::slots::{ConnectionSlot, OpenConnections};
 
 /// A listening socket.
 pub(super) trait Accept {
@@ -46,7 +46,10 @@ impl Accept for UnixListener {
 
 /// A connection, and a slot for it. One connection beyond the limit waits here, further ones in the kernel: a slot
 /// taken before the connection would be kept from the other workers.
-pub(super) async fn accept<A: Accept>(listener: &A, connections: &Taken) -> io::Result<(A::Stream, Peer, Slot)> {
+pub(super) async fn accept<A: Accept>(
+    listener: &A,
+    connections: &OpenConnections,
+) -> io::Result<(A::Stream, Peer, ConnectionSlot)> {
     let (stream, peer) = listener.next().await?;
     let slot = connections.slot(&peer).await;
     Ok((stream, peer, slot))

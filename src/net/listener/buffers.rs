@@ -111,17 +111,17 @@ impl Outgoing {
     }
 
     /// Counts a piece of a body until it is written, or dropped.
-    pub(super) fn piece(self: &Rc<Self>, bytes: Bytes) -> Piece {
+    pub(super) fn piece(self: &Rc<Self>, bytes: Bytes) -> CountedBytes {
         let counted = bytes.len() as u64;
         self.buffers.add(counted);
         self.bytes.set(self.bytes.get() + counted);
-        Piece { bytes, counted: Counted { outgoing: Rc::clone(self), bytes: counted } }
+        CountedBytes { bytes, counted: Counted { outgoing: Rc::clone(self), bytes: counted } }
     }
 }
 
 /// A piece of a body on its way out.
 #[derive(Debug)]
-pub(super) struct Piece {
+pub(super) struct CountedBytes {
     bytes: Bytes,
     #[expect(dead_code, reason = "dropped with the bytes")]
     counted: Counted,
@@ -146,7 +146,7 @@ impl Drop for Counted {
     }
 }
 
-impl Buf for Piece {
+impl Buf for CountedBytes {
     fn remaining(&self) -> usize {
         self.bytes.len()
     }

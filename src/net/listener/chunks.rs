@@ -1,13 +1,13 @@
-//! The chunks of a body, followed octet by octet: where it ends, by the letter of RFC 9112 section 7.1.
+//! The chunks of a body, followed byte by byte: where it ends, by the letter of RFC 9112 section 7.1.
 
 /// A body in chunks on its way to the parser, which takes more than the grammar has: white space after a size, controls
 /// in an extension, a bare line feed after the last chunk or in a trailer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Chunks(Place);
+pub(super) struct Chunks(ChunkPart);
 
-/// What the next octet belongs to; numbers are octets of the chunk.
+/// What the next byte belongs to; numbers are bytes of the chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum ChunkPart {
     /// The first digit of a size, then the further ones.
     Start,
     Size(u64),
@@ -26,10 +26,10 @@ enum Place {
     End,
 }
 
-/// What octets were.
+/// What bytes were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Course {
-    /// Chunks, to the last octet.
+    /// Chunks, to the last byte.
     On,
     /// The body ended after so many of them.
     Ended(usize),
@@ -39,21 +39,21 @@ pub(super) enum Course {
 
 impl Chunks {
     pub(super) fn new() -> Self {
-        Self(Place::Start)
+        Self(ChunkPart::Start)
     }
 
-    pub(super) fn follow(&mut self, octets: &[u8]) -> Course {
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> Course {
         let mut at = 0;
-        while let Some(rest) = octets.get(at..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             let (next, taken) = match (self.0, rest) {
-                (Place::Data(left), _) => skip(left, rest.len()),
-                (place, [octet, ..]) => (place.after(*octet), 1),
+                (ChunkPart::Data(left), _) => skip(left, rest.len()),
+                (place, [byte, ..]) => (place.after(*byte), 1),
                 (place, []) => (Some(place), 0),
             };
             let Some(next) = next else { return Course::Broken(at) };
             self.0 = next;
             at += taken;
-            if next == Place::End {
+            if next == ChunkPart::End {
                 return Course::Ended(at);
             }
         }
@@ -62,32 +62,32 @@ impl Chunks {
 }
 
 /// Data goes by without a look at it.
-fn skip(left: u64, there: usize) -> (Option<Place>, usize) {
+fn skip(left: u64, there: usize) -> (Option<ChunkPart>, usize) {
     let taken = usize::try_from(left).unwrap_or(usize::MAX).min(there);
     let next = match left - taken as u64 {
-        0 => Place::DataCr,
-        left => Place::Data(left),
+        0 => ChunkPart::DataCr,
+        left => ChunkPart::Data(left),
     };
     (Some(next), taken)
 }
 
-impl Place {
-    /// `None` where the octet must not stand.
-    fn after(self, octet: u8) -> Option<Self> {
-        match (self, octet) {
+impl ChunkPart {
+    /// `None` where the byte must not stand.
+    fn after(self, byte: u8) -> Option<Self> {
+        match (self, byte) {
             (Self::Start, digit) => hex(digit).map(Self::Size),
             (Self::Size(size) | Self::Blank(size), b' ' | b'\t') => Some(Self::Blank(size)),
             (Self::Size(size) | Self::Blank(size), b';') => Some(Self::Extension(size)),
             (Self::Size(size) | Self::Extension(size), b'\r') => Some(Self::SizeLf(size)),
             (Self::Size(size), digit) => size.checked_mul(16)?.checked_add(hex(digit)?).map(Self::Size),
-            (Self::Extension(size), octet) if is_text(octet) => Some(Self::Extension(size)),
+            (Self::Extension(size), byte) if is_text(byte) => Some(Self::Extension(size)),
             (Self::SizeLf(0), b'\n') => Some(Self::Trailer),
             (Self::SizeLf(size), b'\n') => Some(Self::Data(size)),
             (Self::DataCr, b'\r') => Some(Self::DataLf),
             (Self::DataLf, b'\n') => Some(Self::Start),
             (Self::Trailer, b'\r') => Some(Self::EndLf),
             (Self::InTrailer, b'\r') => Some(Self::TrailerLf),
-            (Self::Trailer | Self::InTrailer, octet) if is_text(octet) => Some(Self::InTrailer),
+            (Self::Trailer | Self::InTrailer, byte) if is_text(byte) => Some(Self::InTrailer),
             (Self::TrailerLf, b'\n') => Some(Self::Trailer),
             (Self::EndLf, b'\n') => Some(Self::End),
             (_, _) => None,
@@ -99,16 +99,16 @@ fn hex(digit: u8) -> Option<u64> {
     char::from(digit).to_digit(16).map(u64::from)
 }
 
-fn is_text(octet: u8) -> bool {
-    octet == b'\t' || !octet.is_ascii_control()
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || !byte.is_ascii_control()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn course(octets: &[u8]) -> Course {
-        Chunks::new().follow(octets)
+    fn course(bytes: &[u8]) -> Course {
+        Chunks::new().follow(bytes)
     }
 
     #[test]
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_broken_at_the_first_octet_that_the_grammar_lacks() {
+    fn chunks_are_broken_at_the_first_byte_that_the_grammar_lacks() {
         for (good, bad) in [
             ("", "\r\n"),
             ("", " 5"),

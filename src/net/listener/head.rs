@@ -1,8 +1,8 @@
-//! The heads of requests, watched octet by octet on their way to the parser: what it does not tell of them.
+//! The heads of requests, watched byte by byte on their way to the parser: what it does not tell of them.
 //!
 //! hyper drops `Content-Length` beside `Transfer-Encoding`, drops a second `Content-Length`, takes a bare line feed for
 //! the end of a line, and cuts a fragment off the target. Each makes two readers see different requests in the same
-//! octets (RFC 9112 sections 2.2, 3.2, 6.3 and 11.2). This is no second parser: what is wrong in any other way is left
+//! bytes (RFC 9112 sections 2.2, 3.2, 6.3 and 11.2). This is no second parser: what is wrong in any other way is left
 //! to hyper, and wherever the two might disagree on where a head begins, nothing more is served.
 
 use super::chunks::{Chunks, Course};
@@ -14,7 +14,7 @@ const CODING: &[u8] = b"transfer-encoding:";
 
 /// What is wrong with a head, and does not show in hyper's reading of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum FramingError {
     /// A `#` in the request line.
     Fragment,
     /// A line that ends in a line feed without a carriage return.
@@ -30,23 +30,23 @@ pub enum Fault {
 /// The heads on one connection.
 #[derive(Debug)]
 pub struct Heads {
-    place: Place,
+    place: HeadPart,
     /// How the line begins.
     start: [u8; START],
     kept: usize,
-    /// The last octet of the line so far.
+    /// The last byte of the line so far.
     last: u8,
     framing: Framing,
     /// The heads that ended well, and those that hyper read.
     ended: u64,
     read: u64,
     /// Of the head after those.
-    fault: Option<Fault>,
+    fault: Option<FramingError>,
 }
 
-/// What the next octet belongs to.
+/// What the next byte belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum HeadPart {
     /// A request line, or the empty lines before it (RFC 9112 section 2.2).
     RequestLine,
     Fields,
@@ -70,79 +70,79 @@ enum Framing {
 
 impl Default for Heads {
     fn default() -> Self {
-        let (place, framing) = (Place::RequestLine, Framing::Nothing);
+        let (place, framing) = (HeadPart::RequestLine, Framing::Nothing);
         Self { place, start: [0; START], kept: 0, last: 0, framing, ended: 0, read: 0, fault: None }
     }
 }
 
 impl Heads {
-    /// Takes note of octets on their way to the parser. So many of them may go there; after fewer than all, no more.
-    pub fn watch(&mut self, octets: &[u8]) -> usize {
-        let mut rest = octets;
+    /// Takes note of bytes on their way to the parser. So many of them may go there; after fewer than all, no more.
+    pub fn watch(&mut self, bytes: &[u8]) -> usize {
+        let mut rest = bytes;
         while !rest.is_empty() {
             rest = match self.place {
-                Place::Lost => return octets.len(),
-                Place::Broken => return octets.len() - rest.len(),
-                Place::Body(left) => self.skip(left, rest),
-                Place::Chunks(chunks) => self.follow(chunks, rest),
-                Place::RequestLine | Place::Fields => self.line(rest),
+                HeadPart::Lost => return bytes.len(),
+                HeadPart::Broken => return bytes.len() - rest.len(),
+                HeadPart::Body(left) => self.skip(left, rest),
+                HeadPart::Chunks(chunks) => self.follow(chunks, rest),
+                HeadPart::RequestLine | HeadPart::Fields => self.line(rest),
             };
         }
-        octets.len()
+        bytes.len()
     }
 
     /// Whether a head has begun, and has not ended.
     pub fn is_in_head(&self) -> bool {
-        self.place == Place::Fields || (self.place == Place::RequestLine && self.kept > 0)
+        self.place == HeadPart::Fields || (self.place == HeadPart::RequestLine && self.kept > 0)
     }
 
     /// Whether a body has begun, and is not known to have ended.
     pub fn is_in_body(&self) -> bool {
-        matches!(self.place, Place::Body(_) | Place::Chunks(_) | Place::Lost | Place::Broken)
+        matches!(self.place, HeadPart::Body(_) | HeadPart::Chunks(_) | HeadPart::Lost | HeadPart::Broken)
     }
 
     /// Whether a body is no chunks, so that nothing more may be read.
     pub fn is_broken(&self) -> bool {
-        self.place == Place::Broken
+        self.place == HeadPart::Broken
     }
 
     /// The parser has read a head: what is wrong with it.
-    pub fn parsed(&mut self) -> Option<Fault> {
+    pub fn parsed(&mut self) -> Option<FramingError> {
         self.read += 1;
-        (self.read > self.ended).then_some(self.fault.unwrap_or(Fault::Unseen))
+        (self.read > self.ended).then_some(self.fault.unwrap_or(FramingError::Unseen))
     }
 
     /// Whether nothing more may be served after what the parser has read so far.
     pub fn is_over(&self) -> bool {
-        let unknown = self.place == Place::Broken || (self.place == Place::Lost && self.fault.is_none());
+        let unknown = self.place == HeadPart::Broken || (self.place == HeadPart::Lost && self.fault.is_none());
         self.read > self.ended || (unknown && self.read == self.ended)
     }
 
-    fn skip<'a>(&mut self, left: u64, octets: &'a [u8]) -> &'a [u8] {
-        let there = usize::try_from(left).unwrap_or(usize::MAX).min(octets.len());
+    fn skip<'a>(&mut self, left: u64, bytes: &'a [u8]) -> &'a [u8] {
+        let there = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
         self.place = match left - there as u64 {
-            0 => Place::RequestLine,
-            left => Place::Body(left),
+            0 => HeadPart::RequestLine,
+            left => HeadPart::Body(left),
         };
-        octets.get(there..).unwrap_or_default()
+        bytes.get(there..).unwrap_or_default()
     }
 
-    fn follow<'a>(&mut self, mut chunks: Chunks, octets: &'a [u8]) -> &'a [u8] {
-        let (place, taken) = match chunks.follow(octets) {
-            Course::On => (Place::Chunks(chunks), octets.len()),
-            Course::Ended(taken) => (Place::RequestLine, taken),
-            Course::Broken(taken) => (Place::Broken, taken),
+    fn follow<'a>(&mut self, mut chunks: Chunks, bytes: &'a [u8]) -> &'a [u8] {
+        let (place, taken) = match chunks.follow(bytes) {
+            Course::On => (HeadPart::Chunks(chunks), bytes.len()),
+            Course::Ended(taken) => (HeadPart::RequestLine, taken),
+            Course::Broken(taken) => (HeadPart::Broken, taken),
         };
         self.place = place;
-        octets.get(taken..).unwrap_or_default()
+        bytes.get(taken..).unwrap_or_default()
     }
 
     /// Takes a line, or what there is of it; returns what follows.
-    fn line<'a>(&mut self, octets: &'a [u8]) -> &'a [u8] {
-        let end = octets.iter().position(|&octet| octet == b'\n');
-        let (line, rest) = octets.split_at(end.unwrap_or(octets.len()));
-        if self.place == Place::RequestLine && line.contains(&b'#') {
-            self.fail(Fault::Fragment);
+    fn line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let end = bytes.iter().position(|&byte| byte == b'\n');
+        let (line, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+        if self.place == HeadPart::RequestLine && line.contains(&b'#') {
+            self.fail(FramingError::Fragment);
             return rest;
         }
         self.keep(line);
@@ -150,7 +150,7 @@ impl Heads {
         if self.last == b'\r' {
             self.end_line();
         } else {
-            self.fail(Fault::LineFeed);
+            self.fail(FramingError::LineFeed);
         }
         (self.kept, self.last) = (0, 0);
         rest
@@ -159,8 +159,8 @@ impl Heads {
     fn keep(&mut self, line: &[u8]) {
         let room = self.start.get_mut(self.kept..).unwrap_or_default();
         let fits = room.len().min(line.len());
-        for (place, octet) in room.iter_mut().zip(line) {
-            *place = *octet;
+        for (place, byte) in room.iter_mut().zip(line) {
+            *place = *byte;
         }
         self.kept += fits;
         self.last = line.last().copied().unwrap_or(self.last);
@@ -170,11 +170,11 @@ impl Heads {
         let start = self.start;
         let start = start.get(..self.kept).unwrap_or_default();
         match (self.place, start) {
-            (Place::RequestLine, b"\r") => {}
-            (Place::RequestLine, _) => self.place = Place::Fields,
-            (Place::Fields, b"\r") => self.end_head(),
-            (Place::Fields, _) => self.field(start),
-            (Place::Body(_) | Place::Chunks(_) | Place::Lost | Place::Broken, _) => {}
+            (HeadPart::RequestLine, b"\r") => {}
+            (HeadPart::RequestLine, _) => self.place = HeadPart::Fields,
+            (HeadPart::Fields, b"\r") => self.end_head(),
+            (HeadPart::Fields, _) => self.field(start),
+            (HeadPart::Body(_) | HeadPart::Chunks(_) | HeadPart::Lost | HeadPart::Broken, _) => {}
         }
     }
 
@@ -188,22 +188,22 @@ impl Heads {
         if self.framing == Framing::Nothing {
             self.framing = framing;
         } else {
-            self.fail(Fault::Framing);
+            self.fail(FramingError::Framing);
         }
     }
 
     fn end_head(&mut self) {
         self.ended += 1;
         self.place = match std::mem::replace(&mut self.framing, Framing::Nothing) {
-            Framing::Nothing | Framing::Length(0) => Place::RequestLine,
-            Framing::Length(left) => Place::Body(left),
-            Framing::Coded => Place::Chunks(Chunks::new()),
-            Framing::Unreadable => Place::Lost,
+            Framing::Nothing | Framing::Length(0) => HeadPart::RequestLine,
+            Framing::Length(left) => HeadPart::Body(left),
+            Framing::Coded => HeadPart::Chunks(Chunks::new()),
+            Framing::Unreadable => HeadPart::Lost,
         };
     }
 
-    fn fail(&mut self, fault: Fault) {
-        (self.place, self.fault) = (Place::Lost, Some(fault));
+    fn fail(&mut self, fault: FramingError) {
+        (self.place, self.fault) = (HeadPart::Lost, Some(fault));
     }
 }
 
@@ -216,7 +216,7 @@ fn after<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 /// A length that was cut off lacks its carriage return.
 fn length(value: &[u8]) -> Framing {
     let digits = value.strip_suffix(b"\r").map(<[u8]>::trim_ascii).unwrap_or_default();
-    let number = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|octet| octet.is_ascii_digit()));
+    let number = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     number.and_then(|text| text.parse().ok()).map_or(Framing::Unreadable, Framing::Length)
 }
 
@@ -224,54 +224,54 @@ fn length(value: &[u8]) -> Framing {
 mod tests {
     use super::*;
 
-    /// What is wrong with the first head, read whole and octet by octet.
-    fn fault(octets: &[u8]) -> Option<Fault> {
+    /// What is wrong with the first head, read whole and byte by byte.
+    fn fault(bytes: &[u8]) -> Option<FramingError> {
         let (mut whole, mut single) = (Heads::default(), Heads::default());
-        let whole_passes = whole.watch(octets);
-        assert_eq!(octets.chunks(1).map(|octet| single.watch(octet)).sum::<usize>(), whole_passes);
+        let whole_passes = whole.watch(bytes);
+        assert_eq!(bytes.chunks(1).map(|byte| single.watch(byte)).sum::<usize>(), whole_passes);
         let fault = whole.parsed();
-        assert_eq!(fault, single.parsed(), "{:?}", String::from_utf8_lossy(octets));
+        assert_eq!(fault, single.parsed(), "{:?}", String::from_utf8_lossy(bytes));
         fault
     }
 
     #[test]
     fn head_with_two_framings_a_bare_line_feed_or_a_fragment_is_faulty() {
-        for (octets, found) in [
+        for (bytes, found) in [
             (&b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], None),
             (b"\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n#\nx\n.", None),
             (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\nx", None),
-            (b"POST / HTTP/1.1\r\nContent-Length:5\r\nTransfer-Encoding:chunked\r\n\r\n", Some(Fault::Framing)),
-            (b"POST / HTTP/1.1\r\nTRANSFER-ENCODING: x\r\ncontent-length: 5\r\n\r\n", Some(Fault::Framing)),
-            (b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", Some(Fault::Framing)),
-            (b"GET / HTTP/1.1\nHost: localhost\r\n\r\n", Some(Fault::LineFeed)),
-            (b"GET / HTTP/1.1\r\nHost: localhost\r\n\n", Some(Fault::LineFeed)),
-            (b"\nGET / HTTP/1.1\r\n\r\n", Some(Fault::LineFeed)),
-            (b"GET /#x HTTP/1.1\r\n\r\n", Some(Fault::Fragment)),
+            (b"POST / HTTP/1.1\r\nContent-Length:5\r\nTransfer-Encoding:chunked\r\n\r\n", Some(FramingError::Framing)),
+            (b"POST / HTTP/1.1\r\nTRANSFER-ENCODING: x\r\ncontent-length: 5\r\n\r\n", Some(FramingError::Framing)),
+            (b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", Some(FramingError::Framing)),
+            (b"GET / HTTP/1.1\nHost: localhost\r\n\r\n", Some(FramingError::LineFeed)),
+            (b"GET / HTTP/1.1\r\nHost: localhost\r\n\n", Some(FramingError::LineFeed)),
+            (b"\nGET / HTTP/1.1\r\n\r\n", Some(FramingError::LineFeed)),
+            (b"GET /#x HTTP/1.1\r\n\r\n", Some(FramingError::Fragment)),
             (b"GET / HTTP/1.1\r\nX: #\r\n\r\n", None),
-            (b"GET / HTTP/1.1\r\nHost: localhost\r\n", Some(Fault::Unseen)),
+            (b"GET / HTTP/1.1\r\nHost: localhost\r\n", Some(FramingError::Unseen)),
         ] {
-            assert_eq!(fault(octets), found, "{:?}", String::from_utf8_lossy(octets));
+            assert_eq!(fault(bytes), found, "{:?}", String::from_utf8_lossy(bytes));
         }
     }
 
     #[test]
-    fn head_after_a_body_is_watched_from_its_first_octet() {
+    fn head_after_a_body_is_watched_from_its_first_byte() {
         let mut heads = Heads::default();
         heads.watch(b"POST / HTTP/1.1\r\nContent-Length: 004\r\n\r\n#\r\n\r");
         assert_eq!((heads.parsed(), heads.is_over()), (None, false));
         heads.watch(b"GET /#x HTTP/1.1\r\n\r\n");
         assert!(!heads.is_over(), "the request before is answered as usual");
-        assert_eq!((heads.parsed(), heads.is_over()), (Some(Fault::Fragment), true));
+        assert_eq!((heads.parsed(), heads.is_over()), (Some(FramingError::Fragment), true));
     }
 
     #[test]
     fn head_after_chunks_is_watched_and_nothing_is_read_after_what_are_none() {
         let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
         let mut heads = Heads::default();
-        let octets = format!("{head}5\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\n\r\n");
-        assert_eq!((heads.watch(octets.as_bytes()), heads.is_broken()), (octets.len(), false));
+        let bytes = format!("{head}5\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\n\r\n");
+        assert_eq!((heads.watch(bytes.as_bytes()), heads.is_broken()), (bytes.len(), false));
         assert_eq!((heads.parsed(), heads.is_over()), (None, false));
-        assert_eq!((heads.parsed(), heads.is_over()), (Some(Fault::LineFeed), true));
+        assert_eq!((heads.parsed(), heads.is_over()), (Some(FramingError::LineFeed), true));
         let mut heads = Heads::default();
         let good = format!("{head}5\r\nhello");
         assert_eq!(heads.watch(format!("{good}\nGET / HTTP/1.1\r\n\r\n").as_bytes()), good.len());
@@ -286,7 +286,7 @@ mod tests {
             let mut heads = Heads::default();
             heads.watch(format!("POST / HTTP/1.1\r\n{field}\r\n\r\nhelloGET / HTTP/1.1\r\n\r\n").as_bytes());
             assert_eq!((heads.parsed(), heads.is_over()), (None, true), "{field}");
-            assert_eq!(heads.parsed(), Some(Fault::Unseen), "{field}");
+            assert_eq!(heads.parsed(), Some(FramingError::Unseen), "{field}");
         }
     }
 }

@@ -20,13 +20,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, Interval, interval_at, timeout};
 
-use super::buffers::{Outgoing, Piece};
-use super::conversation::Host;
+use super::buffers::{CountedBytes, Outgoing};
+use super::connection::ConnectionServer;
 use super::flush::{Flush, Watched};
-use super::head::Fault;
+use super::head::FramingError;
+use super::idle::{Usage, Using};
 use super::request_body::{Expectation, Http2Body, RequestBody};
-use super::usage::{Usage, Using};
-use super::{Limits, Peer};
+use super::{ConnectionLimits, Peer};
 use crate::base::clock::timer::Timer;
 
 /// The requests of a connection at a time.
@@ -46,7 +46,7 @@ const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(20);
 
 /// All limits of a connection.
-pub(super) fn builder(limits: &Limits) -> Builder {
+pub(super) fn builder(limits: &ConnectionLimits) -> Builder {
     let mut http = Builder::new();
     http.max_concurrent_streams(STREAMS)
         .max_header_list_size(u32::try_from(limits.head_size).unwrap_or(u32::MAX))
@@ -58,7 +58,7 @@ pub(super) fn builder(limits: &Limits) -> Builder {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve<S, H, R, F, B>(host: Rc<Host<H, R>>, stream: S, peer: Peer)
+pub(super) async fn serve<S, H, R, F, B>(host: Rc<ConnectionServer<H, R>>, stream: S, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     H: Fn(Peer, Request<RequestBody>) -> F + 'static,
@@ -68,7 +68,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (wait, flush) = (host.limits.head_time, Rc::<Flush>::default());
-    let handshake = host.http2.handshake::<_, Piece>(Watched::new(stream, Rc::clone(&flush)));
+    let handshake = host.http2.handshake::<_, CountedBytes>(Watched::new(stream, Rc::clone(&flush)));
     let connection = match timeout(wait, handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "HTTP/2 preface refused"),
@@ -76,9 +76,9 @@ where
     };
     let (outgoing, usage) = (Outgoing::new(&host.limits.buffers), Rc::new(Usage::default()));
     let most = host.limits.header_count;
-    let accepted = |(request, respond): (Request<RecvStream>, SendResponse<Piece>)| {
+    let accepted = |(request, respond): (Request<RecvStream>, SendResponse<CountedBytes>)| {
         let (outgoing, flush) = (Rc::clone(&outgoing), Rc::clone(&flush));
-        let exchange = Exchange { usage: Using::begin(&usage), outgoing, flush, wait };
+        let exchange = RequestStream { usage: Using::begin(&usage), outgoing, flush, wait };
         let (request, expected) = take(request);
         let peer = peer.clone().with_fault(fault(request.headers(), most));
         let is_head = *request.method() == Method::HEAD;
@@ -107,28 +107,28 @@ fn take(request: Request<RecvStream>) -> (Request<RequestBody>, Option<Rc<Expect
 }
 
 /// What HTTP/1.1 refuses in a head, and h2 lets pass.
-fn fault(headers: &HeaderMap, most: usize) -> Option<Fault> {
+fn fault(headers: &HeaderMap, most: usize) -> Option<FramingError> {
     if headers.len() > most {
-        return Some(Fault::TooManyFields);
+        return Some(FramingError::TooManyFields);
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    (lengths.next().is_some() && lengths.next().is_some()).then_some(Fault::Framing)
+    (lengths.next().is_some() && lengths.next().is_some()).then_some(FramingError::Framing)
 }
 
 /// Moves what is on a connection, and hands over each request, until the connection ends.
 async fn drive<S>(
-    mut connection: Connection<S, Piece>,
+    mut connection: Connection<S, CountedBytes>,
     stop: impl Future<Output = ()>,
     usage: &Usage,
     wait: Duration,
-    mut accepted: impl FnMut((Request<RecvStream>, SendResponse<Piece>)),
+    mut accepted: impl FnMut((Request<RecvStream>, SendResponse<CountedBytes>)),
 ) -> Result<(), h2::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut stop, mut stopping) = (pin!(stop), false);
-    let mut idle = Idle { look: interval_at(Instant::now() + wait, wait), silent: 0 };
-    let mut pulse = connection.ping_pong().map(Pulse::new);
+    let mut idle = IdleTimer { look: interval_at(Instant::now() + wait, wait), silent: 0 };
+    let mut pulse = connection.ping_pong().map(KeepAlive::new);
     poll_fn(|cx| {
         if !stopping && stop.as_mut().poll(cx).is_ready() {
             stopping = true;
@@ -155,13 +155,13 @@ where
 }
 
 /// Nobody ends a connection between requests, so one that nobody uses is ended here.
-struct Idle {
+struct IdleTimer {
     look: Interval,
     /// The looks in a row at which there was no request since the one before.
     silent: u32,
 }
 
-impl Idle {
+impl IdleTimer {
     fn poll(&mut self, cx: &mut Context<'_>, usage: &Usage) -> Poll<u32> {
         ready!(self.look.poll_tick(cx));
         self.silent = if usage.since_last_look() { 0 } else { self.silent + 1 };
@@ -170,13 +170,13 @@ impl Idle {
 }
 
 /// Finds out whether the far end lives.
-struct Pulse {
+struct KeepAlive {
     pings: PingPong,
     timer: Timer,
     asked: bool,
 }
 
-impl Pulse {
+impl KeepAlive {
     fn new(pings: PingPong) -> Self {
         let mut timer = Timer::default();
         timer.set(Instant::now() + PING);
@@ -204,7 +204,7 @@ impl Pulse {
 }
 
 /// One request and its answer.
-struct Exchange {
+struct RequestStream {
     #[expect(dead_code, reason = "kept to its end")]
     usage: Using,
     outgoing: Rc<Outgoing>,
@@ -213,11 +213,11 @@ struct Exchange {
     wait: Duration,
 }
 
-impl Exchange {
+impl RequestStream {
     async fn run<F, B>(
         self,
         mut answer: Pin<&mut F>,
-        mut respond: SendResponse<Piece>,
+        mut respond: SendResponse<CountedBytes>,
         mut expected: Option<Rc<Expectation>>,
         is_head: bool,
     ) where
@@ -244,7 +244,7 @@ impl Exchange {
     }
 
     /// Sends a body as the caller takes it. Fails with what the stream is to be reset with.
-    async fn send<B>(&self, body: &mut B, stream: &mut SendStream<Piece>) -> Result<(), Reason>
+    async fn send<B>(&self, body: &mut B, stream: &mut SendStream<CountedBytes>) -> Result<(), Reason>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -273,7 +273,7 @@ impl Exchange {
     }
 
     /// Waits until everything is written out, or the caller leaves: a reset throws away what is not.
-    async fn flushed(&self, stream: &mut SendStream<Piece>) {
+    async fn flushed(&self, stream: &mut SendStream<CountedBytes>) {
         let wait = self.flush.begin();
         let left = |cx: &mut Context<'_>| stream.poll_reset(cx).is_ready();
         let mut left = left;
@@ -281,7 +281,12 @@ impl Exchange {
     }
 
     /// Sends data in pieces for which the caller has room. What is handed to h2 waits for the socket alone.
-    async fn send_data(&self, mut data: Bytes, is_last: bool, stream: &mut SendStream<Piece>) -> Result<(), Reason> {
+    async fn send_data(
+        &self,
+        mut data: Bytes,
+        is_last: bool,
+        stream: &mut SendStream<CountedBytes>,
+    ) -> Result<(), Reason> {
         if data.is_empty() && is_last {
             return stream.send_data(self.outgoing.piece(data), true).map_err(|_| Reason::CANCEL);
         }
@@ -298,7 +303,7 @@ impl Exchange {
     }
 
     /// Waits until the caller has room for some of it.
-    async fn room(&self, stream: &mut SendStream<Piece>, timer: &mut Timer) -> Result<usize, Reason> {
+    async fn room(&self, stream: &mut SendStream<CountedBytes>, timer: &mut Timer) -> Result<usize, Reason> {
         timer.set(Instant::now() + self.wait);
         poll_fn(|cx| {
             if stream.poll_reset(cx).is_ready() || timer.poll(cx).is_ready() {

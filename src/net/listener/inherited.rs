@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use listenfd::ListenFd;
 use socket2::SockRef;
 
-use super::place::{BindError, Bound, Socket};
+use super::address::{BindError, Bound, Socket};
 
 /// The number of the first socket that is passed.
 const FIRST: usize = 3;
@@ -25,7 +25,7 @@ pub(super) struct Passed {
     /// Of no use here, and closed to the programs that we start.
     _others: Vec<Other>,
     /// Those that were wanted.
-    taken: BTreeMap<usize, Taken>,
+    taken: BTreeMap<usize, TakenSockets>,
     /// As given by `FileDescriptorName=`; may be fewer than sockets.
     names: Vec<String>,
 }
@@ -36,7 +36,7 @@ enum Other {
     Unix { _socket: UnixDatagram },
 }
 
-struct Taken {
+struct TakenSockets {
     socket: Socket,
     bound: Bound,
     /// Gone when no listener has it.
@@ -68,7 +68,7 @@ impl Passed {
     /// The socket with this number, from 3, or name; it must listen. It is in use until the last part is dropped.
     pub(super) fn lend(&mut self, wanted: &str) -> Result<(&Socket, &Bound, Arc<()>), BindError> {
         let index = self.index(wanted)?;
-        let Taken { socket, bound, used } = match self.taken.entry(index) {
+        let TakenSockets { socket, bound, used } = match self.taken.entry(index) {
             Entry::Occupied(taken) if taken.get().used.strong_count() > 0 => return Err(BindError::Taken),
             Entry::Occupied(taken) => taken.into_mut(),
             Entry::Vacant(vacant) => vacant.insert(take(self.sockets.remove(&index).ok_or(BindError::NotListening)?)?),
@@ -100,13 +100,13 @@ impl Passed {
     }
 }
 
-fn take(socket: Socket) -> Result<Taken, BindError> {
+fn take(socket: Socket) -> Result<TakenSockets, BindError> {
     let (socket, bound) = match socket {
         Socket::Tcp(listener) => of_tcp(listener)?,
         Socket::Unix(listener) => of_unix(listener),
     };
     socket.ready()?;
-    Ok(Taken { socket, bound, used: Weak::new() })
+    Ok(TakenSockets { socket, bound, used: Weak::new() })
 }
 
 fn of_tcp(listener: TcpListener) -> Result<(Socket, Bound), BindError> {

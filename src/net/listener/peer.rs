@@ -4,21 +4,21 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::head::Fault;
+use super::head::FramingError;
 use crate::net::tls::certificate::Certificate;
 
 /// The far end of an accepted connection: the proof that a request came through a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    far: Far,
-    fault: Option<Fault>,
+    far: RemoteAddress,
+    fault: Option<FramingError>,
     tls: bool,
     certificate: Option<Arc<Certificate>>,
 }
 
 /// Where a connection comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Far {
+enum RemoteAddress {
     Tcp(SocketAddr),
     #[cfg_attr(not(unix), allow(dead_code, reason = "there are no Unix sockets"))]
     Unix(User),
@@ -42,15 +42,15 @@ impl Peer {
             IpAddr::V6(ip) => SocketAddr::new(ip.to_canonical(), address.port()),
             IpAddr::V4(_) => address,
         };
-        Self::at(Far::Tcp(address))
+        Self::at(RemoteAddress::Tcp(address))
     }
 
     #[cfg(unix)]
     pub(super) fn unix(user: User) -> Self {
-        Self::at(Far::Unix(user))
+        Self::at(RemoteAddress::Unix(user))
     }
 
-    fn at(far: Far) -> Self {
+    fn at(far: RemoteAddress) -> Self {
         Self { far, fault: None, tls: false, certificate: None }
     }
 
@@ -59,23 +59,23 @@ impl Peer {
         Self { tls: true, certificate, ..self }
     }
 
-    pub(super) fn with_fault(self, fault: Option<Fault>) -> Self {
+    pub(super) fn with_fault(self, fault: Option<FramingError>) -> Self {
         Self { fault, ..self }
     }
 
     /// The address of the far end; `None` behind a Unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         match self.far {
-            Far::Tcp(address) => Some(address),
-            Far::Unix(_) => None,
+            RemoteAddress::Tcp(address) => Some(address),
+            RemoteAddress::Unix(_) => None,
         }
     }
 
     /// The user at the far end of a Unix socket; `None` behind any other.
     pub fn user(&self) -> Option<User> {
         match self.far {
-            Far::Tcp(_) => None,
-            Far::Unix(user) => Some(user),
+            RemoteAddress::Tcp(_) => None,
+            RemoteAddress::Unix(user) => Some(user),
         }
     }
 
@@ -91,7 +91,7 @@ impl Peer {
     }
 
     /// What is wrong with the request's head, and does not show in the request.
-    pub fn fault(&self) -> Option<Fault> {
+    pub fn fault(&self) -> Option<FramingError> {
         self.fault
     }
 
@@ -109,7 +109,7 @@ impl Peer {
     /// A process with these ids behind a Unix socket.
     #[cfg(test)]
     pub(crate) fn of_user(uid: u32, gid: u32) -> Self {
-        Self::at(Far::Unix(User { uid, gid, pid: Some(4242) }))
+        Self::at(RemoteAddress::Unix(User { uid, gid, pid: Some(4242) }))
     }
 }
 
@@ -117,8 +117,8 @@ impl Peer {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.far {
-            Far::Tcp(address) => address.fmt(f),
-            Far::Unix(user) => user.fmt(f),
+            RemoteAddress::Tcp(address) => address.fmt(f),
+            RemoteAddress::Unix(user) => user.fmt(f),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::Peer;
-use super::usage::Usage;
+use super::idle::Usage;
 
 /// The most connections at a time.
 #[derive(Debug, Clone)]
@@ -24,23 +24,23 @@ pub enum Slots {
 }
 
 /// The connections of one accept loop.
-pub(super) enum Taken {
+pub(super) enum OpenConnections {
     Waiting(Arc<Semaphore>),
-    Replacing(Rc<RefCell<Places>>),
+    Replacing(Rc<RefCell<SlotEntries>>),
 }
 
 /// Of one connection; dropping it makes room.
-pub(super) enum Slot {
+pub(super) enum ConnectionSlot {
     /// `None` if there is no limit.
     Permit {
         _kept: Option<OwnedSemaphorePermit>,
     },
-    Place(Place),
+    Place(SlotEntry),
 }
 
 /// A place that may be taken away.
-pub(super) struct Place {
-    places: Rc<RefCell<Places>>,
+pub(super) struct SlotEntry {
+    places: Rc<RefCell<SlotEntries>>,
     number: u64,
     usage: Rc<Usage>,
     lost: Rc<Notify>,
@@ -48,7 +48,7 @@ pub(super) struct Place {
 
 /// Who has a place, by the order of arrival.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct SlotEntries {
     most: usize,
     next: u64,
     taken: BTreeMap<u64, Holder>,
@@ -61,22 +61,24 @@ struct Holder {
     lost: Rc<Notify>,
 }
 
-impl Taken {
+impl OpenConnections {
     pub(super) fn new(slots: &Slots) -> Self {
         match slots {
             Slots::Waiting(connections) => Self::Waiting(Arc::clone(connections)),
             Slots::Replacing(most) => {
-                Self::Replacing(Rc::new(RefCell::new(Places { most: *most, next: 0, taken: BTreeMap::new() })))
+                Self::Replacing(Rc::new(RefCell::new(SlotEntries { most: *most, next: 0, taken: BTreeMap::new() })))
             }
         }
     }
 
     /// A slot for a connection, now or as soon as there is one.
-    pub(super) async fn slot(&self, peer: &Peer) -> Slot {
+    pub(super) async fn slot(&self, peer: &Peer) -> ConnectionSlot {
         match self {
             // An error says that the semaphore is closed, which nobody does.
-            Self::Waiting(connections) => Slot::Permit { _kept: Arc::clone(connections).acquire_owned().await.ok() },
-            Self::Replacing(places) => Slot::Place(Places::take(places, source(peer))),
+            Self::Waiting(connections) => {
+                ConnectionSlot::Permit { _kept: Arc::clone(connections).acquire_owned().await.ok() }
+            }
+            Self::Replacing(places) => ConnectionSlot::Place(SlotEntries::take(places, source(peer))),
         }
     }
 
@@ -88,7 +90,7 @@ impl Taken {
     }
 }
 
-impl Slot {
+impl ConnectionSlot {
     /// Notes whether the connection is used, if that decides who loses a place.
     pub(super) fn usage(&self) -> Option<Rc<Usage>> {
         match self {
@@ -112,8 +114,8 @@ impl Slot {
     }
 }
 
-impl Places {
-    fn take(places: &Rc<RefCell<Self>>, source: IpAddr) -> Place {
+impl SlotEntries {
+    fn take(places: &Rc<RefCell<Self>>, source: IpAddr) -> SlotEntry {
         let (usage, lost) = (Rc::new(Usage::default()), Rc::new(Notify::new()));
         let mut own = places.borrow_mut();
         if own.of(source.is_loopback()).count() >= own.most
@@ -125,7 +127,7 @@ impl Places {
         let number = own.next;
         own.next += 1;
         own.taken.insert(number, Holder { source, usage: Rc::clone(&usage), lost: Rc::clone(&lost) });
-        Place { places: Rc::clone(places), number, usage, lost }
+        SlotEntry { places: Rc::clone(places), number, usage, lost }
     }
 
     /// Those from this machine, or those from elsewhere.
@@ -144,7 +146,7 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for SlotEntry {
     fn drop(&mut self) {
         self.places.borrow_mut().taken.remove(&self.number);
     }
@@ -164,26 +166,26 @@ fn source(peer: &Peer) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn places(most: usize) -> Rc<RefCell<Places>> {
-        Rc::new(RefCell::new(Places { most, next: 0, taken: BTreeMap::new() }))
+    fn places(most: usize) -> Rc<RefCell<SlotEntries>> {
+        Rc::new(RefCell::new(SlotEntries { most, next: 0, taken: BTreeMap::new() }))
     }
 
-    fn there(places: &Rc<RefCell<Places>>) -> Vec<u64> {
+    fn there(places: &Rc<RefCell<SlotEntries>>) -> Vec<u64> {
         places.borrow().taken.keys().copied().collect()
     }
 
-    fn take(all: &Rc<RefCell<Places>>, source: &str) -> Place {
-        Places::take(all, source.parse().expect("an address"))
+    fn take(all: &Rc<RefCell<SlotEntries>>, source: &str) -> SlotEntry {
+        SlotEntries::take(all, source.parse().expect("an address"))
     }
 
     #[test]
     fn slots_give_the_place_of_the_oldest_unused_connection_to_a_new_one() {
         let all = places(2);
         let (first, second) = (take(&all, "127.0.0.1"), take(&all, "127.0.0.1"));
-        let using = super::super::usage::Using::begin(&first.usage);
+        let using = super::super::idle::Using::begin(&first.usage);
         let third = take(&all, "127.0.0.1");
         assert_eq!(there(&all), [first.number, third.number], "the first serves a request");
-        let using = (using, super::super::usage::Using::begin(&third.usage));
+        let using = (using, super::super::idle::Using::begin(&third.usage));
         let fourth = take(&all, "127.0.0.1");
         assert_eq!(there(&all), [third.number, fourth.number], "all serve one: the oldest");
         drop((using, second, third));
@@ -205,7 +207,7 @@ mod tests {
     #[tokio::test]
     async fn slots_end_a_connection_that_loses_its_place() {
         let all = places(1);
-        let place = Slot::Place(take(&all, "::1"));
+        let place = ConnectionSlot::Place(take(&all, "::1"));
         let _next = take(&all, "::1");
         place.hold(std::future::pending()).await;
         assert_eq!(there(&all).len(), 1);

@@ -5,13 +5,13 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{BACKLOG, occupant};
+use super::{BACKLOG, port_owner};
 
 /// What is bound to one address.
-pub(super) struct Opened {
+pub(super) struct TcpSockets {
     /// One for each worker.
     pub(super) listeners: Vec<TcpListener>,
-    pub(super) keeper: Keeper,
+    pub(super) keeper: PortGuard,
 }
 
 /// Keeps other processes out of a port that our workers share, as long as it is there.
@@ -20,7 +20,7 @@ pub(super) struct Opened {
 /// part of the callers, with their keys. Before it does, it looks at every socket of the port. So there is one more
 /// that never listens, and stopped sharing once it was bound.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct PortGuard {
     address: SocketAddr,
     /// `None` where the workers share one queue, which nobody can join.
     socket: Option<Socket>,
@@ -28,8 +28,8 @@ pub(super) struct Keeper {
 
 /// Binds `address` for each of `count` workers. `own` are the ports that this process has: the new sockets may share
 /// one of them until the old ones are closed, also for an address that includes the other.
-pub(super) fn bind(address: SocketAddr, count: usize, own: &[&Keeper]) -> io::Result<Opened> {
-    let own: Vec<&Keeper> = own.iter().copied().filter(|own| own.has_port(address.port())).collect();
+pub(super) fn bind(address: SocketAddr, count: usize, own: &[&PortGuard]) -> io::Result<TcpSockets> {
+    let own: Vec<&PortGuard> = own.iter().copied().filter(|own| own.has_port(address.port())).collect();
     if address.port() != 0 && own.is_empty() {
         // Finds out whether somebody else, another proxy included, has the port.
         drop(open(address, Sharing::Nobody)?);
@@ -39,7 +39,7 @@ pub(super) fn bind(address: SocketAddr, count: usize, own: &[&Keeper]) -> io::Re
     own.iter().for_each(|own| own.lets_in(false));
     let opened = opened?;
     // Beside sockets of our own that will go it may not be alone yet.
-    if opened.keeper.is_alone() || (!own.is_empty() && !occupant::has_company(address.port())) {
+    if opened.keeper.is_alone() || (!own.is_empty() && !port_owner::has_company(address.port())) {
         return Ok(opened);
     }
     // Nobody can join one queue, and nobody who has joined already can have it.
@@ -50,7 +50,7 @@ pub(super) fn bind(address: SocketAddr, count: usize, own: &[&Keeper]) -> io::Re
 
 /// A queue for each worker.
 #[cfg(target_os = "linux")]
-fn queues(address: SocketAddr, count: usize) -> io::Result<Opened> {
+fn queues(address: SocketAddr, count: usize) -> io::Result<TcpSockets> {
     let mut listeners = vec![open(address, Sharing::Port)?];
     let address = listeners.iter().map(Socket::local_addr).next().ok_or(io::ErrorKind::NotFound)??;
     let address = address.as_socket().ok_or(io::ErrorKind::NotFound)?;
@@ -63,17 +63,17 @@ fn queues(address: SocketAddr, count: usize) -> io::Result<Opened> {
         listener.listen(BACKLOG)?;
     }
     socket.set_reuse_address(false)?;
-    let keeper = Keeper { address, socket: Some(socket) };
-    Ok(Opened { listeners: listeners.into_iter().map(TcpListener::from).collect(), keeper })
+    let keeper = PortGuard { address, socket: Some(socket) };
+    Ok(TcpSockets { listeners: listeners.into_iter().map(TcpListener::from).collect(), keeper })
 }
 
 #[cfg(not(target_os = "linux"))]
-fn queues(address: SocketAddr, count: usize) -> io::Result<Opened> {
+fn queues(address: SocketAddr, count: usize) -> io::Result<TcpSockets> {
     one_queue(address, count)
 }
 
 /// One queue that all workers accept from.
-fn one_queue(address: SocketAddr, count: usize) -> io::Result<Opened> {
+fn one_queue(address: SocketAddr, count: usize) -> io::Result<TcpSockets> {
     let socket = open(address, Sharing::Nobody)?;
     socket.listen(BACKLOG)?;
     let first = TcpListener::from(socket);
@@ -83,10 +83,10 @@ fn one_queue(address: SocketAddr, count: usize) -> io::Result<Opened> {
         let next = listeners.first().ok_or(io::ErrorKind::NotFound)?.try_clone()?;
         listeners.push(next);
     }
-    Ok(Opened { listeners, keeper: Keeper { address, socket: None } })
+    Ok(TcpSockets { listeners, keeper: PortGuard { address, socket: None } })
 }
 
-impl Keeper {
+impl PortGuard {
     /// The address with its real port.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
@@ -118,7 +118,7 @@ impl Keeper {
         let others = [Sharing::Port, Sharing::PortOnly].map(|sharing| open(self.address, sharing));
         let closed =
             |bound: &io::Result<Socket>| bound.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
-        others.iter().all(closed) && !occupant::has_company(self.address.port())
+        others.iter().all(closed) && !port_owner::has_company(self.address.port())
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -188,7 +188,7 @@ mod tests {
     }
 
     /// How many connections each queue was given.
-    fn shares(opened: &Opened, address: SocketAddr, connections: usize) -> Vec<usize> {
+    fn shares(opened: &TcpSockets, address: SocketAddr, connections: usize) -> Vec<usize> {
         let _callers: Vec<_> = (0..connections).map(|_| TcpStream::connect(address).expect("a connection")).collect();
         opened.listeners.iter().map(|listener| std::iter::from_fn(|| listener.accept().ok()).count()).collect()
     }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::buffers::{Outgoing, Piece};
+use super::buffers::{CountedBytes, Outgoing};
 use super::flush::{Flush, Wait};
 
 /// A body that keeps `_serving` to its end, and breaks only when all that came before is written out; its data is
@@ -28,10 +28,13 @@ impl<B: Body, G> Tracked<B, G> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin, G: Unpin> Body for Tracked<B, G> {
-    type Data = Piece;
+    type Data = CountedBytes;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<CountedBytes>, B::Error>>> {
         let Self { body, flush, outgoing, broken, .. } = &mut *self;
         if broken.is_none() {
             match ready!(Pin::new(body).poll_frame(cx)) {

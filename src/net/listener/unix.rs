@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::BACKLOG;
-use super::place::{BindError, SocketFile};
+use super::address::{BindError, SocketFile};
 
 /// A socket file of ours. Dropping it removes the file, unless somebody else's is there by then.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(super) struct SocketFileGuard {
     path: PathBuf,
     identity: (u64, u64),
 }
 
-impl Lease {
+impl SocketFileGuard {
     fn of(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), identity: identity(path)? })
     }
@@ -42,7 +42,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for SocketFileGuard {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|identity| identity == self.identity)
             && let Err(error) = std::fs::remove_file(&self.path)
@@ -58,7 +58,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 
 /// Binds a socket under a name that nobody knows, gives it group and mode, and then its own name: so it takes the
 /// place of a stale one at once, and never lets anybody in whom the mode keeps out.
-pub(super) fn bind(file: &SocketFile) -> Result<(UnixListener, Lease), BindError> {
+pub(super) fn bind(file: &SocketFile) -> Result<(UnixListener, SocketFileGuard), BindError> {
     check_free(&file.path)?;
     let hidden = file.path.with_file_name(format!(".{:08x}", fastrand::u32(..)));
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -73,14 +73,14 @@ pub(super) fn bind(file: &SocketFile) -> Result<(UnixListener, Lease), BindError
     placed.map(|lease| (socket.into(), lease))
 }
 
-fn place(socket: &Socket, hidden: &Path, file: &SocketFile) -> Result<Lease, BindError> {
+fn place(socket: &Socket, hidden: &Path, file: &SocketFile) -> Result<SocketFileGuard, BindError> {
     if let Some(group) = file.group {
         chown(hidden, None, Some(group)).map_err(|cause| BindError::Group { group, cause })?;
     }
     std::fs::set_permissions(hidden, PermissionsExt::from_mode(file.mode))?;
     socket.listen(BACKLOG)?;
     std::fs::rename(hidden, &file.path)?;
-    Ok(Lease::of(&file.path)?)
+    Ok(SocketFileGuard::of(&file.path)?)
 }
 
 /// Nothing is there, or a socket that nobody accepts from.

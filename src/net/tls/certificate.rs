@@ -56,7 +56,7 @@ fn name(certificate: &X509Certificate<'_>) -> Option<String> {
 impl fmt::Display for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} sha256=", self.name.as_deref().unwrap_or_default())?;
-        self.fingerprint.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+        self.fingerprint.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

@@ -12,7 +12,7 @@ use x509_parser::pem::parse_x509_pem;
 use zeroize::Zeroizing;
 
 use crate::base::file;
-use crate::base::state::{Folder, NoFolder};
+use crate::base::state::{StateFolder, StateFolderError};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long a CA is good.
@@ -31,7 +31,7 @@ pub const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 pub enum LocalError {
     /// Nobody says where state is kept.
     #[error("the local CA cannot be kept: {0}")]
-    NoFolder(#[from] NoFolder),
+    NoFolder(#[from] StateFolderError),
     /// The system does not let us.
     #[error("the local CA cannot be kept in {}: {cause}", path.display())]
     File {
@@ -55,7 +55,7 @@ pub enum LocalError {
 
 /// Where the CA is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Home(Folder);
+pub struct LocalCa(StateFolder);
 
 /// A certificate and its key, in DER.
 pub(super) struct Leaf {
@@ -63,10 +63,10 @@ pub(super) struct Leaf {
     pub(super) key: Vec<u8>,
 }
 
-impl Home {
+impl LocalCa {
     /// In the folder for state.
     pub fn find() -> Result<Self, LocalError> {
-        Ok(Self(Folder::find()?))
+        Ok(Self(StateFolder::find()?))
     }
 
     /// The CA's certificate: what callers must trust.
@@ -181,9 +181,9 @@ mod tests {
 
     use super::*;
 
-    fn home() -> (tempfile::TempDir, Home) {
+    fn home() -> (tempfile::TempDir, LocalCa) {
         let folder = tempfile::tempdir().expect("a folder");
-        let home = Home(Folder::at(folder.path().join("state")));
+        let home = LocalCa(StateFolder::at(folder.path().join("state")));
         home.prepare().expect("a CA");
         (folder, home)
     }
@@ -219,7 +219,7 @@ mod tests {
     }
 
     /// Whether this certificate was issued with the key of that CA.
-    fn is_issued_by(leaf: &Leaf, home: &Home) -> bool {
+    fn is_issued_by(leaf: &Leaf, home: &LocalCa) -> bool {
         let pem = fs::read(home.certificate()).expect("a file");
         let (_, pem) = parse_x509_pem(&pem).expect("PEM");
         let ca = pem.parse_x509().expect("a certificate");
@@ -239,7 +239,7 @@ mod tests {
     fn local_ca_is_one_however_many_processes_make_it_at_once() {
         for round in 0..25 {
             let folder = tempfile::tempdir().expect("a folder");
-            let home = Home(Folder::at(folder.path().join("state")));
+            let home = LocalCa(StateFolder::at(folder.path().join("state")));
             let begin = std::sync::Barrier::new(4);
             let leaves: Vec<Leaf> = std::thread::scope(|scope| {
                 let make = || {
@@ -258,7 +258,7 @@ mod tests {
     fn local_ca_whose_files_do_not_belong_together_is_refused_and_a_key_alone_is_made_anew() {
         let (_folder, home) = home();
         let (_other_folder, other) = super::tests::home();
-        let said = |home: &Home| {
+        let said = |home: &LocalCa| {
             let all = [home.check(), home.prepare(), home.issue().map(drop)];
             all.map(|result| result.expect_err("a broken CA").to_string()).first().expect("one").clone()
         };

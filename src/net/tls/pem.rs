@@ -6,7 +6,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-use crate::base::file::{self, Unfit};
+use crate::base::file::{self, UnreadableFile};
 
 /// The largest file: bundles of all public CAs have less than 1 MiB.
 const MAX_FILE: u64 = 16 << 20;
@@ -116,7 +116,7 @@ fn read(path: &Path) -> Result<Zeroizing<String>, PemError> {
     }
     let text = match file::text(&bytes) {
         Ok(text) => Zeroizing::new(text.into_owned()),
-        Err(Unfit::BrokenUtf16) => return Err(unreadable(Unfit::BrokenUtf16.into())),
+        Err(UnreadableFile::BrokenUtf16) => return Err(unreadable(UnreadableFile::BrokenUtf16.into())),
         // What is around the blocks may be in any encoding.
         Err(_) => Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()),
     };

@@ -13,10 +13,10 @@ use rustls::{ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::local::{Home, Leaf, LocalError, RENEWAL};
+use super::local::{Leaf, LocalCa, LocalError, RENEWAL};
 use super::pem::{self, PemError};
 use super::{TlsError, add_ca_file, provider};
-use crate::base::secret::source::{Source, Stamp};
+use crate::base::secret::source::{SecretSource, Stamp};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ const LOOK_LOCAL: Duration = Duration::from_secs(3600);
 /// Whether callers must show a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ClientAuth {
+pub enum CallerCertificates {
     /// Without one there is no connection.
     Required,
     /// One that is shown must be good.
@@ -35,11 +35,11 @@ pub enum ClientAuth {
 
 /// Where a listener's certificate and key come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Basis {
+pub enum IdentitySource {
     /// Files that others write.
     Files(Files),
     /// A CA of this machine's own.
-    LocalCa(Home),
+    LocalCa(LocalCa),
 }
 
 /// The PEM files of a listener.
@@ -50,7 +50,7 @@ pub struct Files {
     /// The private key of the first.
     pub key: PathBuf,
     /// Who vouches for callers, if they are asked.
-    pub clients: Option<(PathBuf, ClientAuth)>,
+    pub clients: Option<(PathBuf, CallerCertificates)>,
 }
 
 /// Why a listener has no TLS.
@@ -105,7 +105,7 @@ impl Identity {
 /// Follows a certificate's changes, for ever.
 pub type Renewal = Pin<Box<dyn Future<Output = ()>>>;
 
-impl Basis {
+impl IdentitySource {
     /// Whether it can be used. Reads files, and makes none.
     pub fn check(&self) -> Result<(), ServerError> {
         match self {
@@ -145,14 +145,14 @@ impl Basis {
     /// A warning if users of this machine may read or write the key who need not.
     pub fn exposure(&self) -> Option<String> {
         match self {
-            Self::Files(files) => Source::File(files.key.clone()).exposure(),
-            Self::LocalCa(home) => Source::File(home.key()).exposure(),
+            Self::Files(files) => SecretSource::File(files.key.clone()).exposure(),
+            Self::LocalCa(home) => SecretSource::File(home.key()).exposure(),
         }
     }
 }
 
 /// A certificate of the local CA, and its key.
-fn issue(home: &Home) -> Result<Arc<ServerConfig>, ServerError> {
+fn issue(home: &LocalCa) -> Result<Arc<ServerConfig>, ServerError> {
     let Leaf { certificate, key } = home.issue()?;
     let (chain, key) = (vec![CertificateDer::from(certificate)], PrivatePkcs8KeyDer::from(key).into());
     let builder = builder()?.with_no_client_auth();
@@ -161,7 +161,7 @@ fn issue(home: &Home) -> Result<Arc<ServerConfig>, ServerError> {
 }
 
 /// Issues a certificate anew long before it ends; by the wall clock, for a machine that sleeps too.
-async fn renew(home: Home, sender: watch::Sender<Arc<ServerConfig>>) {
+async fn renew(home: LocalCa, sender: watch::Sender<Arc<ServerConfig>>) {
     let mut made = SystemTime::now();
     loop {
         tokio::time::sleep(LOOK_LOCAL).await;
@@ -232,17 +232,20 @@ impl Files {
     fn stamps(&self) -> [Option<Stamp>; 3] {
         let clients = self.clients.as_ref().map(|(path, _)| path);
         [Some(&self.certificate), Some(&self.key), clients]
-            .map(|path| path.and_then(|path| Source::File(path.clone()).stamp()))
+            .map(|path| path.and_then(|path| SecretSource::File(path.clone()).stamp()))
     }
 }
 
-fn judge(path: &Path, demand: ClientAuth) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, ServerError> {
+fn judge(
+    path: &Path,
+    demand: CallerCertificates,
+) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, ServerError> {
     let mut roots = RootCertStore::empty();
     add_ca_file(&mut roots, path).map_err(ServerError::ClientCa)?;
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
     let builder = match demand {
-        ClientAuth::Required => builder,
-        ClientAuth::Optional => builder.allow_unauthenticated(),
+        CallerCertificates::Required => builder,
+        CallerCertificates::Optional => builder.allow_unauthenticated(),
     };
     builder.build().map_err(|cause| ServerError::Clients { path: path.to_owned(), cause })
 }

@@ -4,10 +4,10 @@ use std::io::{self, BufRead, Read};
 
 use ring::digest::{Context, SHA256};
 
-use super::line::{Hash, Line, MAX_LINE, Torn};
+use super::entry::{Hash, MAX_LINE, ReadLine, TornBytes};
 
 /// The pieces of a file.
-pub(super) struct Pieces<R> {
+pub(super) struct LinePieces<R> {
     from: R,
     buffer: Vec<u8>,
     /// The piece before was a part of the same line.
@@ -15,69 +15,69 @@ pub(super) struct Pieces<R> {
 }
 
 /// A line, or a part of one that is too long.
-pub(super) struct Piece<'a> {
+pub(super) struct LinePiece<'a> {
     /// With its line feed.
-    pub(super) octets: &'a [u8],
+    pub(super) bytes: &'a [u8],
     /// It begins where a line begins.
     pub(super) begins: bool,
     /// It has a line feed.
     pub(super) ends: bool,
 }
 
-impl<R: BufRead> Pieces<R> {
+impl<R: BufRead> LinePieces<R> {
     pub(super) fn new(from: R) -> Self {
         Self { from, buffer: Vec::new(), within: false }
     }
 
     /// The next piece; `None` at the end.
-    pub(super) fn next(&mut self) -> io::Result<Option<Piece<'_>>> {
+    pub(super) fn next(&mut self) -> io::Result<Option<LinePiece<'_>>> {
         self.buffer.clear();
         (&mut self.from).take(MAX_LINE as u64).read_until(b'\n', &mut self.buffer)?;
         let ends = self.buffer.ends_with(b"\n");
         let begins = !std::mem::replace(&mut self.within, !ends);
-        Ok(Some(Piece { octets: &self.buffer, begins, ends }).filter(|piece| !piece.octets.is_empty()))
+        Ok(Some(LinePiece { bytes: &self.buffer, begins, ends }).filter(|piece| !piece.bytes.is_empty()))
     }
 }
 
-impl Piece<'_> {
+impl LinePiece<'_> {
     /// The line that it is; a piece without its line feed is one too if that is all that is missing.
-    pub(super) fn line(&self) -> Option<Line> {
+    pub(super) fn line(&self) -> Option<ReadLine> {
         if !self.begins {
             return None;
         }
-        Line::read(self.octets.strip_suffix(b"\n").unwrap_or(self.octets))
+        ReadLine::read(self.bytes.strip_suffix(b"\n").unwrap_or(self.bytes))
     }
 }
 
-/// Octets between lines that are no line, as they are taken down when a process finds them.
-pub(super) struct Debris {
+/// Bytes between lines that are no line, as they are taken down when a process finds them.
+pub(super) struct Unreadable {
     context: Context,
-    octets: u64,
+    bytes: u64,
     /// A line feed that counts only if something follows.
     feed: bool,
     /// How many line feeds there were.
     feeds: u64,
 }
 
-impl Debris {
+impl Unreadable {
     pub(super) fn new() -> Self {
-        Self { context: Context::new(&SHA256), octets: 0, feed: false, feeds: 0 }
+        Self { context: Context::new(&SHA256), bytes: 0, feed: false, feeds: 0 }
     }
 
     /// Adds a piece.
-    pub(super) fn add(&mut self, octets: &[u8]) {
+    pub(super) fn add(&mut self, bytes: &[u8]) {
         if std::mem::take(&mut self.feed) {
             self.hash(b"\n");
         }
-        let text = octets.strip_suffix(b"\n");
+        let text = bytes.strip_suffix(b"\n");
         self.feed = text.is_some();
         self.feeds += u64::from(self.feed);
-        self.hash(text.unwrap_or(octets));
+        self.hash(text.unwrap_or(bytes));
     }
 
-    fn hash(&mut self, octets: &[u8]) {
-        self.context.update(octets);
-        self.octets += octets.len() as u64;
+    fn hash(&mut self, bytes: &[u8]) {
+        self.context.update(bytes);
+        self.bytes += bytes.len() as u64;
     }
 
     /// How many lines they look like.
@@ -91,7 +91,7 @@ impl Debris {
     }
 
     /// How many there are, and their hash.
-    pub(super) fn torn(&self) -> Torn {
-        Torn { octets: self.octets, sha256: Hash::finish(self.context.clone().finish().as_ref()) }
+    pub(super) fn torn(&self) -> TornBytes {
+        TornBytes { bytes: self.bytes, sha256: Hash::finish(self.context.clone().finish().as_ref()) }
     }
 }

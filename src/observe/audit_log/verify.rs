@@ -9,23 +9,23 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use super::book::{files, head_path, read_head};
-use super::line::{Begin, Head, Kind, Line, Torn};
-use super::read::{Debris, Piece, Pieces};
+use super::entry::{ChainHead, LineKind, LogStart, ReadLine, TornBytes};
+use super::log_file::{files, head_path, read_head};
+use super::read::{LinePiece, LinePieces, Unreadable};
 
 /// The most findings that are told one by one.
 const MAX_FINDINGS: usize = 1000;
 
 /// A line of a file, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct FileLine {
     /// The file's name.
     pub file: String,
     /// The line in it.
     pub line: u64,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FileLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
@@ -33,12 +33,12 @@ impl fmt::Display for Place {
 
 /// Something that was done to the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Finding {
+pub enum Tampering {
     /// Lines are not as they were written.
     #[error("{place}: changed: {} not as written", lines(*.from, *.to))]
     Changed {
         /// The first.
-        place: Place,
+        place: FileLine,
         /// The number of the first.
         from: u64,
         /// The number of the last.
@@ -48,7 +48,7 @@ pub enum Finding {
     #[error("{place}: removed: {} missing before this line", lines(*.from, *.to))]
     Removed {
         /// What stands after them.
-        place: Place,
+        place: FileLine,
         /// The number of the first.
         from: u64,
         /// The number of the last.
@@ -58,7 +58,7 @@ pub enum Finding {
     #[error("{place}: reordered: line {seq} stands after line {after}")]
     Reordered {
         /// The line.
-        place: Place,
+        place: FileLine,
         /// Its number.
         seq: u64,
         /// The line that it stands after.
@@ -68,7 +68,7 @@ pub enum Finding {
     #[error("{place}: repeated: there is a line {seq} before")]
     Repeated {
         /// The line.
-        place: Place,
+        place: FileLine,
         /// Its number.
         seq: u64,
     },
@@ -76,23 +76,23 @@ pub enum Finding {
     #[error("{place}: replaced: line {seq} is not the one that was written")]
     Replaced {
         /// Where that shows.
-        place: Place,
+        place: FileLine,
         /// The number of the line that was replaced.
         seq: u64,
     },
     /// What no process wrote.
-    #[error("{place}: inserted: {octets} octets that are no line of the log")]
+    #[error("{place}: inserted: {bytes} bytes that are no line of the log")]
     Inserted {
         /// Where.
-        place: Place,
+        place: FileLine,
         /// How many.
-        octets: u64,
+        bytes: u64,
     },
-    /// Torn octets of which a line tells are not there, or are others.
-    #[error("{place}: changed: the torn octets that this line tells of are not there as they were")]
+    /// Torn bytes of which a line tells are not there, or are others.
+    #[error("{place}: changed: the torn bytes that this line tells of are not there as they were")]
     TornChanged {
         /// The line.
-        place: Place,
+        place: FileLine,
     },
     /// The end is not there.
     #[error("{file}: cut: {} missing at the end", lines(*.from, *.to))]
@@ -108,7 +108,7 @@ pub enum Finding {
     #[error("{place}: cut: the line feed of the last line is missing")]
     FeedCut {
         /// The last line.
-        place: Place,
+        place: FileLine,
     },
     /// There is no head file, or it cannot be read.
     #[error(
@@ -126,7 +126,7 @@ pub enum Finding {
     )]
     Headless {
         /// The line.
-        place: Place,
+        place: FileLine,
     },
 }
 
@@ -136,36 +136,34 @@ fn lines(from: u64, to: u64) -> String {
 
 /// Something that is worth knowing, and nobody's doing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Note {
+pub enum VerifyNote {
     /// A process was killed in the midst of a line; the next one says so.
-    #[error(
-        "{place}: a torn line of {octets} octets: a process ended in the midst of it, and the next one took it down"
-    )]
+    #[error("{place}: a torn line of {bytes} bytes: a process ended in the midst of it, and the next one took it down")]
     Torn {
         /// Where.
-        place: Place,
-        /// How many octets.
-        octets: u64,
+        place: FileLine,
+        /// How many bytes.
+        bytes: u64,
     },
     /// The log ends in the midst of a line.
-    #[error("{place}: a torn line of {octets} octets at the end: a process ended in the midst of it, or is writing it")]
+    #[error("{place}: a torn line of {bytes} bytes at the end: a process ended in the midst of it, or is writing it")]
     TornEnd {
         /// Where.
-        place: Place,
-        /// How many octets.
-        octets: u64,
+        place: FileLine,
+        /// How many bytes.
+        bytes: u64,
     },
     /// A process ended without saying so.
     #[error("{place}: the process before this line ended abruptly")]
     Abrupt {
         /// The line with which the next began.
-        place: Place,
+        place: FileLine,
     },
     /// Records were lost while the file could not be written.
     #[error("{place}: {lost} records are lost: the log could not be written")]
     Lost {
         /// The line that tells.
-        place: Place,
+        place: FileLine,
         /// How many.
         lost: u64,
     },
@@ -184,7 +182,7 @@ pub enum Note {
 
 /// What became of the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct VerifyReport {
     /// How many files there are.
     pub files: usize,
     /// How many lines are as they were written.
@@ -194,13 +192,13 @@ pub struct Report {
     /// Number and time of the last of them.
     pub last: Option<(u64, String)>,
     /// Where the chain is.
-    pub head: Option<Head>,
+    pub head: Option<ChainHead>,
     /// What was done to it; empty if it is whole.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Tampering>,
     /// How many more there are.
     pub more: u64,
     /// What is worth knowing.
-    pub notes: Vec<Note>,
+    pub notes: Vec<VerifyNote>,
 }
 
 /// Why a log cannot be verified.
@@ -215,7 +213,7 @@ pub enum VerifyError {
 }
 
 /// Verifies the audit log at `path` with the files that it was renamed to; `known` are heads that were kept elsewhere.
-pub fn verify(path: &Path, known: &[Head]) -> Result<Report, VerifyError> {
+pub fn verify(path: &Path, known: &[ChainHead]) -> Result<VerifyReport, VerifyError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |error| VerifyError::Read(path, error)
@@ -231,7 +229,7 @@ pub fn verify(path: &Path, known: &[Head]) -> Result<Report, VerifyError> {
     if opened.is_empty() && head.is_none() {
         return Err(VerifyError::Nothing(path.to_owned()));
     }
-    let mut walk = Walk::new(head.flatten(), known);
+    let mut walk = Verifier::new(head.flatten(), known);
     for (path, file) in opened {
         walk.read(&name(&path), BufReader::new(file)).map_err(failed(&path))?;
     }
@@ -259,26 +257,26 @@ fn name(path: &Path) -> String {
 }
 
 /// A walk along the chain, file by file.
-pub struct Walk {
+pub struct Verifier {
     /// What the head file says.
-    kept: Option<Head>,
-    known: Vec<Head>,
+    kept: Option<ChainHead>,
+    known: Vec<ChainHead>,
     /// The line that the next one should follow; what it is before the first line, that decides.
-    last: Option<Head>,
+    last: Option<ChainHead>,
     /// Lines that were left out so far, as ranges; they may still come.
-    missing: Vec<(Place, u64, u64)>,
-    /// Octets since the last line that are none, where they begin, and whether they look torn.
-    debris: Option<(Place, Debris)>,
+    missing: Vec<(FileLine, u64, u64)>,
+    /// Bytes since the last line that are none, where they begin, and whether they look torn.
+    debris: Option<(FileLine, Unreadable)>,
     /// The last line has no line feed.
-    feedless: Option<Place>,
+    feedless: Option<FileLine>,
     /// The ids of writes whose outcome did not come yet.
     open: BTreeSet<String>,
-    report: Report,
+    report: VerifyReport,
 }
 
-impl Walk {
+impl Verifier {
     /// A walk along a log whose head file says `kept`; `known` are heads that were kept elsewhere.
-    pub fn new(kept: Option<Head>, known: &[Head]) -> Self {
+    pub fn new(kept: Option<ChainHead>, known: &[ChainHead]) -> Self {
         Self {
             kept,
             known: known.to_vec(),
@@ -287,7 +285,7 @@ impl Walk {
             debris: None,
             feedless: None,
             open: BTreeSet::new(),
-            report: Report::default(),
+            report: VerifyReport::default(),
         }
     }
 
@@ -296,30 +294,30 @@ impl Walk {
         self.report.files += 1;
         // A file that was put aside was whole.
         if let Some(place) = self.feedless.take() {
-            self.find(Finding::FeedCut { place });
+            self.find(Tampering::FeedCut { place });
         }
-        let (mut pieces, mut number) = (Pieces::new(from), 0);
+        let (mut pieces, mut number) = (LinePieces::new(from), 0);
         while let Some(piece) = pieces.next()? {
             number += u64::from(piece.begins);
-            self.piece(Place { file: name.to_owned(), line: number }, &piece);
+            self.piece(FileLine { file: name.to_owned(), line: number }, &piece);
         }
         Ok(())
     }
 
-    fn piece(&mut self, place: Place, piece: &Piece<'_>) {
+    fn piece(&mut self, place: FileLine, piece: &LinePiece<'_>) {
         match piece.line() {
             Some(line) => {
                 self.feedless = (!piece.ends).then(|| place.clone());
                 self.line(place, line);
             }
-            None => self.debris.get_or_insert_with(|| (place, Debris::new())).1.add(piece.octets),
+            None => self.debris.get_or_insert_with(|| (place, Unreadable::new())).1.add(piece.bytes),
         }
     }
 
-    fn line(&mut self, place: Place, line: Line) {
+    fn line(&mut self, place: FileLine, line: ReadLine) {
         let seq = line.head.seq;
         let last = *self.last.get_or_insert_with(|| origin(&self.known, seq));
-        let torn = if let Kind::Begin(Begin { torn, .. }) = line.kind { torn } else { None };
+        let torn = if let LineKind::Begin(LogStart { torn, .. }) = line.kind { torn } else { None };
         let changed = self.clear(torn, last, &line, &place);
         let next = last.seq.saturating_add(1);
         if seq < next {
@@ -328,49 +326,49 @@ impl Walk {
             if let Some(first) = next.checked_add(changed).filter(|first| *first < seq) {
                 self.miss(&place, first, seq - 1);
             } else if seq == next && line.prev != last.hash {
-                self.find(Finding::Replaced { place: place.clone(), seq: last.seq });
+                self.find(Tampering::Replaced { place: place.clone(), seq: last.seq });
             }
             self.last = Some(line.head);
         }
         if self.kept.iter().chain(&self.known).any(|known| known.seq == seq && known.hash != line.head.hash) {
-            self.find(Finding::Replaced { place: place.clone(), seq });
+            self.find(Tampering::Replaced { place: place.clone(), seq });
         }
-        self.tell(place, line.kind, line.prev == last.hash && self.known.contains(&last));
+        self.check_line(place, line.kind, line.prev == last.hash && self.known.contains(&last));
         self.report.lines += 1;
         self.report.first.get_or_insert_with(|| (seq, line.time.clone()));
         self.report.last = Some((seq, line.time));
     }
 
-    /// Says what the octets before a line are; how many changed lines they are taken for.
-    fn clear(&mut self, torn: Option<Torn>, last: Head, line: &Line, place: &Place) -> u64 {
+    /// Says what the bytes before a line are; how many changed lines they are taken for.
+    fn clear(&mut self, torn: Option<TornBytes>, last: ChainHead, line: &ReadLine, place: &FileLine) -> u64 {
         let Some((from, debris)) = self.debris.take() else {
             if torn.is_some() {
-                self.find(Finding::TornChanged { place: place.clone() });
+                self.find(Tampering::TornChanged { place: place.clone() });
             }
             return 0;
         };
         let found = debris.torn();
         if torn == Some(found) {
-            self.note(Note::Torn { place: from, octets: found.octets });
+            self.note(VerifyNote::Torn { place: from, bytes: found.bytes });
             return 0;
         }
         if torn.is_some() {
-            self.find(Finding::TornChanged { place: place.clone() });
+            self.find(Tampering::TornChanged { place: place.clone() });
         }
         let left_out = line.head.seq.saturating_sub(last.seq.saturating_add(1));
         let changed = left_out.min(debris.lines());
         self.find(match changed {
-            0 => Finding::Inserted { place: from, octets: found.octets },
-            _ => Finding::Changed { place: from, from: last.seq + 1, to: last.seq + changed },
+            0 => Tampering::Inserted { place: from, bytes: found.bytes },
+            _ => Tampering::Changed { place: from, from: last.seq + 1, to: last.seq + changed },
         });
         changed
     }
 
     /// A line that stands behind one that was written after it.
-    fn stray(&mut self, place: &Place, seq: u64, after: u64) {
+    fn stray(&mut self, place: &FileLine, seq: u64, after: u64) {
         let range = self.missing.iter().position(|(_, from, to)| (*from..=*to).contains(&seq));
         let Some((before, from, to)) = range.map(|range| self.missing.swap_remove(range)) else {
-            return self.find(Finding::Repeated { place: place.clone(), seq });
+            return self.find(Tampering::Repeated { place: place.clone(), seq });
         };
         if from < seq {
             self.miss(&before, from, seq - 1);
@@ -378,11 +376,11 @@ impl Walk {
         if seq < to {
             self.miss(&before, seq + 1, to);
         }
-        self.find(Finding::Reordered { place: place.clone(), seq, after });
+        self.find(Tampering::Reordered { place: place.clone(), seq, after });
     }
 
     /// Lines were left out before the one at `place`.
-    fn miss(&mut self, place: &Place, from: u64, to: u64) {
+    fn miss(&mut self, place: &FileLine, from: u64, to: u64) {
         if self.missing.len() < MAX_FINDINGS {
             self.missing.push((place.clone(), from, to));
         } else {
@@ -391,28 +389,28 @@ impl Walk {
     }
 
     /// Takes note of what a line tells; `vouched` if a head that was kept elsewhere is the line before it.
-    fn tell(&mut self, place: Place, kind: Kind, vouched: bool) {
+    fn check_line(&mut self, place: FileLine, kind: LineKind, vouched: bool) {
         match kind {
-            Kind::Begin(Begin { abrupt, headless, .. }) => {
+            LineKind::Begin(LogStart { abrupt, headless, .. }) => {
                 if headless && !vouched {
-                    self.find(Finding::Headless { place: place.clone() });
+                    self.find(Tampering::Headless { place: place.clone() });
                 }
                 if abrupt {
-                    self.note(Note::Abrupt { place });
+                    self.note(VerifyNote::Abrupt { place });
                 }
             }
-            Kind::Intent(id) => {
+            LineKind::Intent(id) => {
                 self.open.insert(id);
             }
-            Kind::Outcome(id) => {
+            LineKind::Outcome(id) => {
                 self.open.remove(&id);
             }
-            Kind::Gap(lost) => self.note(Note::Lost { place, lost }),
-            Kind::End | Kind::Other => {}
+            LineKind::Gap(lost) => self.note(VerifyNote::Lost { place, lost }),
+            LineKind::End | LineKind::Other => {}
         }
     }
 
-    fn find(&mut self, finding: Finding) {
+    fn find(&mut self, finding: Tampering) {
         if self.report.findings.len() < MAX_FINDINGS {
             self.report.findings.push(finding);
         } else {
@@ -420,35 +418,35 @@ impl Walk {
         }
     }
 
-    fn note(&mut self, note: Note) {
+    fn note(&mut self, note: VerifyNote) {
         if self.report.notes.len() < MAX_FINDINGS {
             self.report.notes.push(note);
         }
     }
 
     /// Looks at the end, and says what was found; `file` is the log's own name.
-    pub fn finish(mut self, file: &str) -> Report {
-        let last = self.last.unwrap_or(Head::NONE);
+    pub fn finish(mut self, file: &str) -> VerifyReport {
+        let last = self.last.unwrap_or(ChainHead::NONE);
         for (place, from, to) in std::mem::take(&mut self.missing) {
-            self.find(Finding::Removed { place, from, to });
+            self.find(Tampering::Removed { place, from, to });
         }
         let end = self.kept.iter().chain(&self.known).copied().max_by_key(|head| head.seq);
         let end_seq = end.map_or(0, |head| head.seq);
         let there = last.seq.saturating_add(self.finish_debris(last.seq, end_seq));
         if end_seq > there {
-            self.find(Finding::Cut { file: file.to_owned(), from: there + 1, to: end_seq });
+            self.find(Tampering::Cut { file: file.to_owned(), from: there + 1, to: end_seq });
         }
         if let Some(place) = self.feedless.take().filter(|_| end_seq >= last.seq) {
-            self.find(Finding::FeedCut { place });
+            self.find(Tampering::FeedCut { place });
         }
         match self.kept {
-            Some(Head { seq: 0, .. }) => self.find(Finding::HeadOfNothing(format!("{file}.head"))),
-            Some(kept) if kept.seq < last.seq => self.note(Note::Newer(last.seq - kept.seq)),
-            None if end.is_none_or(|end| end.seq < last.seq) => self.find(Finding::NoHead(format!("{file}.head"))),
+            Some(ChainHead { seq: 0, .. }) => self.find(Tampering::HeadOfNothing(format!("{file}.head"))),
+            Some(kept) if kept.seq < last.seq => self.note(VerifyNote::Newer(last.seq - kept.seq)),
+            None if end.is_none_or(|end| end.seq < last.seq) => self.find(Tampering::NoHead(format!("{file}.head"))),
             Some(_) | None => {}
         }
         if let Some(id) = self.open.last().cloned() {
-            self.note(Note::Unanswered { count: self.open.len(), last: id });
+            self.note(VerifyNote::Unanswered { count: self.open.len(), last: id });
         }
         self.report.head = self.last.filter(|_| self.report.lines > 0);
         self.report
@@ -458,21 +456,21 @@ impl Walk {
     /// lines it is taken for.
     fn finish_debris(&mut self, last: u64, end: u64) -> u64 {
         let Some((place, debris)) = self.debris.take() else { return 0 };
-        let octets = debris.torn().octets;
+        let bytes = debris.torn().bytes;
         let whole = debris.lines() - u64::from(!debris.ends());
         let changed = whole.min(end.saturating_sub(last));
         if changed > 0 {
-            self.find(Finding::Changed { place, from: last + 1, to: last + changed });
+            self.find(Tampering::Changed { place, from: last + 1, to: last + changed });
         } else if whole > 0 {
-            self.find(Finding::Inserted { place, octets });
+            self.find(Tampering::Inserted { place, bytes });
         } else if end <= last {
-            self.note(Note::TornEnd { place, octets });
+            self.note(VerifyNote::TornEnd { place, bytes });
         }
         changed
     }
 }
 
 /// Where the chain begins: after the last known line before the first that is there.
-fn origin(known: &[Head], first: u64) -> Head {
-    known.iter().copied().filter(|head| head.seq < first).max_by_key(|head| head.seq).unwrap_or(Head::NONE)
+fn origin(known: &[ChainHead], first: u64) -> ChainHead {
+    known.iter().copied().filter(|head| head.seq < first).max_by_key(|head| head.seq).unwrap_or(ChainHead::NONE)
 }

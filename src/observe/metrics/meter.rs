@@ -13,7 +13,7 @@ const NONE: &str = "none";
 
 /// The series of all listeners.
 #[derive(Debug, Clone)]
-pub(super) struct Series {
+pub(super) struct RequestSeries {
     requests: IntCounterVec,
     caller_requests: IntCounterVec,
     refusals: IntCounterVec,
@@ -26,7 +26,7 @@ pub(super) struct Series {
     seconds: HistogramVec,
 }
 
-impl Series {
+impl RequestSeries {
     /// There were so many panics that ended no request of a known listener.
     pub(super) fn panicked_elsewhere(&self, count: u64) {
         if count > 0 {
@@ -65,12 +65,12 @@ impl Series {
             panics: families.counter("ninjaone_proxy_panics_total", "Panics: requests that one ended, and others (listener none).", &["listener"])?,
             received: families.counter(
                 "ninjaone_proxy_request_bytes_total",
-                "Octets of the bodies that came from callers.",
+                "Bytes of the bodies that came from callers.",
                 &["listener"],
             )?,
             sent: families.counter(
                 "ninjaone_proxy_response_bytes_total",
-                "Octets of the bodies that went to callers.",
+                "Bytes of the bodies that went to callers.",
                 &["listener"],
             )?,
             in_flight: families.gauge(
@@ -89,8 +89,8 @@ impl Series {
 
 /// Counters of one listener in one worker, looked up once each, so that a request takes no lock.
 #[derive(Debug)]
-pub struct Meter {
-    series: Series,
+pub struct RequestMeter {
+    series: RequestSeries,
     listener: String,
     callers: Vec<String>,
     operations: Vec<String>,
@@ -100,13 +100,13 @@ pub struct Meter {
     sent: IntCounter,
     seconds: Histogram,
     /// By operation; the last row is for none.
-    by_operation: Classes,
-    by_caller: Classes,
+    by_operation: StatusClasses,
+    by_caller: StatusClasses,
 }
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Ending {
+pub struct RequestEnd {
     /// The operation's place in the catalogue.
     pub operation: Option<usize>,
     /// The caller's place among the listener's.
@@ -115,24 +115,24 @@ pub struct Ending {
     pub status: Option<StatusCode>,
     /// The code of a refusal, and whose fault it was.
     pub refusal: Option<(&'static str, &'static str)>,
-    /// The octets of its body that came.
+    /// The bytes of its body that came.
     pub received: u64,
-    /// The octets of the answer's body that went.
+    /// The bytes of the answer's body that went.
     pub sent: u64,
     /// From its head to the end of its answer.
     pub elapsed: Duration,
 }
 
-impl Meter {
-    pub(super) fn new(series: Series, listener: &str, callers: Vec<String>, operations: Vec<String>) -> Self {
+impl RequestMeter {
+    pub(super) fn new(series: RequestSeries, listener: &str, callers: Vec<String>, operations: Vec<String>) -> Self {
         Self {
             in_flight: series.in_flight.with_label_values(&[listener]),
             panics: series.panics.with_label_values(&[listener]),
             received: series.received.with_label_values(&[listener]),
             sent: series.sent.with_label_values(&[listener]),
             seconds: series.seconds.with_label_values(&[listener]),
-            by_operation: Classes::new(operations.len() + 1),
-            by_caller: Classes::new(callers.len()),
+            by_operation: StatusClasses::new(operations.len() + 1),
+            by_caller: StatusClasses::new(callers.len()),
             series,
             listener: listener.to_owned(),
             callers,
@@ -176,16 +176,16 @@ impl Meter {
     }
 
     /// A request ends.
-    pub fn end(&self, ending: Ending) {
-        let Ending { operation, caller, status, refusal, received, sent, elapsed } = ending;
+    pub fn end(&self, ending: RequestEnd) {
+        let RequestEnd { operation, caller, status, refusal, received, sent, elapsed } = ending;
         self.in_flight.dec();
         self.seconds.observe(elapsed.as_secs_f64());
-        for (counter, octets) in [(&self.received, received), (&self.sent, sent)] {
-            if octets > 0 {
-                counter.inc_by(octets);
+        for (counter, bytes) in [(&self.received, received), (&self.sent, sent)] {
+            if bytes > 0 {
+                counter.inc_by(bytes);
             }
         }
-        let class = Class::of(status);
+        let class = StatusClass::of(status);
         self.by_operation.count(operation.unwrap_or(self.operations.len()), class, |class| {
             self.series.requests.with_label_values(&[self.listener.as_str(), self.operation(operation), class])
         });
@@ -202,14 +202,14 @@ impl Meter {
 
 /// Counters by row and class of the status, looked up when they are first needed.
 #[derive(Debug)]
-struct Classes(RefCell<Vec<[Option<IntCounter>; 6]>>);
+struct StatusClasses(RefCell<Vec<[Option<IntCounter>; 6]>>);
 
-impl Classes {
+impl StatusClasses {
     fn new(rows: usize) -> Self {
         Self(RefCell::new(vec![Default::default(); rows]))
     }
 
-    fn count(&self, row: usize, class: Class, look_up: impl FnOnce(&'static str) -> IntCounter) {
+    fn count(&self, row: usize, class: StatusClass, look_up: impl FnOnce(&'static str) -> IntCounter) {
         let mut rows = self.0.borrow_mut();
         let Some(cell) = rows.get_mut(row).and_then(|row| row.get_mut(class.0)) else { return };
         cell.get_or_insert_with(|| look_up(class.1)).inc();
@@ -218,9 +218,9 @@ impl Classes {
 
 /// The class of a status; the first is for a caller who left before there was one.
 #[derive(Debug, Clone, Copy)]
-struct Class(usize, &'static str);
+struct StatusClass(usize, &'static str);
 
-impl Class {
+impl StatusClass {
     fn of(status: Option<StatusCode>) -> Self {
         match status.map(|status| status.as_u16() / 100) {
             Some(1) => Self(1, "1xx"),

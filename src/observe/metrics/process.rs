@@ -10,7 +10,7 @@ use super::Families;
 
 /// The series of the process. What a system does not tell has none.
 #[derive(Debug, Clone)]
-pub(super) struct Process {
+pub(super) struct ProcessSeries {
     #[cfg(unix)]
     cpu: Counter,
     #[cfg(unix)]
@@ -29,7 +29,7 @@ struct Linux {
     files: IntGauge,
 }
 
-impl Process {
+impl ProcessSeries {
     /// The process begins now.
     pub(super) fn register(families: &Families<'_>) -> Result<Self, prometheus::Error> {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -44,8 +44,8 @@ impl Process {
             most_files: families.number("process_max_fds", "The most file descriptors that may be open.")?,
             #[cfg(target_os = "linux")]
             linux: Linux {
-                resident: families.number("process_resident_memory_bytes", "Octets of memory in use.")?,
-                address_space: families.number("process_virtual_memory_bytes", "Octets of address space.")?,
+                resident: families.number("process_resident_memory_bytes", "Bytes of memory in use.")?,
+                address_space: families.number("process_virtual_memory_bytes", "Bytes of address space.")?,
                 threads: families.number("process_threads", "Threads.")?,
                 files: families.number("process_open_fds", "Open file descriptors.")?,
             },

@@ -8,7 +8,7 @@ use super::Families;
 
 /// The series of all instances.
 #[derive(Debug, Clone)]
-pub(super) struct Series {
+pub(super) struct TrafficSeries {
     open: IntGaugeVec,
     opened: IntCounterVec,
     replays: IntCounterVec,
@@ -17,7 +17,7 @@ pub(super) struct Series {
     seconds: HistogramVec,
 }
 
-impl Series {
+impl TrafficSeries {
     pub(super) fn register(families: &Families<'_>) -> Result<Self, prometheus::Error> {
         Ok(Self {
             open: families.gauge(
@@ -54,7 +54,7 @@ impl Series {
     }
 
     pub(super) fn of(&self, instance: &str) -> Traffic {
-        let kind = |protocol| Kind {
+        let kind = |protocol| ProtocolGauges {
             open: self.open.with_label_values(&[instance, protocol]),
             opened: self.opened.with_label_values(&[instance, protocol]),
         };
@@ -78,8 +78,8 @@ impl Series {
 #[derive(Debug, Clone)]
 pub struct Traffic {
     instance: String,
-    http1: Kind,
-    http2: Kind,
+    http1: ProtocolGauges,
+    http2: ProtocolGauges,
     replays: IntCounterVec,
     throttled: IntCounter,
     late: IntGauge,
@@ -88,16 +88,16 @@ pub struct Traffic {
 
 /// The connections of one protocol.
 #[derive(Debug, Clone)]
-struct Kind {
+struct ProtocolGauges {
     open: IntGauge,
     opened: IntCounter,
 }
 
 /// An open connection, or what else goes on, counted until this is dropped.
 #[derive(Debug)]
-pub struct Open(IntGauge);
+pub struct OpenGauge(IntGauge);
 
-impl Drop for Open {
+impl Drop for OpenGauge {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -145,21 +145,21 @@ impl Replay {
 impl Traffic {
     /// A connection is open; what is returned is to live as long as it.
     #[must_use]
-    pub fn open(&self, protocol: Protocol) -> Open {
-        let Kind { open, opened } = match protocol {
+    pub fn open(&self, protocol: Protocol) -> OpenGauge {
+        let ProtocolGauges { open, opened } = match protocol {
             Protocol::Http1 => &self.http1,
             Protocol::Http2 => &self.http2,
         };
         opened.inc();
         open.inc();
-        Open(open.clone())
+        OpenGauge(open.clone())
     }
 
     /// A request's body still goes up although its answer has ended; what is returned is to live as long as that.
     #[must_use]
-    pub fn late_upload(&self) -> Open {
+    pub fn late_upload(&self) -> OpenGauge {
         self.late.inc();
-        Open(self.late.clone())
+        OpenGauge(self.late.clone())
     }
 
     /// The head of an answer came, so long after the request was sent.

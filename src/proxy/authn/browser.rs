@@ -1,36 +1,36 @@
 //! What a browser says of where a request comes from: the page that made it, if a page did.
 //!
 //! A page that the user visits can make the browser send requests to a local port, some without asking. Browsers mark
-//! them by `Origin` and `Sec-Fetch-Site`, which pages cannot change. Tools that are no browsers send neither.
+//! them by `WebOrigin` and `Sec-Fetch-Site`, which pages cannot change. Tools that are no browsers send neither.
 
 use std::net::Ipv6Addr;
 
 use http::Method;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
-use super::name::{is_host, plain_port, split_port};
+use super::caller_name::{is_host, plain_port, split_port};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The pages that may use a listener: its own, and those that its configuration names.
 #[derive(Debug)]
-pub(super) struct Pages {
+pub(super) struct AllowedOrigins {
     /// Serialized origins of the listener itself, lower case.
     own: Vec<String>,
-    listed: Vec<Origin>,
+    listed: Vec<WebOrigin>,
 }
 
 /// A web origin (RFC 6454) of `allowed-origins`: scheme, host and port, serialized as browsers do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin(String);
+pub struct WebOrigin(String);
 
 /// Why a text is no origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadOrigin {
+pub enum BadWebOrigin {
     /// `*` is not a wildcard here.
     #[error("origins are compared literally, so a * never matches: write each origin")]
     Wildcard,
-    /// Anything else that `Origin` never has.
+    /// Anything else that `WebOrigin` never has.
     #[error(
         "not an origin: write scheme, host and port as the browser does, such as \"https://grafana.example:3000\", without a path"
     )]
@@ -39,7 +39,7 @@ pub enum BadOrigin {
 
 /// What the browser's marks say of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Mark {
+pub(super) enum FetchMetadata {
     /// No page made it, or one of our own.
     None,
     /// A listed page made it.
@@ -48,23 +48,23 @@ pub(super) enum Mark {
     Foreign(String),
 }
 
-impl Origin {
+impl WebOrigin {
     /// Reads an origin. The default port of its scheme is left out, as browsers do.
-    pub fn parse(text: &str) -> Result<Self, BadOrigin> {
+    pub fn parse(text: &str) -> Result<Self, BadWebOrigin> {
         if text.contains('*') {
-            return Err(BadOrigin::Wildcard);
+            return Err(BadWebOrigin::Wildcard);
         }
         let text = text.to_ascii_lowercase();
-        let (scheme, authority) = text.split_once("://").ok_or(BadOrigin::Form)?;
+        let (scheme, authority) = text.split_once("://").ok_or(BadWebOrigin::Form)?;
         let default = match scheme {
             "http" => 80,
             "https" => 443,
-            _ => return Err(BadOrigin::Form),
+            _ => return Err(BadWebOrigin::Form),
         };
         let (host, port) = split_port(authority);
-        let port = port.map(|port| plain_port(port).ok_or(BadOrigin::Form)).transpose()?;
+        let port = port.map(|port| plain_port(port).ok_or(BadWebOrigin::Form)).transpose()?;
         if !is_host(host) {
-            return Err(BadOrigin::Form);
+            return Err(BadWebOrigin::Form);
         }
         // Browsers write an IPv6 address in its shortest form.
         let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok());
@@ -76,14 +76,14 @@ impl Origin {
     }
 }
 
-impl Pages {
+impl AllowedOrigins {
     /// The listener's own pages are those of its `names` by `scheme` and `port`. The same name with another port, also
     /// the one that is left out, is another server's.
     pub(super) fn new<'a>(
         scheme: &str,
         names: impl Iterator<Item = &'a str>,
         port: Option<u16>,
-        listed: Vec<Origin>,
+        listed: Vec<WebOrigin>,
     ) -> Self {
         let default = if scheme == "https" { 443 } else { 80 };
         let suffix = match port {
@@ -109,18 +109,20 @@ impl Pages {
     }
 
     /// Reads all marks; a foreign one counts whatever else there is.
-    pub(super) fn mark(&self, headers: &HeaderMap) -> Mark {
+    pub(super) fn mark(&self, headers: &HeaderMap) -> FetchMetadata {
         if let Some(origin) = self.listed(headers) {
-            return Mark::Listed(origin);
+            return FetchMetadata::Listed(origin);
         }
         let own = |origin: &&HeaderValue| self.own.iter().any(|own| own.as_bytes() == origin.as_bytes());
         if let Some(foreign) = headers.get_all(ORIGIN).iter().find(|origin| !own(origin)) {
-            return Mark::Foreign(format!("Origin: {}", String::from_utf8_lossy(foreign.as_bytes())));
+            return FetchMetadata::Foreign(format!("Origin: {}", String::from_utf8_lossy(foreign.as_bytes())));
         }
         let harmless = |site: &&HeaderValue| matches!(site.as_bytes(), b"none" | b"same-origin");
         match headers.get_all(SEC_FETCH_SITE).iter().find(|site| !harmless(site)) {
-            Some(site) => Mark::Foreign(format!("Sec-Fetch-Site: {}", String::from_utf8_lossy(site.as_bytes()))),
-            None => Mark::None,
+            Some(site) => {
+                FetchMetadata::Foreign(format!("Sec-Fetch-Site: {}", String::from_utf8_lossy(site.as_bytes())))
+            }
+            None => FetchMetadata::None,
         }
     }
 }
@@ -134,12 +136,12 @@ pub(super) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn pages(listed: &[&str]) -> Pages {
-        let listed = listed.iter().map(|text| Origin::parse(text).expect("an origin")).collect();
-        Pages::new("http", ["localhost", "Proxy.example"].into_iter(), Some(8080), listed)
+    fn pages(listed: &[&str]) -> AllowedOrigins {
+        let listed = listed.iter().map(|text| WebOrigin::parse(text).expect("an origin")).collect();
+        AllowedOrigins::new("http", ["localhost", "Proxy.example"].into_iter(), Some(8080), listed)
     }
 
-    fn mark(listed: &[&str], lines: &[(&'static str, &'static str)]) -> Mark {
+    fn mark(listed: &[&str], lines: &[(&'static str, &'static str)]) -> FetchMetadata {
         let headers = lines
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
@@ -158,7 +160,7 @@ mod tests {
             &[("sec-fetch-site", "none")],
             &[("sec-fetch-site", "same-origin"), ("origin", "http://proxy.example:8080")],
         ] {
-            assert_eq!(mark(&[], lines), Mark::None, "{lines:?}");
+            assert_eq!(mark(&[], lines), FetchMetadata::None, "{lines:?}");
         }
     }
 
@@ -181,7 +183,7 @@ mod tests {
             &[("sec-fetch-site", "later-invention")],
             &[("origin", "http://localhost:8080"), ("sec-fetch-site", "same-site")],
         ] {
-            assert!(matches!(mark(&[], lines), Mark::Foreign(_)), "{lines:?}");
+            assert!(matches!(mark(&[], lines), FetchMetadata::Foreign(_)), "{lines:?}");
         }
     }
 
@@ -190,20 +192,23 @@ mod tests {
         let listed = ["https://Grafana.example:443", "http://127.0.0.1:3000"];
         let cross = ("sec-fetch-site", "cross-site");
         for origin in ["https://grafana.example", "http://127.0.0.1:3000"] {
-            assert_eq!(mark(&listed, &[("origin", origin), cross]), Mark::Listed(HeaderValue::from_static(origin)));
+            assert_eq!(
+                mark(&listed, &[("origin", origin), cross]),
+                FetchMetadata::Listed(HeaderValue::from_static(origin))
+            );
         }
         for origin in ["http://grafana.example", "https://grafana.example:444", "https://grafana.example.evil", "null"]
         {
-            assert!(matches!(mark(&listed, &[("origin", origin)]), Mark::Foreign(_)), "{origin}");
+            assert!(matches!(mark(&listed, &[("origin", origin)]), FetchMetadata::Foreign(_)), "{origin}");
         }
-        assert!(matches!(mark(&listed, &[cross]), Mark::Foreign(_)), "without an origin nobody is listed");
+        assert!(matches!(mark(&listed, &[cross]), FetchMetadata::Foreign(_)), "without an origin nobody is listed");
         let twice = [("origin", "https://grafana.example"), ("origin", "https://grafana.example")];
-        assert!(matches!(mark(&listed, &twice), Mark::Foreign(_)));
+        assert!(matches!(mark(&listed, &twice), FetchMetadata::Foreign(_)));
     }
 
     #[test]
     fn browser_own_pages_leave_the_schemes_port_out() {
-        let own = |scheme, port| Pages::new(scheme, ["localhost"].into_iter(), port, Vec::new()).own;
+        let own = |scheme, port| AllowedOrigins::new(scheme, ["localhost"].into_iter(), port, Vec::new()).own;
         assert_eq!(own("http", Some(80)), ["http://localhost"]);
         assert_eq!(own("https", Some(443)), ["https://localhost"]);
         assert_eq!(own("https", Some(80)), ["https://localhost:80"]);
@@ -214,13 +219,13 @@ mod tests {
         for bad in
             ["", "*", "null", "grafana.example", "ftp://x", "https://x/", "https://x/y", "https://u@x", "https://"]
         {
-            let error = if bad == "*" { BadOrigin::Wildcard } else { BadOrigin::Form };
-            assert_eq!(Origin::parse(bad), Err(error), "{bad}");
+            let error = if bad == "*" { BadWebOrigin::Wildcard } else { BadWebOrigin::Form };
+            assert_eq!(WebOrigin::parse(bad), Err(error), "{bad}");
         }
         for bad in ["https://x:", "https://x:080", "https://x:0", "https://a%20b", "https://127.1", "https://a b"] {
-            assert_eq!(Origin::parse(bad), Err(BadOrigin::Form), "{bad}");
+            assert_eq!(WebOrigin::parse(bad), Err(BadWebOrigin::Form), "{bad}");
         }
-        assert_eq!(Origin::parse("https://*.example"), Err(BadOrigin::Wildcard));
-        assert_eq!(Origin::parse("http://[0:0::1]:80"), Origin::parse("http://[::1]"));
+        assert_eq!(WebOrigin::parse("https://*.example"), Err(BadWebOrigin::Wildcard));
+        assert_eq!(WebOrigin::parse("http://[0:0::1]:80"), WebOrigin::parse("http://[::1]"));
     }
 }

@@ -11,18 +11,18 @@ pub(super) fn ask(name: &str, question: impl Fn(&str) -> bool) -> bool {
         return question(name);
     }
     let mut room = [b'-'; LONGEST];
-    let octets = room.iter_mut().zip(name.bytes()).map(|(place, octet)| {
-        *place = if octet.is_ascii_alphanumeric() { octet.to_ascii_lowercase() } else { b'-' };
+    let bytes = room.iter_mut().zip(name.bytes()).map(|(place, byte)| {
+        *place = if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
     });
-    let length = octets.count();
-    let hyphenated = room.get(..length).and_then(|octets| str::from_utf8(octets).ok()).unwrap_or_default();
+    let length = bytes.count();
+    let hyphenated = room.get(..length).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default();
     // A length, type or coding beside the real one would be somebody's.
     question(hyphenated) || hyphenated.starts_with("content-")
 }
 
 /// Whether a name has a character other than letters, digits and hyphens.
 pub(super) fn has_alias(name: &str) -> bool {
-    name.bytes().any(|octet| !octet.is_ascii_alphanumeric() && octet != b'-')
+    name.bytes().any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-')
 }
 
 /// Whether both names are one to such a program.

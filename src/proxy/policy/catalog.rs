@@ -16,10 +16,10 @@ use http::Method;
 use rustc_hash::FxBuildHasher;
 
 use super::group::Group;
-use super::path::{MAX_WORD, Malformed, Segment, Segments};
+use super::path::{MAX_WORD, MalformedTarget, Segment, Segments};
 use super::rule::METHODS;
 use super::spelling::lowered;
-use openapi::{Cause, Document, Skipped};
+use openapi::{Document, SkipReason, Skipped};
 use words::Words;
 
 /// The built-in operations, one a line; the columns are explained at its top.
@@ -295,7 +295,7 @@ struct Node {
     /// The first of the parameters, beside the rest, for most places have one.
     parameter: Option<(ParameterType, u32)>,
     others: Vec<(ParameterType, u32)>,
-    place: Place,
+    place: PathOperations,
 }
 
 impl Node {
@@ -317,9 +317,9 @@ impl Node {
 
 /// The operations of one path, by method in the order of [`METHODS`].
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Place([Option<OperationId>; METHODS.len()]);
+pub struct PathOperations([Option<OperationId>; METHODS.len()]);
 
-impl Place {
+impl PathOperations {
     /// The operation of a method.
     pub fn of(&self, method: &Method) -> Option<OperationId> {
         METHODS.iter().zip(&self.0).find(|(own, _)| *own == method).and_then(|(_, id)| *id)
@@ -399,7 +399,7 @@ impl Catalog {
         for operation in admissible {
             let name = OperationName(&operation).to_string();
             if let Err(problem) = self.add(operation) {
-                skipped.push(Skipped { operation: name, cause: Cause::Catalog(problem) });
+                skipped.push(Skipped { operation: name, cause: SkipReason::Catalog(problem) });
             }
         }
         (self, skipped)
@@ -416,7 +416,7 @@ impl Catalog {
                 None => fine.push(operation),
                 Some(own) => skipped.push(Skipped {
                     operation: OperationName(&operation).to_string(),
-                    cause: Cause::Shadows(OperationName(own).to_string()),
+                    cause: SkipReason::Shadows(OperationName(own).to_string()),
                 }),
             }
         }
@@ -452,10 +452,10 @@ impl Catalog {
     ///
     /// A literal wins over a parameter. An encoded literal, number, uid or word is refused: servers differ
     /// in whether they decode before they route. So is what may be read as another spelling of a known path.
-    pub fn at(&self, path: &Segments<'_>) -> Result<Place, Malformed> {
+    pub fn at(&self, path: &Segments<'_>) -> Result<PathOperations, MalformedTarget> {
         match self.walk(0, path, 0)? {
             Some(node) => Ok(node.place),
-            None => self.refuse_other_spelling(path).map(|()| Place::default()),
+            None => self.refuse_other_spelling(path).map(|()| PathOperations::default()),
         }
     }
 
@@ -466,7 +466,7 @@ impl Catalog {
     }
 
     /// The node that the path leads to from here, if operations end there.
-    fn walk(&self, node: u32, path: &Segments<'_>, depth: usize) -> Result<Option<&Node>, Malformed> {
+    fn walk(&self, node: u32, path: &Segments<'_>, depth: usize) -> Result<Option<&Node>, MalformedTarget> {
         let Some(segment) = path.get(depth) else {
             return Ok(self.nodes.get(node as usize).filter(|node| !node.place.is_empty()));
         };
@@ -484,7 +484,7 @@ impl Catalog {
         segment: Segment<'_>,
         path: &Segments<'_>,
         depth: usize,
-    ) -> Result<Option<&Node>, Malformed> {
+    ) -> Result<Option<&Node>, MalformedTarget> {
         self.branch(node, segment, segment.short(&mut [0; MAX_WORD]), path, depth)
     }
 
@@ -496,7 +496,7 @@ impl Catalog {
         decoded: Option<&str>,
         path: &Segments<'_>,
         depth: usize,
-    ) -> Result<Option<&Node>, Malformed> {
+    ) -> Result<Option<&Node>, MalformedTarget> {
         let step = |word: &str| self.steps.get(&(number, *self.words.get(word)?));
         if let Some(next) = decoded.and_then(step)
             && let Some(found) = self.walk(*next, path, depth + 1)?
@@ -707,7 +707,7 @@ mod tests {
         let catalog = built_in();
         for path in ["/v2/%64evices", "/v2/device/1%32", "/v2/device/7/reboot/NORMA%4C"] {
             let segments = Segments::parse(path).expect("legal path");
-            assert!(matches!(catalog.at(&segments), Err(Malformed::EncodedSegment)), "{path}");
+            assert!(matches!(catalog.at(&segments), Err(MalformedTarget::EncodedSegment)), "{path}");
         }
     }
 

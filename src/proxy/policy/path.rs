@@ -17,12 +17,12 @@ use super::spelling;
 /// The longest path in segments; the deepest known operation has 8.
 pub(super) const MAX_SEGMENTS: usize = 16;
 
-/// The longest fixed word, number or uid of the catalogue, in octets.
+/// The longest fixed word, number or uid of the catalogue, in bytes.
 pub(super) const MAX_WORD: usize = 128;
 
 /// Why a request target cannot be judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub enum MalformedTarget {
     /// Authority-form or asterisk-form.
     #[error("the request target is not a path")]
     NotAPath,
@@ -35,8 +35,8 @@ pub enum Malformed {
     /// An encoded character that changes the path's meaning if it is decoded.
     #[error("the path has an encoded character that servers read differently")]
     EncodedCharacter,
-    /// Encoded octets that are no UTF-8 (overlong forms included).
-    #[error("the path has encoded octets that are not UTF-8")]
+    /// Encoded bytes that are no UTF-8 (overlong forms included).
+    #[error("the path has encoded bytes that are not UTF-8")]
     NotUtf8,
     /// `//`, or a slash at the end.
     #[error("the path has an empty segment (a doubled slash, or a slash at its end)")]
@@ -84,17 +84,17 @@ pub struct Target<'a> {
 impl<'a> Target<'a> {
     /// Folds the prefix of `uri`'s path and checks the query. What is not below one of the known prefixes
     /// keeps its path; no operation has it.
-    pub fn canonical(uri: &'a Uri) -> Result<Self, Malformed> {
-        let whole = uri.path_and_query().ok_or(Malformed::NotAPath)?;
+    pub fn canonical(uri: &'a Uri) -> Result<Self, MalformedTarget> {
+        let whole = uri.path_and_query().ok_or(MalformedTarget::NotAPath)?;
         if !whole.path().starts_with('/') {
-            return Err(Malformed::NotAPath);
+            return Err(MalformedTarget::NotAPath);
         }
         if let Some(query) = whole.query()
-            // Without a way out in the middle, many octets are looked at in one step.
-            && !query.bytes().fold(true, |good, octet| good & octet.is_ascii_graphic())
+            // Without a way out in the middle, many bytes are looked at in one step.
+            && !query.bytes().fold(true, |good, byte| good & byte.is_ascii_graphic())
         {
             let character = query.chars().find(|c| !c.is_ascii_graphic());
-            return Err(Malformed::QueryCharacter(character.unwrap_or_default()));
+            return Err(MalformedTarget::QueryCharacter(character.unwrap_or_default()));
         }
         Ok(Self { whole, path: fold(whole.path()) })
     }
@@ -105,7 +105,7 @@ impl<'a> Target<'a> {
     }
 
     /// The path's segments, each checked.
-    pub fn segments(&self) -> Result<Segments<'a>, Malformed> {
+    pub fn segments(&self) -> Result<Segments<'a>, MalformedTarget> {
         Segments::parse(self.path)
     }
 
@@ -115,11 +115,11 @@ impl<'a> Target<'a> {
     }
 
     /// What is sent. Shares the memory of the target as it came, unless its prefix was folded.
-    pub fn to_path_and_query(self) -> Result<PathAndQuery, Malformed> {
+    pub fn to_path_and_query(self) -> Result<PathAndQuery, MalformedTarget> {
         if self.path.len() == self.whole.path().len() {
             return Ok(self.whole.clone());
         }
-        PathAndQuery::try_from(self.to_string()).map_err(|_| Malformed::NotAPath)
+        PathAndQuery::try_from(self.to_string()).map_err(|_| MalformedTarget::NotAPath)
     }
 }
 
@@ -197,8 +197,8 @@ impl<'a> Segment<'a> {
     }
 
     /// The segment as it came, if it is spelled without encoding.
-    pub fn unencoded(self) -> Result<&'a str, Malformed> {
-        if self.encoded { Err(Malformed::EncodedSegment) } else { Ok(self.raw) }
+    pub fn unencoded(self) -> Result<&'a str, MalformedTarget> {
+        if self.encoded { Err(MalformedTarget::EncodedSegment) } else { Ok(self.raw) }
     }
 }
 
@@ -218,15 +218,15 @@ const _: () = assert!(MAX_SEGMENTS <= u16::BITS as usize, "a bit for each segmen
 
 impl<'a> Segments<'a> {
     /// Splits and checks a path that starts with a slash, in one pass.
-    pub fn parse(path: &'a str) -> Result<Self, Malformed> {
-        let path = path.strip_prefix('/').ok_or(Malformed::NotAPath)?;
+    pub fn parse(path: &'a str) -> Result<Self, MalformedTarget> {
+        let path = path.strip_prefix('/').ok_or(MalformedTarget::NotAPath)?;
         let mut segments = Self { path, ends: [0; MAX_SEGMENTS], length: 0, encoded: 0 };
         if path.is_empty() {
             return Ok(segments);
         }
         let (mut start, mut classes) = (0, 0);
-        for (place, octet) in path.bytes().enumerate() {
-            match class_of(octet) {
+        for (place, byte) in path.bytes().enumerate() {
+            match class_of(byte) {
                 SLASH => {
                     segments.push(start, place, classes)?;
                     (start, classes) = (place + 1, 0);
@@ -238,15 +238,15 @@ impl<'a> Segments<'a> {
         Ok(segments)
     }
 
-    /// Adds the segment between two places, which has octets of these classes.
-    fn push(&mut self, start: usize, end: usize, classes: u8) -> Result<(), Malformed> {
+    /// Adds the segment between two places, which has bytes of these classes.
+    fn push(&mut self, start: usize, end: usize, classes: u8) -> Result<(), MalformedTarget> {
         let raw = self.path.get(start..end).unwrap_or_default();
         let encoded = classes != SOLID && judge(raw, classes)?;
         if encoded || spelling::is_doubtful(raw.as_bytes()) {
             spelling::check(Segment { raw, encoded }.characters())?;
         }
-        let room = self.ends.get_mut(self.length).ok_or(Malformed::TooDeep)?;
-        *room = u32::try_from(end).map_err(|_| Malformed::TooDeep)?;
+        let room = self.ends.get_mut(self.length).ok_or(MalformedTarget::TooDeep)?;
+        *room = u32::try_from(end).map_err(|_| MalformedTarget::TooDeep)?;
         self.encoded |= u16::from(encoded) << self.length;
         self.length += 1;
         Ok(())
@@ -279,14 +279,14 @@ impl<'a> Segments<'a> {
 }
 
 /// Checks one segment and decodes it once.
-pub(super) fn decode(raw: &str) -> Result<Cow<'_, str>, Malformed> {
+pub(super) fn decode(raw: &str) -> Result<Cow<'_, str>, MalformedTarget> {
     let encoded = check(raw)?;
     Ok(Segment { raw, encoded }.decoded())
 }
 
 /// Checks one segment; says whether it has an encoded character.
-fn check(raw: &str) -> Result<bool, Malformed> {
-    judge(raw, raw.bytes().fold(0, |classes, octet| classes | class_of(octet)))
+fn check(raw: &str) -> Result<bool, MalformedTarget> {
+    judge(raw, raw.bytes().fold(0, |classes, byte| classes | class_of(byte)))
 }
 
 /// A character of a name.
@@ -299,10 +299,10 @@ const FOREIGN: u8 = 8;
 /// The end of a segment.
 const SLASH: u8 = 16;
 
-/// The class of an octet, a bit: pchar of RFC 3986 section 3.3 without ';', which Java servers cut off with what
+/// The class of an byte, a bit: pchar of RFC 3986 section 3.3 without ';', which Java servers cut off with what
 /// follows.
-const fn class(octet: u8) -> u8 {
-    match octet {
+const fn class(byte: u8) -> u8 {
+    match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => SOLID,
         b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' => SOLID,
         b'.' => DOT,
@@ -312,39 +312,39 @@ const fn class(octet: u8) -> u8 {
     }
 }
 
-/// The classes of all octets: a look into memory is faster than a choice of ways.
+/// The classes of all bytes: a look into memory is faster than a choice of ways.
 static CLASSES: [u8; 256] = {
     let mut classes = [FOREIGN; 256];
-    let (mut rest, mut octet): (&mut [u8], u8) = (&mut classes, 0);
+    let (mut rest, mut byte): (&mut [u8], u8) = (&mut classes, 0);
     while let [first, after @ ..] = rest {
-        *first = class(octet);
-        (rest, octet) = (after, octet.wrapping_add(1));
+        *first = class(byte);
+        (rest, byte) = (after, byte.wrapping_add(1));
     }
     classes
 };
 
 #[inline]
-fn class_of(octet: u8) -> u8 {
-    CLASSES.get(usize::from(octet)).copied().unwrap_or(FOREIGN)
+fn class_of(byte: u8) -> u8 {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(FOREIGN)
 }
 
-/// Checks a segment that has octets of these classes; says whether it has an encoded character.
-fn judge(raw: &str, classes: u8) -> Result<bool, Malformed> {
+/// Checks a segment that has bytes of these classes; says whether it has an encoded character.
+fn judge(raw: &str, classes: u8) -> Result<bool, MalformedTarget> {
     if raw.is_empty() {
-        return Err(Malformed::EmptySegment);
+        return Err(MalformedTarget::EmptySegment);
     }
     if classes & (FOREIGN | SLASH) != 0 {
-        return Err(Malformed::Character(raw.chars().find(|c| !is_pchar(*c)).unwrap_or_default()));
+        return Err(MalformedTarget::Character(raw.chars().find(|c| !is_pchar(*c)).unwrap_or_default()));
     }
     if classes & ENCODED == 0 {
-        return if classes & SOLID == 0 { Err(Malformed::DotSegment) } else { Ok(false) };
+        return if classes & SOLID == 0 { Err(MalformedTarget::DotSegment) } else { Ok(false) };
     }
     let mut blank = true;
     for character in characters(raw) {
         let character = character?;
         blank &= character == '.' || character.is_whitespace();
     }
-    if blank { Err(Malformed::DotSegment) } else { Ok(true) }
+    if blank { Err(MalformedTarget::DotSegment) } else { Ok(true) }
 }
 
 fn is_pchar(character: char) -> bool {
@@ -352,7 +352,7 @@ fn is_pchar(character: char) -> bool {
 }
 
 /// The characters of a segment, decoded once; an error is the last.
-fn characters(raw: &str) -> impl Iterator<Item = Result<char, Malformed>> + Clone + '_ {
+fn characters(raw: &str) -> impl Iterator<Item = Result<char, MalformedTarget>> + Clone + '_ {
     let mut rest = raw;
     std::iter::from_fn(move || {
         let next = rest.chars().next()?;
@@ -369,34 +369,34 @@ fn characters(raw: &str) -> impl Iterator<Item = Result<char, Malformed>> + Clon
 }
 
 /// One character that is encoded at the beginning of `rest`, which then goes on after it.
-fn percent_decode(rest: &mut &str) -> Result<char, Malformed> {
-    let first = octet(rest)?;
+fn percent_decode(rest: &mut &str) -> Result<char, MalformedTarget> {
+    let first = byte(rest)?;
     let length = match first {
         0x00..=0x7f => 1,
         0xc2..=0xdf => 2,
         0xe0..=0xef => 3,
         0xf0..=0xf4 => 4,
-        0x80..=0xc1 | 0xf5..=0xff => return Err(Malformed::NotUtf8),
+        0x80..=0xc1 | 0xf5..=0xff => return Err(MalformedTarget::NotUtf8),
     };
-    let mut octets = [first, 0, 0, 0];
-    let whole = octets.get_mut(..length).ok_or(Malformed::NotUtf8)?;
+    let mut bytes = [first, 0, 0, 0];
+    let whole = bytes.get_mut(..length).ok_or(MalformedTarget::NotUtf8)?;
     for place in whole.iter_mut().skip(1) {
         if !rest.starts_with('%') {
-            return Err(Malformed::NotUtf8);
+            return Err(MalformedTarget::NotUtf8);
         }
-        *place = octet(rest)?;
+        *place = byte(rest)?;
     }
-    let text = str::from_utf8(whole).map_err(|_| Malformed::NotUtf8)?;
-    let character = text.chars().next().ok_or(Malformed::NotUtf8)?;
-    if means_itself(character) { Ok(character) } else { Err(Malformed::EncodedCharacter) }
+    let text = str::from_utf8(whole).map_err(|_| MalformedTarget::NotUtf8)?;
+    let character = text.chars().next().ok_or(MalformedTarget::NotUtf8)?;
+    if means_itself(character) { Ok(character) } else { Err(MalformedTarget::EncodedCharacter) }
 }
 
-/// The octet that `%XX` at the beginning of `rest` stands for.
-fn octet(rest: &mut &str) -> Result<u8, Malformed> {
+/// The byte that `%XX` at the beginning of `rest` stands for.
+fn byte(rest: &mut &str) -> Result<u8, MalformedTarget> {
     let digits = rest.get(1..3).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
-    let octet = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).ok_or(Malformed::BrokenEncoding)?;
+    let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).ok_or(MalformedTarget::BrokenEncoding)?;
     *rest = rest.get(3..).unwrap_or_default();
-    Ok(octet)
+    Ok(byte)
 }
 
 /// Whether a decoded character can change nothing: no delimiter, no second encoding, no control, and no
@@ -414,8 +414,8 @@ fn means_itself(character: char) -> bool {
 mod tests {
     use super::*;
 
-    fn canonical(target: &str) -> Result<String, Malformed> {
-        let uri: Uri = target.parse().map_err(|_| Malformed::NotAPath)?;
+    fn canonical(target: &str) -> Result<String, MalformedTarget> {
+        let uri: Uri = target.parse().map_err(|_| MalformedTarget::NotAPath)?;
         let target = Target::canonical(&uri)?;
         target.segments()?;
         Ok(target.to_path_and_query()?.to_string())
@@ -455,31 +455,31 @@ mod tests {
     #[test]
     fn path_refuses_what_servers_read_differently() {
         for (path, reason) in [
-            ("/v2//devices", Malformed::EmptySegment),
-            ("///v2/devices", Malformed::EmptySegment),
-            ("/v2/devices/", Malformed::EmptySegment),
-            ("/v2/./devices", Malformed::DotSegment),
-            ("/v2/devices/../users", Malformed::DotSegment),
-            ("/v2/devices/%2e%2e/users", Malformed::DotSegment),
-            ("/v2/devices/.%2E/users", Malformed::DotSegment),
-            ("/v2/devices/..%20/users", Malformed::DotSegment),
-            ("/v2/device/1%2fdisks", Malformed::EncodedCharacter),
-            ("/v2/device/1%5cdisks", Malformed::EncodedCharacter),
-            ("/v2/device/1%252fdisks", Malformed::EncodedCharacter),
-            ("/v2/device/1%00", Malformed::EncodedCharacter),
-            ("/v2/device/1%0d%0aX:1", Malformed::EncodedCharacter),
-            ("/v2/device/1%3bx", Malformed::EncodedCharacter),
-            ("/v2/device/1%3fx", Malformed::EncodedCharacter),
-            ("/v2/device/1%23x", Malformed::EncodedCharacter),
-            ("/v2/device/1%ef%bc%8fdisks", Malformed::EncodedCharacter),
-            ("/v2/device/1%c0%afdisks", Malformed::NotUtf8),
-            ("/v2/device/1%e0%80%afdisks", Malformed::NotUtf8),
-            ("/v2/device/1%ff", Malformed::NotUtf8),
-            ("/v2/device/1%2", Malformed::BrokenEncoding),
-            ("/v2/device/1%zz", Malformed::BrokenEncoding),
-            ("/v2/device/1%u002f", Malformed::BrokenEncoding),
-            ("/v2/device/1;x=y", Malformed::Character(';')),
-            ("/v2/device/1\\disks", Malformed::Character('\\')),
+            ("/v2//devices", MalformedTarget::EmptySegment),
+            ("///v2/devices", MalformedTarget::EmptySegment),
+            ("/v2/devices/", MalformedTarget::EmptySegment),
+            ("/v2/./devices", MalformedTarget::DotSegment),
+            ("/v2/devices/../users", MalformedTarget::DotSegment),
+            ("/v2/devices/%2e%2e/users", MalformedTarget::DotSegment),
+            ("/v2/devices/.%2E/users", MalformedTarget::DotSegment),
+            ("/v2/devices/..%20/users", MalformedTarget::DotSegment),
+            ("/v2/device/1%2fdisks", MalformedTarget::EncodedCharacter),
+            ("/v2/device/1%5cdisks", MalformedTarget::EncodedCharacter),
+            ("/v2/device/1%252fdisks", MalformedTarget::EncodedCharacter),
+            ("/v2/device/1%00", MalformedTarget::EncodedCharacter),
+            ("/v2/device/1%0d%0aX:1", MalformedTarget::EncodedCharacter),
+            ("/v2/device/1%3bx", MalformedTarget::EncodedCharacter),
+            ("/v2/device/1%3fx", MalformedTarget::EncodedCharacter),
+            ("/v2/device/1%23x", MalformedTarget::EncodedCharacter),
+            ("/v2/device/1%ef%bc%8fdisks", MalformedTarget::EncodedCharacter),
+            ("/v2/device/1%c0%afdisks", MalformedTarget::NotUtf8),
+            ("/v2/device/1%e0%80%afdisks", MalformedTarget::NotUtf8),
+            ("/v2/device/1%ff", MalformedTarget::NotUtf8),
+            ("/v2/device/1%2", MalformedTarget::BrokenEncoding),
+            ("/v2/device/1%zz", MalformedTarget::BrokenEncoding),
+            ("/v2/device/1%u002f", MalformedTarget::BrokenEncoding),
+            ("/v2/device/1;x=y", MalformedTarget::Character(';')),
+            ("/v2/device/1\\disks", MalformedTarget::Character('\\')),
         ] {
             assert_eq!(Segments::parse(path).err(), Some(reason), "{path}");
         }
@@ -493,7 +493,7 @@ mod tests {
 
     #[test]
     fn path_refuses_asterisk_and_deep_targets() {
-        assert_eq!(canonical("*"), Err(Malformed::NotAPath));
-        assert_eq!(canonical(&"/v2".repeat(17)), Err(Malformed::TooDeep));
+        assert_eq!(canonical("*"), Err(MalformedTarget::NotAPath));
+        assert_eq!(canonical(&"/v2".repeat(17)), Err(MalformedTarget::TooDeep));
     }
 }

@@ -57,12 +57,12 @@ impl<'a> Query<'a> {
         CURSORS.iter().any(|name| self.may_have(name, None))
     }
 
-    /// Whether some name has as many octets as written: one with fewer spells no ASCII word of this length, however it
+    /// Whether some name has as many bytes as written: one with fewer spells no ASCII word of this length, however it
     /// is read. Nearly every query is told by this.
     fn has_name_of(self, length: usize) -> bool {
         let mut missing = length;
-        self.0.bytes().any(|octet| {
-            missing = match octet {
+        self.0.bytes().any(|byte| {
+            missing = match byte {
                 b'&' | b';' => length,
                 // No value is so long.
                 b'=' => usize::MAX,
@@ -133,7 +133,7 @@ fn spells(raw: &str, word: &str) -> bool {
 /// Whether some server takes `raw` for `word`: decoded up to three times, in any case, with blanks or an index around.
 fn may_spell(raw: &str, word: &str) -> bool {
     // The common case, a plain parameter of another length, is told by its length alone; of a letter beyond ASCII, one
-    // with fewer octets may be another case.
+    // with fewer bytes may be another case.
     if raw.len() < word.len() && word.is_ascii() {
         return false;
     }
@@ -147,7 +147,7 @@ fn may_spell(raw: &str, word: &str) -> bool {
 
 /// Whether some server takes `raw` for the value `word`. A number may be written in many ways, and stand in a list.
 fn may_mean(raw: &str, word: &str) -> bool {
-    let is_number = !word.is_empty() && word.bytes().all(|octet| octet.is_ascii_digit());
+    let is_number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
     may_spell(raw, word) || (is_number && may_hold(raw, word.as_bytes()))
 }
 
@@ -161,17 +161,17 @@ fn may_hold(raw: &str, number: &[u8]) -> bool {
 }
 
 /// Whether some run of digits is this number, whatever its zeros; or all may be digits of another script.
-fn holds(octets: impl Iterator<Item = u8> + Clone, number: &[u8]) -> bool {
+fn holds(bytes: impl Iterator<Item = u8> + Clone, number: &[u8]) -> bool {
     let zeros = number.iter().take_while(|digit| **digit == b'0').count();
     let number = number.get(zeros..).unwrap_or_default();
-    let is_foreign = |octet: u8| octet >= 0x80;
-    if octets.clone().any(is_foreign) && octets.clone().all(|octet| is_foreign(octet) || !octet.is_ascii_alphabetic()) {
+    let is_foreign = |byte: u8| byte >= 0x80;
+    if bytes.clone().any(is_foreign) && bytes.clone().all(|byte| is_foreign(byte) || !byte.is_ascii_alphabetic()) {
         return true;
     }
     // What of the number is still to come in the present run.
     let mut rest: Option<Option<&[u8]>> = None;
-    for octet in octets.chain([b' ']) {
-        if !octet.is_ascii_digit() {
+    for byte in bytes.chain([b' ']) {
+        if !byte.is_ascii_digit() {
             if rest == Some(Some(&[])) {
                 return true;
             }
@@ -180,24 +180,24 @@ fn holds(octets: impl Iterator<Item = u8> + Clone, number: &[u8]) -> bool {
         }
         let wanted = rest.unwrap_or(Some(number));
         rest = Some(match wanted.and_then(<[u8]>::split_first) {
-            Some((first, after)) if *first == octet => Some(after),
+            Some((first, after)) if *first == byte => Some(after),
             // Leading zeros.
-            _ if octet == b'0' && wanted == Some(number) => wanted,
+            _ if byte == b'0' && wanted == Some(number) => wanted,
             _ => None,
         });
     }
     false
 }
 
-fn resembles(octets: impl Iterator<Item = u8> + Clone, word: &str) -> bool {
-    let is_blank = |octet: &u8| *octet <= b' ' || *octet == b'+';
-    let mut own = Folded(octets.skip_while(is_blank));
+fn resembles(bytes: impl Iterator<Item = u8> + Clone, word: &str) -> bool {
+    let is_blank = |byte: &u8| *byte <= b' ' || *byte == b'+';
+    let mut own = Folded(bytes.skip_while(is_blank));
     // Other letters beyond ASCII are compared as they are.
     if !Folded(word.bytes()).all(|letter| own.next() == Some(letter)) {
         return false;
     }
     // NUL ends a string in C; an index in brackets names an element of a list.
-    matches!(own.find(|octet| *octet == 0 || !is_blank(octet)), None | Some(0 | b'['))
+    matches!(own.find(|byte| *byte == 0 || !is_blank(byte)), None | Some(0 | b'['))
 }
 
 /// Percent-decoding as lenient as any server's: what is no encoding stays.
@@ -208,13 +208,13 @@ impl<I: Iterator<Item = u8> + Clone> Iterator for Decoded<I> {
     type Item = u8;
 
     fn next(&mut self) -> Option<u8> {
-        let octet = self.0.next()?;
-        if octet != b'%' {
-            return Some(octet);
+        let byte = self.0.next()?;
+        if byte != b'%' {
+            return Some(byte);
         }
         let mut ahead = self.0.clone();
         let mut digit = || ahead.next().and_then(|digit| char::from(digit).to_digit(16));
-        let (Some(high), Some(low)) = (digit(), digit()) else { return Some(octet) };
+        let (Some(high), Some(low)) = (digit(), digit()) else { return Some(byte) };
         self.0 = ahead;
         u8::try_from(high * 16 + low).ok()
     }
@@ -228,18 +228,18 @@ impl<I: Iterator<Item = u8> + Clone> Iterator for Folded<I> {
     type Item = u8;
 
     fn next(&mut self) -> Option<u8> {
-        let octet = self.0.next()?;
+        let byte = self.0.next()?;
         let mut ahead = self.0.clone();
-        let letter = match octet {
+        let letter = match byte {
             0xc4 => ahead.next().filter(|next| matches!(next, 0xb0 | 0xb1)).map(|_| b'i'),
             0xc5 => ahead.next().filter(|next| *next == 0xbf).map(|_| b's'),
             0xe2 => (ahead.next() == Some(0x84) && ahead.next() == Some(0xaa)).then_some(b'k'),
-            _ => return Some(octet.to_ascii_lowercase()),
+            _ => return Some(byte.to_ascii_lowercase()),
         };
         if letter.is_some() {
             self.0 = ahead;
         }
-        letter.or(Some(octet))
+        letter.or(Some(byte))
     }
 }
 

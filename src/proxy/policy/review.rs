@@ -4,17 +4,17 @@ use std::fmt;
 
 use super::catalog::{Catalog, Operation, OperationName, Scope};
 use super::group::{Group, SECURE_VALUES};
-use super::rule::{Fit, Rule};
-use super::{Groups, Policy, Row, Rules};
+use super::rule::{Match, Rule};
+use super::{Groups, OperationRow, Policy, Rules};
 
 /// How alike two templates must be to be taken for a slip, from 0 to 1.
 const ALIKE: f64 = 0.9;
 
 /// An entry of the configuration, and what is odd about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct Oddness {
     /// Where it stands.
-    pub list: List,
+    pub list: RuleList,
     /// The entry as written.
     pub entry: String,
     /// What is odd.
@@ -23,7 +23,7 @@ pub struct Finding {
 
 /// A list of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum List {
+pub enum RuleList {
     /// `groups`.
     Groups,
     /// `allow`.
@@ -69,14 +69,14 @@ pub enum Oddity {
         scope: Scope,
     },
     /// It matches no operation of the catalogue; with what may have been meant.
-    Uncatalogued(Option<Slip>),
+    Uncatalogued(Option<OperationSlip>),
     /// It matches known operations, and whatever else is below its path.
     OpenEnded,
 }
 
 /// What may have been meant by a rule that matches no known operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Slip {
+pub enum OperationSlip {
     /// The path has operations with other methods.
     Method(String),
     /// A word stands where the operation has something else.
@@ -92,7 +92,7 @@ pub enum Slip {
     Template(String),
 }
 
-impl Finding {
+impl Oddness {
     /// Whether it is a plain mistake, not only worth knowing.
     pub fn is_mistake(&self) -> bool {
         !matches!(
@@ -105,7 +105,7 @@ impl Finding {
     }
 }
 
-impl fmt::Display for List {
+impl fmt::Display for RuleList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Groups => "groups",
@@ -115,7 +115,7 @@ impl fmt::Display for List {
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for Oddness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { list, entry, oddity } = self;
         write!(f, "{entry:?} in {list} ")?;
@@ -148,7 +148,7 @@ impl fmt::Display for Finding {
                 write!(f, "matches operations that stay closed ({count}), as they need the scope {scope}")
             }
             Oddity::Uncatalogued(slip) => match slip {
-                None if *list == List::Allow => f.write_str("opens operations that the catalogue does not know"),
+                None if *list == RuleList::Allow => f.write_str("opens operations that the catalogue does not know"),
                 None => f.write_str("matches no known operation"),
                 Some(slip) => write!(f, "matches no known operation: {slip}"),
             },
@@ -157,7 +157,7 @@ impl fmt::Display for Finding {
     }
 }
 
-impl fmt::Display for Slip {
+impl fmt::Display for OperationSlip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Method(methods) => write!(f, "this path has {methods}"),
@@ -170,11 +170,11 @@ impl fmt::Display for Slip {
 }
 
 fn names(groups: &[&'static Group]) -> String {
-    groups.iter().map(|group| group.name).collect::<Vec<_>>().join(", ")
+    groups.iter().map(|group| group.contains).collect::<Vec<_>>().join(", ")
 }
 
 /// What is odd about the entries of a policy, in the order of the configuration.
-pub fn review(policy: &Policy) -> Vec<Finding> {
+pub fn review(policy: &Policy) -> Vec<Oddness> {
     let review =
         Review { catalog: policy.catalog(), rules: policy.rules(), ceiling: policy.ceiling().map(|own| &**own) };
     let Rules { groups, allow, deny, .. } = review.rules;
@@ -183,15 +183,19 @@ pub fn review(policy: &Policy) -> Vec<Finding> {
         for (i, group) in listed.iter().enumerate() {
             let twice = listed.iter().take(i).any(|other| other == group).then_some(Oddity::Twice);
             let oddity = twice.or_else(|| review.group(group));
-            findings.extend(oddity.map(|oddity| Finding { list: List::Groups, entry: group.name.to_owned(), oddity }));
+            findings.extend(oddity.map(|oddity| Oddness {
+                list: RuleList::Groups,
+                entry: group.contains.to_owned(),
+                oddity,
+            }));
         }
     }
-    let mut tell = |list, rule: &Rule, oddity| findings.push(Finding { list, entry: rule.to_string(), oddity });
+    let mut tell = |list, rule: &Rule, oddity| findings.push(Oddness { list, entry: rule.to_string(), oddity });
     for (i, rule) in allow.iter().enumerate() {
-        review.allow(i, rule).into_iter().for_each(|oddity| tell(List::Allow, rule, oddity));
+        review.allow(i, rule).into_iter().for_each(|oddity| tell(RuleList::Allow, rule, oddity));
     }
     for (i, rule) in deny.iter().enumerate() {
-        review.deny(i, rule).into_iter().for_each(|oddity| tell(List::Deny, rule, oddity));
+        review.deny(i, rule).into_iter().for_each(|oddity| tell(RuleList::Deny, rule, oddity));
     }
     findings
 }
@@ -214,7 +218,7 @@ impl<'a> Review<'a> {
     }
 
     fn matched(&self, rule: &'a Rule) -> impl Iterator<Item = &'a Operation> + use<'a> {
-        self.catalog.operations().iter().filter(|operation| rule.fit(operation) != Fit::Never)
+        self.catalog.operations().iter().filter(|operation| rule.fit(operation) != Match::Never)
     }
 
     fn members(&self, group: &'static Group) -> impl Iterator<Item = &'a Operation> + use<'a> {
@@ -227,7 +231,7 @@ impl<'a> Review<'a> {
 
     /// Whether every request for an operation is closed by a rule of `deny`.
     fn is_denied(&self, operation: &Operation) -> bool {
-        self.rules.deny.iter().any(|rule| rule.fit(operation) == Fit::Always)
+        self.rules.deny.iter().any(|rule| rule.fit(operation) == Match::Always)
     }
 
     fn group(&self, group: &'static Group) -> Option<Oddity> {
@@ -254,8 +258,8 @@ impl<'a> Review<'a> {
     fn reports_are_open(&self) -> bool {
         let has_values = |operation: &&Operation| operation.template.contains("custom-fields");
         self.catalog.operations().iter().filter(has_values).any(|operation| match self.rules.row(operation) {
-            Row::Always(verdict) => verdict.is_open(),
-            Row::Depends(_) => true,
+            OperationRow::Always(verdict) => verdict.is_open(),
+            OperationRow::Depends(_) => true,
         })
     }
 
@@ -331,25 +335,25 @@ impl<'a> Review<'a> {
         }
     }
 
-    fn slip(&self, rule: &Rule) -> Option<Slip> {
+    fn slip(&self, rule: &Rule) -> Option<OperationSlip> {
         let operations = self.catalog.operations();
         let here: Vec<_> = operations.iter().filter(|operation| rule.fits_path(operation)).collect();
         if !here.is_empty() {
             let mut methods: Vec<_> = here.iter().map(|operation| operation.method.as_str()).collect();
             methods.sort_unstable();
             methods.dedup();
-            return Some(Slip::Method(methods.join(", ")));
+            return Some(OperationSlip::Method(methods.join(", ")));
         }
         let with_method = || operations.iter().filter(|operation| rule.has_method(&operation.method));
         let misfit = with_method().find_map(|operation| Some((operation, rule.misfit(operation)?)));
         if let Some((operation, (word, kind))) = misfit {
             let (operation, wanted) = (OperationName(operation).to_string(), kind.wanted());
-            return Some(Slip::Value { operation, word: word.to_owned(), wanted });
+            return Some(OperationSlip::Value { operation, word: word.to_owned(), wanted });
         }
         let likeness = |operation: &Operation| strsim::jaro_winkler(&rule.path_text(), &operation.template);
         let ranked = with_method().map(|operation| (likeness(operation), operation));
         let (best, operation) = ranked.max_by(|a, b| a.0.total_cmp(&b.0))?;
-        (best > ALIKE && !rule.is_open_ended()).then(|| Slip::Template(OperationName(operation).to_string()))
+        (best > ALIKE && !rule.is_open_ended()).then(|| OperationSlip::Template(OperationName(operation).to_string()))
     }
 }
 
@@ -364,7 +368,7 @@ fn shadowing<'a>(rules: &'a [Rule], place: usize, rule: &Rule) -> Option<&'a Rul
 
 fn guarded_groups<'a>(operations: impl Iterator<Item = &'a &'a Operation>) -> Vec<&'static Group> {
     let mut groups: Vec<_> = operations.map(|operation| operation.group).collect();
-    groups.sort_unstable_by_key(|group| group.name);
+    groups.sort_unstable_by_key(|group| group.contains);
     groups.dedup();
     groups
 }

@@ -31,13 +31,13 @@ pub struct Rule {
     text: Arc<str>,
     /// Empty: every method.
     methods: Vec<Method>,
-    reach: Reach,
+    reach: Selector,
     conditions: Vec<Condition>,
 }
 
 /// What a rule speaks of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reach {
+pub enum Selector {
     /// The operations of a group.
     Group(&'static Group),
     /// Paths, known or not.
@@ -47,14 +47,14 @@ pub enum Reach {
 /// The paths of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
-    segments: Vec<Piece>,
+    segments: Vec<TemplateSegmentRule>,
     /// Ends in `**`: any number of further segments, none included.
     open_ended: bool,
 }
 
 /// A segment of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+enum TemplateSegmentRule {
     Literal(String),
     /// `{name}`: a value. Not a fixed word of a known operation: `/v2/organization/{id}` is not `/v2/organization/documents`.
     Value,
@@ -67,11 +67,11 @@ enum Piece {
 pub struct Condition {
     /// The parameter.
     name: String,
-    wanted: Wanted,
+    wanted: WantedValue,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Wanted {
+enum WantedValue {
     Absent,
     Present,
     Value(String),
@@ -79,7 +79,7 @@ enum Wanted {
 
 /// How a rule relates to an operation of the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fit {
+pub enum Match {
     /// No request for the operation can match.
     Never,
     /// It depends on the values in the path, or on the query.
@@ -172,9 +172,9 @@ impl Rule {
         let reach = match target.strip_prefix(GROUP) {
             Some(name) => {
                 let unknown = || RuleError::Group { name: name.to_owned() };
-                Reach::Group(Group::find(name).ok_or_else(unknown)?)
+                Selector::Group(Group::find(name).ok_or_else(unknown)?)
             }
-            None => Reach::Path(Template::parse(target)?),
+            None => Selector::Path(Template::parse(target)?),
         };
         Ok(Self { text: text.into(), methods: parse_methods(methods)?, reach, conditions })
     }
@@ -190,32 +190,32 @@ impl Rule {
     }
 
     /// What it speaks of.
-    pub fn reach(&self) -> &Reach {
+    pub fn reach(&self) -> &Selector {
         &self.reach
     }
 
     /// Whether the rule ends in `**`.
     pub fn is_open_ended(&self) -> bool {
-        matches!(&self.reach, Reach::Path(template) if template.open_ended)
+        matches!(&self.reach, Selector::Path(template) if template.open_ended)
     }
 
     /// Whether the rule is about the values of secure fields as such.
     pub fn is_of_secure_values(&self) -> bool {
-        matches!(&self.reach, Reach::Group(group) if *group == &SECURE_VALUES)
+        matches!(&self.reach, Selector::Group(group) if *group == &SECURE_VALUES)
     }
 
     /// Whether the rule says that a request may ask for the values of secure fields.
     pub fn names_secure_values(&self) -> bool {
         self.conditions
             .iter()
-            .any(|condition| condition.wanted != Wanted::Absent && condition.name.eq_ignore_ascii_case(SECURE))
+            .any(|condition| condition.wanted != WantedValue::Absent && condition.name.eq_ignore_ascii_case(SECURE))
     }
 
     /// Whether an `allow` rule opens an operation of a guarded group: it says the group, or each fixed word of the path.
     pub fn names(&self, operation: &Operation) -> bool {
         match &self.reach {
-            Reach::Group(group) => *group == operation.group,
-            Reach::Path(template) => !template.open_ended && template.spells(&operation.segments),
+            Selector::Group(group) => *group == operation.group,
+            Selector::Path(template) => !template.open_ended && template.spells(&operation.segments),
         }
     }
 
@@ -243,53 +243,53 @@ impl Rule {
         group: Option<&'static Group>,
     ) -> bool {
         match &self.reach {
-            Reach::Group(own) if *own == &SECURE_VALUES => query.asks_for_secure_values(),
-            Reach::Group(own) => Some(*own) == group,
-            Reach::Path(template) => template.matches(effect, path),
+            Selector::Group(own) if *own == &SECURE_VALUES => query.asks_for_secure_values(),
+            Selector::Group(own) => Some(*own) == group,
+            Selector::Path(template) => template.matches(effect, path),
         }
     }
 
     /// How the rule relates to `operation`.
-    pub fn fit(&self, operation: &Operation) -> Fit {
+    pub fn fit(&self, operation: &Operation) -> Match {
         if !self.has_method(&operation.method) {
-            return Fit::Never;
+            return Match::Never;
         }
         let fit = match &self.reach {
-            Reach::Group(group) if *group == &SECURE_VALUES => Fit::Sometimes,
-            Reach::Group(group) if *group == operation.group => Fit::Always,
-            Reach::Group(_) => Fit::Never,
-            Reach::Path(template) => template.fit(&operation.segments),
+            Selector::Group(group) if *group == &SECURE_VALUES => Match::Sometimes,
+            Selector::Group(group) if *group == operation.group => Match::Always,
+            Selector::Group(_) => Match::Never,
+            Selector::Path(template) => template.fit(&operation.segments),
         };
-        if self.conditions.is_empty() { fit } else { fit.min(Fit::Sometimes) }
+        if self.conditions.is_empty() { fit } else { fit.min(Match::Sometimes) }
     }
 
     /// The group that it speaks of.
     pub fn group(&self) -> Option<&'static Group> {
         match &self.reach {
-            Reach::Group(group) => Some(group),
-            Reach::Path(_) => None,
+            Selector::Group(group) => Some(group),
+            Selector::Path(_) => None,
         }
     }
 
     /// Whether it speaks of the path of `operation`, whatever the methods.
     pub fn fits_path(&self, operation: &Operation) -> bool {
-        matches!(&self.reach, Reach::Path(template) if template.fit(&operation.segments) != Fit::Never)
+        matches!(&self.reach, Selector::Path(template) if template.fit(&operation.segments) != Match::Never)
     }
 
     /// The first word that stands where `operation` has a parameter of another type, if nothing else keeps the rule from
     /// matching it.
     pub fn misfit<'a>(&'a self, operation: &'a Operation) -> Option<(&'a str, &'a ParameterType)> {
         match &self.reach {
-            Reach::Path(template) => template.misfit(&operation.segments),
-            Reach::Group(_) => None,
+            Selector::Path(template) => template.misfit(&operation.segments),
+            Selector::Group(_) => None,
         }
     }
 
     /// Its path without names of parameters; empty for a group.
     pub fn path_text(&self) -> String {
         match &self.reach {
-            Reach::Path(template) => template.segments.iter().map(|piece| format!("/{piece}")).collect(),
-            Reach::Group(_) => String::new(),
+            Selector::Path(template) => template.segments.iter().map(|piece| format!("/{piece}")).collect(),
+            Selector::Group(_) => String::new(),
         }
     }
 
@@ -297,8 +297,8 @@ impl Rule {
     pub fn overlaps(&self, other: &Self) -> bool {
         let method = METHODS.iter().any(|method| self.has_method(method) && other.has_method(method));
         let reach = match (&self.reach, &other.reach) {
-            (Reach::Path(own), Reach::Path(path)) => own.overlaps(path),
-            (Reach::Group(_), _) | (_, Reach::Group(_)) => true,
+            (Selector::Path(own), Selector::Path(path)) => own.overlaps(path),
+            (Selector::Group(_), _) | (_, Selector::Group(_)) => true,
         };
         method && reach
     }
@@ -307,9 +307,9 @@ impl Rule {
     pub fn covers(&self, other: &Self) -> bool {
         let methods = METHODS.iter().filter(|method| other.has_method(method)).all(|method| self.has_method(method));
         let reach = match (&self.reach, &other.reach) {
-            (Reach::Group(own), Reach::Group(group)) => own == group,
-            (Reach::Path(own), Reach::Path(path)) => own.covers(path),
-            (Reach::Group(_), Reach::Path(_)) | (Reach::Path(_), Reach::Group(_)) => false,
+            (Selector::Group(own), Selector::Group(group)) => own == group,
+            (Selector::Path(own), Selector::Path(path)) => own.covers(path),
+            (Selector::Group(_), Selector::Path(_)) | (Selector::Path(_), Selector::Group(_)) => false,
         };
         methods && reach && self.conditions.iter().all(|condition| other.conditions.contains(condition))
     }
@@ -336,29 +336,32 @@ impl Template {
     fn matches(&self, effect: Effect, path: &Segments<'_>) -> bool {
         self.fits_length(path.len())
             && self.segments.iter().zip(path.iter()).all(|(piece, segment)| match piece {
-                Piece::Literal(text) => match effect {
+                TemplateSegmentRule::Literal(text) => match effect {
                     Effect::Allow => segment.is(text),
                     Effect::Deny => segment.may_be(text),
                 },
                 // Where the request's operation has a fixed word instead, the rule does not fit it.
-                Piece::Value | Piece::Any => true,
+                TemplateSegmentRule::Value | TemplateSegmentRule::Any => true,
             })
     }
 
-    fn fit(&self, template: &[TemplateSegment]) -> Fit {
+    fn fit(&self, template: &[TemplateSegment]) -> Match {
         if !self.fits_length(template.len()) {
-            return Fit::Never;
+            return Match::Never;
         }
-        self.segments.iter().zip(template).map(|(piece, segment)| piece.fit(segment)).min().unwrap_or(Fit::Never)
+        self.segments.iter().zip(template).map(|(piece, segment)| piece.fit(segment)).min().unwrap_or(Match::Never)
     }
 
     /// Whether each fixed word of `template` stands here too.
     fn spells(&self, template: &[TemplateSegment]) -> bool {
         template.len() == self.segments.len()
             && self.segments.iter().zip(template).all(|(piece, segment)| match (piece, segment) {
-                (Piece::Literal(text), TemplateSegment::Literal(word)) => text == word,
-                (Piece::Value | Piece::Any, TemplateSegment::Literal(_)) => false,
-                (Piece::Literal(_) | Piece::Value | Piece::Any, TemplateSegment::Parameter(..)) => true,
+                (TemplateSegmentRule::Literal(text), TemplateSegment::Literal(word)) => text == word,
+                (TemplateSegmentRule::Value | TemplateSegmentRule::Any, TemplateSegment::Literal(_)) => false,
+                (
+                    TemplateSegmentRule::Literal(_) | TemplateSegmentRule::Value | TemplateSegmentRule::Any,
+                    TemplateSegment::Parameter(..),
+                ) => true,
             })
     }
 
@@ -366,10 +369,10 @@ impl Template {
         let mut found = None;
         for (piece, segment) in self.segments.iter().zip(template).filter(|_| self.fits_length(template.len())) {
             match (piece, segment) {
-                (Piece::Literal(word), TemplateSegment::Parameter(_, kind)) if !kind.admits(word) => {
+                (TemplateSegmentRule::Literal(word), TemplateSegment::Parameter(_, kind)) if !kind.admits(word) => {
                     found = found.or(Some((word.as_str(), kind)));
                 }
-                _ if piece.fit(segment) == Fit::Never => return None,
+                _ if piece.fit(segment) == Match::Never => return None,
                 _ => {}
             }
         }
@@ -378,14 +381,16 @@ impl Template {
 
     fn overlaps(&self, other: &Self) -> bool {
         let (short, long) = if self.segments.len() < other.segments.len() { (self, other) } else { (other, self) };
-        let is_open = |piece: &Piece| !matches!(piece, Piece::Literal(_));
-        let literals_meet = |own: &Piece, piece: &Piece| match (own, piece) {
-            (Piece::Literal(own), Piece::Literal(piece)) => {
+        let is_open = |piece: &TemplateSegmentRule| !matches!(piece, TemplateSegmentRule::Literal(_));
+        let literals_meet = |own: &TemplateSegmentRule, piece: &TemplateSegmentRule| match (own, piece) {
+            (TemplateSegmentRule::Literal(own), TemplateSegmentRule::Literal(piece)) => {
                 spelling::alike(own.chars(), piece) || spelling::alike(piece.chars(), own)
             }
-            (Piece::Literal(_) | Piece::Value | Piece::Any, _) => false,
+            (TemplateSegmentRule::Literal(_) | TemplateSegmentRule::Value | TemplateSegmentRule::Any, _) => false,
         };
-        let alike = |(own, piece): (&Piece, &Piece)| is_open(own) || is_open(piece) || literals_meet(own, piece);
+        let alike = |(own, piece): (&TemplateSegmentRule, &TemplateSegmentRule)| {
+            is_open(own) || is_open(piece) || literals_meet(own, piece)
+        };
         short.fits_length(long.segments.len()) && short.segments.iter().zip(&long.segments).all(alike)
     }
 
@@ -396,31 +401,30 @@ impl Template {
             !other.open_ended && other.segments.len() == self.segments.len()
         };
         // A number is no fixed word, so it is a value wherever it stands.
-        let is_number =
-            |piece: &Piece| matches!(piece, Piece::Literal(text) if text.bytes().all(|b| b.is_ascii_digit()));
-        let piece_covers = |(own, piece): (&Piece, &Piece)| match own {
-            Piece::Any => true,
-            Piece::Value => own == piece || is_number(piece),
-            Piece::Literal(_) => own == piece,
+        let is_number = |piece: &TemplateSegmentRule| matches!(piece, TemplateSegmentRule::Literal(text) if text.bytes().all(|b| b.is_ascii_digit()));
+        let piece_covers = |(own, piece): (&TemplateSegmentRule, &TemplateSegmentRule)| match own {
+            TemplateSegmentRule::Any => true,
+            TemplateSegmentRule::Value => own == piece || is_number(piece),
+            TemplateSegmentRule::Literal(_) => own == piece,
         };
         length && self.segments.iter().zip(&other.segments).all(piece_covers)
     }
 }
 
-impl Piece {
-    fn fit(&self, segment: &TemplateSegment) -> Fit {
+impl TemplateSegmentRule {
+    fn fit(&self, segment: &TemplateSegment) -> Match {
         match (self, segment) {
-            (Self::Any, _) | (Self::Value, TemplateSegment::Parameter(..)) => Fit::Always,
-            (Self::Value, TemplateSegment::Literal(_)) => Fit::Never,
-            (Self::Literal(text), TemplateSegment::Literal(other)) if text == other => Fit::Always,
-            (Self::Literal(_), TemplateSegment::Literal(_)) => Fit::Never,
+            (Self::Any, _) | (Self::Value, TemplateSegment::Parameter(..)) => Match::Always,
+            (Self::Value, TemplateSegment::Literal(_)) => Match::Never,
+            (Self::Literal(text), TemplateSegment::Literal(other)) if text == other => Match::Always,
+            (Self::Literal(_), TemplateSegment::Literal(_)) => Match::Never,
             (Self::Literal(text), TemplateSegment::Parameter(_, ParameterType::OneOf(words)))
                 if **words == [text.as_str()] =>
             {
-                Fit::Always
+                Match::Always
             }
-            (Self::Literal(text), TemplateSegment::Parameter(_, kind)) if kind.admits(text) => Fit::Sometimes,
-            (Self::Literal(_), TemplateSegment::Parameter(..)) => Fit::Never,
+            (Self::Literal(text), TemplateSegment::Parameter(_, kind)) if kind.admits(text) => Match::Sometimes,
+            (Self::Literal(_), TemplateSegment::Parameter(..)) => Match::Never,
         }
     }
 }
@@ -429,23 +433,24 @@ impl Condition {
     fn holds(&self, effect: Effect, query: Query<'_>) -> bool {
         let name = &*self.name;
         match (&self.wanted, effect) {
-            (Wanted::Present, Effect::Allow) => query.has(name, None),
-            (Wanted::Present, Effect::Deny) => query.may_have(name, None),
-            (Wanted::Value(value), Effect::Allow) => query.has(name, Some(value)),
-            (Wanted::Value(value), Effect::Deny) => query.may_have(name, Some(value)),
-            (Wanted::Absent, Effect::Allow) => !query.may_have(name, None),
-            (Wanted::Absent, Effect::Deny) => !query.has(name, None),
+            (WantedValue::Present, Effect::Allow) => query.has(name, None),
+            (WantedValue::Present, Effect::Deny) => query.may_have(name, None),
+            (WantedValue::Value(value), Effect::Allow) => query.has(name, Some(value)),
+            (WantedValue::Value(value), Effect::Deny) => query.may_have(name, Some(value)),
+            (WantedValue::Absent, Effect::Allow) => !query.may_have(name, None),
+            (WantedValue::Absent, Effect::Deny) => !query.has(name, None),
         }
     }
 
     fn contradicts(&self, other: &Self) -> bool {
-        let both_values = matches!((&self.wanted, &other.wanted), (Wanted::Value(a), Wanted::Value(b)) if a != b);
-        let absent = |condition: &Self| condition.wanted == Wanted::Absent;
+        let both_values =
+            matches!((&self.wanted, &other.wanted), (WantedValue::Value(a), WantedValue::Value(b)) if a != b);
+        let absent = |condition: &Self| condition.wanted == WantedValue::Absent;
         self.name == other.name && (both_values || absent(self) != absent(other))
     }
 }
 
-impl fmt::Display for Piece {
+impl fmt::Display for TemplateSegmentRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Literal(text) => text,
@@ -473,13 +478,13 @@ fn parse_methods(text: &str) -> Result<Vec<Method>, RuleError> {
         .collect()
 }
 
-fn parse_piece(segment: &str) -> Result<Piece, RuleError> {
+fn parse_piece(segment: &str) -> Result<TemplateSegmentRule, RuleError> {
     let named = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     if segment == "*" {
-        return Ok(Piece::Any);
+        return Ok(TemplateSegmentRule::Any);
     }
     if named.is_some_and(|name| !name.is_empty() && !name.contains(['{', '}'])) {
-        return Ok(Piece::Value);
+        return Ok(TemplateSegmentRule::Value);
     }
     let bad = || RuleError::Segment(segment.to_owned());
     if segment.contains('*') {
@@ -488,7 +493,7 @@ fn parse_piece(segment: &str) -> Result<Piece, RuleError> {
     let text = decode(segment).map_err(|_| bad())?;
     let other_spelling = |_| RuleError::Spelling { segment: segment.to_owned(), plain: spelling::plain(segment) };
     spelling::check(text.chars()).map_err(other_spelling)?;
-    Ok(Piece::Literal(text.into_owned()))
+    Ok(TemplateSegmentRule::Literal(text.into_owned()))
 }
 
 fn parse_conditions(text: &str) -> Result<Vec<Condition>, RuleError> {
@@ -510,10 +515,10 @@ fn parse_condition(text: &str) -> Result<Condition, RuleError> {
         if doubtful { Err(bad()) } else { Ok(decoded) }
     };
     let (name, wanted) = match (text.strip_prefix('!'), text.split_once('=')) {
-        (Some(name), None) => (name, Wanted::Absent),
-        (None, Some((name, "*"))) => (name, Wanted::Present),
-        (None, Some((name, value))) => (name, Wanted::Value(word(value)?)),
-        (None, None) => (text, Wanted::Present),
+        (Some(name), None) => (name, WantedValue::Absent),
+        (None, Some((name, "*"))) => (name, WantedValue::Present),
+        (None, Some((name, value))) => (name, WantedValue::Value(word(value)?)),
+        (None, None) => (text, WantedValue::Present),
         (Some(_), Some(_)) => return Err(bad()),
     };
     let name = word(name)?;
@@ -588,19 +593,19 @@ mod tests {
         let catalog = Catalog::built_in().expect("good");
         let disks = catalog.find(&Method::GET, "/v2/device/7/disks").expect("known");
         let fit = |rule: &str| Rule::parse(rule).expect("a rule").fit(disks);
-        assert_eq!(fit("GET /v2/device/{id}/disks"), Fit::Always);
-        assert_eq!(fit("* /v2/**"), Fit::Always);
-        assert_eq!(fit("GET /v2/device/{id}/{what}"), Fit::Never);
-        assert_eq!(fit("GET /v2/device/*/*"), Fit::Always);
-        assert_eq!(fit("group:devices-read"), Fit::Always);
-        assert_eq!(fit("GET group:devices-read"), Fit::Always);
-        assert_eq!(fit("GET group:devices-read?df"), Fit::Sometimes);
-        assert_eq!(fit("GET /v2/device/7/disks"), Fit::Sometimes);
-        assert_eq!(fit("GET /v2/device/7/**"), Fit::Sometimes);
-        assert_eq!(fit("GET /v2/device/abc/disks"), Fit::Never);
-        assert_eq!(fit("POST /v2/device/{id}/disks"), Fit::Never);
-        assert_eq!(fit("POST group:devices-read"), Fit::Never);
-        assert_eq!(fit("group:queries"), Fit::Never);
+        assert_eq!(fit("GET /v2/device/{id}/disks"), Match::Always);
+        assert_eq!(fit("* /v2/**"), Match::Always);
+        assert_eq!(fit("GET /v2/device/{id}/{what}"), Match::Never);
+        assert_eq!(fit("GET /v2/device/*/*"), Match::Always);
+        assert_eq!(fit("group:devices-read"), Match::Always);
+        assert_eq!(fit("GET group:devices-read"), Match::Always);
+        assert_eq!(fit("GET group:devices-read?df"), Match::Sometimes);
+        assert_eq!(fit("GET /v2/device/7/disks"), Match::Sometimes);
+        assert_eq!(fit("GET /v2/device/7/**"), Match::Sometimes);
+        assert_eq!(fit("GET /v2/device/abc/disks"), Match::Never);
+        assert_eq!(fit("POST /v2/device/{id}/disks"), Match::Never);
+        assert_eq!(fit("POST group:devices-read"), Match::Never);
+        assert_eq!(fit("group:queries"), Match::Never);
     }
 
     #[test]

@@ -3,19 +3,19 @@
 //! compared as loosely as a server may.
 
 use super::catalog::ParameterType;
-use super::path::{MAX_WORD, Malformed, Segments, fold};
+use super::path::{MAX_WORD, MalformedTarget, Segments, fold};
 
 /// The largest number that every server reads as it is written: a 64-bit float holds no larger one exactly.
 const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 /// Whether a segment, decoded, is the only spelling of what it says.
-pub(super) fn check(characters: impl Iterator<Item = char> + Clone) -> Result<(), Malformed> {
+pub(super) fn check(characters: impl Iterator<Item = char> + Clone) -> Result<(), MalformedTarget> {
     if is_other_number(characters.clone()) {
-        Err(Malformed::Number)
+        Err(MalformedTarget::Number)
     } else if is_uid(characters.clone()) && characters.clone().any(|c| c.is_ascii_uppercase()) {
-        Err(Malformed::Uid)
+        Err(MalformedTarget::Uid)
     } else if characters.clone().next() == Some(' ') || characters.last() == Some(' ') {
-        Err(Malformed::Blank)
+        Err(MalformedTarget::Blank)
     } else {
         Ok(())
     }
@@ -60,12 +60,12 @@ impl ParameterType {
     pub fn admits(&self, value: &str) -> bool {
         match self {
             Self::Integer => {
-                let digits = value.bytes().all(|octet| octet.is_ascii_digit()) && value.len() <= 16;
+                let digits = value.bytes().all(|byte| byte.is_ascii_digit()) && value.len() <= 16;
                 let plain = value == "0" || !value.starts_with('0');
                 digits && plain && value.parse().is_ok_and(|number: u64| number <= MAX_NUMBER)
             }
             Self::Uid => {
-                value.len() == UID && is_uid(value.chars()) && !value.bytes().any(|octet| octet.is_ascii_uppercase())
+                value.len() == UID && is_uid(value.chars()) && !value.bytes().any(|byte| byte.is_ascii_uppercase())
             }
             Self::OneOf(words) => words.has(value),
             Self::Name => !value.is_empty(),
@@ -83,8 +83,8 @@ impl ParameterType {
             }
             Self::Uid => {
                 let value = value.strip_prefix("urn:uuid:").unwrap_or(value).trim_matches([' ', '(', ')']);
-                let hyphens = value.bytes().filter(|octet| *octet == b'-').count();
-                let is_hex = value.bytes().all(|octet| octet == b'-' || octet.is_ascii_hexdigit());
+                let hyphens = value.bytes().filter(|byte| *byte == b'-').count();
+                let is_hex = value.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit());
                 is_hex && (hyphens == 4 || (hyphens == 0 && value.len() == 32))
             }
             Self::OneOf(words) => words.has_in_another_case(value.trim_matches(' ')),
@@ -155,7 +155,7 @@ pub(super) fn plain(segment: &str) -> Option<String> {
     let decoded = super::path::decode(segment).ok()?;
     let text = decoded.trim_matches(' ');
     let other = match check(text.chars()) {
-        Err(Malformed::Number) => {
+        Err(MalformedTarget::Number) => {
             let (sign, digits) = match text.strip_prefix('-') {
                 Some(digits) => ("-", digits),
                 None => ("", text.trim_start_matches('+')),
@@ -168,7 +168,7 @@ pub(super) fn plain(segment: &str) -> Option<String> {
             }
         }
         Err(_) => text.to_ascii_lowercase(),
-        Ok(()) if text.len() < decoded.len() && text.bytes().all(|octet| octet.is_ascii_alphanumeric()) => {
+        Ok(()) if text.len() < decoded.len() && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
             text.to_owned()
         }
         Ok(()) => return None,
@@ -183,18 +183,18 @@ mod tests {
     #[test]
     fn spelling_is_one_for_a_number_a_uid_and_a_word() {
         for (segment, doubt) in [
-            ("07", Malformed::Number),
-            ("0000007", Malformed::Number),
-            ("+7", Malformed::Number),
-            ("-07", Malformed::Number),
-            ("-0", Malformed::Number),
-            ("00", Malformed::Number),
-            ("\u{667}", Malformed::Number),
-            ("1\u{667}", Malformed::Number),
-            ("3F2C8A9E-0000-4000-8000-00000000ABCD", Malformed::Uid),
-            ("3f2c8a9e-0000-4000-8000-00000000abcD", Malformed::Uid),
-            ("7 ", Malformed::Blank),
-            (" x", Malformed::Blank),
+            ("07", MalformedTarget::Number),
+            ("0000007", MalformedTarget::Number),
+            ("+7", MalformedTarget::Number),
+            ("-07", MalformedTarget::Number),
+            ("-0", MalformedTarget::Number),
+            ("00", MalformedTarget::Number),
+            ("\u{667}", MalformedTarget::Number),
+            ("1\u{667}", MalformedTarget::Number),
+            ("3F2C8A9E-0000-4000-8000-00000000ABCD", MalformedTarget::Uid),
+            ("3f2c8a9e-0000-4000-8000-00000000abcD", MalformedTarget::Uid),
+            ("7 ", MalformedTarget::Blank),
+            (" x", MalformedTarget::Blank),
         ] {
             assert_eq!(check(segment.chars()), Err(doubt), "{segment}");
         }

@@ -2,33 +2,33 @@
 
 use http::{Method, StatusCode};
 
-use super::{CONSOLE, Judged, Row, Scene, row};
-use crate::observe::access_log::Blame;
+use super::{CONSOLE, JudgedBy, RefusalContext, RefusalRow, row};
+use crate::observe::access_log::Fault;
 use crate::proxy::policy::catalog::{MethodSet, OperationName};
-use crate::proxy::policy::path::{Malformed, Target};
+use crate::proxy::policy::path::{MalformedTarget, Target};
 use crate::proxy::policy::query::SECURE;
+use crate::proxy::policy::rule_trace::{self, Change, Edit};
 use crate::proxy::policy::spelling::plain_path;
-use crate::proxy::policy::trial::{self, Change, Edit};
-use crate::proxy::policy::{Barrier, Closed, Refusal};
+use crate::proxy::policy::{Denied, DenyReason, PolicyRefusal};
 
-pub(super) fn row_of(refusal: &Refusal, scene: &Scene<'_>) -> Row {
+pub(super) fn row_of(refusal: &PolicyRefusal, scene: &RefusalContext<'_>) -> RefusalRow {
     match refusal {
-        Refusal::Malformed(malformed) => malformed_row(*malformed, scene),
-        Refusal::UnknownOperation => {
-            row(StatusCode::NOT_FOUND, "operation-unknown", Blame::Caller, "http_request_denied", unknown_detail(scene))
+        PolicyRefusal::Malformed(malformed) => malformed_row(*malformed, scene),
+        PolicyRefusal::UnknownOperation => {
+            row(StatusCode::NOT_FOUND, "operation-unknown", Fault::Caller, "http_request_denied", unknown_detail(scene))
         }
-        Refusal::MethodNotAllowed { allowed } => row(
+        PolicyRefusal::MethodNotAllowed { allowed } => row(
             StatusCode::METHOD_NOT_ALLOWED,
             "method-not-allowed",
-            Blame::Caller,
+            Fault::Caller,
             "http_request_denied",
             no_such_method(scene, *allowed),
         ),
-        Refusal::Closed(closed) => closed_row(closed, scene),
+        PolicyRefusal::Closed(closed) => closed_row(closed, scene),
     }
 }
 
-fn closed_row(closed: &Closed, scene: &Scene<'_>) -> Row {
+fn closed_row(closed: &Denied, scene: &RefusalContext<'_>) -> RefusalRow {
     let listener = scene.listener;
     let (who, table) = match scene.caller.filter(|_| !closed.by_listener) {
         Some(name) => (format!("the caller {name}"), format!("listeners.{listener}.callers.{name}")),
@@ -36,44 +36,46 @@ fn closed_row(closed: &Closed, scene: &Scene<'_>) -> Row {
     };
     let operation = scene.operation.map_or_else(|| format!("{} {}", scene.method, scene.path), |name| name.to_string());
     let why = match &closed.barrier {
-        Barrier::Scope { missing, open } => {
+        DenyReason::Scope { missing, open } => {
             format!("{operation} needs the scope {missing}, and {who} has only: {open}.")
         }
-        Barrier::Group(group) => {
+        DenyReason::Group(group) => {
             let guarded = if group.guarded { " (it stays closed unless it is named)" } else { "" };
             format!("{operation} is in the group {group}, which is not open to {who}{guarded}.")
         }
-        Barrier::Rule(rule) => {
+        DenyReason::Rule(rule) => {
             format!("{operation} is closed by the rule {rule:?} in deny of [{table}]. deny wins over everything.")
         }
-        Barrier::SecureValues => format!(
+        DenyReason::SecureValues => format!(
             "The request asks for the values of secure fields ({SECURE}), which are not open to {who}. Leave the parameter out."
         ),
     };
     let detail = match advice(scene) {
-        Some(advice) if matches!(closed.barrier, Barrier::SecureValues) => format!("{why} Or, to allow it, {advice}."),
+        Some(advice) if matches!(closed.barrier, DenyReason::SecureValues) => {
+            format!("{why} Or, to allow it, {advice}.")
+        }
         Some(advice) => format!("{why} To allow it, {advice}."),
         // A rule of the listener opens what its caller's rules, and NinjaOne, do not know.
         None => known_methods(scene).map_or(why.clone(), |known| format!("{why} {}", no_such_method(scene, known))),
     };
-    row(StatusCode::FORBIDDEN, code(&closed.barrier), Blame::Caller, "http_request_denied", detail)
+    row(StatusCode::FORBIDDEN, code(&closed.barrier), Fault::Caller, "http_request_denied", detail)
 }
 
-fn no_such_method(scene: &Scene<'_>, known: MethodSet) -> String {
+fn no_such_method(scene: &RefusalContext<'_>, known: MethodSet) -> String {
     format!("NinjaOne's API has no {} on this path; it has {known}.", scene.method)
 }
 
 /// The methods of a path that is known, where that of the request is not among them.
-fn known_methods(scene: &Scene<'_>) -> Option<MethodSet> {
-    let Judged { policy, uri, .. } = scene.judged.filter(|_| scene.operation.is_none())?;
+fn known_methods(scene: &RefusalContext<'_>) -> Option<MethodSet> {
+    let JudgedBy { policy, uri, .. } = scene.judged.filter(|_| scene.operation.is_none())?;
     let place = policy.catalog().at(&Target::canonical(uri).ok()?.segments().ok()?).ok()?;
     (!place.is_empty()).then(|| place.methods())
 }
 
 /// All changes that the configuration needs before the request passes; `None` if no change makes it pass.
-fn advice(scene: &Scene<'_>) -> Option<String> {
-    let Judged { policy, method, uri } = scene.judged?;
-    let changes = trial::turn(policy, method, &Target::canonical(uri).ok()?);
+fn advice(scene: &RefusalContext<'_>) -> Option<String> {
+    let JudgedBy { policy, method, uri } = scene.judged?;
+    let changes = rule_trace::turn(policy, method, &Target::canonical(uri).ok()?);
     let group = scene.operation.map(|name| name.0.group);
     let mut steps: Vec<String> = Vec::new();
     for Change { to_listener, edit } in &changes {
@@ -104,18 +106,18 @@ fn advice(scene: &Scene<'_>) -> Option<String> {
 }
 
 /// The code of a refusal for what is closed.
-pub fn code(barrier: &Barrier) -> &'static str {
+pub fn code(barrier: &DenyReason) -> &'static str {
     match barrier {
-        Barrier::Scope { .. } => "scope-missing",
-        Barrier::Group(_) => "group-not-open",
-        Barrier::Rule(_) => "rule-denied",
-        Barrier::SecureValues => "secure-values-not-open",
+        DenyReason::Scope { .. } => "scope-missing",
+        DenyReason::Group(_) => "group-not-open",
+        DenyReason::Rule(_) => "rule-denied",
+        DenyReason::SecureValues => "secure-values-not-open",
     }
 }
 
-fn malformed_row(malformed: Malformed, scene: &Scene<'_>) -> Row {
+fn malformed_row(malformed: MalformedTarget, scene: &RefusalContext<'_>) -> RefusalRow {
     let plain = || plain_path(scene.path).map(|path| format!("Send {path:?}."));
-    let advice = if let Malformed::Spelling { operation, depth } = malformed {
+    let advice = if let MalformedTarget::Spelling { operation, depth } = malformed {
         let known = scene.judged.and_then(|judged| judged.policy.catalog().get(operation));
         known.and_then(|operation| {
             let wanted = operation.segments.get(usize::from(depth))?.wanted();
@@ -129,10 +131,10 @@ fn malformed_row(malformed: Malformed, scene: &Scene<'_>) -> Row {
     let detail = format!(
         "The request target is refused because servers could read it in more than one way: {malformed}. {advice}"
     );
-    row(StatusCode::BAD_REQUEST, "target-malformed", Blame::Caller, "http_request_error", detail)
+    row(StatusCode::BAD_REQUEST, "target-malformed", Fault::Caller, "http_request_error", detail)
 }
 
-fn unknown_detail(scene: &Scene<'_>) -> String {
+fn unknown_detail(scene: &RefusalContext<'_>) -> String {
     let target = scene.judged.and_then(|judged| Target::canonical(judged.uri).ok());
     let path = target.as_ref().map_or(scene.path, Target::path);
     let catalog = scene.judged.map(|judged| judged.policy.catalog());

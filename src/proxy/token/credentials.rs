@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::secret::Secret;
-use crate::base::secret::source::{Source, SourceError, Stamp};
-use crate::observe::logging::Causes;
+use crate::base::secret::source::{SecretSource, SourceError, Stamp};
+use crate::observe::logging::ErrorChain;
 
 /// An id and its secret.
 #[derive(Debug)]
-pub struct Pair {
+pub struct CredentialPair {
     /// The id of the API client app.
     pub id: Secret,
     /// Its secret.
@@ -18,17 +18,17 @@ pub struct Pair {
 /// The credentials of one instance.
 #[derive(Debug)]
 pub struct Credentials {
-    id: Source,
-    secret: Source,
-    held: Mutex<Held>,
+    id: SecretSource,
+    secret: SecretSource,
+    held: Mutex<HeldCredentials>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldCredentials {
     /// The pair that was accepted last, or the first one.
-    proven: Arc<Pair>,
+    proven: Arc<CredentialPair>,
     /// A newer pair that was not accepted yet.
-    candidate: Option<Arc<Pair>>,
+    candidate: Option<Arc<CredentialPair>>,
     stamps: [Option<Stamp>; 2],
     /// Counts the pairs that were read.
     version: u64,
@@ -49,10 +49,10 @@ pub enum CredentialsError {
 
 impl Credentials {
     /// Reads both. Blocks.
-    pub fn read(id: Source, secret: Source) -> Result<Self, CredentialsError> {
+    pub fn read(id: SecretSource, secret: SecretSource) -> Result<Self, CredentialsError> {
         let stamps = [id.stamp(), secret.stamp()];
         let proven = Arc::new(read(&id, &secret)?);
-        let held = Mutex::new(Held { proven, candidate: None, stamps, version: 0, trouble: None });
+        let held = Mutex::new(HeldCredentials { proven, candidate: None, stamps, version: 0, trouble: None });
         Ok(Self { id, secret, held })
     }
 
@@ -62,7 +62,7 @@ impl Credentials {
     }
 
     /// Where id and secret come from.
-    pub fn sources(&self) -> [&Source; 2] {
+    pub fn sources(&self) -> [&SecretSource; 2] {
         [&self.id, &self.secret]
     }
 
@@ -72,7 +72,7 @@ impl Credentials {
     }
 
     /// The pairs to try, newest first.
-    pub fn pairs(&self) -> Vec<Arc<Pair>> {
+    pub fn pairs(&self) -> Vec<Arc<CredentialPair>> {
         let held = self.held();
         held.candidate.iter().chain([&held.proven]).map(Arc::clone).collect()
     }
@@ -113,7 +113,7 @@ impl Credentials {
     }
 
     /// A token was granted for this pair: an older one is not needed any more.
-    pub fn accepted(&self, pair: &Arc<Pair>) {
+    pub fn accepted(&self, pair: &Arc<CredentialPair>) {
         let mut held = self.held();
         if held.candidate.as_ref().is_some_and(|candidate| Arc::ptr_eq(candidate, pair)) {
             held.candidate = None;
@@ -124,13 +124,13 @@ impl Credentials {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, HeldCredentials> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Held {
-    fn found(&mut self, pair: Arc<Pair>, stamps: [Option<Stamp>; 2]) {
+impl HeldCredentials {
+    fn found(&mut self, pair: Arc<CredentialPair>, stamps: [Option<Stamp>; 2]) {
         (self.stamps, self.trouble) = (stamps, None);
         if self.candidate.as_ref().unwrap_or(&self.proven).is_same(&pair) {
             return;
@@ -143,7 +143,7 @@ impl Held {
 
     /// The stamps stay as they are, so that it is read again at the next look.
     fn missed(&mut self, error: &CredentialsError) {
-        let trouble = Causes(error).to_string();
+        let trouble = ErrorChain(error).to_string();
         if self.trouble.as_ref() != Some(&trouble) {
             tracing::warn!(
                 error = trouble,
@@ -154,15 +154,15 @@ impl Held {
     }
 }
 
-impl Pair {
+impl CredentialPair {
     fn is_same(&self, other: &Self) -> bool {
         self.id.is_same(&other.id) && self.secret.is_same(&other.secret)
     }
 }
 
-fn read(id: &Source, secret: &Source) -> Result<Pair, CredentialsError> {
+fn read(id: &SecretSource, secret: &SecretSource) -> Result<CredentialPair, CredentialsError> {
     let id = id.read().map_err(CredentialsError::Id)?;
-    Ok(Pair { id, secret: secret.read().map_err(CredentialsError::Secret)? })
+    Ok(CredentialPair { id, secret: secret.read().map_err(CredentialsError::Secret)? })
 }
 
 #[cfg(test)]
@@ -179,8 +179,8 @@ mod tests {
             let folder = tempfile::tempdir().expect("a folder");
             let path = folder.path().join("secret");
             std::fs::write(&path, secret).expect("a file");
-            let id = Source::Given(Secret::new("id".to_owned()));
-            let credentials = Credentials::read(id, Source::File(path)).expect("credentials");
+            let id = SecretSource::Given(Secret::new("id".to_owned()));
+            let credentials = Credentials::read(id, SecretSource::File(path)).expect("credentials");
             Self { folder, credentials }
         }
 
@@ -203,8 +203,9 @@ mod tests {
     #[test]
     fn credentials_take_over_what_a_reload_read_as_a_pair_to_be_tried() {
         let place = Place::new("one");
-        let source = || Source::File(place.folder.path().join("secret"));
-        let read = || Credentials::read(Source::Given(Secret::new("id".to_owned())), source()).expect("credentials");
+        let source = || SecretSource::File(place.folder.path().join("secret"));
+        let read =
+            || Credentials::read(SecretSource::Given(Secret::new("id".to_owned())), source()).expect("credentials");
         let same = read();
         assert!(place.credentials.is_from_same(&same) && place.credentials.is_same(&same));
         place.credentials.renew(&same);
@@ -218,8 +219,8 @@ mod tests {
         place.credentials.accepted(&place.credentials.pairs()[0]);
         assert!(place.credentials.is_same(&other));
         let elsewhere = Credentials::read(
-            Source::Given(Secret::new("id".to_owned())),
-            Source::Given(Secret::new("two".to_owned())),
+            SecretSource::Given(Secret::new("id".to_owned())),
+            SecretSource::Given(Secret::new("two".to_owned())),
         );
         let elsewhere = elsewhere.expect("credentials");
         assert!(!place.credentials.is_from_same(&elsewhere) && place.credentials.is_same(&elsewhere));
@@ -259,8 +260,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("secret");
         std::fs::write(&path, "old").expect("a file");
-        let command = Source::Command(vec!["cat".to_owned(), path.display().to_string()]);
-        let credentials = Credentials::read(Source::Given(Secret::new("id".to_owned())), command).expect("credentials");
+        let command = SecretSource::Command(vec!["cat".to_owned(), path.display().to_string()]);
+        let credentials =
+            Credentials::read(SecretSource::Given(Secret::new("id".to_owned())), command).expect("credentials");
         std::fs::write(&path, "new").expect("a file");
         credentials.look(false);
         assert_eq!(credentials.version(), 0);

@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::credentials::{Credentials, Pair};
+use super::credentials::{CredentialPair, Credentials};
 use crate::net::body::coding::without_mark;
 use crate::net::dial::DialError;
 use crate::net::dial::connect::{ConnectError, Connector};
@@ -36,7 +36,7 @@ const LIFETIMES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// How the client authenticates (RFC 6749 section 2.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ClientAuth {
+pub enum ClientAuthMethod {
     /// By `client_id` and `client_secret` in the form.
     Form,
     /// By HTTP Basic.
@@ -47,7 +47,7 @@ pub enum ClientAuth {
 pub struct Endpoint {
     connector: Connector,
     path: PathAndQuery,
-    auth: ClientAuth,
+    auth: ClientAuthMethod,
     credentials: Arc<Credentials>,
     timeout: Duration,
     mark: Option<LoopMark>,
@@ -55,7 +55,7 @@ pub struct Endpoint {
 
 /// A usable answer: an access token as a ready `Authorization` value, and how long it lives from the request on.
 #[derive(Debug)]
-pub struct Answer {
+pub struct TokenAnswer {
     /// `Bearer ...`, marked as sensitive.
     pub authorization: HeaderValue,
     /// From the moment of the request.
@@ -174,7 +174,7 @@ impl Endpoint {
     pub fn new(
         connector: Connector,
         path: PathAndQuery,
-        auth: ClientAuth,
+        auth: ClientAuthMethod,
         credentials: Arc<Credentials>,
         timeout: Duration,
     ) -> Self {
@@ -210,7 +210,7 @@ impl Endpoint {
 
     /// Asks for a token of these scopes: once, or with older or just changed credentials too if those are refused.
     /// Also tells the version of the credentials that were tried.
-    pub async fn request(&self, scopes: ScopeSet) -> (Result<Answer, TokenError>, u64) {
+    pub async fn request(&self, scopes: ScopeSet) -> (Result<TokenAnswer, TokenError>, u64) {
         let tried = self.version();
         let answer = self.request_with_each(scopes).await;
         if answer.as_ref().is_err_and(TokenError::is_about_client) {
@@ -224,7 +224,7 @@ impl Endpoint {
     }
 
     /// The first failure counts: it is that of the newest credentials.
-    async fn request_with_each(&self, scopes: ScopeSet) -> Result<Answer, TokenError> {
+    async fn request_with_each(&self, scopes: ScopeSet) -> Result<TokenAnswer, TokenError> {
         let mut refusal = None;
         for pair in self.credentials.pairs() {
             match self.request_as(&pair, scopes).await {
@@ -239,14 +239,14 @@ impl Endpoint {
         Err(refusal.unwrap_or(TokenError::InvalidClient))
     }
 
-    async fn request_as(&self, pair: &Pair, scopes: ScopeSet) -> Result<Answer, TokenError> {
+    async fn request_as(&self, pair: &CredentialPair, scopes: ScopeSet) -> Result<TokenAnswer, TokenError> {
         let exchange = self.connector.exchange(self.ask(pair, scopes), MAX_ANSWER);
         let reply = timeout(self.timeout, exchange).await.map_err(|_| TokenError::Timeout)??;
         let retry_after = reply.head.headers.get(RETRY_AFTER).and_then(retry_after);
-        Answer::read(reply.head.status, retry_after, &reply.body)
+        TokenAnswer::read(reply.head.status, retry_after, &reply.body)
     }
 
-    fn ask(&self, pair: &Pair, scopes: ScopeSet) -> Request<Bytes> {
+    fn ask(&self, pair: &CredentialPair, scopes: ScopeSet) -> Request<Bytes> {
         let mut request = Request::new(Bytes::from_owner(form(self.auth, pair, scopes)));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = Uri::from(self.path.clone());
@@ -257,14 +257,14 @@ impl Endpoint {
             (USER_AGENT, concat!("ninjaone-proxy/", env!("CARGO_PKG_VERSION"))),
         ];
         let fields = fields.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value)));
-        let authorization = (self.auth == ClientAuth::Basic).then(|| (AUTHORIZATION, basic(pair)));
+        let authorization = (self.auth == ClientAuthMethod::Basic).then(|| (AUTHORIZATION, basic(pair)));
         let mark = self.mark.as_ref().map(|mark| (loops::FIELD, mark.value().clone()));
         *request.headers_mut() = fields.chain(authorization).chain(mark).collect::<HeaderMap>();
         request
     }
 }
 
-impl Answer {
+impl TokenAnswer {
     /// Reads what a token endpoint answers: a usable grant or a failure.
     pub fn read(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Result<Self, TokenError> {
         let body = without_mark(body);
@@ -274,19 +274,19 @@ impl Answer {
 }
 
 /// The request's body, in memory that is overwritten when it is dropped and never outgrown.
-fn form(auth: ClientAuth, pair: &Pair, scopes: ScopeSet) -> Zeroizing<String> {
+fn form(auth: ClientAuthMethod, pair: &CredentialPair, scopes: ScopeSet) -> Zeroizing<String> {
     let (id, secret) = (pair.id.expose(), pair.secret.expose());
     let mut form = Zeroizing::new(String::with_capacity(3 * (id.len() + secret.len()) + 256));
     let mut fields = Serializer::new(&mut *form);
     fields.append_pair("grant_type", "client_credentials").append_pair("scope", &scopes.to_string());
-    if auth == ClientAuth::Form {
+    if auth == ClientAuthMethod::Form {
         fields.append_pair("client_id", &id).append_pair("client_secret", &secret);
     }
     form
 }
 
 /// Both parts are form-encoded inside of the Basic scheme (RFC 6749 section 2.3.1).
-fn basic(pair: &Pair) -> HeaderValue {
+fn basic(pair: &CredentialPair) -> HeaderValue {
     let (id, secret) = (pair.id.expose(), pair.secret.expose());
     let mut parts = Zeroizing::new(String::with_capacity(3 * (id.len() + secret.len()) + 1));
     parts.extend(byte_serialize(id.as_bytes()));
@@ -309,7 +309,7 @@ pub fn retry_after(value: &HeaderValue) -> Option<Duration> {
     seconds().or_else(until)
 }
 
-fn grant(body: &[u8]) -> Result<Answer, TokenError> {
+fn grant(body: &[u8]) -> Result<TokenAnswer, TokenError> {
     // serde would read the fields from an array too, and look into no member that it does not know.
     let text = std::str::from_utf8(body).ok().filter(|text| text.trim_start().starts_with('{'));
     let grant = text.and_then(|text| serde_json::from_str(text).ok());
@@ -318,14 +318,14 @@ fn grant(body: &[u8]) -> Result<Answer, TokenError> {
     if !grant.token_type.eq_ignore_ascii_case("bearer") {
         return Err(TokenError::Unusable("its token_type is not Bearer"));
     }
-    if token.is_empty() || !token.bytes().all(|octet| octet.is_ascii_graphic()) {
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(TokenError::Unusable("its access_token is empty or has characters that no token has"));
     }
     let value = Zeroizing::new(format!("Bearer {}", token.as_str()));
     let mut authorization = HeaderValue::from_str(&value)
         .map_err(|_| TokenError::Unusable("its access_token has characters that no header can have"))?;
     authorization.set_sensitive(true);
-    Ok(Answer { authorization, lifetime: lifetime(&grant.expires_in) })
+    Ok(TokenAnswer { authorization, lifetime: lifetime(&grant.expires_in) })
 }
 
 /// `expires_in` as a number or a numeric string; anything else, and what is under a second, is not believed.
@@ -417,20 +417,20 @@ mod tests {
         assert!(!other.is_permanent() && !other.is_about_client());
     }
 
-    fn pair() -> Pair {
+    fn pair() -> CredentialPair {
         let secret = |text: &str| crate::base::secret::Secret::new(text.to_owned());
-        Pair { id: secret("an id:1"), secret: secret("s&c=r+t%/\u{e9}") }
+        CredentialPair { id: secret("an id:1"), secret: secret("s&c=r+t%/\u{e9}") }
     }
 
     #[test]
     fn endpoint_encodes_credentials_in_the_form_once() {
         let scopes: ScopeSet = [crate::proxy::policy::catalog::Scope::Monitoring].into_iter().collect();
-        let encoded = form(ClientAuth::Form, &pair(), scopes);
+        let encoded = form(ClientAuthMethod::Form, &pair(), scopes);
         assert_eq!(
             encoded.as_str(),
             "grant_type=client_credentials&scope=monitoring&client_id=an+id%3A1&client_secret=s%26c%3Dr%2Bt%25%2F%C3%A9"
         );
-        let bare = form(ClientAuth::Basic, &pair(), scopes);
+        let bare = form(ClientAuthMethod::Basic, &pair(), scopes);
         assert_eq!(bare.as_str(), "grant_type=client_credentials&scope=monitoring");
     }
 

@@ -8,7 +8,7 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::RENEWED;
-use super::endpoint::{Answer, TokenError};
+use super::endpoint::{TokenAnswer, TokenError};
 use crate::base::clock::Moment;
 
 /// The first wait after a failure; it doubles up to [`MAX_BACKOFF`].
@@ -27,7 +27,7 @@ const RENEWALS: (u32, Duration) = (10, Duration::from_secs(10));
 
 /// What is known for one key.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct KeyState {
     grant: Option<Arc<Grant>>,
     /// The last failure, if no success came after it.
     pub(super) failure: Option<Arc<TokenError>>,
@@ -44,7 +44,7 @@ pub(super) struct State {
 
 /// Who wants a flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asker {
+pub(super) enum FlightReason {
     /// A request waits for the token.
     Caller,
     /// A token is kept ready.
@@ -108,10 +108,10 @@ impl Grant {
     }
 }
 
-impl State {
+impl KeyState {
     /// After an answer to a request that was made at `asked` with credentials of this version.
-    pub(super) fn granted(answer: Answer, asked: Moment, version: u64, previous: Option<&Self>) -> Self {
-        let Answer { authorization, lifetime } = answer;
+    pub(super) fn granted(answer: TokenAnswer, asked: Moment, version: u64, previous: Option<&Self>) -> Self {
+        let TokenAnswer { authorization, lifetime } = answer;
         // Never used up to the last moment: it must still be valid when it arrives.
         let margin = (lifetime / 20).min(Duration::from_secs(5));
         let refresh = asked + lifetime.mul_f64(jitter(RENEWED.0, RENEWED.1));
@@ -171,10 +171,10 @@ impl State {
     }
 
     /// Whether a flight is to start. After a failure nobody starts one before its time, however many wait.
-    pub(super) fn is_due(&self, now: Moment, version: u64, asker: Asker) -> bool {
+    pub(super) fn is_due(&self, now: Moment, version: u64, asker: FlightReason) -> bool {
         let next = match asker {
-            Asker::Caller => self.next,
-            Asker::Keeper => self.next_unasked,
+            FlightReason::Caller => self.next,
+            FlightReason::Keeper => self.next_unasked,
         };
         let refused = || self.grant.as_ref().is_some_and(|grant| grant.refused.load(Ordering::Relaxed));
         now.has_reached(next) || self.version != version || refused()
@@ -216,13 +216,13 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn granted(asked: Moment, previous: Option<&State>) -> State {
+    fn granted(asked: Moment, previous: Option<&KeyState>) -> KeyState {
         let authorization = HeaderValue::from_static("Bearer x");
-        State::granted(Answer { authorization, lifetime: HOUR }, asked, 0, previous)
+        KeyState::granted(TokenAnswer { authorization, lifetime: HOUR }, asked, 0, previous)
     }
 
-    fn failed(error: TokenError, now: Moment, previous: Option<&State>) -> State {
-        State::failed(error, (now, now), 0, previous)
+    fn failed(error: TokenError, now: Moment, previous: Option<&KeyState>) -> KeyState {
+        KeyState::failed(error, (now, now), 0, previous)
     }
 
     fn seconds(seconds: u64) -> Duration {
@@ -236,8 +236,8 @@ mod tests {
         for _ in 0..200 {
             let state = granted(start, None);
             assert!(
-                !state.is_due(start + HOUR.mul_f64(0.7499), 0, Asker::Caller)
-                    && state.is_due(start + HOUR.mul_f64(0.9), 0, Asker::Caller)
+                !state.is_due(start + HOUR.mul_f64(0.7499), 0, FlightReason::Caller)
+                    && state.is_due(start + HOUR.mul_f64(0.9), 0, FlightReason::Caller)
             );
             spread.insert(start.until(state.next).as_secs());
             assert!(state.usable(start + HOUR.mul_f64(0.99)).is_some(), "in use while it is renewed");
@@ -258,10 +258,11 @@ mod tests {
         let start = Moment::now() + HOUR;
         let state = granted(start, None);
         let resumed = Moment { monotonic: start.monotonic + seconds(1), wall: start.wall + 8 * HOUR };
-        assert!(state.usable(resumed).is_none() && state.is_due(resumed, 0, Asker::Caller));
+        assert!(state.usable(resumed).is_none() && state.is_due(resumed, 0, FlightReason::Caller));
         let renewed = granted(resumed, Some(&state));
         assert!(
-            renewed.usable(resumed + seconds(60)).is_some() && !renewed.is_due(resumed + seconds(60), 0, Asker::Caller)
+            renewed.usable(resumed + seconds(60)).is_some()
+                && !renewed.is_due(resumed + seconds(60), 0, FlightReason::Caller)
         );
     }
 
@@ -270,11 +271,11 @@ mod tests {
         let start = Moment::now() + 2 * HOUR;
         let state = granted(start, None);
         let set_back = Moment { monotonic: start.monotonic + HOUR, wall: start.wall - HOUR };
-        assert!(state.usable(set_back).is_none() && state.is_due(set_back, 0, Asker::Caller));
+        assert!(state.usable(set_back).is_none() && state.is_due(set_back, 0, FlightReason::Caller));
         let set_forward = Moment { wall: start.wall + 100_000 * HOUR, ..start };
-        assert!(state.usable(set_forward).is_none() && state.is_due(set_forward, 0, Asker::Caller));
+        assert!(state.usable(set_forward).is_none() && state.is_due(set_forward, 0, FlightReason::Caller));
         let renewed = granted(set_forward, Some(&state));
-        assert!(!renewed.is_due(set_forward + seconds(1), 0, Asker::Caller), "one renewal is enough");
+        assert!(!renewed.is_due(set_forward + seconds(1), 0, FlightReason::Caller), "one renewal is enough");
     }
 
     #[test]
@@ -285,9 +286,9 @@ mod tests {
             let next = failed(TokenError::Timeout, now, state.as_ref());
             let wait = now.until(next.next).as_secs_f64();
             assert!((most * 0.74..=most).contains(&wait), "{wait} of {most}");
-            assert!(!next.is_due(now + now.until(next.next).mul_f64(0.99), 0, Asker::Caller));
+            assert!(!next.is_due(now + now.until(next.next).mul_f64(0.99), 0, FlightReason::Caller));
             now = next.next;
-            assert!(next.is_due(now, 0, Asker::Caller));
+            assert!(next.is_due(now, 0, FlightReason::Caller));
             state = Some(next);
         }
     }
@@ -300,7 +301,7 @@ mod tests {
             state = failed(TokenError::Timeout, asked, Some(&state));
         }
         let now = asked + seconds(10);
-        let next = State::failed(TokenError::Timeout, (asked, now), 0, Some(&state));
+        let next = KeyState::failed(TokenError::Timeout, (asked, now), 0, Some(&state));
         assert!(now.until(next.next) <= FIRST_BACKOFF);
     }
 
@@ -313,8 +314,8 @@ mod tests {
             let waits = [next.next, next.next_unasked].map(|next| now.until(next).as_secs_f64());
             assert!((5.0..=6.0).contains(&waits[0]) && (22.0..=30.0).contains(&waits[1]), "{waits:?}");
             let due = |after, asker| next.is_due(now + Duration::from_secs_f64(after), 0, asker);
-            assert!(!due(4.9, Asker::Caller) && due(6.1, Asker::Caller));
-            assert!(!due(22.4, Asker::Keeper) && due(30.1, Asker::Keeper));
+            assert!(!due(4.9, FlightReason::Caller) && due(6.1, FlightReason::Caller));
+            assert!(!due(22.4, FlightReason::Keeper) && due(30.1, FlightReason::Keeper));
             now = next.next;
             state = Some(next);
         }
@@ -324,7 +325,7 @@ mod tests {
     fn state_keeps_retry_after_within_bounds_for_callers_and_without_them() {
         let now = Moment::now();
         let wait = |error| {
-            let State { next, next_unasked, .. } = failed(error, now, None);
+            let KeyState { next, next_unasked, .. } = failed(error, now, None);
             assert!(now.until(next) <= now.until(next_unasked));
             now.until(next).as_secs_f64()
         };
@@ -344,8 +345,8 @@ mod tests {
         let state = failed(TokenError::InvalidClient, start + seconds(3000), Some(&granted(start, None)));
         assert!(state.usable(start + seconds(3001)).is_some() && state.usable(start + HOUR).is_none());
         assert!(
-            !state.is_due(start + seconds(3001), 0, Asker::Caller)
-                && state.is_due(start + seconds(3001), 1, Asker::Caller)
+            !state.is_due(start + seconds(3001), 0, FlightReason::Caller)
+                && state.is_due(start + seconds(3001), 1, FlightReason::Caller)
         );
     }
 
@@ -356,13 +357,13 @@ mod tests {
         for _ in 0..RENEWALS.0 {
             let grant = Arc::clone(state.usable(now).expect("a grant"));
             assert!(grant.refuse(now) && grant.refuse(now), "all who share it may wait for the next");
-            assert!(state.usable(now).is_none() && state.is_due(now, 0, Asker::Caller));
+            assert!(state.usable(now).is_none() && state.is_due(now, 0, FlightReason::Caller));
             state = granted(now, Some(&state));
             assert!(grant.refuse(now), "one that is replaced already costs nothing");
         }
         let grant = Arc::clone(state.usable(now).expect("a grant"));
         assert!(
-            !grant.refuse(now) && state.usable(now).is_some() && !state.is_due(now, 0, Asker::Caller),
+            !grant.refuse(now) && state.usable(now).is_some() && !state.is_due(now, 0, FlightReason::Caller),
             "it stays in use"
         );
         now = now + RENEWALS.1;

@@ -7,17 +7,17 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::http2;
-use super::wire::{Track, Wire};
+use super::http2_connection;
+use super::watched_socket::{ConnectionTrack, WatchedSocket};
 use crate::net::body::Upload;
-use crate::net::dial::connect::{ConnectError, Connector, Link, Offer, Step};
+use crate::net::dial::connect::{ConnectError, Connection, Connector, Offer, Step};
 use crate::net::dial::protocol;
 use crate::observe::metrics::traffic::{Protocol, Traffic};
 
 /// A new connection.
-pub(super) struct Opened {
+pub(super) struct NewConnection {
     pub(super) sender: Sender,
-    pub(super) track: Rc<Track>,
+    pub(super) track: Rc<ConnectionTrack>,
 }
 
 /// What an HTTP connection is spoken through.
@@ -26,7 +26,7 @@ pub(super) enum Sender {
     /// One exchange at a time.
     Http1(http1::SendRequest<Upload>),
     /// Many at once.
-    Http2(http2::Client),
+    Http2(http2_connection::Http2Connection),
 }
 
 /// A connection, counted as `traffic` as long as it is open, or the step that did not end before `deadline`.
@@ -35,24 +35,24 @@ pub(super) async fn open(
     offer: Offer,
     deadline: Instant,
     traffic: &Traffic,
-) -> Result<Opened, ConnectError> {
-    let track = Rc::<Track>::default();
-    let link = connector.connect(offer, deadline, |stream| Wire::new(stream, Rc::clone(&track))).await?;
+) -> Result<NewConnection, ConnectError> {
+    let track = Rc::<ConnectionTrack>::default();
+    let link = connector.connect(offer, deadline, |stream| WatchedSocket::new(stream, Rc::clone(&track))).await?;
     let begun = async {
         Ok::<_, ConnectError>(match link {
-            Link::Clear(stream) => begin_http1(stream, &track, traffic).await?,
-            Link::Http1(stream) => begin_http1(stream, &track, traffic).await?,
-            Link::Http2(stream) => {
-                let begun = http2::begin(stream, connector.patience(), Rc::clone(&track), traffic);
+            Connection::Clear(stream) => begin_http1(stream, &track, traffic).await?,
+            Connection::Http1(stream) => begin_http1(stream, &track, traffic).await?,
+            Connection::Http2(stream) => {
+                let begun = http2_connection::begin(stream, connector.patience(), Rc::clone(&track), traffic);
                 Sender::Http2(begun.await.map_err(|error| ConnectError::Http(error.into()))?)
             }
         })
     };
     let sender = Step::Http.before(deadline, begun).await?;
-    Ok(Opened { sender, track })
+    Ok(NewConnection { sender, track })
 }
 
-async fn begin_http1<I>(io: I, track: &Track, traffic: &Traffic) -> Result<Sender, ConnectError>
+async fn begin_http1<I>(io: I, track: &ConnectionTrack, traffic: &Traffic) -> Result<Sender, ConnectError>
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {

@@ -2,14 +2,14 @@
 //!
 //! hyper parses more than one recipient of a message could agree on: an unknown or doubled transfer coding, a length
 //! beside a coding, a switch of protocols that nobody asked for. Whoever reads such a head otherwise than hyper does
-//! takes octets of one answer for another (RFC 9112 section 11.2), so none of them is relayed.
+//! takes bytes of one answer for another (RFC 9112 section 11.2), so none of them is relayed.
 
 use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use http::{StatusCode, response};
 
 /// What is wrong with the head of an answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Malformed {
+pub enum MalformedAnswer {
     /// It cannot be parsed, or is too long.
     #[error("it is no HTTP")]
     Syntax(#[source] hyper::Error),
@@ -34,26 +34,26 @@ pub enum Malformed {
 }
 
 /// Judges the head of an answer, and takes out of it what only its parser needs.
-pub fn judge(head: &mut response::Parts) -> Result<(), Malformed> {
+pub fn judge(head: &mut response::Parts) -> Result<(), MalformedAnswer> {
     // A reason phrase of the instance's own, and a handle to its connection.
     head.extensions.clear();
     match head.status.as_u16() {
-        101 => return Err(Malformed::Upgrade),
+        101 => return Err(MalformedAnswer::Upgrade),
         200..=599 => {}
-        _ => return Err(Malformed::Status(head.status)),
+        _ => return Err(MalformedAnswer::Status(head.status)),
     }
     let coded = is_chunked(&head.headers)?;
     let length = length(&head.headers)?;
     if coded && length.is_some() {
-        return Err(Malformed::Doubled);
+        return Err(MalformedAnswer::Doubled);
     }
     // 204 has neither, whatever the method; but a length of 0 says nothing wrong, and servers do send it.
     if head.status == StatusCode::NO_CONTENT {
         if coded {
-            return Err(Malformed::Coding);
+            return Err(MalformedAnswer::Coding);
         }
         if length.is_some_and(|length| length > 0) {
-            return Err(Malformed::Length);
+            return Err(MalformedAnswer::Length);
         }
         head.headers.remove(CONTENT_LENGTH);
     }
@@ -61,20 +61,20 @@ pub fn judge(head: &mut response::Parts) -> Result<(), Malformed> {
 }
 
 /// Whether the one transfer coding is `chunked`. An empty list is malformed too.
-fn is_chunked(headers: &HeaderMap) -> Result<bool, Malformed> {
+fn is_chunked(headers: &HeaderMap) -> Result<bool, MalformedAnswer> {
     let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
     match (lines.next(), lines.next()) {
         (None, _) => Ok(false),
         (Some(line), None) if line.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
-        (Some(_), _) => Err(Malformed::Coding),
+        (Some(_), _) => Err(MalformedAnswer::Coding),
     }
 }
 
-fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+fn length(headers: &HeaderMap) -> Result<Option<u64>, MalformedAnswer> {
     let mut lines = headers.get_all(CONTENT_LENGTH).iter();
     let (Some(line), more) = (lines.next(), lines.next()) else { return Ok(None) };
-    let digits = line.to_str().ok().filter(|text| more.is_none() && text.bytes().all(|octet| octet.is_ascii_digit()));
-    digits.and_then(|text| text.parse().ok()).map(Some).ok_or(Malformed::Length)
+    let digits = line.to_str().ok().filter(|text| more.is_none() && text.bytes().all(|byte| byte.is_ascii_digit()));
+    digits.and_then(|text| text.parse().ok()).map(Some).ok_or(MalformedAnswer::Length)
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
 
     use super::*;
 
-    fn judged(status: u16, lines: &[(&str, &str)]) -> Result<response::Parts, Malformed> {
+    fn judged(status: u16, lines: &[(&str, &str)]) -> Result<response::Parts, MalformedAnswer> {
         let head = lines.iter().fold(Response::builder().status(status), |head, line| head.header(line.0, line.1));
         let mut head = head.body(()).expect("a head").into_parts().0;
         judge(&mut head).map(|()| head)

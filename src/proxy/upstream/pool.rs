@@ -10,9 +10,9 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::connect::{Opened, Sender, open};
-use super::http2;
-use super::wire::{Mark, Track};
+use super::connect::{NewConnection, Sender, open};
+use super::http2_connection;
+use super::watched_socket::{ConnectionTrack, ExchangeStart};
 use crate::base::clock::Moment;
 use crate::net::body::Upload;
 use crate::net::dial::connect::{ConnectError, Connector, Offer, Step};
@@ -39,10 +39,10 @@ const CALM: u32 = 16;
 pub(super) struct Pool {
     connector: Connector,
     traffic: Traffic,
-    idle: RefCell<Vec<Idle>>,
+    idle: RefCell<Vec<IdleConnection>>,
     shared: RefCell<Vec<Shared>>,
     /// What the instance speaks, as far as it is known.
-    speaks: Cell<Option<Speaks>>,
+    speaks: Cell<Option<KnownProtocol>>,
     /// Exchanges now, waits for a connection included.
     in_flight: Cell<usize>,
     /// Those with bulk bodies among them.
@@ -60,22 +60,22 @@ pub(super) struct Pool {
 
 /// What an instance speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Speaks {
+enum KnownProtocol {
     Http1,
     Http2,
     Both,
 }
 
-struct Idle {
+struct IdleConnection {
     sender: http1::SendRequest<Upload>,
-    track: Rc<Track>,
+    track: Rc<ConnectionTrack>,
     /// It is not used from then on.
     until: Moment,
 }
 
 struct Shared {
-    client: Rc<http2::Client>,
-    track: Rc<Track>,
+    client: Rc<http2_connection::Http2Connection>,
+    track: Rc<ConnectionTrack>,
     load: Rc<Load>,
 }
 
@@ -89,20 +89,26 @@ struct Load {
 }
 
 /// A connection lent for one exchange.
-pub(super) enum Lease {
+pub(super) enum ConnectionLease {
     /// To be given back after a whole exchange; dropped otherwise, which closes it.
-    Http1 { sender: http1::SendRequest<Upload>, track: Rc<Track>, reused: bool, rest: Duration, turn: Turn },
+    Http1 {
+        sender: http1::SendRequest<Upload>,
+        track: Rc<ConnectionTrack>,
+        reused: bool,
+        rest: Duration,
+        turn: PoolTurn,
+    },
     /// Counted until it is dropped.
-    Http2 { client: Rc<http2::Client>, track: Rc<Track>, stream: Stream },
+    Http2 { client: Rc<http2_connection::Http2Connection>, track: Rc<ConnectionTrack>, stream: SharedStream },
 }
 
 /// One exchange among those of a worker.
-pub(super) struct Turn {
+pub(super) struct PoolTurn {
     pool: Rc<Pool>,
     bulk: bool,
 }
 
-impl Turn {
+impl PoolTurn {
     fn begin(pool: &Rc<Pool>, bulk: bool) -> Self {
         pool.bulks.set(pool.bulks.get() + usize::from(bulk));
         pool.in_flight.set(pool.in_flight.get() + 1);
@@ -112,7 +118,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for PoolTurn {
     fn drop(&mut self) {
         let Self { pool, bulk } = self;
         pool.bulks.set(pool.bulks.get().saturating_sub(usize::from(*bulk)));
@@ -121,19 +127,19 @@ impl Drop for Turn {
 }
 
 /// One exchange on a shared connection.
-pub(super) struct Stream {
+pub(super) struct SharedStream {
     load: Rc<Load>,
-    _turn: Turn,
+    _turn: PoolTurn,
 }
 
-impl Stream {
-    fn begin(load: &Rc<Load>, turn: Turn) -> Self {
+impl SharedStream {
+    fn begin(load: &Rc<Load>, turn: PoolTurn) -> Self {
         load.in_flight.set(load.in_flight.get() + 1);
         Self { load: Rc::clone(load), _turn: turn }
     }
 }
 
-impl Drop for Stream {
+impl Drop for SharedStream {
     fn drop(&mut self) {
         let left = self.load.in_flight.get().saturating_sub(1);
         self.load.in_flight.set(left);
@@ -143,9 +149,9 @@ impl Drop for Stream {
     }
 }
 
-impl Lease {
+impl ConnectionLease {
     /// The exchange begins.
-    pub(super) fn begin(&self) -> Mark {
+    pub(super) fn begin(&self) -> ExchangeStart {
         match self {
             // Over TLS 1.3 a server sends tickets at first, which are no early answer. An early answer inside of TLS is
             // seen by hyper, which reads before it writes.
@@ -161,7 +167,7 @@ impl Lease {
     }
 
     /// Whether nothing was sent since then.
-    pub(super) fn unsent(&self, since: Mark) -> bool {
+    pub(super) fn unsent(&self, since: ExchangeStart) -> bool {
         self.track().unsent(since)
     }
 
@@ -173,7 +179,7 @@ impl Lease {
     }
 
     /// No answer came in time. A shared connection on which nothing at all came may be dead.
-    pub(super) fn doubt(&self, since: Mark) {
+    pub(super) fn doubt(&self, since: ExchangeStart) {
         if self.track().unheard(since) {
             self.retire();
         }
@@ -184,7 +190,7 @@ impl Lease {
         self.track().cut_off();
     }
 
-    fn track(&self) -> &Track {
+    fn track(&self) -> &ConnectionTrack {
         match self {
             Self::Http1 { track, .. } | Self::Http2 { track, .. } => track,
         }
@@ -196,12 +202,12 @@ impl Lease {
             && !sender.is_closed()
             && !rest.is_zero()
         {
-            turn.pool.idle.borrow_mut().push(Idle { sender, track, until: Moment::now() + rest });
+            turn.pool.idle.borrow_mut().push(IdleConnection { sender, track, until: Moment::now() + rest });
         }
     }
 
     /// Heeds what the instance says of how long its connection may rest.
-    pub(super) fn heed(&mut self, headers: &HeaderMap) {
+    pub(super) fn note_keep_alive(&mut self, headers: &HeaderMap) {
         if let Self::Http1 { rest, .. } = self
             && let Some(announced) = headers.get(KEEP_ALIVE)
         {
@@ -238,7 +244,7 @@ impl Opening {
     }
 
     /// Has others wait until the server has said how many streams it allows: it may refuse those that come before.
-    fn settle(self, client: &http2::Client) {
+    fn settle(self, client: &http2_connection::Http2Connection) {
         let settled = client.settled();
         spawn_local(async move {
             let _ = timeout(SETTLING, settled).await;
@@ -257,16 +263,16 @@ impl Drop for Opening {
 }
 
 /// An exchange that waits for a connection that another one opens.
-struct Waiting<'a>(&'a Cell<usize>);
+struct WaitingExchange<'a>(&'a Cell<usize>);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitingExchange<'a> {
     fn begin(count: &'a Cell<usize>) -> Self {
         count.set(count.get() + 1);
         Self(count)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingExchange<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get().saturating_sub(1));
     }
@@ -298,17 +304,17 @@ impl Pool {
     fn offer(&self, bulk: bool) -> Offer {
         let few = self.calm.get() >= CALM || (bulk && self.bulks.get() <= BULKS);
         match self.speaks.get() {
-            Some(Speaks::Http1) => Offer::Http1,
-            Some(Speaks::Http2) => Offer::Http2,
+            Some(KnownProtocol::Http1) => Offer::Http1,
+            Some(KnownProtocol::Http2) => Offer::Http2,
             _ if few || !self.connector.is_tls() => Offer::Http1,
-            Some(Speaks::Both) | None => Offer::Http2,
+            Some(KnownProtocol::Both) | None => Offer::Http2,
         }
     }
 
     /// A connection for one exchange, perhaps with a bulk body, and whether it served before, so that the server may
     /// have closed it meanwhile.
-    pub(super) async fn lease(self: &Rc<Self>, bulk: bool) -> Result<(Lease, bool), ConnectError> {
-        let turn = Turn::begin(self, bulk);
+    pub(super) async fn lease(self: &Rc<Self>, bulk: bool) -> Result<(ConnectionLease, bool), ConnectError> {
+        let turn = PoolTurn::begin(self, bulk);
         match self.reuse(self.offer(bulk), turn) {
             Ok(lease) => Ok((lease, true)),
             // Boxed: it happens seldom, and would make every request's state larger.
@@ -317,8 +323,8 @@ impl Pool {
     }
 
     /// A connection for an exchange that another one has just failed: not one that rested as long as that.
-    pub(super) async fn lease_anew(self: &Rc<Self>, bulk: bool) -> Result<Lease, ConnectError> {
-        let turn = Turn::begin(self, bulk);
+    pub(super) async fn lease_anew(self: &Rc<Self>, bulk: bool) -> Result<ConnectionLease, ConnectError> {
+        let turn = PoolTurn::begin(self, bulk);
         match self.offer(bulk) {
             Offer::Http1 => self.open(Offer::Http1, turn, self.deadline()).await,
             Offer::Http2 => match self.reuse(Offer::Http2, turn) {
@@ -333,7 +339,11 @@ impl Pool {
     }
 
     /// A new connection that may be shared is awaited rather than a second one opened.
-    async fn share_or_open(self: &Rc<Self>, bulk: bool, mut turn: Turn) -> Result<(Lease, bool), ConnectError> {
+    async fn share_or_open(
+        self: &Rc<Self>,
+        bulk: bool,
+        mut turn: PoolTurn,
+    ) -> Result<(ConnectionLease, bool), ConnectError> {
         let deadline = self.deadline();
         let mut awaited = false;
         loop {
@@ -342,7 +352,7 @@ impl Pool {
                 return Ok((self.open(offer, turn, deadline).await?, false));
             }
             {
-                let _waiting = Waiting::begin(&self.waiting);
+                let _waiting = WaitingExchange::begin(&self.waiting);
                 timeout_at(deadline, self.opened.notified()).await.map_err(|_| ConnectError::Timeout(Step::Turn))?;
             }
             turn = match self.reuse(self.offer(bulk), turn) {
@@ -361,24 +371,24 @@ impl Pool {
     }
 
     /// A connection that is there already.
-    fn reuse(&self, offer: Offer, turn: Turn) -> Result<Lease, Turn> {
+    fn reuse(&self, offer: Offer, turn: PoolTurn) -> Result<ConnectionLease, PoolTurn> {
         match offer {
             Offer::Http1 => self.reuse_rested(turn),
             Offer::Http2 => self.reuse_shared(turn),
         }
     }
 
-    fn reuse_rested(&self, turn: Turn) -> Result<Lease, Turn> {
+    fn reuse_rested(&self, turn: PoolTurn) -> Result<ConnectionLease, PoolTurn> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { sender, track, until }) = idle.pop() {
+        while let Some(IdleConnection { sender, track, until }) = idle.pop() {
             if sender.is_ready() && !Moment::now().has_reached(until) {
-                return Ok(Lease::Http1 { sender, track, reused: true, rest: MAX_IDLE, turn });
+                return Ok(ConnectionLease::Http1 { sender, track, reused: true, rest: MAX_IDLE, turn });
             }
         }
         Err(turn)
     }
 
-    fn reuse_shared(&self, turn: Turn) -> Result<Lease, Turn> {
+    fn reuse_shared(&self, turn: PoolTurn) -> Result<ConnectionLease, PoolTurn> {
         let mut shared = self.shared.borrow_mut();
         shared.retain(Shared::is_good);
         if let Some(last) = shared.last() {
@@ -391,21 +401,26 @@ impl Pool {
     }
 
     /// A new connection.
-    async fn open(self: &Rc<Self>, offer: Offer, turn: Turn, deadline: Instant) -> Result<Lease, ConnectError> {
+    async fn open(
+        self: &Rc<Self>,
+        offer: Offer,
+        turn: PoolTurn,
+        deadline: Instant,
+    ) -> Result<ConnectionLease, ConnectError> {
         let opening = (offer == Offer::Http2).then(|| Opening::begin(self));
-        let Opened { sender, track } = open(&self.connector, offer, deadline, &self.traffic).await?;
+        let NewConnection { sender, track } = open(&self.connector, offer, deadline, &self.traffic).await?;
         match sender {
             Sender::Http1(sender) => {
                 if offer == Offer::Http2 {
-                    self.speaks.set(Some(Speaks::Http1));
+                    self.speaks.set(Some(KnownProtocol::Http1));
                 }
-                Ok(Lease::Http1 { sender, track, reused: false, rest: MAX_IDLE, turn })
+                Ok(ConnectionLease::Http1 { sender, track, reused: false, rest: MAX_IDLE, turn })
             }
             Sender::Http2(client) => {
                 if offer == Offer::Http1 {
-                    self.speaks.set(Some(Speaks::Http2));
-                } else if self.speaks.get() != Some(Speaks::Http2) {
-                    self.speaks.set(Some(Speaks::Both));
+                    self.speaks.set(Some(KnownProtocol::Http2));
+                } else if self.speaks.get() != Some(KnownProtocol::Http2) {
+                    self.speaks.set(Some(KnownProtocol::Both));
                 }
                 let (in_flight, used, retired) = (Cell::new(0), Cell::new(Moment::now()), Cell::new(false));
                 let load = Rc::new(Load { in_flight, used, retired });
@@ -444,9 +459,9 @@ impl Shared {
         self.load.in_flight.get() < self.client.streams().clamp(1, FULL)
     }
 
-    fn lend(&self, turn: Turn) -> Lease {
-        let (track, stream) = (Rc::clone(&self.track), Stream::begin(&self.load, turn));
-        Lease::Http2 { client: Rc::clone(&self.client), track, stream }
+    fn lend(&self, turn: PoolTurn) -> ConnectionLease {
+        let (track, stream) = (Rc::clone(&self.track), SharedStream::begin(&self.load, turn));
+        ConnectionLease::Http2 { client: Rc::clone(&self.client), track, stream }
     }
 }
 
@@ -496,15 +511,15 @@ mod tests {
         listener: TcpListener,
         /// By the number of the connection.
         far: Vec<Option<TcpStream>>,
-        tracks: Vec<Rc<Track>>,
-        lent: Vec<(usize, Lease)>,
+        tracks: Vec<Rc<ConnectionTrack>>,
+        lent: Vec<(usize, ConnectionLease)>,
         /// In the order in which they were returned; not those that were closed or are old.
         good: Vec<usize>,
     }
 
-    fn track(lease: &Lease) -> &Rc<Track> {
+    fn track(lease: &ConnectionLease) -> &Rc<ConnectionTrack> {
         match lease {
-            Lease::Http1 { track, .. } | Lease::Http2 { track, .. } => track,
+            ConnectionLease::Http1 { track, .. } | ConnectionLease::Http2 { track, .. } => track,
         }
     }
 
@@ -549,7 +564,7 @@ mod tests {
             }
         }
 
-        fn take(&mut self, number: usize) -> Option<(usize, Lease)> {
+        fn take(&mut self, number: usize) -> Option<(usize, ConnectionLease)> {
             let count = self.lent.len();
             (count > 0).then(|| self.lent.swap_remove(number % count))
         }
@@ -597,8 +612,8 @@ mod tests {
     }
 
     /// hyper's task has to run before a connection is ready again.
-    async fn ready(lease: &Lease) {
-        let Lease::Http1 { sender, .. } = lease else { return };
+    async fn ready(lease: &ConnectionLease) {
+        let ConnectionLease::Http1 { sender, .. } = lease else { return };
         while !sender.is_ready() {
             tokio::task::yield_now().await;
         }

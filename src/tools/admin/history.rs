@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::observe::metrics::tally::Sum;
+use crate::observe::metrics::totals::Sums;
 
 /// How often a sample is taken.
 pub const PERIOD: Duration = Duration::from_secs(2);
@@ -22,7 +22,7 @@ const HEIGHT: f64 = 60.0;
 #[derive(Debug, Default)]
 pub struct History {
     /// The newest last.
-    samples: VecDeque<(Instant, Sum)>,
+    samples: VecDeque<(Instant, Sums)>,
 }
 
 /// A drawing, and what it says in words.
@@ -47,12 +47,12 @@ pub struct Charts {
     pub latency: Chart,
 }
 
-type Line = Vec<Option<f64>>;
+type ChartLine = Vec<Option<f64>>;
 
 impl History {
     /// Takes a sample, unless the last is too young.
-    pub fn sample(&mut self, at: Instant, sum: impl FnOnce() -> Sum) {
-        let young = |(last, _): &(Instant, Sum)| at.saturating_duration_since(*last) < PERIOD.mul_f64(0.75);
+    pub fn sample(&mut self, at: Instant, sum: impl FnOnce() -> Sums) {
+        let young = |(last, _): &(Instant, Sums)| at.saturating_duration_since(*last) < PERIOD.mul_f64(0.75);
         if self.samples.back().is_some_and(young) {
             return;
         }
@@ -64,8 +64,8 @@ impl History {
 
     /// Draws the samples.
     pub fn charts(&self) -> Charts {
-        let per_second = |count: fn(&Sum) -> u64| -> Line {
-            let rate = |((from, old), (to, new)): (&(Instant, Sum), &(Instant, Sum))| {
+        let per_second = |count: fn(&Sums) -> u64| -> ChartLine {
+            let rate = |((from, old), (to, new)): (&(Instant, Sums), &(Instant, Sums))| {
                 let seconds = to.saturating_duration_since(*from).as_secs_f64();
                 (seconds > 0.0).then(|| count(new).saturating_sub(count(old)) as f64 / seconds)
             };
@@ -80,7 +80,7 @@ impl History {
     }
 
     /// A quantile of the requests that ended in the last few samples before each.
-    fn latencies(&self, quantile: f64) -> Line {
+    fn latencies(&self, quantile: f64) -> ChartLine {
         let at = |place: usize| self.samples.get(place).map(|(_, sum)| sum.durations.as_slice()).unwrap_or_default();
         (1..self.samples.len()).map(|place| percentile(at(place.saturating_sub(WINDOW)), at(place), quantile)).collect()
     }
@@ -118,10 +118,10 @@ fn span(seconds: f64) -> String {
     }
 }
 
-fn chart(lines: &[Line], show: impl Fn(f64) -> String) -> Chart {
+fn chart(lines: &[ChartLine], show: impl Fn(f64) -> String) -> Chart {
     let most = lines.iter().flatten().flatten().copied().fold(0.0, f64::max);
     let top = round_up(most);
-    let last = |line: &Line| line.last().copied().flatten().map_or("–".to_owned(), &show);
+    let last = |line: &ChartLine| line.last().copied().flatten().map_or("–".to_owned(), &show);
     let now = match lines {
         [one] => last(one),
         [..] => lines.iter().map(last).collect::<Vec<_>>().join(" / "),
@@ -141,7 +141,7 @@ fn round_up(value: f64) -> f64 {
 }
 
 /// The newest value stands at the right edge; where there is none, the line has a gap.
-fn draw(line: &Line, top: f64) -> String {
+fn draw(line: &ChartLine, top: f64) -> String {
     let step = WIDTH / (KEPT - 2) as f64;
     let left = (WIDTH - step * line.len().saturating_sub(1) as f64).max(0.0);
     let (mut path, mut pen) = (String::new(), false);
@@ -162,11 +162,11 @@ mod tests {
 
     use super::*;
 
-    fn sum(requests: u64, refusals: u64, durations: &[(f64, u64)]) -> Sum {
-        Sum { requests, refusals, in_flight: 0, durations: durations.to_vec() }
+    fn sum(requests: u64, refusals: u64, durations: &[(f64, u64)]) -> Sums {
+        Sums { requests, refusals, in_flight: 0, durations: durations.to_vec() }
     }
 
-    fn history(samples: impl IntoIterator<Item = Sum>) -> History {
+    fn history(samples: impl IntoIterator<Item = Sums>) -> History {
         let (begun, mut history) = (Instant::now(), History::default());
         for (number, sum) in (0..).zip(samples) {
             history.sample(begun + PERIOD * number, || sum);

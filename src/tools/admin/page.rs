@@ -28,7 +28,7 @@ const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /// The document, taken apart at its places.
 #[derive(Debug)]
-pub struct Page {
+pub struct PageTemplate {
     /// The name of a place, and the text that follows it; the first has none.
     parts: Vec<(&'static str, &'static str)>,
     policy: HeaderValue,
@@ -36,7 +36,7 @@ pub struct Page {
 
 /// What is asked in the explorer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Question {
+pub struct ExplorerQuestion {
     /// The listener's name; empty: every listener.
     pub listener: String,
     /// The method.
@@ -47,16 +47,16 @@ pub struct Question {
 
 /// What the explorer says.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Answer {
+pub struct ExplorerAnswer {
     /// Why nothing can be said.
     pub problem: Option<String>,
     /// What is said of each listener and caller.
-    pub told: Vec<Told>,
+    pub told: Vec<SubjectAnswer>,
 }
 
 /// What is said of a listener or caller.
 #[derive(Debug, Clone, Serialize)]
-pub struct Told {
+pub struct SubjectAnswer {
     /// Who, and what it comes to.
     pub title: String,
     /// Whether the request passes.
@@ -65,7 +65,7 @@ pub struct Told {
     pub lines: Vec<(&'static str, String)>,
 }
 
-impl Question {
+impl ExplorerQuestion {
     /// Reads the query of the form; `None` if nothing is asked.
     pub fn read(query: Option<&str>) -> Option<Self> {
         let mut question = Self::default();
@@ -81,14 +81,14 @@ impl Question {
     }
 }
 
-impl Answer {
+impl ExplorerAnswer {
     /// Nothing can be said, and why.
     pub fn problem(why: impl Into<String>) -> Self {
         Self { problem: Some(why.into()), told: Vec::new() }
     }
 }
 
-impl Page {
+impl PageTemplate {
     /// Takes the document apart.
     pub fn new() -> Self {
         let mut parts = Vec::new();
@@ -109,7 +109,7 @@ impl Page {
     }
 
     /// The answer with this view; an explanation, if one was asked for.
-    pub fn show(&self, view: &View, asked: Option<(&Question, &Answer)>) -> Response<Full<Bytes>> {
+    pub fn show(&self, view: &View, asked: Option<(&ExplorerQuestion, &ExplorerAnswer)>) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::from(self.render(view, asked)));
         if asked.is_some_and(|(_, answer)| answer.problem.is_some()) {
             *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -119,7 +119,7 @@ impl Page {
         guarded(response)
     }
 
-    fn render(&self, view: &View, asked: Option<(&Question, &Answer)>) -> String {
+    fn render(&self, view: &View, asked: Option<(&ExplorerQuestion, &ExplorerAnswer)>) -> String {
         let mut html = Html(String::with_capacity(64 * 1024));
         for (name, text) in &self.parts {
             html.fill(name, view, asked);
@@ -129,7 +129,7 @@ impl Page {
     }
 }
 
-impl Default for Page {
+impl Default for PageTemplate {
     fn default() -> Self {
         Self::new()
     }
@@ -181,7 +181,7 @@ impl Html {
         self.markup("\"");
     }
 
-    fn fill(&mut self, name: &str, view: &View, asked: Option<(&Question, &Answer)>) {
+    fn fill(&mut self, name: &str, view: &View, asked: Option<(&ExplorerQuestion, &ExplorerAnswer)>) {
         let question = asked.map(|(question, _)| question);
         match name {
             "" => {}
@@ -313,13 +313,13 @@ impl Html {
         self.markup(if head { "</span></th>" } else { "</span></td>" });
     }
 
-    fn answer(&mut self, Answer { problem, told }: &Answer) {
+    fn answer(&mut self, ExplorerAnswer { problem, told }: &ExplorerAnswer) {
         if let Some(problem) = problem {
             self.markup("<p class=\"bad\">");
             self.text(problem);
             self.markup("</p>");
         }
-        for Told { title, open, lines } in told {
+        for SubjectAnswer { title, open, lines } in told {
             self.markup(if *open { "<article class=\"open\"><h3>" } else { "<article><h3>" });
             self.text(title);
             self.markup("</h3><dl>");
@@ -358,7 +358,7 @@ mod tests {
             .collect()
     }
 
-    fn hostile(text: &str) -> (View, Question, Answer) {
+    fn hostile(text: &str) -> (View, ExplorerQuestion, ExplorerAnswer) {
         let mut status = status();
         status.refusals = vec![refusal(text)];
         status.refusals[0].what.caller = Some(text.to_owned());
@@ -367,15 +367,15 @@ mod tests {
         status.configuration.source = text.to_owned();
         status.setup.warnings = vec![text.to_owned()];
         status.setup.listeners[0].name = text.to_owned();
-        let told = Told { title: text.to_owned(), open: false, lines: vec![("request", text.to_owned())] };
-        let answer = Answer { problem: Some(text.to_owned()), told: vec![told] };
-        let question = Question { listener: text.to_owned(), method: "GET".to_owned(), path: text.to_owned() };
+        let told = SubjectAnswer { title: text.to_owned(), open: false, lines: vec![("request", text.to_owned())] };
+        let answer = ExplorerAnswer { problem: Some(text.to_owned()), told: vec![told] };
+        let question = ExplorerQuestion { listener: text.to_owned(), method: "GET".to_owned(), path: text.to_owned() };
         (View::of(&status), question, answer)
     }
 
     fn rendered(text: &str) -> String {
         let (view, question, answer) = hostile(text);
-        Page::new().render(&view, Some((&question, &answer)))
+        PageTemplate::new().render(&view, Some((&question, &answer)))
     }
 
     #[test]
@@ -392,7 +392,7 @@ mod tests {
 
     #[test]
     fn page_allows_only_its_own_style_and_script() {
-        let page = Page::new();
+        let page = PageTemplate::new();
         let response = page.show(&View::of(&status()), None);
         let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().expect("text");
         let html = page.render(&View::of(&status()), None);
@@ -411,10 +411,10 @@ mod tests {
 
     #[test]
     fn page_reads_what_the_form_asks() {
-        let question = Question::read(Some("listener=&method=get&path=%2Fv2%2Fdevices%3Fa%3D%3Cb%3E&x=1"));
+        let question = ExplorerQuestion::read(Some("listener=&method=get&path=%2Fv2%2Fdevices%3Fa%3D%3Cb%3E&x=1"));
         let path = "/v2/devices?a=<b>".to_owned();
-        assert_eq!(question, Some(Question { listener: String::new(), method: "get".into(), path }));
-        assert_eq!((Question::read(None), Question::read(Some("method=GET&path="))), (None, None));
+        assert_eq!(question, Some(ExplorerQuestion { listener: String::new(), method: "get".into(), path }));
+        assert_eq!((ExplorerQuestion::read(None), ExplorerQuestion::read(Some("method=GET&path="))), (None, None));
     }
 
     proptest! {

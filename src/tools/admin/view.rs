@@ -8,15 +8,15 @@ use time::OffsetDateTime;
 use super::history::Charts;
 use super::{Configuration, TokenState};
 use crate::base::plain;
-use crate::observe::metrics::tally::{Sum, Tally};
-use crate::observe::refusals::Refusal;
+use crate::observe::metrics::totals::{Sums, Totals};
+use crate::observe::refusals::RecentRefusal;
 
 /// How long a failure behind the proxy is a warning.
 const RECENT: Duration = Duration::from_secs(60);
 
 /// All that the page tells of; gathered anew for each view.
 #[derive(Debug)]
-pub struct Status {
+pub struct PageStatus {
     /// The wall clock.
     pub now: SystemTime,
     /// How long the process has run.
@@ -30,9 +30,9 @@ pub struct Status {
     /// What it made.
     pub setup: Setup,
     /// The counts.
-    pub tally: Tally,
+    pub tally: Totals,
     /// The last refusals, the newest first.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<RecentRefusal>,
     /// What happened in the last minutes.
     pub charts: Charts,
 }
@@ -41,9 +41,9 @@ pub struct Status {
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
     /// All instances.
-    pub instances: Vec<Instance>,
+    pub instances: Vec<InstanceView>,
     /// All listeners.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<ListenerView>,
     /// What an administrator should look at.
     pub warnings: Vec<String>,
     /// Sandboxes that seem not to be meant.
@@ -52,7 +52,7 @@ pub struct Setup {
 
 /// An instance.
 #[derive(Debug, Clone)]
-pub struct Instance {
+pub struct InstanceView {
     /// Its name.
     pub name: String,
     /// Its host and port.
@@ -63,7 +63,7 @@ pub struct Instance {
 
 /// A listener.
 #[derive(Debug, Clone)]
-pub struct Listener {
+pub struct ListenerView {
     /// Its name.
     pub name: String,
     /// Where it listens, as callers write it.
@@ -77,12 +77,12 @@ pub struct Listener {
     /// How many operations are open.
     pub open: usize,
     /// Who may call; empty: everybody who reaches it.
-    pub callers: Vec<Caller>,
+    pub callers: Vec<CallerView>,
 }
 
 /// A caller.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub struct CallerView {
     /// Its name.
     pub name: String,
     /// How it proves who it is.
@@ -156,8 +156,8 @@ fn number(number: u64) -> Cell {
 
 impl View {
     /// The words for it.
-    pub fn of(status: &Status) -> Self {
-        let Status { now, uptime, configuration, setup, tally, charts, .. } = status;
+    pub fn of(status: &PageStatus) -> Self {
+        let PageStatus { now, uptime, configuration, setup, tally, charts, .. } = status;
         let (tone, state, why) = readiness(status);
         let last = configuration.reload.as_ref().map_or("none yet".to_owned(), |reload| {
             let result = if reload.refused.is_some() { "refused" } else { "applied" };
@@ -197,7 +197,7 @@ impl View {
 }
 
 /// Tone, state and reason.
-fn readiness(status: &Status) -> (&'static str, &'static str, String) {
+fn readiness(status: &PageStatus) -> (&'static str, &'static str, String) {
     if status.draining {
         let why = "Requests in flight are being finished, and no new ones are taken; then the process ends.";
         return ("warn", "Draining", why.to_owned());
@@ -215,14 +215,14 @@ fn readiness(status: &Status) -> (&'static str, &'static str, String) {
 }
 
 /// The last request that failed behind the proxy, if that was just now.
-fn failing(Status { now, refusals, .. }: &Status) -> Option<String> {
+fn failing(PageStatus { now, refusals, .. }: &PageStatus) -> Option<String> {
     let last = refusals.iter().find(|refusal| refusal.what.blame == "upstream")?;
     let recent = now.duration_since(last.at).is_ok_and(|age| age < RECENT);
     recent.then(|| format!("{}: {}", moment(last.at), last.what.reason))
 }
 
-fn warnings(status: &Status) -> Vec<String> {
-    let Status { configuration, setup, tally, .. } = status;
+fn warnings(status: &PageStatus) -> Vec<String> {
+    let PageStatus { configuration, setup, tally, .. } = status;
     let mut warnings = setup.doubts.clone();
     if let Some(why) = configuration.reload.as_ref().and_then(|reload| reload.refused.as_ref()) {
         warnings.push(format!("The last change of the configuration was refused, the one before is in force: {why}"));
@@ -257,9 +257,9 @@ fn warnings(status: &Status) -> Vec<String> {
     warnings
 }
 
-fn instances(Setup { instances, listeners, .. }: &Setup, tally: &Tally) -> Table {
-    let row = |instance: &Instance| {
-        let mut sum = Sum::default();
+fn instances(Setup { instances, listeners, .. }: &Setup, tally: &Totals) -> Table {
+    let row = |instance: &InstanceView| {
+        let mut sum = Sums::default();
         let own = listeners.iter().filter(|listener| listener.instance == instance.name);
         own.filter_map(|listener| tally.listeners.get(&listener.name)).for_each(|listener| sum.add(listener));
         let kind = if instance.sandbox { "sandbox, invented data" } else { "NinjaOne" };
@@ -275,11 +275,11 @@ fn instances(Setup { instances, listeners, .. }: &Setup, tally: &Tally) -> Table
     }
 }
 
-fn counts(sum: &Sum) -> [Cell; 3] {
+fn counts(sum: &Sums) -> [Cell; 3] {
     [number(sum.requests), number(sum.refusals), number(sum.in_flight)]
 }
 
-fn tokens(Status { tokens, .. }: &Status) -> Table {
+fn tokens(PageStatus { tokens, .. }: &PageStatus) -> Table {
     let row = |token: &TokenState| {
         let (state, left) = match token.expires_in {
             Some(left) => (drawn(if token.problem.is_some() { "warn" } else { "good" }, "usable"), span(left)),
@@ -298,8 +298,8 @@ fn tokens(Status { tokens, .. }: &Status) -> Table {
     }
 }
 
-fn refusals(Status { refusals, .. }: &Status) -> Table {
-    let row = |Refusal { at, times, what }: &Refusal| {
+fn refusals(PageStatus { refusals, .. }: &PageStatus) -> Table {
+    let row = |RecentRefusal { at, times, what }: &RecentRefusal| {
         let time = if *times > 1 { format!("{}, {} times", moment(*at), grouped(*times)) } else { moment(*at) };
         let request = match (&what.operation, &what.method, &what.path) {
             (Some(operation), ..) => operation.clone(),
@@ -326,15 +326,15 @@ fn refusals(Status { refusals, .. }: &Status) -> Table {
 }
 
 /// Where the same request is explained, if it can be asked for again.
-fn explorer_link(what: &crate::observe::refusals::What) -> Option<String> {
+fn explorer_link(what: &crate::observe::refusals::RefusedRequest) -> Option<String> {
     let (method, path) = what.method.as_ref().zip(what.path.as_ref()).filter(|_| what.has_whole_path())?;
     let pairs = [("listener", &what.listener), ("method", method), ("path", path)];
     Some(format!("/explain?{}#explorer", form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()))
 }
 
-fn listeners(Setup { listeners, .. }: &Setup, tally: &Tally) -> Table {
-    let row = |listener: &Listener| {
-        let none = Sum::default();
+fn listeners(Setup { listeners, .. }: &Setup, tally: &Totals) -> Table {
+    let row = |listener: &ListenerView| {
+        let none = Sums::default();
         let [requests, refused, in_flight] = counts(tally.listeners.get(&listener.name).unwrap_or(&none));
         let mode = if listener.observes { drawn("warn", "observes its rules") } else { plain("enforces its rules") };
         vec![
@@ -368,9 +368,9 @@ fn listeners(Setup { listeners, .. }: &Setup, tally: &Tally) -> Table {
     }
 }
 
-fn callers(Setup { listeners, .. }: &Setup, tally: &Tally) -> Table {
-    let row = |(listener, caller): (&Listener, &Caller)| {
-        let Caller { name, proofs, scopes, open } = caller;
+fn callers(Setup { listeners, .. }: &Setup, tally: &Totals) -> Table {
+    let row = |(listener, caller): (&ListenerView, &CallerView)| {
+        let CallerView { name, proofs, scopes, open } = caller;
         let requests = tally.callers.as_ref().map_or_else(
             || drawn("number", "–"),
             |counts| number(counts.get(&(listener.name.clone(), name.clone())).copied().unwrap_or_default()),
@@ -426,13 +426,13 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::observe::refusals::What;
+    use crate::observe::refusals::RefusedRequest;
     use crate::tools::admin::Reload;
 
     /// A proxy with one instance and one listener, where nothing has happened.
-    pub(in crate::tools::admin) fn status() -> Status {
-        let instance = Instance { name: "main".into(), host: "eu.ninjarmm.com".into(), sandbox: false };
-        let listener = Listener {
+    pub(in crate::tools::admin) fn status() -> PageStatus {
+        let instance = InstanceView { name: "main".into(), host: "eu.ninjarmm.com".into(), sandbox: false };
+        let listener = ListenerView {
             name: "local".into(),
             address: "http://127.0.0.1:8080".into(),
             instance: "main".into(),
@@ -451,21 +451,21 @@ pub(super) mod tests {
             causes: None,
             remedy: None,
         };
-        Status {
+        PageStatus {
             now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_341_537),
             uptime: Duration::from_secs(90_061),
             draining: false,
             tokens: vec![token],
             configuration,
             setup: Setup { instances: vec![instance], listeners: vec![listener], ..Setup::default() },
-            tally: Tally::default(),
+            tally: Totals::default(),
             refusals: Vec::new(),
             charts: Charts::default(),
         }
     }
 
-    pub(in crate::tools::admin) fn refusal(path: &str) -> Refusal {
-        let what = What {
+    pub(in crate::tools::admin) fn refusal(path: &str) -> RecentRefusal {
+        let what = RefusedRequest {
             listener: "local".into(),
             caller: None,
             method: Some("GET".into()),
@@ -476,7 +476,7 @@ pub(super) mod tests {
             blame: "caller",
             reason: format!("No operation has the path {path:?}."),
         };
-        Refusal { at: SystemTime::UNIX_EPOCH, times: 1, what }
+        RecentRefusal { at: SystemTime::UNIX_EPOCH, times: 1, what }
     }
 
     fn text<'a>(view: &'a View, id: &str) -> &'a str {

@@ -15,7 +15,7 @@ const DAY: i64 = 24 * 3600;
 
 /// What a certificate says.
 #[derive(Debug)]
-pub(super) struct Facts {
+pub(super) struct CertificateFacts {
     subject: String,
     pub(super) issuer: String,
     names: Vec<String>,
@@ -25,7 +25,7 @@ pub(super) struct Facts {
     pub(super) days_left: i64,
 }
 
-impl Facts {
+impl CertificateFacts {
     pub(super) fn read(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let (begins, ends) = (certificate.validity().not_before, certificate.validity().not_after);
@@ -42,7 +42,7 @@ impl Facts {
     }
 }
 
-impl std::fmt::Display for Facts {
+impl std::fmt::Display for CertificateFacts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { subject, issuer, names, ends, days_left, .. } = self;
         write!(
@@ -70,9 +70,9 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
     if let GeneralName::DNSName(name) = name {
         return Some((*name).to_owned());
     }
-    let GeneralName::IPAddress(octets) = name else { return None };
-    let v4 = <[u8; 4]>::try_from(*octets).map(|octets| std::net::IpAddr::from(octets).to_string());
-    v4.or_else(|_| <[u8; 16]>::try_from(*octets).map(|octets| std::net::IpAddr::from(octets).to_string())).ok()
+    let GeneralName::IPAddress(bytes) = name else { return None };
+    let v4 = <[u8; 4]>::try_from(*bytes).map(|bytes| std::net::IpAddr::from(bytes).to_string());
+    v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(|bytes| std::net::IpAddr::from(bytes).to_string())).ok()
 }
 
 fn date(time: ASN1Time) -> String {
@@ -83,13 +83,13 @@ fn date(time: ASN1Time) -> String {
 mod tests {
     use super::*;
 
-    fn facts(names: &[&str], days: u64) -> Facts {
+    fn facts(names: &[&str], days: u64) -> CertificateFacts {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut parameters = rcgen::CertificateParams::new(names).expect("parameters");
         let end = SystemTime::now() + std::time::Duration::from_secs(days * 24 * 3600 + 60);
         parameters.not_after = end.into();
         let key = rcgen::KeyPair::generate().expect("a key");
-        Facts::read(parameters.self_signed(&key).expect("a certificate").der()).expect("facts")
+        CertificateFacts::read(parameters.self_signed(&key).expect("a certificate").der()).expect("facts")
     }
 
     #[test]
@@ -110,6 +110,6 @@ mod tests {
 
     #[test]
     fn certificate_that_is_none_has_no_facts() {
-        assert!(Facts::read(b"").is_none() && Facts::read(b"0\x82\xff\xff").is_none());
+        assert!(CertificateFacts::read(b"").is_none() && CertificateFacts::read(b"0\x82\xff\xff").is_none());
     }
 }

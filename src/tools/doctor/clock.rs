@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use http::header::DATE;
 
-use super::chart::Chart;
-use super::report::Status;
+use super::report::CheckStatus;
+use super::reporter::Reporter;
 
 /// Up to this difference all is well, in seconds.
 const FINE: f64 = 30.0;
@@ -17,7 +17,7 @@ const CURE: &str = "set this machine's clock by NTP (Linux: timedatectl set-ntp 
                     certificates, logs and the age of tokens are judged by it";
 
 /// Judges the `Date` of an answer to a request that was sent at `sent` and answered after `took`.
-pub(super) fn examine(headers: &HeaderMap, sent: SystemTime, took: Duration, chart: &Chart) {
+pub(super) fn examine(headers: &HeaderMap, sent: SystemTime, took: Duration, chart: &Reporter) {
     let date =
         headers.get(DATE).and_then(|value| value.to_str().ok()).and_then(|text| httpdate::parse_http_date(text).ok());
     let Some(date) = date else {
@@ -26,7 +26,7 @@ pub(super) fn examine(headers: &HeaderMap, sent: SystemTime, took: Duration, cha
     };
     let behind = behind(date, sent + took / 2);
     let status = judge(behind);
-    chart.write("clock", status, describe(behind), (status != Status::Ok).then(|| CURE.to_owned()));
+    chart.write("clock", status, describe(behind), (status != CheckStatus::Ok).then(|| CURE.to_owned()));
 }
 
 /// By how many seconds `now` is behind `date`, which a server has cut to whole seconds.
@@ -38,13 +38,13 @@ fn behind(date: SystemTime, now: SystemTime) -> f64 {
     }
 }
 
-fn judge(behind: f64) -> Status {
+fn judge(behind: f64) -> CheckStatus {
     if behind.abs() <= FINE {
-        Status::Ok
+        CheckStatus::Ok
     } else if behind.abs() <= WRONG {
-        Status::Warning
+        CheckStatus::Warning
     } else {
-        Status::Failed
+        CheckStatus::Failed
     }
 }
 
@@ -64,13 +64,13 @@ mod tests {
     #[test]
     fn clock_is_judged_by_the_difference_in_either_direction() {
         for (behind, status) in [
-            (0.0, Status::Ok),
-            (30.0, Status::Ok),
-            (-30.0, Status::Ok),
-            (31.0, Status::Warning),
-            (-120.0, Status::Warning),
-            (121.0, Status::Failed),
-            (-600.0, Status::Failed),
+            (0.0, CheckStatus::Ok),
+            (30.0, CheckStatus::Ok),
+            (-30.0, CheckStatus::Ok),
+            (31.0, CheckStatus::Warning),
+            (-120.0, CheckStatus::Warning),
+            (121.0, CheckStatus::Failed),
+            (-600.0, CheckStatus::Failed),
         ] {
             assert_eq!(judge(behind), status, "{behind}");
         }

@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, StatusCode};
 
-use super::chart::Chart;
 use super::milliseconds;
-use crate::config::Listener;
+use super::reporter::Reporter;
+use crate::config::ListenerConfig;
 use crate::net::dial::exchange::ExchangeError;
-use crate::observe::logging::Causes;
+use crate::observe::logging::ErrorChain;
 use crate::proxy::policy::catalog::{Scope, ScopeSet};
 use crate::proxy::response::CONSOLE;
 use crate::proxy::token::RENEWED;
-use crate::proxy::token::endpoint::{Answer, Endpoint, TokenError};
+use crate::proxy::token::endpoint::{Endpoint, TokenAnswer, TokenError};
 
 /// A token that lives shorter than this is asked for often.
 const SHORT: Duration = Duration::from_secs(300);
@@ -25,14 +25,14 @@ pub(super) struct Granted {
 }
 
 /// One thing to ask for, and who wants it.
-struct Question {
+struct GrantCheck {
     check: String,
     scopes: ScopeSet,
     listeners: String,
 }
 
 /// Asks for each scope of the listeners, then for their combinations; the best token for a read, if one is granted.
-pub(super) async fn examine(endpoint: &Endpoint, listeners: &[&Listener], chart: &Chart) -> Option<Granted> {
+pub(super) async fn examine(endpoint: &Endpoint, listeners: &[&ListenerConfig], chart: &Reporter) -> Option<Granted> {
     let mut granted = Vec::new();
     let (mut refused, mut trouble): (Vec<Scope>, Option<String>) = (Vec::new(), None);
     for question in questions(listeners) {
@@ -54,19 +54,19 @@ pub(super) async fn examine(endpoint: &Endpoint, listeners: &[&Listener], chart:
 }
 
 /// The lines that cannot come without a token.
-pub(super) fn skip(listeners: &[&Listener], because: &str, chart: &Chart) {
+pub(super) fn skip(listeners: &[&ListenerConfig], because: &str, chart: &Reporter) {
     let questions = questions(listeners);
     let checks = questions.iter().map(|question| question.check.as_str()).chain(["token lifetime"]);
     chart.skip(&checks.collect::<Vec<_>>(), because);
 }
 
 /// Each scope once, and then each set of several that a listener's token must have.
-fn questions(listeners: &[&Listener]) -> Vec<Question> {
+fn questions(listeners: &[&ListenerConfig]) -> Vec<GrantCheck> {
     let who = |wants: &dyn Fn(ScopeSet) -> bool| {
         let names = listeners.iter().filter(|listener| wants(listener.policy.scopes()));
         names.map(|listener| format!("[listeners.{}]", listener.name)).collect::<Vec<_>>().join(", ")
     };
-    let single = |scope: Scope| Question {
+    let single = |scope: Scope| GrantCheck {
         check: format!("scope {scope}"),
         scopes: [scope].into_iter().collect(),
         listeners: who(&|scopes| scopes.contains(scope)),
@@ -76,32 +76,32 @@ fn questions(listeners: &[&Listener]) -> Vec<Question> {
     for scopes in listeners.iter().map(|listener| listener.policy.scopes()) {
         if !questions.iter().any(|question| question.scopes == scopes) {
             let listeners = who(&|other| other == scopes);
-            questions.push(Question { check: "scopes together".to_owned(), scopes, listeners });
+            questions.push(GrantCheck { check: "scopes together".to_owned(), scopes, listeners });
         }
     }
     questions
 }
 
-async fn ask(endpoint: &Endpoint, question: &Question, chart: &Chart) -> Result<Granted, TokenError> {
-    let Question { check, scopes, listeners } = question;
+async fn ask(endpoint: &Endpoint, question: &GrantCheck, chart: &Reporter) -> Result<Granted, TokenError> {
+    let GrantCheck { check, scopes, listeners } = question;
     chart.begin(check);
     let begun = Instant::now();
     let (answer, _) = endpoint.request(*scopes).await;
     match answer {
-        Ok(Answer { authorization, lifetime }) => {
+        Ok(TokenAnswer { authorization, lifetime }) => {
             chart.ok(check, format!("granted {scopes}, for {listeners} ({})", milliseconds(begun.elapsed())));
             Ok(Granted { scopes: *scopes, authorization, lifetime })
         }
         Err(error) => {
             let outcome = if error.is_permanent() { "refused" } else { "no token for" };
-            chart.fail(check, format!("{outcome} {scopes}: {}", Causes(&error)), cure(&error, *scopes, listeners));
+            chart.fail(check, format!("{outcome} {scopes}: {}", ErrorChain(&error)), fix(&error, *scopes, listeners));
             Err(error)
         }
     }
 }
 
 /// What cures a failure of the token endpoint itself; `listeners` are those that go without a token.
-pub fn cure(error: &TokenError, scopes: ScopeSet, listeners: &str) -> String {
+pub fn fix(error: &TokenError, scopes: ScopeSet, listeners: &str) -> String {
     match error {
         TokenError::UnknownClient => format!(
             "check host (NinjaOne does not know a client id of another region) and client-id; it stands in {CONSOLE}"
@@ -163,7 +163,7 @@ fn titled(scope: Scope) -> &'static str {
     }
 }
 
-fn examine_lifetime(lifetime: Option<Duration>, chart: &Chart) {
+fn examine_lifetime(lifetime: Option<Duration>, chart: &Reporter) {
     let Some(lifetime) = lifetime else { return chart.skip(&["token lifetime"], "no token was granted") };
     let (seconds, early) = (lifetime.as_secs(), |part: f64| lifetime.mul_f64(part).as_secs());
     let detail = format!("{seconds} s; renewed between {} and {} s", early(RENEWED.0), early(RENEWED.1));
@@ -185,8 +185,8 @@ mod tests {
     #[test]
     fn grant_names_box_and_place_in_the_console_for_a_missing_scope() {
         let scopes = [Scope::Management].into_iter().collect();
-        let cure = cure(&TokenError::InvalidScope, scopes, "[listeners.local]");
-        assert!(cure.starts_with("in Administration > Apps > API > Client App IDs: tick \"Management\""), "{cure}");
-        assert!(cure.contains("scopes in [listeners.local]"), "{cure}");
+        let fix = fix(&TokenError::InvalidScope, scopes, "[listeners.local]");
+        assert!(fix.starts_with("in Administration > Apps > API > Client App IDs: tick \"Management\""), "{fix}");
+        assert!(fix.contains("scopes in [listeners.local]"), "{fix}");
     }
 }

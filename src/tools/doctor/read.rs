@@ -6,14 +6,14 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION};
 use http::response::Parts;
 use http::{Request, StatusCode};
 
-use super::chart::Chart;
 use super::grant::Granted;
+use super::instance_server::InstanceServer;
 use super::milliseconds;
-use super::place::Place;
-use super::report::Status;
+use super::report::CheckStatus;
+use super::reporter::Reporter;
 use crate::net::body::coding::without_mark;
-use crate::net::dial::exchange::Reply;
-use crate::observe::logging::Causes;
+use crate::net::dial::exchange::CollectedAnswer;
+use crate::observe::logging::ErrorChain;
 use crate::proxy::policy::catalog::Scope;
 use crate::proxy::response::CONSOLE;
 
@@ -22,27 +22,27 @@ const TARGET: &str = "/v2/organizations?pageSize=1";
 const MAX_CODE: usize = 60;
 
 /// Asks for one organization, and says what came.
-pub(super) async fn examine(place: &Place, token: &Granted, chart: &Chart) {
+pub(super) async fn examine(place: &InstanceServer, token: &Granted, chart: &Reporter) {
     chart.begin("read");
     let begun = Instant::now();
     let request = Request::builder().uri(TARGET).header(ACCEPT, "application/json");
     let answer = place.exchange(request.header(AUTHORIZATION, token.authorization.clone())).await;
     let took = milliseconds(begun.elapsed());
     let (head, body) = match answer {
-        Ok(Reply { head, body }) => (head, body),
+        Ok(CollectedAnswer { head, body }) => (head, body),
         Err(error) => {
-            let detail = format!("GET {TARGET} got no answer: {}", Causes(&error));
+            let detail = format!("GET {TARGET} got no answer: {}", ErrorChain(&error));
             return chart.fail("read", detail, "try again; if it lasts, raise timeouts.upstream, or ask NinjaOne");
         }
     };
-    let cure = cure(&head, &body, place.host());
-    let status = match cure {
-        None => Status::Ok,
+    let fix = fix(&head, &body, place.host());
+    let status = match fix {
+        None => CheckStatus::Ok,
         // Whether NinjaOne lets other scopes read is for NinjaOne to say.
-        Some(_) if !token.scopes.contains(Scope::Monitoring) => Status::Warning,
-        Some(_) => Status::Failed,
+        Some(_) if !token.scopes.contains(Scope::Monitoring) => CheckStatus::Warning,
+        Some(_) => CheckStatus::Failed,
     };
-    chart.write("read", status, format!("GET {TARGET} answered {}{} ({took})", head.status, said(&head, &body)), cure);
+    chart.write("read", status, format!("GET {TARGET} answered {}{} ({took})", head.status, said(&head, &body)), fix);
 }
 
 fn is_html(head: &Parts) -> bool {
@@ -69,10 +69,10 @@ fn code(body: &[u8]) -> Option<String> {
 }
 
 /// What to do; `None` if the read went well.
-fn cure(head: &Parts, body: &[u8], host: &str) -> Option<String> {
+fn fix(head: &Parts, body: &[u8], host: &str) -> Option<String> {
     let page = is_html(head);
     let location = head.headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("elsewhere");
-    let cure = match head.status {
+    let fix = match head.status {
         StatusCode::OK if !page && serde_json::from_slice::<serde::de::IgnoredAny>(without_mark(body)).is_ok() => {
             return None;
         }
@@ -86,7 +86,7 @@ fn cure(head: &Parts, body: &[u8], host: &str) -> Option<String> {
         _ if page => format!("{host} answers with a web page: check that host is NinjaOne's API, or try later"),
         _ => format!("check that {host} is NinjaOne's API"),
     };
-    Some(cure)
+    Some(fix)
 }
 
 #[cfg(test)]
@@ -97,22 +97,22 @@ mod tests {
     fn told(status: u16, kind: &str, body: &'static str) -> (String, Option<String>) {
         let head =
             Response::builder().status(status).header(CONTENT_TYPE, kind).body(()).expect("a head").into_parts().0;
-        (said(&head, body.as_bytes()), cure(&head, body.as_bytes(), "eu.ninjarmm.com"))
+        (said(&head, body.as_bytes()), fix(&head, body.as_bytes(), "eu.ninjarmm.com"))
     }
 
     #[test]
     fn read_is_well_with_json_only() {
         assert_eq!(told(200, "application/json", "[]"), (String::new(), None));
-        let (said, cure) = told(200, "text/html; charset=utf-8", "<html>");
-        assert!(said == " with an HTML page" && cure.is_some_and(|cure| cure.contains("web page")));
+        let (said, fix) = told(200, "text/html; charset=utf-8", "<html>");
+        assert!(said == " with an HTML page" && fix.is_some_and(|fix| fix.contains("web page")));
         assert!(told(200, "application/json", "<html>").1.is_some());
     }
 
     #[test]
     fn read_shows_the_error_code_of_a_refusal() {
-        let (said, cure) = told(403, "application/json", r#"{"error":"insufficient_privileges"}"#);
+        let (said, fix) = told(403, "application/json", r#"{"error":"insufficient_privileges"}"#);
         assert_eq!(said, " \"insufficient_privileges\"");
-        assert!(cure.is_some_and(|cure| cure.contains(CONSOLE)));
+        assert!(fix.is_some_and(|fix| fix.contains(CONSOLE)));
         assert_eq!(told(500, "application/json", r#"{"resultCode":"FAILURE"}"#).0, " \"FAILURE\"");
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Line {
     /// Where in them it begins.
     pub(crate) first: usize,
     /// The length of every body.
-    pub(crate) octets: usize,
+    pub(crate) bytes: usize,
 }
 
 /// What was measured over a time.
@@ -201,7 +201,7 @@ impl Caller {
         self.next += 1;
         self.stream.write_all(request).await?;
         let mut filled = 0;
-        let (head, octets) = loop {
+        let (head, bytes) = loop {
             let room = self.buffer.get_mut(filled..).context("room")?;
             let read = self.stream.read(room).await?;
             ensure!(read > 0, "the connection ended in an answer's head");
@@ -211,8 +211,8 @@ impl Caller {
                 break found;
             }
         };
-        ensure!(octets == self.line.octets, "a body of {octets} octets in the place of {}", self.line.octets);
-        let mut missing = (head + octets).checked_sub(filled).context("more than the answer came")?;
+        ensure!(bytes == self.line.bytes, "a body of {bytes} bytes in the place of {}", self.line.bytes);
+        let mut missing = (head + bytes).checked_sub(filled).context("more than the answer came")?;
         while missing > 0 {
             let most = missing.min(self.buffer.len());
             let read = self.stream.read(self.buffer.get_mut(..most).context("room")?).await?;
@@ -230,6 +230,6 @@ fn parse(read: &[u8]) -> Result<Option<(usize, usize)>> {
     ensure!(head.starts_with("HTTP/1.1 200 "), "the answer is not 200 but: {head}");
     let is_length = |line: &&str| line.get(..15).is_some_and(|name| name.eq_ignore_ascii_case("content-length:"));
     let line = head.lines().find(is_length).with_context(|| format!("no Content-Length: {head}"))?;
-    let octets = line.get(15..).context("a length")?.trim().parse()?;
-    Ok(Some((end + 4, octets)))
+    let bytes = line.get(15..).context("a length")?.trim().parse()?;
+    Ok(Some((end + 4, bytes)))
 }

@@ -56,7 +56,7 @@ impl Size {
         }
     }
 
-    pub(crate) fn octets(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         match self {
             Self::Small => 1 << 10,
             Self::Medium => 100 << 10,
@@ -150,7 +150,7 @@ struct Answers {
 
 impl Answers {
     fn new() -> Self {
-        let [small, medium, large] = Size::ALL.map(|size| json(size.octets()));
+        let [small, medium, large] = Size::ALL.map(|size| json(size.bytes()));
         Self { small, medium, large }
     }
 
@@ -191,18 +191,18 @@ fn response(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
 }
 
 /// A list of organizations of exactly this length.
-fn json(octets: usize) -> Bytes {
-    let mut text = String::with_capacity(octets);
+fn json(bytes: usize) -> Bytes {
+    let mut text = String::with_capacity(bytes);
     text.push('[');
     for id in 1.. {
         let next = format!(r#"{{"id":{id},"name":"Organization {id}","nodeApprovalMode":"AUTOMATIC"}},"#);
-        if text.len() + next.len() + 2 > octets {
+        if text.len() + next.len() + 2 > bytes {
             break;
         }
         text.push_str(&next);
     }
     text.push_str("{}");
-    while text.len() < octets - 1 {
+    while text.len() < bytes - 1 {
         text.push(' ');
     }
     text.push(']');

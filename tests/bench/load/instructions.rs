@@ -124,7 +124,7 @@ fn drive(binary: &Path, cores: &Cores, instance: &Instance, requests: u64, file:
         tls: None,
         requests: [request(target, "")].into(),
         first: 0,
-        octets: Size::Small.octets(),
+        bytes: Size::Small.bytes(),
     };
     so_many(&vec![line; CONNECTIONS], requests)?;
     proxy.end()

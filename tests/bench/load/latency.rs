@@ -44,7 +44,7 @@ pub(crate) fn run(binary: &Path, options: &Options) -> Result<()> {
         tls: None,
         requests: [request(target, "")].into(),
         first: 0,
-        octets: Size::Small.octets(),
+        bytes: Size::Small.bytes(),
     };
     let direct = Line {
         address: instance.address,

@@ -202,7 +202,7 @@ fn lines(proxy: &Proxy, row: &Row, targets: &[String], body: Size) -> Result<Vec
         requests: Arc::clone(requests),
         // Apart from each other.
         first: number * targets.len() / row.connections,
-        octets: body.octets(),
+        bytes: body.bytes(),
     };
     ensure!(row.connections > 0, "at least one connection");
     Ok(doors.take(row.connections).enumerate().map(line).collect())

@@ -7,6 +7,6 @@ mod heads;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((piece, octets)) = data.split_first() else { return };
-    heads::agree(octets, usize::from(*piece));
+    let Some((piece, bytes)) = data.split_first() else { return };
+    heads::agree(bytes, usize::from(*piece));
 });

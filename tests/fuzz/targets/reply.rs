@@ -4,6 +4,6 @@
 #[path = "../../oracle/replies.rs"]
 mod replies;
 
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| {
-    replies::hold(octets);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    replies::hold(bytes);
 });

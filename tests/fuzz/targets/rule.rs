@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use ninjaone_proxy::proxy::policy::group::Group;
 use ninjaone_proxy::proxy::policy::path::Segments;
 use ninjaone_proxy::proxy::policy::query::Query;
-use ninjaone_proxy::proxy::policy::rule::{Effect, Reach, Rule};
+use ninjaone_proxy::proxy::policy::rule::{Effect, Selector, Rule};
 
 #[path = "../../oracle/queries.rs"]
 mod queries;
@@ -54,7 +54,7 @@ fn matches(rule: &Rule, effect: Effect, method: &Method, path: &str, query: &str
 fn agree(rule: &Rule) {
     let again = Rule::parse(&rule.to_string()).unwrap();
     let article = Article::read(&rule.to_string());
-    let by_path = matches!(rule.reach(), Reach::Path(_));
+    let by_path = matches!(rule.reach(), Selector::Path(_));
     for_all(|effect, method, path, query| {
         let real = matches(rule, effect, method, path, query);
         assert_eq!(real, matches(&again, effect, method, path, query));

@@ -102,18 +102,18 @@ impl Exchange {
 }
 
 fn carry(mut from: TcpStream, mut to: TcpStream, seen: &Mutex<Vec<u8>>) {
-    let mut octets = [0; 8192];
-    while let Ok(count @ 1..) = from.read(&mut octets) {
-        record(seen, &octets[..count]);
-        if to.write_all(&octets[..count]).is_err() {
+    let mut bytes = [0; 8192];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        record(seen, &bytes[..count]);
+        if to.write_all(&bytes[..count]).is_err() {
             break;
         }
     }
     let _ = to.shutdown(Shutdown::Write);
 }
 
-fn record(seen: &Mutex<Vec<u8>>, octets: &[u8]) {
-    seen.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(octets);
+fn record(seen: &Mutex<Vec<u8>>, bytes: &[u8]) {
+    seen.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
 }
 
 fn text(seen: &Mutex<Vec<u8>>) -> String {

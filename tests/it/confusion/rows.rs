@@ -5,7 +5,7 @@ pub(crate) struct Row {
     pub(crate) family: &'static str,
     /// Of RFC 9112, unless it says otherwise.
     pub(crate) section: &'static str,
-    pub(crate) octets: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     pub(crate) fate: Fate,
 }
 
@@ -71,7 +71,7 @@ fn family<'a>(
     let row = move |(section, text, fate): &(&'static str, &str, Fate)| Row {
         family: name,
         section,
-        octets: form(text).into_bytes(),
+        bytes: form(text).into_bytes(),
         fate: *fate,
     };
     rows.iter().map(row)
@@ -101,8 +101,8 @@ pub(crate) fn rows() -> Vec<Row> {
 
 /// So that NinjaOne can tell a message whose body is cut from others.
 fn mark(row: &mut Row) {
-    let text = String::from_utf8_lossy(&row.octets).replacen("/v2/organizations", "/v2/organizations?cut=1", 1);
-    row.octets = text.into_bytes();
+    let text = String::from_utf8_lossy(&row.bytes).replacen("/v2/organizations", "/v2/organizations?cut=1", 1);
+    row.bytes = text.into_bytes();
 }
 
 fn lengths() -> Vec<Row> {
@@ -348,14 +348,14 @@ fn smuggled() -> Vec<Row> {
         after("Content-Length: +0\r\n", ended.to_owned()),
         after("Content-Length: \0\r\n", ended.to_owned()),
     ];
-    let row = |octets: String| Row { family: "smuggling", section: "11.2", octets: octets.into(), fate: FRAMING };
+    let row = |bytes: String| Row { family: "smuggling", section: "11.2", bytes: bytes.into(), fate: FRAMING };
     let mut rows: Vec<Row> = rows.into_iter().map(row).collect();
     let body = "GET /v2/devices?smuggled=1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let inside = format!("Content-Length: {}\r\n", body.len());
-    for octets in
+    for bytes in
         [write(&inside, body), of_fields(&inside) + body, chunked(&format!("{:X}\r\n{body}\r\n0\r\n\r\n", body.len()))]
     {
-        rows.push(Row { family: "smuggling", section: "6.3", octets: octets.into(), fate: Served(body) });
+        rows.push(Row { family: "smuggling", section: "6.3", bytes: bytes.into(), fate: Served(body) });
     }
     rows
 }
@@ -391,13 +391,13 @@ fn line_ends() -> Vec<Row> {
 fn controls() -> Vec<Row> {
     let mut rows = Vec::new();
     for control in ['\0', '\u{1}', '\u{7}', '\u{8}', '\u{b}', '\u{c}', '\u{1b}', '\u{7f}'] {
-        for octets in [
+        for bytes in [
             format!("G{control}T /v2/organizations HTTP/1.1\r\nHost: localhost\r\n\r\n"),
             format!("GET /v2/organi{control}zations HTTP/1.1\r\nHost: localhost\r\n\r\n"),
             of_fields(&format!("X{control}: 1\r\n")),
             of_fields(&format!("X: a{control}b\r\n")),
         ] {
-            rows.push(Row { family: "control", section: "RFC 9110 5.5", octets: octets.into(), fate: BAD });
+            rows.push(Row { family: "control", section: "RFC 9110 5.5", bytes: bytes.into(), fate: BAD });
         }
     }
     rows
@@ -678,10 +678,10 @@ fn sizes() -> Vec<Row> {
         ("5.4", of_fields(&"Host: localhost\r\n".repeat(20_000)), LARGE),
         ("2.2", "\r\n".repeat(MIB / 2), LARGE),
     ];
-    let row = |(section, octets, fate): (&'static str, String, Fate)| Row {
+    let row = |(section, bytes, fate): (&'static str, String, Fate)| Row {
         family: "size",
         section,
-        octets: octets.into(),
+        bytes: bytes.into(),
         fate,
     };
     rows.into_iter().map(row).collect()
@@ -746,10 +746,10 @@ fn h1spec() -> Vec<Row> {
             FRAMING,
         ),
     ];
-    let row = |(section, octets, fate): (&'static str, String, Fate)| Row {
+    let row = |(section, bytes, fate): (&'static str, String, Fate)| Row {
         family: "h1spec",
         section,
-        octets: octets.into(),
+        bytes: bytes.into(),
         fate,
     };
     parts.chain(whole).map(row).collect()

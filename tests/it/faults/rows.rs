@@ -54,15 +54,15 @@ pub(crate) fn all() -> Vec<Row> {
 }
 
 /// A head, sent whole, and then the end of the connection.
-fn head_row(family: Family, about: &'static str, rfc: &'static str, octets: &'static [u8]) -> Row {
-    row(family, about, rfc, vec![Send(octets), Close], MALFORMED)
+fn head_row(family: Family, about: &'static str, rfc: &'static str, bytes: &'static [u8]) -> Row {
+    row(family, about, rfc, vec![Send(bytes), Close], MALFORMED)
 }
 
 fn heads() -> Vec<Row> {
-    let bad = |about, rfc, octets| head_row(Head, about, rfc, octets);
+    let bad = |about, rfc, bytes| head_row(Head, about, rfc, bytes);
     vec![
         bad("no HTTP at all", "9112-4", b"evil evil\r\n\r\n"),
-        bad("octets of zero", "9112-4", b"\0\0\0\0\0\0\0\0evil"),
+        bad("bytes of zero", "9112-4", b"\0\0\0\0\0\0\0\0evil"),
         bad("HTTP/0.9", "9112-4", b"[\"evil\"]"),
         bad("a request", "9112-4", b"GET /evil HTTP/1.1\r\nHost: x\r\n\r\n"),
         bad("an alert of TLS", "9112-4", b"\x15\x03\x01\x00\x02\x02\x28"),
@@ -125,7 +125,7 @@ fn heads() -> Vec<Row> {
 }
 
 fn lengths() -> Vec<Row> {
-    let bad = |about, octets| head_row(Length, about, "9112-6.3", octets);
+    let bad = |about, bytes| head_row(Length, about, "9112-6.3", bytes);
     vec![
         bad("a length of letters", b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\nevil"),
         bad("a negative length", b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nevil"),
@@ -157,7 +157,7 @@ fn lengths() -> Vec<Row> {
 }
 
 fn codings() -> Vec<Row> {
-    let bad = |about, octets| head_row(Coding, about, "9112-6.1", octets);
+    let bad = |about, bytes| head_row(Coding, about, "9112-6.1", bytes);
     vec![
         bad("an unknown coding", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: x\r\n\r\nevil"),
         bad("an unknown coding before chunked", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: x, chunked\r\n\r\n4\r\nevil\r\n0\r\n\r\n"),
@@ -186,7 +186,7 @@ fn codings() -> Vec<Row> {
 
 fn bodies() -> Vec<Row> {
     let cut = |about, script| row(Body, about, "9112-8", script, Broken(200));
-    let chunks = |about, octets| row(Body, about, "9112-7.1", vec![Send(octets), Close], Broken(200));
+    let chunks = |about, bytes| row(Body, about, "9112-7.1", vec![Send(bytes), Close], Broken(200));
     vec![
         cut(
             "less than its length, then the end",
@@ -265,7 +265,7 @@ fn bodies() -> Vec<Row> {
             GOOD_COMES,
         )
         .over(Tls),
-        row(Body, "an answer in single octets is whole", "9112-6", vec![Drip(GOOD, 5)], GOOD_COMES),
+        row(Body, "an answer in single bytes is whole", "9112-6", vec![Drip(GOOD, 5)], GOOD_COMES),
     ]
 }
 
@@ -302,7 +302,7 @@ fn refusals() -> Vec<Row> {
 }
 
 fn surplus() -> Vec<Row> {
-    let after = |about, octets| row(Surplus, about, "9112-9.2", vec![Send(octets), Send(EVIL)], GOOD_COMES);
+    let after = |about, bytes| row(Surplus, about, "9112-9.2", vec![Send(bytes), Send(EVIL)], GOOD_COMES);
     let idle = |about, idle| Row { idle, ..row(Surplus, about, "9112-9.2", vec![Send(GOOD)], GOOD_COMES).warm() };
     vec![
         after("a second answer", GOOD),
@@ -402,7 +402,7 @@ fn silence() -> Vec<Row> {
         row(Silence, "no answer inside of TLS", "9110-15.6.5", vec![Hang], LATE).over(Tls),
         row(Silence, "no answer on a connection that served", "9110-15.6.5", vec![Hang], LATE).warm(),
         row(Silence, "half a head", "9110-15.6.5", vec![Send(b"HTTP/1.1 200 OK\r\nX: evil"), Hang], LATE),
-        row(Silence, "a head in single octets, too slow", "9110-15.6.5", vec![Drip(GOOD, 400)], LATE),
+        row(Silence, "a head in single bytes, too slow", "9110-15.6.5", vec![Drip(GOOD, 400)], LATE),
         row(Silence, "empty lines, too slow", "9110-15.6.5", vec![Drip(&[b'\n'; 100], 200)], LATE),
         row(Silence, "a slow answer is in time", "9110-15.6.5", vec![Wait(500), Send(GOOD)], GOOD_COMES),
     ]
@@ -495,15 +495,15 @@ fn head(flags: u8, fields: &'static [u8]) -> Step {
     frame(HEADERS, END_HEADERS | flags, fields)
 }
 
-fn data(flags: u8, octets: &'static [u8]) -> Step {
-    frame(DATA, flags, octets)
+fn data(flags: u8, bytes: &'static [u8]) -> Step {
+    frame(DATA, flags, bytes)
 }
 
 fn reset(code: &'static [u8; 4]) -> Step {
     frame(RST_STREAM, 0, code)
 }
 
-/// A head that announces nine octets.
+/// A head that announces nine bytes.
 const NINE: &[u8] = b"\x88\x00\x0econtent-length\x019";
 
 fn two(about: &'static str, rfc: &'static str, script: Vec<Step>, expect: Expect) -> Row {

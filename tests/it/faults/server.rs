@@ -200,7 +200,7 @@ async fn serve_streams(socket: tokio::net::TcpStream, config: Arc<ServerConfig>,
 fn hello(socket: &mut TcpStream) -> Option<rustls::server::Accepted> {
     let mut acceptor = Acceptor::default();
     loop {
-        acceptor.read_tls(socket).ok().filter(|octets| *octets > 0)?;
+        acceptor.read_tls(socket).ok().filter(|bytes| *bytes > 0)?;
         if let Some(accepted) = acceptor.accept().ok()? {
             return Some(accepted);
         }
@@ -245,8 +245,8 @@ fn answer(body: &[u8]) -> Vec<u8> {
     [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
 }
 
-fn send(stream: &mut dyn Stream, octets: &[u8]) -> Then {
-    match stream.write_all(octets).and_then(|()| stream.flush()) {
+fn send(stream: &mut dyn Stream, bytes: &[u8]) -> Then {
+    match stream.write_all(bytes).and_then(|()| stream.flush()) {
         Ok(()) => Then::Continue,
         Err(_) => Then::End,
     }
@@ -261,14 +261,14 @@ fn play_script(row: &Row, seen: &Seen, stream: &mut dyn Stream, id: u32) -> Then
 fn play(seen: &Seen, steps: &[Step], stream: &mut dyn Stream, id: u32) -> Then {
     for step in steps {
         let then = match step {
-            Step::Send(octets) => send(stream, octets),
-            Step::Flood(octets, times) => flood(stream, octets, *times),
-            Step::Drip(octets, pause) => octets.iter().fold(Then::Continue, |then, octet| {
+            Step::Send(bytes) => send(stream, bytes),
+            Step::Flood(bytes, times) => flood(stream, bytes, *times),
+            Step::Drip(bytes, pause) => bytes.iter().fold(Then::Continue, |then, byte| {
                 if then == Then::End {
                     return then;
                 }
                 thread::sleep(Duration::from_millis(*pause));
-                send(stream, &[*octet])
+                send(stream, &[*byte])
             }),
             Step::Wait(pause) => {
                 thread::sleep(Duration::from_millis(*pause));
@@ -297,10 +297,10 @@ fn play(seen: &Seen, steps: &[Step], stream: &mut dyn Stream, id: u32) -> Then {
     Then::Continue
 }
 
-fn flood(stream: &mut dyn Stream, octets: &[u8], times: usize) -> Then {
-    let many = octets.repeat(times.min(1000));
+fn flood(stream: &mut dyn Stream, bytes: &[u8], times: usize) -> Then {
+    let many = bytes.repeat(times.min(1000));
     (0..times.div_ceil(1000)).fold(Then::Continue, |then, round| {
-        let rest = (times - round * 1000).min(1000) * octets.len();
+        let rest = (times - round * 1000).min(1000) * bytes.len();
         if then == Then::End { then } else { send(stream, &many[..rest]) }
     })
 }

@@ -25,9 +25,9 @@ pub(super) enum Deed {
     Grant(&'static str),
     /// Sends the request elsewhere with this status.
     Redirect(&'static str),
-    /// Sends these octets.
+    /// Sends these bytes.
     Raw(&'static [u8]),
-    /// Sends the octets that this makes.
+    /// Sends the bytes that this makes.
     Made(fn() -> Vec<u8>),
     /// Does this.
     Act(fn(&mut TcpStream)),
@@ -78,7 +78,7 @@ impl Pace {
 impl Deed {
     /// Does it; `elsewhere` is where redirects point to. Tells whether the connection is to be closed.
     pub(super) fn perform(&self, stream: &mut TcpStream, elsewhere: SocketAddr) -> bool {
-        let octets = match self {
+        let bytes = match self {
             Say(status, body) if body.starts_with('<') => {
                 answer(status, body).replace("application/json", "text/html").into_bytes()
             }
@@ -87,15 +87,15 @@ impl Deed {
             Redirect(status) => {
                 answer(&format!("{status}\r\nLocation: http://{elsewhere}/ws/oauth/token"), "{}").into_bytes()
             }
-            Raw(octets) => octets.to_vec(),
-            Made(octets) => octets(),
+            Raw(bytes) => bytes.to_vec(),
+            Made(bytes) => bytes(),
             Act(act) => {
                 act(stream);
                 return true;
             }
         };
         // The proxy may have had enough before all is out.
-        let _ = stream.write_all(&octets);
+        let _ = stream.write_all(&bytes);
         !matches!(self, Say(..) | Grant(_))
     }
 }
@@ -314,8 +314,8 @@ pub(super) const ROWS: &[Row] = &[
     stalls(
         "dribbles",
         Act(|stream| {
-            for octet in answer("200 OK", GRANT).as_bytes() {
-                if stream.write_all(&[*octet]).is_err() {
+            for byte in answer("200 OK", GRANT).as_bytes() {
+                if stream.write_all(&[*byte]).is_err() {
                     return;
                 }
                 thread::sleep(Duration::from_millis(200));
@@ -390,7 +390,7 @@ pub(super) const ROWS: &[Row] = &[
 
 const REFUSED: &[&str] = &["token-client-refused"];
 
-/// 200 with these header lines and octets.
+/// 200 with these header lines and bytes.
 fn whole(head: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}").into_bytes()
 }

@@ -419,15 +419,13 @@ impl Dice {
     }
 }
 
-/// With all octets encoded that cannot stand everywhere.
+/// With all bytes encoded that cannot stand everywhere.
 fn encoded(word: &str) -> String {
-    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.~".contains(&octet);
-    word.bytes()
-        .map(|octet| if plain(octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") })
-        .collect()
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    word.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
-/// With its first octet encoded too.
+/// With its first byte encoded too.
 fn encoded_first(word: &str) -> String {
     word.as_bytes()
         .split_first()

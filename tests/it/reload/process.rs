@@ -103,9 +103,9 @@ fn a_supervisor_hears_of_start_reload_and_end_and_signs_of_life() {
     let socket = UnixDatagram::bind(&path).expect("a socket");
     socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
     let heard = || {
-        let mut octets = [0; 1024];
-        let length = socket.recv(&mut octets).expect("a message");
-        String::from_utf8(octets[..length].to_vec()).expect("text")
+        let mut bytes = [0; 1024];
+        let length = socket.recv(&mut bytes).expect("a message");
+        String::from_utf8(bytes[..length].to_vec()).expect("text")
     };
     let mut lives = 0;
     let mut heard = || loop {

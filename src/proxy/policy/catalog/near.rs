@@ -1,6 +1,6 @@
 //! Paths that are no operation's, and that a lenient server may take for one's: another spelling of it.
 
-use super::super::path::{MAX_WORD, Malformed, Segment, Segments};
+use super::super::path::{MAX_WORD, MalformedTarget, Segment, Segments};
 use super::super::spelling::folded;
 use super::{Catalog, Node, NumberedWord, OperationId, ParameterType};
 
@@ -8,9 +8,9 @@ impl Catalog {
     /// Refuses a path that no operation has, but one would have in another spelling: a fixed word in another case, or a
     /// value that may be read as a number, a UUID or a word of an enumeration.
     #[cold]
-    pub(super) fn refuse_other_spelling(&self, path: &Segments<'_>) -> Result<(), Malformed> {
+    pub(super) fn refuse_other_spelling(&self, path: &Segments<'_>) -> Result<(), MalformedTarget> {
         match self.stray(0, path, 0, None) {
-            Some((operation, depth)) => Err(Malformed::Spelling { operation, depth }),
+            Some((operation, depth)) => Err(MalformedTarget::Spelling { operation, depth }),
             None => Ok(()),
         }
     }
@@ -22,14 +22,14 @@ impl Catalog {
         segment: Segment<'_>,
         path: &Segments<'_>,
         depth: usize,
-    ) -> Result<(), Malformed> {
+    ) -> Result<(), MalformedTarget> {
         for (word, number) in self.words_like(segment) {
             let next = self.steps.get(&(node, *number)).filter(|_| !segment.is(word));
             if let Some(next) = next
                 && let Some(found) = self.walk(*next, path, depth + 1)?
                 && let Some(operation) = found.place.first()
             {
-                return Err(Malformed::Spelling { operation, depth: place(depth) });
+                return Err(MalformedTarget::Spelling { operation, depth: place(depth) });
             }
         }
         Ok(())

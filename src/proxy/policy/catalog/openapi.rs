@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use http::Method;
 use serde_json::{Map, Value};
 
-use super::super::path::{MAX_WORD, Malformed, Segments, fold};
+use super::super::path::{MAX_WORD, MalformedTarget, Segments, fold};
 use super::yaml::{self, YamlError};
 use super::{ParameterType, Scope, TemplateSegment};
 
-/// The largest document, in octets; NinjaOne's has about 520 KiB.
+/// The largest document, in bytes; NinjaOne's has about 520 KiB.
 pub const MAX_DOCUMENT: u64 = 64 << 20;
 
 /// The most operations: each is a row of every policy and a label of metrics.
@@ -56,15 +56,15 @@ pub struct Skipped {
     /// Its method and path; its path alone if that cannot be used.
     pub operation: String,
     /// Why.
-    pub cause: Cause,
+    pub cause: SkipReason,
 }
 
 /// Why an operation is left out.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Cause {
+pub enum SkipReason {
     /// A path that no request can have.
     #[error(transparent)]
-    Path(#[from] Malformed),
+    Path(#[from] MalformedTarget),
     /// A path that is no template.
     #[error("{0}")]
     Template(&'static str),
@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
                 Role::Method(method) => method,
                 Role::Nothing => continue,
                 Role::Unknown => {
-                    self.skip(None, path, Cause::Method(short(key)));
+                    self.skip(None, path, SkipReason::Method(short(key)));
                     continue;
                 }
             };
@@ -201,7 +201,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn skip(&mut self, method: Option<&Method>, path: &str, cause: Cause) {
+    fn skip(&mut self, method: Option<&Method>, path: &str, cause: SkipReason) {
         let path: String = path.escape_debug().take(MAX_SHOWN).collect();
         let operation = method.map_or_else(|| path.clone(), |method| format!("{method} {path}"));
         self.document.skipped.push(Skipped { operation, cause });
@@ -213,12 +213,12 @@ impl<'a> Reader<'a> {
         item: &'a Map<String, Value>,
         method: &Method,
         operation: &'a Value,
-    ) -> Result<Declared, Cause> {
+    ) -> Result<Declared, SkipReason> {
         let operation = mapping(self.resolve(operation)?, "operation")?;
         let types = self.types([item, operation])?;
         let segments = template(path, &types)?;
         if !self.seen.insert((method.clone(), shape(&segments))) {
-            return Err(Cause::Twice);
+            return Err(SkipReason::Twice);
         }
         let scope = operation.get("security").map(scope_of).transpose()?.flatten();
         let tags = operation.get("tags").and_then(Value::as_array).into_iter().flatten().map(shown).collect();
@@ -227,10 +227,10 @@ impl<'a> Reader<'a> {
     }
 
     /// The types of the path's parameters by name; an operation's win over its path's.
-    fn types(&self, of: [&'a Map<String, Value>; 2]) -> Result<HashMap<&'a str, ParameterType>, Cause> {
+    fn types(&self, of: [&'a Map<String, Value>; 2]) -> Result<HashMap<&'a str, ParameterType>, SkipReason> {
         let mut types = HashMap::new();
         for parameters in of.into_iter().filter_map(|holder| holder.get("parameters")) {
-            for parameter in parameters.as_array().ok_or(Cause::Kind("parameters", "list"))? {
+            for parameter in parameters.as_array().ok_or(SkipReason::Kind("parameters", "list"))? {
                 let parameter = mapping(self.resolve(parameter)?, "parameter")?;
                 if parameter.get("in").and_then(Value::as_str) == Some("path")
                     && let Some(name) = parameter.get("name").and_then(Value::as_str)
@@ -242,7 +242,7 @@ impl<'a> Reader<'a> {
         Ok(types)
     }
 
-    fn parameter_type(&self, name: &str, parameter: &'a Map<String, Value>) -> Result<ParameterType, Cause> {
+    fn parameter_type(&self, name: &str, parameter: &'a Map<String, Value>) -> Result<ParameterType, SkipReason> {
         let schema = match parameter.get("schema") {
             Some(schema) => mapping(self.resolve(schema)?, "schema")?,
             // Swagger 2 writes the type beside the name.
@@ -265,20 +265,20 @@ impl<'a> Reader<'a> {
     }
 
     /// What a `$ref` within the document means.
-    fn resolve(&self, value: &'a Value) -> Result<&'a Value, Cause> {
+    fn resolve(&self, value: &'a Value) -> Result<&'a Value, SkipReason> {
         let mut value = value;
         for _ in 0..MAX_REFERENCES {
             let Some(reference) = value.get("$ref") else { return Ok(value) };
-            let nowhere = || Cause::Reference(shown(reference));
+            let nowhere = || SkipReason::Reference(shown(reference));
             let pointer = reference.as_str().and_then(|text| text.strip_prefix('#')).ok_or_else(nowhere)?;
             value = self.root.pointer(pointer).ok_or_else(nowhere)?;
         }
-        Err(Cause::Reference(value.get("$ref").map(shown).unwrap_or_default()))
+        Err(SkipReason::Reference(value.get("$ref").map(shown).unwrap_or_default()))
     }
 }
 
-fn mapping<'a>(value: &'a Value, what: &'static str) -> Result<&'a Map<String, Value>, Cause> {
-    value.as_object().ok_or(Cause::Kind(what, "mapping"))
+fn mapping<'a>(value: &'a Value, what: &'static str) -> Result<&'a Map<String, Value>, SkipReason> {
+    value.as_object().ok_or(SkipReason::Kind(what, "mapping"))
 }
 
 /// What a key of a path item is.
@@ -304,7 +304,7 @@ fn role(key: &str) -> Role {
 }
 
 /// The segments of a path below `/v2/`, each parameter with its type.
-fn template(path: &str, types: &HashMap<&str, ParameterType>) -> Result<Vec<TemplateSegment>, Cause> {
+fn template(path: &str, types: &HashMap<&str, ParameterType>) -> Result<Vec<TemplateSegment>, SkipReason> {
     let segments = path.split('/').skip(1).map(|text| segment(text, types)).collect::<Result<Vec<_>, _>>()?;
     let example = |segment: &TemplateSegment| match segment {
         TemplateSegment::Literal(text) => format!("/{text}"),
@@ -314,17 +314,19 @@ fn template(path: &str, types: &HashMap<&str, ParameterType>) -> Result<Vec<Temp
     Ok(segments)
 }
 
-fn segment(text: &str, types: &HashMap<&str, ParameterType>) -> Result<TemplateSegment, Cause> {
+fn segment(text: &str, types: &HashMap<&str, ParameterType>) -> Result<TemplateSegment, SkipReason> {
     let Some(name) = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else {
         return match text {
-            _ if text.contains(['{', '}']) => Err(Cause::Template("a parameter is only a part of a segment")),
+            _ if text.contains(['{', '}']) => Err(SkipReason::Template("a parameter is only a part of a segment")),
             // What is empty is refused by name, with the other paths that no request can have.
             _ if text.is_empty() || is_plain(text) => Ok(TemplateSegment::Literal(text.to_owned())),
-            _ => Err(Cause::Template("a segment is too long, or has other characters than letters, digits and -._~")),
+            _ => Err(SkipReason::Template(
+                "a segment is too long, or has other characters than letters, digits and -._~",
+            )),
         };
     };
     if !is_plain(name) {
-        return Err(Cause::Template(
+        return Err(SkipReason::Template(
             "the name of a parameter is too long, or has other characters than letters, digits and -._~",
         ));
     }
@@ -334,11 +336,11 @@ fn segment(text: &str, types: &HashMap<&str, ParameterType>) -> Result<TemplateS
 
 /// A word that logs, metrics and rules can show as it is.
 fn is_plain(word: &str) -> bool {
-    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~".contains(&octet);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     !word.is_empty() && word.len() <= MAX_WORD && word.bytes().all(plain)
 }
 
-fn words_of(name: &str, words: &[Value]) -> Result<ParameterType, Cause> {
+fn words_of(name: &str, words: &[Value]) -> Result<ParameterType, SkipReason> {
     let mut list = Vec::new();
     for word in words.iter().filter(|word| !word.is_null()) {
         let word = match word {
@@ -346,17 +348,21 @@ fn words_of(name: &str, words: &[Value]) -> Result<ParameterType, Cause> {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => word.to_string(),
         };
         if Segments::parse(&format!("/{word}")).is_err() || !is_plain(&word) {
-            return Err(Cause::Words(short(name)));
+            return Err(SkipReason::Words(short(name)));
         }
         list.push(word);
     }
-    if list.is_empty() { Err(Cause::Words(short(name))) } else { Ok(ParameterType::OneOf(list.into_iter().collect())) }
+    if list.is_empty() {
+        Err(SkipReason::Words(short(name)))
+    } else {
+        Ok(ParameterType::OneOf(list.into_iter().collect()))
+    }
 }
 
 /// The scope that `security` asks for. Where several are named, the higher one, but `control` only if it stands alone:
 /// documents list all three where any will do.
-fn scope_of(security: &Value) -> Result<Option<Scope>, Cause> {
-    let alternatives = security.as_array().ok_or(Cause::Kind("security", "list"))?;
+fn scope_of(security: &Value) -> Result<Option<Scope>, SkipReason> {
+    let alternatives = security.as_array().ok_or(SkipReason::Kind("security", "list"))?;
     let named = alternatives.iter().filter_map(Value::as_object).flat_map(Map::values).filter_map(Value::as_array);
     let scopes: Vec<Scope> = named.flatten().filter_map(Value::as_str).filter_map(Scope::parse).collect();
     Ok([Scope::Management, Scope::Monitoring, Scope::Control].into_iter().find(|scope| scopes.contains(scope)))

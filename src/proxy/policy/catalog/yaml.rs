@@ -9,11 +9,11 @@ use serde_json::{Map, Value};
 /// How deep lists and mappings may be nested, as in JSON.
 const MAX_DEPTH: usize = 128;
 
-/// What anchors and aliases may copy, in octets: a few lines could fill any memory.
+/// What anchors and aliases may copy, in bytes: a few lines could fill any memory.
 const MAX_COPIED: usize = MAX_COPIED_MIB << 20;
 const MAX_COPIED_MIB: usize = 64;
 
-/// What a node costs beside its text, in octets, about.
+/// What a node costs beside its text, in bytes, about.
 const NODE: usize = 64;
 
 /// Why a text is no tree; lines count from 1.
@@ -41,7 +41,7 @@ pub enum YamlError {
 
 /// The first document of a YAML text; `Null` if there is none.
 pub(super) fn parse(text: &str) -> Result<Value, YamlError> {
-    let mut tree = Tree::default();
+    let mut tree = YamlTree::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = event?;
         tree.line = span.start.line();
@@ -54,31 +54,31 @@ pub(super) fn parse(text: &str) -> Result<Value, YamlError> {
 
 /// What was read so far. Lists and mappings are open from their start to their end.
 #[derive(Default)]
-struct Tree {
+struct YamlTree {
     line: usize,
-    open: Vec<Open>,
+    open: Vec<OpenNode>,
     anchors: HashMap<usize, (Value, usize)>,
     copied: usize,
 }
 
 /// A list or mapping that goes on.
-struct Open {
-    content: Content,
+struct OpenNode {
+    content: NodeContent,
     anchor: usize,
     weight: usize,
 }
 
-enum Content {
+enum NodeContent {
     List(Vec<Value>),
     Mapping(Map<String, Value>, Option<String>),
 }
 
-impl Tree {
+impl YamlTree {
     /// Takes the next event; returns the root once it is whole.
     fn take(&mut self, event: Event<'_>) -> Result<Option<Value>, YamlError> {
         match event {
-            Event::SequenceStart(anchor, _) => self.open(anchor, Content::List(Vec::new())),
-            Event::MappingStart(anchor, _) => self.open(anchor, Content::Mapping(Map::new(), None)),
+            Event::SequenceStart(anchor, _) => self.open(anchor, NodeContent::List(Vec::new())),
+            Event::MappingStart(anchor, _) => self.open(anchor, NodeContent::Mapping(Map::new(), None)),
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Scalar(text, _, anchor, _) => {
                 let weight = NODE + text.len();
@@ -96,19 +96,19 @@ impl Tree {
         }
     }
 
-    fn open(&mut self, anchor: usize, content: Content) -> Result<Option<Value>, YamlError> {
+    fn open(&mut self, anchor: usize, content: NodeContent) -> Result<Option<Value>, YamlError> {
         if self.open.len() == MAX_DEPTH {
             return Err(YamlError::Deep(self.line));
         }
-        self.open.push(Open { content, anchor, weight: NODE });
+        self.open.push(OpenNode { content, anchor, weight: NODE });
         Ok(None)
     }
 
     fn close(&mut self) -> Result<Option<Value>, YamlError> {
-        let Some(Open { content, anchor, weight }) = self.open.pop() else { return Ok(None) };
+        let Some(OpenNode { content, anchor, weight }) = self.open.pop() else { return Ok(None) };
         let value = match content {
-            Content::List(values) => Value::Array(values),
-            Content::Mapping(members, _) => Value::Object(members),
+            NodeContent::List(values) => Value::Array(values),
+            NodeContent::Mapping(members, _) => Value::Object(members),
         };
         self.put(value, weight, anchor)
     }
@@ -120,11 +120,11 @@ impl Tree {
             self.anchors.insert(anchor, (value.clone(), weight));
         }
         let line = self.line;
-        let Some(Open { content, weight: total, .. }) = self.open.last_mut() else { return Ok(Some(value)) };
+        let Some(OpenNode { content, weight: total, .. }) = self.open.last_mut() else { return Ok(Some(value)) };
         *total += weight;
         match content {
-            Content::List(values) => values.push(value),
-            Content::Mapping(members, key) => match (key.take(), value) {
+            NodeContent::List(values) => values.push(value),
+            NodeContent::Mapping(members, key) => match (key.take(), value) {
                 (None, Value::String(word)) => *key = Some(word),
                 (None, Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
                     return Err(YamlError::Key(line));

@@ -1,6 +1,6 @@
 //! A rule that speaks of a known operation in a spelling that no accepted request has.
 
-use super::{Piece, Reach, Rule, Template};
+use super::{Rule, Selector, Template, TemplateSegmentRule};
 use crate::proxy::policy::catalog::{Operation, TemplateSegment};
 use crate::proxy::policy::spelling::same_word;
 
@@ -9,8 +9,8 @@ impl Rule {
     /// speaks of something else, or of `operation` in its own spelling.
     pub fn misspells<'a>(&'a self, operation: &'a Operation) -> Option<(&'a str, &'a TemplateSegment)> {
         match &self.reach {
-            Reach::Path(template) if self.has_method(&operation.method) => template.misspells(&operation.segments),
-            Reach::Path(_) | Reach::Group(_) => None,
+            Selector::Path(template) if self.has_method(&operation.method) => template.misspells(&operation.segments),
+            Selector::Path(_) | Selector::Group(_) => None,
         }
     }
 }
@@ -23,9 +23,11 @@ impl Template {
         let mut first = None;
         for (piece, segment) in self.segments.iter().zip(template) {
             let word = match (piece, segment) {
-                (Piece::Any, _) | (Piece::Value, TemplateSegment::Parameter(..)) => continue,
-                (Piece::Value, TemplateSegment::Literal(_)) => return None,
-                (Piece::Literal(word), _) => word,
+                (TemplateSegmentRule::Any, _) | (TemplateSegmentRule::Value, TemplateSegment::Parameter(..)) => {
+                    continue;
+                }
+                (TemplateSegmentRule::Value, TemplateSegment::Literal(_)) => return None,
+                (TemplateSegmentRule::Literal(word), _) => word,
             };
             let (is_it, may_be) = match segment {
                 TemplateSegment::Literal(own) => (word == own, same_word(word, own)),

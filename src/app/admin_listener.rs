@@ -1,0 +1,326 @@
+//! The admin desk: gathers what the admin listener tells.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use http_body_util::channel::Channel;
+use http_body_util::{Either, Full};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::config::ListenerConfig;
+use crate::net::listener::{self, Bound, Buffers, ConnectionConfig, ConnectionLimits, Slots, Socket};
+use crate::net::shutdown::Shutdown;
+use crate::observe::logging::ErrorChain;
+use crate::observe::metrics::{Metrics, TokenStatus};
+use crate::observe::refusals::RecentRefusals;
+use crate::proxy::authn::callers::Callers;
+use crate::proxy::authn::local_tokens::LocalTokens;
+use crate::proxy::authn::{Authn, AuthnConfig, AuthnError};
+use crate::proxy::headers::loops::LoopMark;
+use crate::proxy::policy::catalog::ScopeSet;
+use crate::proxy::response;
+use crate::proxy::token::endpoint::TokenError;
+use crate::proxy::token::{FlightCounts, Tokens};
+use crate::tools::admin::history::History;
+use crate::tools::admin::page::{ExplorerAnswer, ExplorerQuestion, PageTemplate, SubjectAnswer};
+use crate::tools::admin::view::{PageStatus, Setup, View};
+use crate::tools::admin::{self, Configuration, Health, TokenState};
+use crate::tools::doctor;
+use crate::tools::explain::explain;
+
+/// How often open pages are told the state.
+const BEAT: Duration = Duration::from_secs(1);
+/// The most pages that are told it at a time: the admin listener has connections for other things too.
+const PAGES: usize = 8;
+/// How long a page may take to read what it is told.
+const STALL: Duration = Duration::from_secs(30);
+
+/// The memory for what waits for those who do not read, in bytes; counted, not needed.
+const BUFFERS: u64 = 16 << 20;
+
+/// An answer: whole, or a row of events.
+type Body = Either<Full<Bytes>, Channel<Bytes>>;
+
+/// What the admin listener draws on.
+pub(super) struct AdminState {
+    pub(super) metrics: Metrics,
+    pub(super) counts: Arc<FlightCounts>,
+    pub(super) shutdown: Shutdown,
+    /// A request that has it was sent by this process itself.
+    pub(super) mark: LoopMark,
+    /// The grants that are kept: of which instance, and which scopes.
+    pub(super) grants: RefCell<Vec<ShownGrant>>,
+    pub(super) configuration: RefCell<Configuration>,
+    /// What the configuration made.
+    pub(super) setup: RefCell<Setup>,
+    pub(super) listeners: RefCell<Vec<Arc<ListenerConfig>>>,
+    pub(super) refusals: RecentRefusals,
+    history: RefCell<History>,
+    begun: Instant,
+    page: PageTemplate,
+    /// The last view that was told to open pages.
+    events: watch::Sender<Bytes>,
+    /// A slot for each page that may be open.
+    pages: Arc<Semaphore>,
+}
+
+/// A grant that is kept.
+#[derive(Clone)]
+pub(super) struct ShownGrant {
+    pub(super) instance: String,
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) scopes: ScopeSet,
+    /// The names of the listeners that need it.
+    pub(super) listeners: Vec<String>,
+}
+
+impl AdminState {
+    /// With nothing on it yet.
+    pub(super) fn new(metrics: Metrics, shutdown: Shutdown, configuration: Configuration, mark: LoopMark) -> Self {
+        Self {
+            metrics,
+            counts: Arc::default(),
+            shutdown,
+            mark,
+            grants: RefCell::default(),
+            configuration: RefCell::new(configuration),
+            setup: RefCell::default(),
+            listeners: RefCell::default(),
+            refusals: RecentRefusals::default(),
+            history: RefCell::default(),
+            begun: Instant::now(),
+            page: PageTemplate::new(),
+            events: watch::Sender::new(Bytes::new()),
+            pages: Arc::new(Semaphore::new(PAGES)),
+        }
+    }
+
+    async fn tokens(&self) -> (Vec<TokenState>, Vec<TokenStatus>) {
+        let (mut tokens, mut readings) = (Vec::new(), Vec::new());
+        let grants = self.grants.borrow().clone();
+        for ShownGrant { instance, tokens: kept, scopes, listeners } in grants {
+            let status = kept.status(scopes).await;
+            readings.push(TokenStatus {
+                instance: instance.clone(),
+                scopes: scopes.to_string(),
+                expires_in: status.expires_in.unwrap_or_default(),
+                age: status.age,
+            });
+            tokens.push(TokenState {
+                instance,
+                scopes: scopes.to_string(),
+                expires_in: status.expires_in,
+                problem: status.failure.as_ref().map(|failure| failure.to_string()),
+                causes: status.failure.as_ref().map(|failure| ErrorChain(&**failure).to_string()),
+                remedy: status.failure.map(|failure| remedy(&failure, scopes, &listeners, kept.doctor())),
+            });
+        }
+        (tokens, readings)
+    }
+
+    pub(super) async fn health(&self) -> Health {
+        let (tokens, readings) = self.tokens().await;
+        let metrics = self.metrics.render(&readings, self.counts.read()).unwrap_or_else(|error| format!("# {error}\n"));
+        let configuration = self.configuration.borrow().clone();
+        let warnings = self.setup.borrow().doubts.clone();
+        Health { draining: self.shutdown.has_begun(), tokens, metrics, configuration, warnings }
+    }
+
+    async fn view(&self) -> View {
+        let (tokens, _) = self.tokens().await;
+        View::of(&PageStatus {
+            now: SystemTime::now(),
+            uptime: self.begun.elapsed(),
+            draining: self.shutdown.has_begun(),
+            tokens,
+            configuration: self.configuration.borrow().clone(),
+            setup: self.setup.borrow().clone(),
+            tally: self.metrics.tally(),
+            refusals: self.refusals.last(),
+            charts: self.history.borrow().charts(),
+        })
+    }
+
+    /// Answers a request that the guard has let in; rows of events end with `closed`.
+    async fn answer(&self, head: &Parts, closed: Shutdown) -> Response<Body> {
+        let reads = head.method == Method::GET || head.method == Method::HEAD;
+        let whole = match (head.uri.path(), reads) {
+            ("/", true) => self.page.show(&self.view().await, None),
+            ("/explain", true) => self.explain(head).await,
+            ("/events", true) if head.method == Method::GET => return self.stream_events(closed).await,
+            ("/events", true) => admin::events(Full::default()),
+            (path, _) => admin::answer(&head.method, path, &self.health().await),
+        };
+        whole.map(Either::Left)
+    }
+
+    /// For the script of the page as JSON, else as the page.
+    async fn explain(&self, head: &Parts) -> Response<Full<Bytes>> {
+        let question = ExplorerQuestion::read(head.uri.query());
+        let answer = question.as_ref().map(|question| self.explanation(question));
+        let accepts = head.headers.get(http::header::ACCEPT).map(http::HeaderValue::as_bytes);
+        if accepts == Some(b"application/json") {
+            return admin::explained(
+                &answer.unwrap_or_else(|| ExplorerAnswer::problem("say the path, such as /v2/devices")),
+            );
+        }
+        self.page.show(&self.view().await, question.as_ref().zip(answer.as_ref()))
+    }
+
+    fn explanation(&self, ExplorerQuestion { listener, method, path }: &ExplorerQuestion) -> ExplorerAnswer {
+        let listeners = self.listeners.borrow();
+        let wanted = listeners.iter().filter(|own| listener.is_empty() || own.name == *listener);
+        let subjects: Vec<_> = wanted.flat_map(|listener| listener.subjects()).collect();
+        if subjects.is_empty() {
+            return ExplorerAnswer::problem(format!("there is no listener {listener:?} any more: choose another"));
+        }
+        let method = if method.is_empty() { "GET" } else { method };
+        match explain(&subjects, method, path, &[]) {
+            Err(error) => ExplorerAnswer::problem(error.to_string()),
+            Ok(told) => {
+                let told = told.iter().map(|told| SubjectAnswer {
+                    title: format!("{}: {}", told.name(), if told.is_open() { "allowed" } else { "refused" }),
+                    open: told.is_open(),
+                    lines: told.lines(),
+                });
+                ExplorerAnswer { problem: None, told: told.collect() }
+            }
+        }
+    }
+
+    /// A row of events: what the page shows, now and as it changes.
+    async fn stream_events(&self, closed: Shutdown) -> Response<Body> {
+        let Ok(slot) = Arc::clone(&self.pages).try_acquire_owned() else {
+            return admin::too_many().map(Either::Left);
+        };
+        let (mut page, body) = Channel::new(1);
+        let mut events = self.events.subscribe();
+        let mut event = admin::event(&self.view().await);
+        tokio::task::spawn_local(async move {
+            let _slot = slot;
+            let telling = async {
+                // Ends when the page is left, or does not read.
+                while let Ok(Ok(())) = timeout(STALL, page.send_data(event)).await {
+                    if events.changed().await.is_err() {
+                        return;
+                    }
+                    event = events.borrow_and_update().clone();
+                }
+            };
+            tokio::select! {
+                () = closed.begun() => {}
+                () = telling => {}
+            }
+        });
+        admin::events(Either::Right(body))
+    }
+
+    /// Takes samples for the charts, and tells open pages the state; never ends.
+    async fn beat(&self) {
+        loop {
+            self.history.borrow_mut().sample(Instant::now(), || self.metrics.tally().total());
+            if self.events.receiver_count() > 0 {
+                self.events.send_replace(admin::event(&self.view().await));
+            }
+            sleep(BEAT).await;
+        }
+    }
+}
+
+/// What an administrator can do about a token that is not to be had.
+fn remedy(error: &TokenError, scopes: ScopeSet, listeners: &[String], doctor: &str) -> String {
+    match error {
+        TokenError::Exchange(_) => {
+            format!("run: {doctor} (it tries name, network, proxy and certificate one by one)")
+        }
+        TokenError::UnknownClient
+        | TokenError::InvalidClient
+        | TokenError::InvalidScope
+        | TokenError::Refused { .. }
+        | TokenError::Unusable(_)
+        | TokenError::Timeout => {
+            let listeners = listeners.iter().map(|name| format!("[listeners.{name}]")).collect::<Vec<_>>().join(", ");
+            doctor::fix(error, scopes, &listeners)
+        }
+    }
+}
+
+fn refuse(intruder: &AuthnError) -> Response<Body> {
+    let mut refused = Response::new(Full::from(format!("{intruder}: call localhost, and no web page may\n")));
+    *refused.status_mut() = if matches!(intruder, AuthnError::UnknownHost(_)) {
+        StatusCode::MISDIRECTED_REQUEST
+    } else if intruder.is_malformed() {
+        StatusCode::BAD_REQUEST
+    } else {
+        StatusCode::FORBIDDEN
+    };
+    refused.map(Either::Left)
+}
+
+/// Of a listener for administrators and their programs. A probe gives up after a second: nobody can make it wait by
+/// connections that ask nothing.
+pub(super) fn limits() -> ConnectionLimits {
+    ConnectionLimits {
+        head_time: Duration::from_secs(5),
+        head_size: 16 * 1024,
+        header_count: 100,
+        drain: Duration::from_secs(5),
+        connections: Slots::Replacing(64),
+        buffers: Arc::new(Buffers::new(BUFFERS)),
+    }
+}
+
+/// Serves the admin listener on bound sockets until it is closed, which a shutdown does not: it must be able to tell
+/// that the process drains.
+pub(super) fn serve(sockets: Vec<Socket>, bound: &Bound, desk: &Rc<AdminState>, closed: &Shutdown) -> io::Result<()> {
+    let limits = limits();
+    let orders = AuthnConfig {
+        names: Vec::new(),
+        port: Some(bound.port(false)),
+        tls: false,
+        origins: Vec::new(),
+        roster: Callers::new(Vec::new()),
+        issuer: Arc::new(LocalTokens::new().map_err(io::Error::other)?),
+        head_size: limits.head_size,
+    };
+    let (guard, beating) = (Rc::new(Authn::new(orders)), (Rc::clone(desk), closed.clone()));
+    tokio::task::spawn_local(async move {
+        let (desk, closed) = beating;
+        tokio::select! {
+            () = closed.begun() => {}
+            () = desk.beat() => {}
+        }
+    });
+    let (desk, ending) = (Rc::clone(desk), closed.clone());
+    let handle = move |peer, request: http::Request<listener::RequestBody>| {
+        let (desk, guard, closed) = (Rc::clone(&desk), Rc::clone(&guard), ending.clone());
+        async move {
+            let (head, _) = request.into_parts();
+            if let Err(error) = desk.mark.check(&head.headers) {
+                return response::refuse_loop(error).map(Either::Left);
+            }
+            match guard.admit(peer, &head) {
+                Ok(_) => desk.answer(&head, closed).await,
+                Err(intruder) => refuse(&intruder),
+            }
+        }
+    };
+    for socket in sockets {
+        let (limits, closed, handle) = (limits.clone(), closed.clone(), handle.clone());
+        tokio::task::spawn_local(async move {
+            let (_keep, terms) = watch::channel(ConnectionConfig { tls: None, limits });
+            let refuse = |_, status| response::refuse_head(status, None).0.concat();
+            if let Err(error) = listener::serve(socket, terms, closed, handle, refuse).await {
+                tracing::error!(%error, "admin listener ended");
+            }
+        });
+    }
+    Ok(())
+}

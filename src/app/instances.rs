@@ -1,0 +1,212 @@
+//! The tenants: what is made of each instance, and goes on over reloads that do not touch it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::uri::Authority;
+
+use super::{Addresses, StartError};
+use crate::base::clock::Moment;
+use crate::base::secret::Secret;
+use crate::base::secret::source::SecretSource;
+use crate::config::sections::TimeoutsSection;
+use crate::config::{InstanceConfig, InstanceSite, ServerConfig};
+use crate::net::dial::connect::Connector;
+use crate::observe::metrics::Metrics;
+use crate::observe::metrics::traffic::Traffic;
+use crate::proxy::headers::loops::LoopMark;
+use crate::proxy::rate_limit::{RateLimiter, RateLimits};
+use crate::proxy::token::credentials::Credentials;
+use crate::proxy::token::endpoint::ClientAuthMethod;
+use crate::proxy::token::{FlightCounts, Tokens};
+use crate::sandbox::{Options, Sandbox};
+
+/// How workers reach an instance; they keep their connections as long as they are given the same.
+pub(super) struct UpstreamConfig {
+    pub(super) connector: Connector,
+    /// For the head of an answer, and each wait for more of it.
+    pub(super) token_timeout: Duration,
+    /// What is counted of it.
+    pub(super) traffic: Traffic,
+    /// What the connector is made for.
+    connect: Duration,
+}
+
+/// An instance that is served.
+pub(super) struct InstanceRuntime {
+    pub(super) name: String,
+    pub(super) way: Arc<UpstreamConfig>,
+    /// Where the rate is limited.
+    pub(super) gate: Option<Arc<RateLimiter>>,
+    pub(super) tokens: Arc<Tokens>,
+    account: Arc<TokenConfig>,
+    limits: Option<RateLimits>,
+    /// The same credentials, just read again.
+    reread: Option<Arc<Credentials>>,
+}
+
+/// Where an instance is, and how it is asked for tokens.
+struct TokenConfig {
+    site: InstanceSite,
+    credentials: Arc<Credentials>,
+    token_path: String,
+    client_auth: ClientAuthMethod,
+    /// For a connection, and for a token request.
+    times: (Duration, Duration),
+    /// The command line that examines it.
+    doctor: String,
+}
+
+impl TokenConfig {
+    fn new(
+        instance: &InstanceConfig,
+        ServerConfig { site, credentials }: ServerConfig,
+        timeouts: &TimeoutsSection,
+    ) -> Self {
+        let InstanceConfig { token_path, client_auth, doctor, .. } = instance;
+        let (token_path, doctor) = (token_path.clone(), doctor.clone());
+        let times = (timeouts.connect.0, timeouts.token.0);
+        Self { site, credentials, token_path, client_auth: *client_auth, times, doctor }
+    }
+
+    /// Whether all is as it was, but perhaps for what the credentials' places hold.
+    fn is_same(&self, other: &Self) -> bool {
+        self.is_at_same(other)
+            && self.site.is_same(&other.site)
+            && self.client_auth == other.client_auth
+            && self.times == other.times
+            && self.credentials.is_from_same(&other.credentials)
+    }
+
+    fn is_at_same(&self, other: &Self) -> bool {
+        self.site.authority == other.site.authority && self.token_path == other.token_path
+    }
+
+    fn tokens(&self, name: &str, counts: &Arc<FlightCounts>, mark: &LoopMark) -> Result<Arc<Tokens>, StartError> {
+        let credentials = Arc::clone(&self.credentials);
+        let endpoint = self.site.endpoint(&self.token_path, self.client_auth, credentials, self.times);
+        let endpoint = endpoint.map_err(|error| StartError::Endpoint(name.to_owned(), error))?;
+        let endpoint = endpoint.marked(mark.clone());
+        Ok(Tokens::new(endpoint, Arc::clone(counts), self.times.1, Moment::now, self.doctor.clone()))
+    }
+}
+
+impl InstanceRuntime {
+    /// What is made of an instance, with all of `old` that is as it was. Changes nothing of `old`.
+    pub(super) async fn next(
+        (instance, origin): (InstanceConfig, ServerConfig),
+        old: Option<&Self>,
+        timeouts: &TimeoutsSection,
+        (metrics, counts, mark): (&Metrics, &Arc<FlightCounts>, &LoopMark),
+    ) -> Result<Self, StartError> {
+        let new = TokenConfig::new(&instance, origin, timeouts);
+        let InstanceConfig { name, rate: limits, .. } = instance;
+        let way = way(&name, &new.site, timeouts, old, metrics)?;
+        let gate = gate(&name, limits.as_ref(), old.filter(|old| old.account.is_at_same(&new)), metrics);
+        if let Some(old) = old.filter(|old| old.account.is_same(&new)) {
+            let (tokens, account) = (Arc::clone(&old.tokens), Arc::clone(&old.account));
+            return Ok(Self { name, way, gate, tokens, account, limits, reread: Some(new.credentials) });
+        }
+        let tokens = new.tokens(&name, counts, mark)?;
+        if let Some(old) = old.filter(|old| old.account.is_at_same(&new))
+            && old.account.credentials.is_same(&new.credentials)
+        {
+            tokens.inherit(&old.tokens).await;
+        }
+        Ok(Self { name, way, gate, tokens, account: Arc::new(new), limits, reread: None })
+    }
+
+    /// Its host, and port if it has one.
+    pub(super) fn host(&self) -> &str {
+        self.account.site.authority.as_str()
+    }
+
+    /// It is served now: what was read again of its credentials counts.
+    pub(super) fn settle(&mut self) {
+        if let Some(read) = self.reread.take() {
+            self.account.credentials.renew(&read);
+        }
+    }
+}
+
+fn way(
+    name: &str,
+    site: &InstanceSite,
+    timeouts: &TimeoutsSection,
+    old: Option<&InstanceRuntime>,
+    metrics: &Metrics,
+) -> Result<Arc<UpstreamConfig>, StartError> {
+    let (connect, patience) = (timeouts.connect.0, timeouts.upstream.0);
+    if let Some(InstanceRuntime { way, account, .. }) = old
+        && account.site.is_same(site)
+        && (way.connect, way.token_timeout) == (connect, patience)
+    {
+        return Ok(Arc::clone(way));
+    }
+    // Found out here, before a worker needs it.
+    HeaderValue::from_str(site.authority.as_str()).map_err(io::Error::other)?;
+    let connector = site.connector(connect).map_err(|error| StartError::Way(name.to_owned(), error))?;
+    Ok(Arc::new(UpstreamConfig { connector, token_timeout: patience, traffic: metrics.traffic(name), connect }))
+}
+
+/// The way in to an instance whose rate is limited. Its line and its cool-down go on.
+fn gate(
+    name: &str,
+    limits: Option<&RateLimits>,
+    old: Option<&InstanceRuntime>,
+    metrics: &Metrics,
+) -> Option<Arc<RateLimiter>> {
+    let limits = limits?;
+    let old = old.and_then(|old| old.gate.as_ref().zip(old.limits.as_ref()));
+    match old {
+        Some((gate, same)) if same == limits => Some(Arc::clone(gate)),
+        Some((gate, _)) => {
+            Some(Arc::new(RateLimiter::new(name.to_owned(), limits, metrics.rate_waits(name)).after(gate)))
+        }
+        None => Some(Arc::new(RateLimiter::new(name.to_owned(), limits, metrics.rate_waits(name)))),
+    }
+}
+
+/// The embedded NinjaOnes, by the names of their instances. Each goes on to the end of the process: requests in flight
+/// are answered while the proxy drains, and while a reload takes its instance away.
+#[derive(Default)]
+pub(super) struct Sandboxes(Addresses);
+
+impl Sandboxes {
+    /// Gives each instance that asks for an embedded NinjaOne one; now each has an origin. Returns who got one.
+    pub(super) async fn place(
+        &mut self,
+        instances: Vec<InstanceConfig>,
+    ) -> Result<(Vec<(InstanceConfig, ServerConfig)>, Addresses), StartError> {
+        let (mut placed, mut addresses) = (Vec::new(), Vec::new());
+        for mut instance in instances {
+            let origin = match instance.origin.take() {
+                Some(origin) => origin,
+                None => {
+                    let options = Options::default();
+                    let given = |text: &str| SecretSource::Given(Secret::new(text.to_owned()));
+                    let credentials = Credentials::read(given(&options.client_id), given(&options.client_secret));
+                    let address = match self.0.iter().find(|(name, _)| *name == instance.name) {
+                        Some((_, address)) => *address,
+                        None => {
+                            let address = Sandbox::new(options)?.open().await?;
+                            self.0.push((instance.name.clone(), address));
+                            address
+                        }
+                    };
+                    addresses.push((instance.name.clone(), address));
+                    let authority = Authority::try_from(address.to_string()).map_err(io::Error::other)?;
+                    let credentials = Arc::new(credentials.map_err(io::Error::other)?);
+                    ServerConfig {
+                        site: InstanceSite { authority, trust: None, proxy: None, addresses: Vec::new() },
+                        credentials,
+                    }
+                }
+            };
+            placed.push((instance, origin));
+        }
+        Ok((placed, addresses))
+    }
+}

@@ -1,0 +1,68 @@
+//! What a configuration made, as the status page shows it.
+
+use std::sync::Arc;
+
+use super::Addresses;
+use super::instances::InstanceRuntime;
+use super::listeners::BoundListener;
+use crate::config;
+use crate::proxy::authn::callers::CallerProofs;
+use crate::proxy::policy::{InstanceId, Policy};
+use crate::tools::admin::view::{CallerView, InstanceView, ListenerView, Setup};
+
+/// The doors are those of the listeners, in their order.
+pub(super) fn of(
+    tenants: &[InstanceRuntime],
+    sandboxes: &Addresses,
+    (doors, listeners): (&[BoundListener], &[Arc<config::ListenerConfig>]),
+    (exposures, doubts): (Vec<String>, Vec<String>),
+) -> Setup {
+    let instance = |tenant: &InstanceRuntime| InstanceView {
+        name: tenant.name.clone(),
+        host: tenant.host().to_owned(),
+        sandbox: sandboxes.iter().any(|(name, _)| *name == tenant.name),
+    };
+    let listener = |(door, listener): (&BoundListener, &Arc<config::ListenerConfig>)| {
+        let InstanceId(instance) = listener.policy.instance();
+        ListenerView {
+            name: listener.name.clone(),
+            address: door.url(),
+            instance: tenants.get(usize::from(instance)).map_or_else(String::new, |tenant| tenant.name.clone()),
+            observes: listener.policy.observes(),
+            scopes: listener.policy.scopes().to_string(),
+            open: open(&listener.policy),
+            callers: listener.callers.iter().map(caller).collect(),
+        }
+    };
+    let exposed = exposures.into_iter().map(|exposure| format!("A credential is open to others: {exposure}"));
+    let listeners_say = listeners.iter().flat_map(|listener| listener.warnings());
+    Setup {
+        instances: tenants.iter().map(instance).collect(),
+        listeners: doors.iter().zip(listeners).map(listener).collect(),
+        warnings: exposed.chain(listeners_say).collect(),
+        doubts,
+    }
+}
+
+fn caller(config::CallerConfig { entry, policy }: &config::CallerConfig) -> CallerView {
+    let CallerProofs { name, key, certificate, uids, gids } = entry;
+    let listed = |what: &str, ids: &[u32]| {
+        let ids = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        (!ids.is_empty()).then(|| format!("{what} {ids}"))
+    };
+    let key = key.map(|_| "key".to_owned());
+    let certificate = certificate.map(|_| "certificate".to_owned());
+    let proofs: Vec<_> =
+        [key, certificate, listed("user", uids), listed("group", gids)].into_iter().flatten().collect();
+    CallerView {
+        name: name.clone(),
+        proofs: proofs.join("; "),
+        scopes: policy.scopes().to_string(),
+        open: open(policy),
+    }
+}
+
+/// How many operations are open, at least for some values.
+fn open(policy: &Policy) -> usize {
+    policy.catalog().iter().filter(|(id, _)| policy.may_open(*id)).count()
+}

@@ -1,0 +1,69 @@
+//! Where the proxy tells what was done: the audit log, the operations used, and traces.
+
+use std::path::PathBuf;
+
+use reqwest::Url;
+
+use super::Config;
+use super::mistake::ConfigMistake;
+use super::sections::{AuditSection, TracesSection};
+use crate::base::state::StateFolder;
+use crate::net::tls::Trust;
+use crate::observe::audit_log;
+use crate::observe::traces;
+
+/// The least size of a file of the audit log, in bytes.
+const MIN_AUDIT: u64 = 64 << 10;
+
+impl Config {
+    /// Where and how writes and refusals are recorded; `None`: they are not.
+    pub fn audit(&self) -> Result<Option<audit_log::AuditConfig>, ConfigMistake> {
+        let AuditSection { enabled, file, max_size, sync, on_failure } = &self.file.audit;
+        let size = max_size.get_ref();
+        if size.0 < MIN_AUDIT {
+            return Err(self.mistake(max_size, format!("{:?} is too small: write 64KiB or more", size.to_string())));
+        }
+        if !enabled.unwrap_or(file.is_some()) {
+            return Ok(None);
+        }
+        let file = match file {
+            Some(file) => self.beside(file.get_ref()),
+            None => self.folder("the audit log", "audit")?.audit(),
+        };
+        Ok(Some(audit_log::AuditConfig { file, max_size: size.0, sync: *sync, on_failure: *on_failure }))
+    }
+
+    /// Where the operations used are recorded.
+    pub fn record(&self) -> Result<PathBuf, ConfigMistake> {
+        match &self.file.learn.file {
+            Some(path) => Ok(self.beside(path)),
+            None => self.folder("the record of operations used", "learn").map(|folder| folder.learned()),
+        }
+    }
+
+    /// Where spans go, and of which requests; `None`: nowhere.
+    pub fn traces(&self) -> Result<Option<traces::TracesConfig>, ConfigMistake> {
+        let TracesSection { endpoint, sample } = &self.file.traces;
+        if !(0.0..=1.0).contains(sample.get_ref()) {
+            let message = format!("{} is no part of all traces: write a number from 0 to 1", sample.get_ref());
+            return Err(self.mistake(sample, message));
+        }
+        let Some(place) = endpoint else { return Ok(None) };
+        let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+        let mut endpoint = Url::parse(place.get_ref()).ok().filter(is_web).ok_or_else(|| {
+            let hint = "write the URL of a collector, such as http://127.0.0.1:4318";
+            self.mistake(place, format!("{:?} is no URL of http or https: {hint}", place.get_ref()))
+        })?;
+        if endpoint.path() == "/" {
+            endpoint.set_path("/v1/traces");
+        }
+        let trust = if endpoint.scheme() == "https" && !self.offline { Trust::load(None) } else { Ok(Trust::nobody()) };
+        let trust = trust.map_err(|error| self.mistake(place, error.to_string()))?;
+        Ok(Some(traces::TracesConfig { endpoint, trust, sample: *sample.get_ref() }))
+    }
+
+    fn folder(&self, what: &str, table: &str) -> Result<StateFolder, ConfigMistake> {
+        let message = |error| format!("there is no place for {what}: {error}; write file = \"PATH\" in [{table}]");
+        StateFolder::find().map_err(|error| self.about(&[table, "file"], &[&["listeners"]], message(error)))
+    }
+}

@@ -1,0 +1,161 @@
+//! Callers that speak TLS to a clear-text port, or clear text to a TLS port: told what to change, where they can read it,
+//! and in the log.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, timeout};
+
+use super::Peer;
+
+/// The first byte of every TLS connection: a record of the handshake (RFC 8446 section 5.1).
+pub(super) const TLS_HANDSHAKE: u8 = 0x16;
+
+/// How often the log says so at most, for each worker of a listener.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// How long the caller may take to read the answer, and how much of its request is read then, in bytes.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES: u64 = 64 * 1024;
+
+/// The answer to HTTP in clear text; nothing of the request is judged.
+const USE_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncache-control: no-store\r\n\
+    connection: close\r\ncontent-length: 79\r\n\r\n\
+    This port of ninjaone-proxy speaks TLS: write https:// in the place of http://\n";
+
+/// When the log told of a mix-up last.
+#[derive(Debug, Default)]
+pub(super) struct Mixups(Cell<Option<Instant>>);
+
+impl Mixups {
+    /// TLS came to a clear-text port.
+    pub(super) fn tls_in_clear(&self, peer: &Peer) {
+        if self.is_due() {
+            tracing::warn!(
+                %peer,
+                "a caller speaks TLS to this port, which is clear text: write http:// in its address, or give the listener tls"
+            );
+        }
+    }
+
+    /// HTTP in clear text came to a TLS port: answers it.
+    pub(super) async fn clear_in_tls<S: AsyncRead + AsyncWrite + Unpin>(&self, mut stream: S, peer: &Peer) {
+        if self.is_due() {
+            tracing::warn!(%peer, "a caller speaks clear text to this port, which is TLS: write https:// in its address");
+        }
+        let answered = async {
+            stream.write_all(USE_HTTPS).await?;
+            stream.shutdown().await?;
+            // A connection that is closed with bytes unread is reset, and its answer is lost.
+            tokio::io::copy(&mut (&mut stream).take(LINGER_BYTES), &mut tokio::io::sink()).await
+        };
+        // A caller that does not read it has left.
+        let _ = timeout(LINGER, answered).await;
+    }
+
+    fn is_due(&self) -> bool {
+        let now = Instant::now();
+        let due = self.0.get().is_none_or(|last| now.duration_since(last) >= TOLD_EVERY);
+        if due {
+            self.0.set(Some(now));
+        }
+        due
+    }
+}
+
+/// A stream whose first byte was looked at, and is read once more.
+pub(super) struct PeekedStream<S> {
+    stream: S,
+    first: Option<u8>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> PeekedStream<S> {
+    /// Waits for the first byte; `None` where the far end closes without one.
+    pub(super) async fn new(mut stream: S) -> io::Result<Self> {
+        let mut first = [0];
+        let read = stream.read(&mut first).await?;
+        let [byte] = first;
+        Ok(Self { stream, first: (read == 1).then_some(byte) })
+    }
+
+    /// Whether the method of a request begins here.
+    pub(super) fn is_clear_text(&self) -> bool {
+        self.first.is_some_and(|byte| byte.is_ascii_uppercase())
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for PeekedStream<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if buffer.remaining() > 0
+            && let Some(byte) = self.first.take()
+        {
+            buffer.put_slice(&[byte]);
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for PeekedStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_says_its_own_length() {
+        let text = std::str::from_utf8(USE_HTTPS).expect("text");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_log_tells_of_mix_ups_once_a_minute() {
+        let mixups = Mixups::default();
+        assert!(mixups.is_due());
+        assert!(!mixups.is_due());
+        tokio::time::advance(TOLD_EVERY).await;
+        assert!(mixups.is_due());
+    }
+
+    #[tokio::test]
+    async fn the_first_byte_is_looked_at_and_read_once() {
+        for (sent, clear) in [(&b"GET / HTTP/1.1"[..], true), (b"\x16\x03\x01", false), (b"", false)] {
+            let (near, mut far) = tokio::io::duplex(64);
+            far.write_all(sent).await.expect("room");
+            drop(far);
+            let mut opened = PeekedStream::new(near).await.expect("a stream");
+            assert_eq!(opened.is_clear_text(), clear);
+            let mut read = Vec::new();
+            opened.read_to_end(&mut read).await.expect("an end");
+            assert_eq!(read, sent);
+        }
+    }
+}

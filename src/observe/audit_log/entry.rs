@@ -1,0 +1,487 @@
+//! A line of the audit log: what it says, and how it is tied to the line before it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use time::OffsetDateTime;
+
+use crate::base::plain;
+
+/// The longest line that is read; a longer one is none of ours.
+pub const MAX_LINE: usize = 64 * 1024;
+/// What a text of a caller's may take of a line, in bytes.
+const MAX_TEXT: usize = 1024;
+/// Between what is hashed and the hash.
+const SEAM: &[u8] = b",\"hash\":\"";
+/// The last bytes of a line.
+const CLOSE: &[u8] = b"\"}";
+
+/// A SHA-256, written as 64 lower case hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hash([u8; 32]);
+
+impl Hash {
+    /// What the first line names as the one before it.
+    pub const NONE: Self = Self([0; 32]);
+
+    /// The hash of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self::finish(digest(&SHA256, bytes).as_ref())
+    }
+
+    pub(super) fn finish(digest: &[u8]) -> Self {
+        Self(digest.try_into().unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for Hash {
+    type Err = BadChainHead;
+
+    fn from_str(text: &str) -> Result<Self, BadChainHead> {
+        let digit = |byte: &u8| match byte {
+            b'0'..=b'9' => Some(byte - b'0'),
+            b'a'..=b'f' => Some(byte - b'a' + 10),
+            _ => None,
+        };
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let bytes: Option<Vec<u8>> = pairs.iter().map(|[high, low]| Some((digit(high)? << 4) | digit(low)?)).collect();
+        let bytes = bytes.filter(|_| rest.is_empty()).and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or(BadChainHead)
+    }
+}
+
+impl Serialize for Hash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A place in the chain: the number of a line, from 1, and its hash. Written as `NUMBER:HASH`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChainHead {
+    /// The number; 0 before the first line.
+    pub seq: u64,
+    /// The hash.
+    pub hash: Hash,
+}
+
+/// Text that is no place in the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a head is the number of a line (from 1), a colon and 64 hexadecimal digits, as audit verify prints it")]
+pub struct BadChainHead;
+
+impl ChainHead {
+    /// Before the first line.
+    pub const NONE: Self = Self { seq: 0, hash: Hash::NONE };
+}
+
+impl fmt::Display for ChainHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.seq, self.hash)
+    }
+}
+
+impl FromStr for ChainHead {
+    type Err = BadChainHead;
+
+    fn from_str(text: &str) -> Result<Self, BadChainHead> {
+        let (seq, hash) = text.split_once(':').ok_or(BadChainHead)?;
+        let digits = !seq.is_empty() && seq.bytes().all(|byte| byte.is_ascii_digit());
+        let seq = seq.parse().ok().filter(|_| digits).ok_or(BadChainHead)?;
+        Ok(Self { seq, hash: hash.parse()? })
+    }
+}
+
+/// What a line tells of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RequestFacts {
+    /// Its id in the access log.
+    pub id: String,
+    /// The trace that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// The listener's name.
+    pub listener: String,
+    /// The caller's name; none where callers are not told apart, or before it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    /// The far end of its connection.
+    pub peer: String,
+    /// Its method; none if its head could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<Text>,
+    /// The operation of the catalogue, or `none`.
+    pub operation: String,
+    /// Its path: canonical, or as it came if it has no canonical form. Never its query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Text>,
+    /// What became of it by the rules.
+    pub decision: DecisionLabel,
+    /// The code of the refusal that it would have got, where the rules are only observed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overruled: Option<&'static str>,
+    /// What decided, where that is a rule, a group or a scope.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Text>,
+}
+
+/// What became of a request by the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecisionLabel {
+    /// They open it.
+    Permitted,
+    /// They close it, and are only observed.
+    Overruled,
+    /// The proxy answered it itself.
+    Refused,
+}
+
+impl DecisionLabel {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Permitted => "permitted",
+            Self::Overruled => "overruled",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Text of somebody else's, cut to a length that leaves room for the rest of the line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Text(String);
+
+impl Text {
+    /// Cuts what is longer than 1024 bytes, and ends it with `…`.
+    pub fn new(text: &str) -> Self {
+        if text.len() <= MAX_TEXT {
+            return Self(text.to_owned());
+        }
+        let end = text.char_indices().map(|(start, _)| start).take_while(|start| *start <= MAX_TEXT).last();
+        Self(format!("{}…", end.and_then(|end| text.get(..end)).unwrap_or_default()))
+    }
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct RequestOutcome {
+    /// The status of the answer; none if the caller left before there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The code of a refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
+    /// Whose fault the refusal is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blame: Option<&'static str>,
+    /// It was sent a second time.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
+}
+
+/// What a line is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Event {
+    /// A process begins to write.
+    Begin(LogStart),
+    /// A write is about to go to NinjaOne.
+    Intent(RequestFacts),
+    /// What became of it; or of a read that the rules close, where they are only observed.
+    Outcome(EndedRequest),
+    /// The proxy answered a request itself.
+    Refusal(EndedRequest),
+    /// Records could not be kept.
+    Gap {
+        /// How many.
+        lost: u64,
+    },
+    /// The process ends in good order.
+    End {},
+}
+
+/// A request, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EndedRequest {
+    /// The request.
+    #[serde(flatten)]
+    pub facts: RequestFacts,
+    /// Its end.
+    #[serde(flatten)]
+    pub outcome: RequestOutcome,
+}
+
+/// In what state a process finds the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogStart {
+    /// What stood after the last line and is none: a process was killed in the midst of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub torn: Option<TornBytes>,
+    /// The process before ended without saying so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub abrupt: bool,
+    /// There were lines and no head file: whether lines are missing here cannot be told.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub headless: bool,
+}
+
+/// Bytes between two lines that are none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TornBytes {
+    /// How many, a line feed at their end apart.
+    pub bytes: u64,
+    /// Their hash.
+    pub sha256: Hash,
+}
+
+/// An event, and when it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// When.
+    pub at: SystemTime,
+    /// What.
+    pub event: Event,
+}
+
+impl Entry {
+    /// An event of this moment.
+    pub fn now(event: Event) -> Self {
+        Self { at: SystemTime::now(), event }
+    }
+
+    /// Adds this as the line after `last`, with a line feed; where the chain is then.
+    pub fn write(&self, last: ChainHead, text: &mut Vec<u8>) -> ChainHead {
+        #[derive(Serialize)]
+        struct Written<'a> {
+            seq: u64,
+            time: String,
+            #[serde(flatten)]
+            event: &'a Event,
+            prev: Hash,
+        }
+        let seq = last.seq.saturating_add(1);
+        let written = Written { seq, time: rfc3339(self.at), event: &self.event, prev: last.hash };
+        // Nothing in it can fail to be written as JSON; if it did, the line would be found to be none.
+        let mut line = serde_json::to_string(&written).unwrap_or_default();
+        line.pop();
+        let line = plain::line(&line).into_owned().into_bytes();
+        let hash = Hash::of(&line);
+        text.extend_from_slice(&line);
+        text.extend_from_slice(SEAM);
+        text.extend_from_slice(hash.to_string().as_bytes());
+        text.extend_from_slice(CLOSE);
+        text.push(b'\n');
+        ChainHead { seq, hash }
+    }
+}
+
+/// UTC, with milliseconds.
+fn rfc3339(at: SystemTime) -> String {
+    let at = OffsetDateTime::from(at);
+    let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
+    let (hour, minute, second, milli) = (at.hour(), at.minute(), at.second(), at.millisecond());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
+/// A line as it is read: its own hash is right.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadLine {
+    /// Its place in the chain.
+    pub head: ChainHead,
+    /// The hash of the line before it.
+    pub prev: Hash,
+    /// When it was.
+    pub time: String,
+    /// Its kind.
+    pub kind: LineKind,
+}
+
+/// What matters of a line's kind to whoever follows the chain.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LineKind {
+    /// A process begins to write.
+    Begin(LogStart),
+    /// A write is about to go up: the id of its request.
+    Intent(String),
+    /// What became of it.
+    Outcome(String),
+    /// So many records could not be kept.
+    Gap(u64),
+    /// A process ends in good order.
+    End,
+    /// Anything else.
+    Other,
+}
+
+impl ReadLine {
+    /// Reads a line without its line feed; `None` if it is none of ours, or not as it was written.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Read {
+            seq: u64,
+            time: String,
+            kind: String,
+            prev: Hash,
+            hash: Hash,
+            id: Option<String>,
+            lost: Option<u64>,
+            #[serde(flatten)]
+            begin: LogStart,
+        }
+        let hashed = bytes.strip_suffix(CLOSE)?;
+        let (hashed, hash) = hashed.split_at_checked(hashed.len().checked_sub(64)?)?;
+        let hashed = hashed.strip_suffix(SEAM)?;
+        if hash != Hash::of(hashed).to_string().as_bytes() {
+            return None;
+        }
+        let Read { seq, time, kind, prev, hash, id, lost, begin } = serde_json::from_slice(bytes).ok()?;
+        let kind = match (kind.as_str(), id) {
+            ("begin", _) => LineKind::Begin(begin),
+            ("intent", Some(id)) => LineKind::Intent(id),
+            ("outcome", Some(id)) => LineKind::Outcome(id),
+            ("gap", _) => LineKind::Gap(lost.unwrap_or_default()),
+            ("end", _) => LineKind::End,
+            _ => LineKind::Other,
+        };
+        Some(Self { head: ChainHead { seq, hash }, prev, time, kind })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    /// What a test tells of request number `id`.
+    pub(in crate::observe::audit_log) fn facts(id: &str) -> RequestFacts {
+        RequestFacts {
+            id: id.to_owned(),
+            trace: None,
+            listener: "local".to_owned(),
+            caller: Some("desk".to_owned()),
+            peer: "127.0.0.1:4711".to_owned(),
+            method: Some(Text::new("POST")),
+            operation: "POST /v2/device/{id}/reboot/{mode}".to_owned(),
+            path: Some(Text::new("/v2/device/7/reboot/NORMAL")),
+            decision: DecisionLabel::Permitted,
+            overruled: None,
+            rule: Some(Text::new("POST /v2/device/{id}/reboot/**")),
+        }
+    }
+
+    #[test]
+    fn line_says_what_it_is_about_and_names_the_line_before() {
+        let entry =
+            Entry { at: UNIX_EPOCH + Duration::from_millis(1_795_338_273_042), event: Event::Intent(facts("1")) };
+        let mut text = Vec::new();
+        let last = ChainHead { seq: 41, hash: Hash::of(b"x") };
+        let head = entry.write(last, &mut text);
+        let line = text.strip_suffix(b"\n").expect("a line feed");
+        let value: serde_json::Value = serde_json::from_slice(line).expect("JSON");
+        for (key, wanted) in [
+            ("time", "2026-11-22T09:04:33.042Z"),
+            ("kind", "intent"),
+            ("id", "1"),
+            ("caller", "desk"),
+            ("path", "/v2/device/7/reboot/NORMAL"),
+            ("decision", "permitted"),
+            ("prev", &last.hash.to_string()),
+            ("hash", &head.hash.to_string()),
+        ] {
+            assert_eq!(value[key], wanted, "{value}");
+        }
+        assert_eq!(value["seq"], 42);
+        let read = ReadLine::read(line).expect("a line");
+        assert_eq!((read.head, read.prev, read.kind), (head, last.hash, LineKind::Intent("1".to_owned())));
+    }
+
+    #[test]
+    fn line_with_another_byte_anywhere_is_none() {
+        let mut text = Vec::new();
+        let ended = EndedRequest {
+            facts: facts("1"),
+            outcome: RequestOutcome { status: Some(200), ..RequestOutcome::default() },
+        };
+        Entry::now(Event::Outcome(ended)).write(ChainHead::NONE, &mut text);
+        text.pop();
+        assert!(ReadLine::read(&text).is_some());
+        for place in 0..text.len() {
+            for change in [0x01, 0x20, 0x80] {
+                let mut changed = text.clone();
+                changed[place] ^= change;
+                assert_eq!(ReadLine::read(&changed), None, "{place}");
+            }
+            assert_eq!(ReadLine::read(&text[..place]), None);
+        }
+        assert_eq!(ReadLine::read(&[&text[..], b" "].concat()), None);
+    }
+
+    #[test]
+    fn line_of_every_kind_is_read_again() {
+        let torn = Some(TornBytes { bytes: 7, sha256: Hash::of(b"torn") });
+        let begin = LogStart { torn, abrupt: true, headless: true };
+        let ended = EndedRequest { facts: facts("9"), outcome: RequestOutcome::default() };
+        for (event, kind) in [
+            (Event::Begin(begin), LineKind::Begin(begin)),
+            (Event::Begin(LogStart::default()), LineKind::Begin(LogStart::default())),
+            (Event::Intent(facts("9")), LineKind::Intent("9".to_owned())),
+            (Event::Outcome(ended.clone()), LineKind::Outcome("9".to_owned())),
+            (Event::Refusal(ended), LineKind::Other),
+            (Event::Gap { lost: 3 }, LineKind::Gap(3)),
+            (Event::End {}, LineKind::End),
+        ] {
+            let mut text = Vec::new();
+            Entry::now(event).write(ChainHead::NONE, &mut text);
+            assert_eq!(ReadLine::read(text.trim_ascii_end()).expect("a line").kind, kind);
+        }
+    }
+
+    #[test]
+    fn line_is_short_whatever_a_caller_sends() {
+        let nasty = Text::new(&"\u{1}".repeat(60_000));
+        let mut facts = facts("1");
+        (facts.path, facts.method, facts.rule) = (Some(nasty.clone()), Some(nasty.clone()), Some(nasty));
+        let mut text = Vec::new();
+        Entry::now(Event::Intent(facts)).write(ChainHead::NONE, &mut text);
+        assert!(text.len() < MAX_LINE / 2, "{}", text.len());
+        assert!(ReadLine::read(text.trim_ascii_end()).is_some());
+        assert_eq!(Text::new(&"ä".repeat(513)).0, format!("{}…", "ä".repeat(512)));
+    }
+
+    #[test]
+    fn head_is_read_as_it_is_printed_and_in_no_other_way() {
+        let head = ChainHead { seq: 42, hash: Hash::of(b"x") };
+        assert_eq!(head.to_string().parse(), Ok(head));
+        let text = head.to_string();
+        for bad in [
+            "".to_owned(),
+            text.replace(':', ""),
+            text.to_uppercase(),
+            format!("+{text}"),
+            format!("{text}0"),
+            format!(" {text}"),
+        ] {
+            assert_eq!(bad.parse::<ChainHead>(), Err(BadChainHead), "{bad}");
+        }
+    }
+}

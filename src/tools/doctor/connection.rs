@@ -1,0 +1,194 @@
+//! The way to an instance, step by step, each with what it may break on: name, TCP, TLS, and the clock at its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use http::{Method, Request};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::certificate::{CertificateFacts, SOON};
+use super::instance_server::{InstanceServer, InstanceServerError};
+use super::recording_verifier::{PresentedChain, RecordingVerifier};
+use super::reporter::Reporter;
+use super::{clock, milliseconds};
+use crate::config::self_call::{OwnListeners, SelfCall};
+use crate::net::dial::connect;
+use crate::net::dial::exchange::ExchangeError;
+use crate::net::tls::Trust;
+use crate::net::tls::server_verifier::TlsProblem;
+use crate::observe::logging::ErrorChain;
+
+/// Goes the way; which check failed, if the instance cannot be spoken to. Nothing is sent to a listener of the proxy
+/// itself, which would send it on.
+pub(super) async fn examine(
+    place: &InstanceServer,
+    (instance, own): (&str, &OwnListeners),
+    chart: &Reporter,
+) -> Result<(), &'static str> {
+    let Some(addresses) = name(place, chart).await else {
+        chart.skip(&["tcp", "tls", "clock"], "dns failed");
+        return Err("dns failed");
+    };
+    if let Some(SelfCall { what, fix }) = own.judge(instance, &place.site, &addresses) {
+        chart.fail("loop", what, fix);
+        chart.skip(&["tcp", "tls", "clock"], "the instance is this proxy itself");
+        return Err("the instance is this proxy itself");
+    }
+    let Some(stream) = tcp(place, &addresses, chart).await else {
+        chart.skip(&["tls", "clock"], "tcp failed");
+        return Err("tcp failed");
+    };
+    if !tls(place, stream, chart).await {
+        chart.skip(&["clock"], "tls failed");
+        return Err("tls failed");
+    }
+    examine_clock(place, chart).await;
+    Ok(())
+}
+
+async fn name(place: &InstanceServer, chart: &Reporter) -> Option<Vec<SocketAddr>> {
+    chart.begin("dns");
+    let (route, begun) = (place.site.route(), Instant::now());
+    let host = route.next_hop().0;
+    match place.resolve().await {
+        Ok(addresses) if !addresses.is_empty() => {
+            let on_the_way = route.proxy().map_or_else(String::new, |proxy| format!("; it is the proxy {proxy}"));
+            let took = milliseconds(begun.elapsed());
+            chart.ok("dns", format!("{host} has {} ({took}){on_the_way}", listed(&addresses)));
+            Some(addresses)
+        }
+        outcome => {
+            let reason = outcome.err().map_or_else(|| "no address".to_owned(), |error| ErrorChain(&error).to_string());
+            let fix = "check host (a region: us, us2, eu, oc, ca, fed; or the name of a branded tenant), and the \
+                        machine's DNS";
+            chart.fail("dns", format!("the name {host} cannot be resolved: {reason}"), fix);
+            None
+        }
+    }
+}
+
+fn listed(addresses: &[SocketAddr]) -> String {
+    let texts: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    let noun = if texts.len() == 1 { "address" } else { "addresses" };
+    format!("{} {noun}: {}", texts.len(), texts.join(", "))
+}
+
+async fn tcp(place: &InstanceServer, addresses: &[SocketAddr], chart: &Reporter) -> Option<TcpStream> {
+    chart.begin("tcp");
+    let begun = Instant::now();
+    match place.dial(addresses).await {
+        Ok((stream, address)) => {
+            chart.ok("tcp", format!("connected to {address} ({})", milliseconds(begun.elapsed())));
+            Some(stream)
+        }
+        Err(error) => {
+            let (host, port) = (place.host(), place.port());
+            let fix = match place.site.proxy.as_deref() {
+                Some(proxy) => {
+                    format!("check that the HTTP proxy {proxy} may connect to {host}:{port} (the key proxy)")
+                }
+                None => format!(
+                    "check host and port, and open outgoing TCP to {host}:{port} in the firewall, or give the HTTP \
+                     proxy of this network as proxy (timeouts.connect says how long it tries)"
+                ),
+            };
+            chart.fail("tcp", format!("no connection to {host} port {port}: {}", ErrorChain(&error)), fix);
+            None
+        }
+    }
+}
+
+/// Whether the server can be trusted.
+async fn tls(place: &InstanceServer, stream: TcpStream, chart: &Reporter) -> bool {
+    chart.begin("tls");
+    let Some(trust) = &place.site.trust else {
+        chart.ok("tls", "none: clear text, which is accepted on loopback only");
+        return true;
+    };
+    let (outcome, presented) = handshake(place, trust, stream).await;
+    match outcome {
+        Ok(stream) => trusted(&stream, presented.and_then(|presented| presented.leaf).as_ref(), trust, chart),
+        Err(error) => {
+            let complaint = presented.and_then(|seen| seen.complaint(place.host(), &trust.to_string()));
+            let (detail, fix) = complaint.unwrap_or_else(|| no_tls(place, &error));
+            chart.fail("tls", detail, fix);
+            return false;
+        }
+    }
+    true
+}
+
+/// A handshake as the proxy does it, and the certificates that it brought.
+async fn handshake(
+    place: &InstanceServer,
+    trust: &Trust,
+    stream: TcpStream,
+) -> (Result<TlsStream<TcpStream>, InstanceServerError>, Option<PresentedChain>) {
+    let witness = match trust.judge() {
+        Ok(judge) => Arc::new(RecordingVerifier::new(judge)),
+        Err(error) => return (Err(error.into()), None),
+    };
+    let outcome = place.handshake(trust, Arc::clone(&witness), &[b"h2", b"http/1.1"], stream).await;
+    (outcome, witness.take())
+}
+
+fn trusted(stream: &TlsStream<TcpStream>, leaf: Option<&CertificateFacts>, trust: &Trust, chart: &Reporter) {
+    let (_, session) = stream.get_ref();
+    let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS").replace('_', ".");
+    let alpn = session.alpn_protocol().map_or("no ALPN".into(), String::from_utf8_lossy);
+    let leaf_text = leaf.map_or_else(|| "a certificate that cannot be read".to_owned(), CertificateFacts::to_string);
+    let detail = format!("{version}, {alpn}; {leaf_text}; trusted are {trust}");
+    match leaf {
+        Some(leaf) if leaf.days_left < SOON => {
+            chart.warn("tls", detail, "renew the server's certificate: after its end the proxy does not connect");
+        }
+        Some(_) | None if !trust.complaints().is_empty() => chart.warn(
+            "tls",
+            format!("{detail}; not all roots of this system could be read: {}", trust.complaints().join("; ")),
+            "repair or remove what cannot be read, or set SSL_CERT_FILE to a file that can",
+        ),
+        Some(_) | None => chart.ok("tls", detail),
+    }
+}
+
+fn no_tls(place: &InstanceServer, error: &InstanceServerError) -> (String, String) {
+    let (host, port) = (place.host(), place.port());
+    let io = if let InstanceServerError::Io(error) = error { Some(error) } else { None };
+    let fix = match io.and_then(connect::tls_in).map(TlsProblem::of) {
+        Some(TlsProblem::NoTls) => format!(
+            "give the port of {host} that speaks TLS as part of host (without one it is 443); plain HTTP (http://) is \
+             accepted on this machine only"
+        ),
+        Some(TlsProblem::Alert) => format!(
+            "see why {host} refuses the connection: if it asks for a certificate, give certificate and key; it must speak \
+             TLS 1.2 or 1.3"
+        ),
+        Some(TlsProblem::UnknownIssuer | TlsProblem::IsCa | TlsProblem::Certificate | TlsProblem::Other) | None => {
+            format!("check that {host} speaks TLS 1.2 or 1.3 on port {port}, and that no firewall cuts it off")
+        }
+    };
+    let why = io.map_or_else(|| ErrorChain(error).to_string(), connect::in_words);
+    (format!("the handshake with {host} port {port} failed: {why}"), fix)
+}
+
+async fn examine_clock(place: &InstanceServer, chart: &Reporter) {
+    chart.begin("clock");
+    let (sent, begun) = (SystemTime::now(), Instant::now());
+    match place.exchange(Request::builder().method(Method::HEAD).uri("/")).await {
+        Ok(reply) => clock::examine(&reply.head.headers, sent, begun.elapsed(), chart),
+        Err(error) => {
+            let detail = format!("HEAD / got no answer that tells the time: {}", ErrorChain(&error));
+            let is_broken = matches!(error, InstanceServerError::Exchange(ExchangeError::Broken(_)));
+            let fix = if matches!(error, InstanceServerError::Exchange(ExchangeError::IsTls)) {
+                "write host with https:// instead of http://"
+            } else if is_broken && place.site.trust.is_none() {
+                "check host: if that port speaks TLS, write https:// instead of http://"
+            } else {
+                "check that host is NinjaOne's API, and no other service"
+            };
+            chart.warn("clock", detail, fix);
+        }
+    }
+}

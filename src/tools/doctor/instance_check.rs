@@ -1,0 +1,159 @@
+//! One instance under examination: credentials, the way there, tokens, a read, and what needs a user.
+
+use std::sync::Arc;
+
+use http::uri::Authority;
+
+use super::instance_server::InstanceServer;
+use super::reporter::Reporter;
+use super::{connection, grant, missing_operations, read};
+use crate::base::secret::Secret;
+use crate::base::secret::source::SecretSource;
+use crate::config::sections::{InstanceSection, TimeoutsSection};
+use crate::config::self_call::OwnListeners;
+use crate::config::{Config, EndpointError, InstanceSite, ListenerConfig, SandboxWarning, is_set};
+use crate::observe::logging::ErrorChain;
+use crate::proxy::response::CONSOLE;
+use crate::proxy::token::credentials::Credentials;
+use crate::proxy::token::endpoint::Endpoint;
+use crate::sandbox::{Options, Sandbox};
+
+/// What cannot be set up for an examination, for whatever reason.
+pub(crate) type Unready = Box<dyn std::error::Error + Send + Sync>;
+
+/// One instance, and the listeners before it.
+pub(super) struct InstanceCheck<'a> {
+    pub(super) config: &'a Config,
+    pub(super) name: &'a str,
+    pub(super) file: &'a InstanceSection,
+    /// `None` for the sandbox.
+    pub(super) site: Option<InstanceSite>,
+    pub(super) listeners: Vec<&'a ListenerConfig>,
+}
+
+impl InstanceCheck<'_> {
+    /// All checks of the instance, in order.
+    pub(super) async fn examine(mut self, catalog: bool, chart: &Reporter) {
+        chart.begin("credentials");
+        let (site, credentials) = match self.site.take() {
+            Some(site) => (site, self.credentials(chart)),
+            None => match sandbox().await {
+                Ok((site, credentials)) => {
+                    self.sandboxed(chart);
+                    (site, Some(credentials))
+                }
+                Err(error) => {
+                    return chart.fail("credentials", format!("there is no sandbox: {error}"), "free memory or ports");
+                }
+            },
+        };
+        let place = InstanceServer { site, timeouts: self.config.file.timeouts.clone() };
+        let own = OwnListeners::of(&self.config.file);
+        let reached = connection::examine(&place, (self.name, &own), chart).await;
+        match credentials {
+            None => self.skip_token("credentials failed", chart),
+            Some(credentials) => match reached {
+                Ok(()) => self.examine_token(&place, credentials, chart).await,
+                Err(because) => self.skip_token(because, chart),
+            },
+        }
+        match reached {
+            Ok(()) if catalog => missing_operations::examine(&place, &self.listeners, chart).await,
+            Err(because) if catalog => chart.skip(&["catalog"], because),
+            Ok(()) | Err(_) => {}
+        }
+        self.examine_user_context(chart);
+    }
+
+    /// Says that it is the sandbox, and whether that seems to be meant.
+    fn sandboxed(&self, chart: &Reporter) {
+        let doubts = self.config.doubts(is_set);
+        match doubts.into_iter().find(|doubt| doubt.instance == self.name) {
+            Some(SandboxWarning { what, fix, .. }) => chart.warn("credentials", what, fix),
+            None => chart
+                .ok("credentials", "those of the embedded sandbox: its data is invented, and nothing reaches NinjaOne"),
+        }
+    }
+
+    /// The one place where credentials are read.
+    fn credentials(&self, chart: &Reporter) -> Option<Credentials> {
+        let credentials = match self.config.credentials(self.name, self.file) {
+            Ok(credentials) => credentials,
+            Err(mistake) => {
+                let fix = format!(
+                    "give client-id and client-secret of an API client app ({CONSOLE}); the secret is shown once there, \
+                     a lost one must be regenerated; a file must be readable for the user that runs the proxy"
+                );
+                chart.fail("credentials", mistake.to_string(), fix);
+                return None;
+            }
+        };
+        let detail = format!("client id {:?}, and its secret can be read", credentials.id());
+        let exposed: Vec<_> = credentials.sources().into_iter().filter_map(SecretSource::exposure).collect();
+        match exposed.is_empty() {
+            true => chart.ok("credentials", detail),
+            false => chart.warn("credentials", detail, exposed.join("; ")),
+        }
+        Some(credentials)
+    }
+
+    async fn examine_token(&self, place: &InstanceServer, credentials: Credentials, chart: &Reporter) {
+        if self.listeners.is_empty() {
+            return chart.warn("scopes", "no listener uses this instance", "write one, or remove the instance");
+        }
+        let endpoint = match self.endpoint(place, credentials) {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                chart.fail("token endpoint", ErrorChain(&error).to_string(), "check host and token-path");
+                return self.skip_token("token endpoint failed", chart);
+            }
+        };
+        match grant::examine(&endpoint, &self.listeners, chart).await {
+            Some(token) => read::examine(place, &token, chart).await,
+            None => chart.skip(&["read"], "no token was granted"),
+        }
+    }
+
+    fn endpoint(&self, place: &InstanceServer, credentials: Credentials) -> Result<Endpoint, EndpointError> {
+        let (path, TimeoutsSection { connect, token, .. }) = (self.file.token_path.get_ref(), &place.timeouts);
+        place.site.endpoint(path, self.file.client_auth, Arc::new(credentials), (connect.0, token.0))
+    }
+
+    fn skip_token(&self, because: &str, chart: &Reporter) {
+        grant::skip(&self.listeners, because, chart);
+        chart.skip(&["read"], because);
+    }
+
+    /// Which open operations need a user, whom client credentials do not have.
+    fn examine_user_context(&self, chart: &Reporter) {
+        let open = |listener: &&ListenerConfig| {
+            let policy = &listener.policy;
+            let open = policy.catalog().iter().filter(|(id, operation)| operation.user_context && policy.may_open(*id));
+            let names: Vec<_> =
+                open.filter_map(|(id, _)| policy.catalog().name(id)).map(|name| name.to_string()).collect();
+            (!names.is_empty()).then(|| format!("[listeners.{}] opens {}", listener.name, names.join(", ")))
+        };
+        let open: Vec<_> = self.listeners.iter().filter_map(open).collect();
+        if open.is_empty() {
+            return chart.ok("user context", "no operation is open that needs a user");
+        }
+        let fix = "client credentials have no user, and NinjaOne may answer user_context_required: script runs and \
+                    ticket writes will not work. Close them by deny, or leave them to people in the console";
+        chart.warn("user context", open.join("; "), fix);
+    }
+}
+
+/// An embedded NinjaOne of our own.
+pub(crate) async fn sandbox() -> Result<(InstanceSite, Credentials), Unready> {
+    let options = Options::default();
+    let given = |text: &str| SecretSource::Given(Secret::new(text.to_owned()));
+    let credentials = Credentials::read(given(&options.client_id), given(&options.client_secret))?;
+    let address = Sandbox::new(options)?.open().await?;
+    let site = InstanceSite {
+        authority: Authority::try_from(address.to_string())?,
+        trust: None,
+        proxy: None,
+        addresses: Vec::new(),
+    };
+    Ok((site, credentials))
+}
