@@ -1,90 +1,53 @@
-//! README.md and deploy/README.md: every block of commands is run as it is written, or says here why not, and every
-//! configuration is checked by the proxy.
+//! The README and the pages of `docs/`: every block of commands is run as it is written, or the list says why not; the
+//! proxy checks every configuration; links lead somewhere; and the reference pages have what the program has.
 //!
-//! `cargo test --test it docs -- --nocapture` lists both.
+//! `cargo test --test it docs -- --nocapture` lists what is run and what not.
+
+mod blocks;
+mod reference;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use blocks::How::{Not, Python, Runs, Shows, ShowsThen};
+use blocks::{BLOCKS, RULES, known};
 use regex::Regex;
 
-/// What becomes of a block.
-enum How {
-    /// Run beside a proxy with this TOML for its listener and for other tables; each command must end with 0.
-    Runs(&'static str, &'static str),
-    /// The same, but that its commands print what the block shows counts, numbers and hashes apart.
-    Shows(&'static str, &'static str),
-    /// The same beside the proxy of the block before.
-    ShowsThen,
-    /// A program in Python.
-    Python,
-    /// Not run.
-    Not(&'static str),
+/// The page that has the sandbox for examples that write, its port, and how its configuration begins.
+const TRIAL: (&str, &str, &str) = ("docs/sandbox.md", ":8089", "# trial.toml: ");
+/// What a fence may be: commands, and all else that the documents show.
+const COMMANDS: [&str; 4] = ["sh", "console", "powershell", "python"];
+const OTHERS: [&str; 4] = ["toml", "yaml", "json", "text"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
-use How::{Not, Python, Runs, Shows, ShowsThen};
 
-/// Blocks by how they begin.
-const BLOCKS: &[(&str, How)] = &[
-    ("cargo run --release", Not("builds for minutes; the commands below run what it builds")),
-    ("curl localhost:8080/v2/organizations", Runs("", "")),
-    ("cargo test --locked", Not("is what runs this")),
-    ("export NINJAONE_CLIENT_ID=the-client-id", Not("needs a tenant, and somebody who types its secret")),
-    ("$ ninjaone-proxy key new reports", Shows("", "")),
-    ("$ curl -d grant_type=client_credentials", Shows("", "")),
-    ("curl --unix-socket", Runs("", "[listeners.ninja]\naddress = \"unix:ninja.sock\"")),
-    ("systemd-socket-activate", Not("goes on until it is ended; tests/it/doors.rs passes sockets")),
-    ("$ curl -s -o /dev/null -w", Shows("", "")),
-    ("$ sed -i 's/deny/denny/' trial.toml", ShowsThen),
-    ("curl --cacert ca.pem --cert caller.pem", Not("needs certificates; tests/it/encrypted.rs makes them")),
-    ("curl --cacert ~/.local/state", Runs("", "[listeners.tls]\naddress = \"127.0.0.1:8443\"\ntls = \"local-ca\"")),
-    ("$ curl -i localhost:8080/v2/users", Shows("", "")),
-    ("$ ninjaone-proxy --config ninjaone.toml learn", Not("needs what a tool used; tests/it/learn.rs")),
-    ("$ ninjaone-proxy --config narrower.toml check", Not("needs what a tool used; tests/it/learn.rs")),
-    ("$ ninjaone-proxy check | tail -3", Shows("", "")),
-    ("$ ninjaone-proxy --config ninjaone.toml explain POST", Shows(RULES, "")),
-    ("$ ninjaone-proxy routes --all --group alerts", Shows("", "")),
-    ("$ ninjaone-proxy --config ninjaone.toml doctor", Not("needs an instance that refuses; tests/it/doctor.rs")),
-    ("$ ninjaone-proxy --config ninjaone.toml wait", Not("needs an instance that refuses; tests/it/health.rs")),
-    ("$ curl localhost:9180/readyz", Shows("", "")),
-    ("$ curl -s -H 'Accept: application/json'", Shows("", "")),
-    ("$ curl -X POST localhost:8089/v2/device/7/reboot", Shows("", "")),
-    ("curl localhost:36079/sandbox/counts", Runs("", "")),
-    ("curl localhost:8080/v2/devices", Runs("", "")),
-    ("curl --form 'files=@notes.txt'", Runs("", "")),
-    ("$api = 'http://localhost:8080/v2'", Not("there is no PowerShell here")),
-    ("import requests", Python),
-    ("import yaml", Not("needs FastMCP and NinjaOne's document")),
-    ("cargo bench --bench load", Not("measures for minutes; tests/bench/README.md")),
-    ("cargo install cargo-deb", Not("builds for minutes and installs a package; needs root")),
-    ("sudo install", Not("changes the system; needs root and systemd")),
-    ("sudo groupadd", Not("changes the system; needs root, systemd and cron")),
-    ("docker build", Not("needs docker")),
-    ("kubectl create secret", Not("needs a cluster; .ci/manifests checks the files")),
-    ("helm install", Not("needs a cluster; .ci/manifests renders and checks the chart")),
-    ("icacls", Not("needs Windows")),
-    ("security add-generic-password", Not("needs macOS")),
-];
-
-/// The port of the sandbox that README.md gives to examples that write, and how its configuration begins.
-const TRIAL: (&str, &str) = (":8089", "# trial.toml: ");
-/// As in README.md, below Rules.
-const RULES: &str = "scopes = [\"monitoring\", \"management\"]\ngroups = [\"queries\", \"tickets\"]\n\
-    allow = [\"GET /v2/devices\", \"PATCH /v2/device/{id}/custom-fields\", \"POST /v2/device/{id}/script/run\"]\n\
-    deny = [\"* /v2/device/7/**\", \"PUT group:tickets\"]";
-
-const DOCUMENTS: [&str; 2] = ["README.md", "deploy/README.md"];
+/// The names of all documents, from the root.
+fn documents() -> Vec<String> {
+    fn collect(folder: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                collect(&path, found);
+            } else if path.extension().is_some_and(|end| end == "md") {
+                let name = path.strip_prefix(root()).expect("below the root");
+                found.push(name.to_string_lossy().replace('\\', "/"));
+            }
+        }
+    }
+    let mut found = vec!["README.md".to_owned(), "deploy/README.md".to_owned()];
+    collect(&root().join("docs"), &mut found);
+    found.sort();
+    assert!(found.len() >= 30, "{found:?}");
+    found
+}
 
 fn document(name: &str) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a document")
-}
-
-/// A block of indented lines, if it is one of commands.
-fn indented(lines: &mut Vec<&str>) -> Option<String> {
-    let block = std::mem::take(lines).join("\n").trim_end().to_owned();
-    ["$ ", "curl ", "cargo ", "systemd-"].iter().any(|begin| block.starts_with(begin)).then_some(block)
+    std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// The blocks of a document that are between fences for TOML.
@@ -97,15 +60,15 @@ fn configurations(text: &str) -> Vec<String> {
     fence.captures_iter(text).map(block).collect()
 }
 
-/// The blocks of commands of a document.
-fn blocks(text: &str) -> Vec<String> {
+/// The blocks of commands of a document. Commands in a fence of another kind, or without one, are a mistake.
+fn blocks(name: &str) -> Vec<String> {
     let (mut found, mut open, mut fence) = (Vec::new(), Vec::<&str>::new(), None);
-    for line in text.lines().chain([""; 2]) {
-        let inner = line.trim_start().strip_prefix("```");
-        match (fence, inner) {
+    let text = document(name);
+    for line in text.lines() {
+        match (fence, line.trim_start().strip_prefix("```")) {
             (None, Some(kind)) => {
-                found.extend(indented(&mut open));
-                fence = Some(["sh", "powershell", "python"].contains(&kind));
+                assert!(COMMANDS.contains(&kind) || OTHERS.contains(&kind), "{name}: a fence of the kind {kind:?}");
+                fence = Some(COMMANDS.contains(&kind));
             }
             (Some(commands), Some(_)) => {
                 if commands {
@@ -114,20 +77,20 @@ fn blocks(text: &str) -> Vec<String> {
                 (open, fence) = (Vec::new(), None);
             }
             (Some(_), None) => open.push(line),
-            (None, None) => match line.strip_prefix("    ") {
-                Some(rest) => open.push(rest),
-                // A block has empty lines in it, but does not end with one.
-                None if line.is_empty() && !open.is_empty() && open.last() != Some(&"") => open.push(""),
-                None => found.extend(indented(&mut open)),
-            },
+            (None, None) => {}
         }
+        let begins =
+            ["$ ", "curl ", "cargo ", "ninjaone-proxy "].iter().any(|begin| line.trim_start().starts_with(begin));
+        let elsewhere = fence == Some(false) || fence.is_none() && line.starts_with("    ");
+        assert!(!(begins && elsewhere), "{name}: commands outside of a fence for commands: {line}");
     }
+    assert!(fence.is_none(), "{name}: a fence is open at the end");
     found
 }
 
 /// The configuration of the sandbox for examples that write.
 fn trial() -> String {
-    configurations(&document("README.md")).into_iter().find(|text| text.starts_with(TRIAL.1)).expect("trial.toml")
+    configurations(&document(TRIAL.0)).into_iter().find(|text| text.starts_with(TRIAL.2)).expect("trial.toml")
 }
 
 /// Whether a line of commands or of a program asks for a write by HTTP.
@@ -144,7 +107,7 @@ fn is_write(line: &str) -> bool {
 /// Whether a write stays on this machine: at the sandbox for trials, at the sandbox's own pages, or at the local token
 /// endpoint, which never passes anything on.
 fn stays_here(text: &str) -> bool {
-    [TRIAL.0, "/sandbox/", "/oauth/token"].iter().any(|place| text.contains(place))
+    [TRIAL.1, "/sandbox/", "/oauth/token"].iter().any(|place| text.contains(place))
 }
 
 /// A port that was free a moment ago.
@@ -162,9 +125,9 @@ struct Stage {
 }
 
 impl Stage {
-    /// On `trial.toml` of README.md where the block is about that.
+    /// On `trial.toml` where the block is about that.
     fn start(listener: &str, more: &str, block: &str) -> Self {
-        let (file, text) = if block.contains(TRIAL.0) || block.contains("trial.toml") {
+        let (file, text) = if block.contains(TRIAL.1) || block.contains("trial.toml") {
             ("trial.toml", trial())
         } else {
             let local = format!("[listeners.local]\naddress = \"127.0.0.1:8080\"\n{listener}\n");
@@ -279,11 +242,11 @@ fn documents_show_commands_that_do_what_they_say() {
     let python = Command::new("python3").args(["-c", "import requests"]).stderr(Stdio::null()).status();
     let python = python.is_ok_and(|status| status.success());
     let (mut seen, mut stage) = (BTreeSet::new(), None);
-    for name in DOCUMENTS {
-        for block in blocks(&document(name)) {
+    for name in documents() {
+        for block in blocks(&name) {
             let first = block.lines().next().unwrap_or_default().trim();
-            let known = BLOCKS.iter().position(|(begin, _)| first.starts_with(begin));
-            let known = known.unwrap_or_else(|| panic!("{name}: say in tests/it/docs.rs what becomes of: {first}"));
+            let known = known(first)
+                .unwrap_or_else(|| panic!("{name}: say in tests/it/docs/blocks.rs what becomes of: {first}"));
             seen.insert(known);
             let (listener, more) = match BLOCKS[known].1 {
                 Runs(listener, more) | Shows(listener, more) => (listener, more),
@@ -312,15 +275,15 @@ fn documents_show_commands_that_do_what_they_say() {
     }
     let unseen: Vec<_> =
         BLOCKS.iter().enumerate().filter(|(at, _)| !seen.contains(at)).map(|(_, (name, _))| name).collect();
-    assert!(unseen.is_empty(), "tests/it/docs.rs knows blocks that are not there: {unseen:?}");
+    assert!(unseen.is_empty(), "tests/it/docs/blocks.rs knows blocks that are not there: {unseen:?}");
 }
 
 /// A reader may have given a tenant to the file or the port that an example names.
 #[test]
 fn no_example_writes_to_a_tenant() {
     let mut writes = 0;
-    for name in DOCUMENTS {
-        for block in blocks(&document(name)) {
+    for name in documents() {
+        for block in blocks(&name) {
             // A call of a program goes over several lines.
             let lines = block.lines().enumerate().filter(|(_, line)| is_write(line));
             for (at, line) in lines {
@@ -331,19 +294,18 @@ fn no_example_writes_to_a_tenant() {
         }
     }
     assert!(writes >= 5, "{writes} writes were found");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for name in ["config.toml", "deploy/config.toml", "deploy/compose.toml", "deploy/compose.yaml", "SECURITY.md"] {
-        let text = std::fs::read_to_string(root.join(name)).expect("a file");
+        let text = document(name);
         assert!(text.lines().all(|line| !is_write(line) || stays_here(line)), "{name}");
     }
     let trial: toml::Table = trial().parse().expect("TOML");
     let instances = trial["instances"].as_table().expect("a table");
     assert!(instances.values().all(|instance| instance["host"].as_str() == Some("sandbox")), "{instances:?}");
-    assert_eq!(trial["listeners"]["local"]["address"].as_str(), Some(&*format!("localhost{}", TRIAL.0)));
+    assert_eq!(trial["listeners"]["local"]["address"].as_str(), Some(&*format!("localhost{}", TRIAL.1)));
     // Nobody has a tenant there.
-    for name in DOCUMENTS {
-        let others = configurations(&document(name)).into_iter().filter(|text| !text.starts_with(TRIAL.1));
-        assert!(others.into_iter().all(|text| !text.contains(TRIAL.0)), "{name}");
+    for name in documents() {
+        let others = configurations(&document(&name)).into_iter().filter(|text| !text.starts_with(TRIAL.2));
+        assert!(others.into_iter().all(|text| !text.contains(TRIAL.1)), "{name}");
     }
 }
 
@@ -371,8 +333,8 @@ fn documents_show_configurations_that_the_proxy_takes() {
     /// What such a configuration names and this machine lacks.
     const LACKS: [&str; 3] = ["No such file or directory", "this system has no group", "cannot be run"];
     let mut count = 0;
-    for name in DOCUMENTS {
-        for block in configurations(&document(name)) {
+    for name in documents() {
+        for block in configurations(&document(&name)) {
             let folder = tempfile::tempdir().expect("a folder");
             // Each caller has a key of its own.
             let text: Vec<_> = block.split("sha256:...").collect();
@@ -392,7 +354,11 @@ fn documents_show_configurations_that_the_proxy_takes() {
             count += 1;
         }
     }
-    assert!(count >= 15, "{count} configurations were found");
+    assert!(count >= 30, "{count} configurations were found");
+    assert!(
+        configurations(&document("docs/rules.md")).iter().any(|text| text.contains(RULES)),
+        "the example of explain"
+    );
 }
 
 #[test]
@@ -401,4 +367,57 @@ fn what_a_document_shows_fits_other_numbers_and_nothing_else() {
     assert!(fits("took 3 ms at 0123456789abcdef, Sun, 22 Nov 2026", "took 12 ms at fedcba9876543210, Mon, 3 Dec 2027"));
     assert!(fits("key npk_... (x)", "key npk_AbC (x)"));
     assert!(!fits("took 3 ms", "took 3 s") && !fits("a", "a\nb") && !fits("403", "ok"));
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = document("README.md").lines().count();
+    assert!(lines <= 250, "{lines} lines: move what is for later to a page of docs/");
+}
+
+/// The names by which the headings of a page are linked to.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut fenced = false;
+    let headings = text.lines().filter(|line| {
+        fenced ^= line.starts_with("```");
+        !fenced && line.starts_with('#')
+    });
+    let name = |heading: &str| {
+        let text = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+        text.chars().filter(|letter| letter.is_alphanumeric() || "-_".contains(*letter)).collect()
+    };
+    headings.map(name).collect()
+}
+
+#[test]
+fn links_lead_to_files_and_headings_that_exist() {
+    let link = Regex::new(r"\]\(([^)\s]+)\)").expect("a pattern");
+    let (mut count, mut linked) = (0, BTreeSet::new());
+    for name in documents().into_iter().chain(["SECURITY.md".to_owned()]) {
+        let text = document(&name);
+        for found in link.captures_iter(&text).map(|found| found[1].to_owned()) {
+            if found.contains("://") {
+                continue;
+            }
+            count += 1;
+            let (file, anchor) = found.split_once('#').unwrap_or((&found, ""));
+            let folder = root().join(&name).parent().expect("a folder").to_owned();
+            let target = if file.is_empty() { root().join(&name) } else { folder.join(file) };
+            // The picture is made from a running proxy.
+            assert!(target.exists() || file.ends_with("status-page.png"), "{name}: {found}");
+            if target.extension().is_some_and(|end| end == "md") {
+                let page = std::fs::read_to_string(&target).expect("a page");
+                assert!(anchor.is_empty() || anchors(&page).contains(anchor), "{name}: {found}");
+                linked.insert(target.canonicalize().expect("a path"));
+            }
+        }
+    }
+    assert!(count >= 150, "{count} links were found");
+    let lost: Vec<PathBuf> = documents()
+        .iter()
+        .filter(|name| name.starts_with("docs/"))
+        .map(|name| root().join(name).canonicalize().expect("a path"))
+        .filter(|path| !linked.contains(path))
+        .collect();
+    assert!(lost.is_empty(), "nothing links to {lost:?}");
 }

@@ -14,6 +14,7 @@ use crate::promql::{self, Exposed};
 
 const DASHBOARD: &str = "deploy/grafana-dashboard.json";
 const RULES: &str = "deploy/alerts.yaml";
+const METRICS: &str = "docs/reference/metrics.md";
 const RULE_TESTS: &str = "tests/oracle/alerts.yaml";
 
 fn path(name: &str) -> PathBuf {
@@ -139,6 +140,10 @@ fn the_dashboard_and_the_rules_ask_for_series_and_labels_that_the_proxy_shows() 
     let exposed = promql::exposed(&metrics(&proxy));
     let (panels, rules) = (dashboard(&file(DASHBOARD)), rules(&file(RULES)));
     assert!(panels.len() >= 20 && rules.len() >= 10, "{} and {} were visited", panels.len(), rules.len());
+    let page = file("docs/metrics-and-alerts.md");
+    for name in file(RULES).split("- alert: ").skip(1).filter_map(|rule| rule.lines().next()) {
+        assert!(page.contains(&format!("| `{name}` |")), "docs/metrics-and-alerts.md does not name {name}");
+    }
     let mut found = [findings(&panels, &exposed), findings(&rules, &exposed)].concat();
     // Other systems tell less of the process.
     found.retain(|text| cfg!(target_os = "linux") || !text.contains("there is no series process_"));
@@ -155,12 +160,26 @@ fn the_dashboard_and_the_rules_ask_for_series_and_labels_that_the_proxy_shows() 
             .iter()
             .any(|end| name.strip_suffix(end).is_some_and(|histogram| asked.contains(&format!("{histogram}_bucket"))))
     };
-    let table = file("README.md");
+    let table = file(METRICS);
     let untold: Vec<_> = exposed
         .keys()
         .filter(|name| !part(name) && !table.contains(&format!("`{}`", name.trim_end_matches("_bucket"))))
         .collect();
-    assert!(untold.is_empty(), "the README does not tell of {untold:?}");
+    assert!(untold.is_empty(), "{METRICS} does not name {untold:?}");
+    // And the page names no series and no label that is not there.
+    for row in table.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let name = row.split('`').next().unwrap_or_default();
+        let series = exposed.get(name).or_else(|| exposed.get(&format!("{name}_bucket")));
+        let Some(series) = series else {
+            assert!(cfg!(not(target_os = "linux")) && name.starts_with("process_"), "there is no {name}");
+            continue;
+        };
+        let labels: BTreeSet<&str> = series.iter().flat_map(|labels| labels.keys()).map(String::as_str).collect();
+        let told: BTreeSet<&str> = cells[2].split('`').skip(1).step_by(2).collect();
+        assert!(labels.iter().all(|label| *label == "le" || told.contains(label)), "{name}: {labels:?}");
+        assert!(told.iter().all(|label| labels.contains(label)), "{name} has {labels:?}, not {told:?}");
+    }
     let beside = ["ninjaone_proxy_config_hash", "process_virtual_memory_bytes", "process_threads"];
     let unseen: Vec<_> = exposed
         .keys()

