@@ -86,10 +86,12 @@ enum Command {
         /// The record [default: that of the configuration]
         #[arg(long, value_name = "FILE")]
         from: Option<PathBuf>,
-        /// As rules of this caller, whether or not it is there yet: for one tool that used the listener
+        /// As rules of this caller, which need not exist yet: for one tool that used the listener. No caller can do more
+        /// than its listener: if the listener observes, or does not allow what was used, its own keys change too, to
+        /// what was used through it
         #[arg(long, value_name = "NAME", conflicts_with = "caller")]
         as_caller: Option<String>,
-        /// Write the rules into the configuration file, whose comments stay
+        /// Write the rules into the configuration file, whose comments stay, and set mode = "enforce"
         #[arg(long, conflicts_with = "json")]
         write: bool,
         #[command(flatten)]

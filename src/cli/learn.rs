@@ -36,10 +36,7 @@ pub(super) fn learn(
         None => config.record().map_err(|error| failure(CONFIG)(error.into()))?,
     };
     let mut used = usage::read(&file).map_err(|error| failure(DATA)(error.into()))?;
-    used.retain(|what, _| {
-        which.listener.as_ref().is_none_or(|name| *name == what.listener)
-            && (which.caller.is_none() || which.caller == what.caller)
-    });
+    used.retain(|what, _| which.listener.as_ref().is_none_or(|name| *name == what.listener));
     if let Some(name) = as_caller {
         used = of_caller(&used, name);
     }
@@ -47,9 +44,8 @@ pub(super) fn learn(
     let subjects: Vec<_> = listeners.iter().flat_map(ListenerConfig::subjects).collect();
     let catalog = config.catalog().map_err(|error| failure(CONFIG)(error.into()))?;
     let mut lessons = lessons(&subjects, &catalog, &used);
-    if as_caller.is_some() {
-        // The listener must open what its caller needs, and may open more.
-        lessons.retain(|lesson| lesson.entrance.1.as_deref() == as_caller || !lesson.is_open_today());
+    if let Some(caller) = as_caller.or(which.caller.as_deref()) {
+        for_one_caller(&mut lessons, caller);
     }
     for lesson in lessons.iter_mut().filter(|lesson| lesson.entrance.1.is_some() && lesson.today.is_none()) {
         lesson.key = Some(NewKey::make().map_err(|error| failure(OS)(error.into()))?);
@@ -58,6 +54,20 @@ pub(super) fn learn(
         return write_to(config, &lessons, &catalog);
     }
     print(&printed(&lessons, &catalog, &file, which.json))
+}
+
+/// Keeps the rules of this caller, and of its listener what they depend on: the listener must allow as much, which it
+/// may do today, and must enforce rules at all.
+fn for_one_caller(lessons: &mut Vec<LearnedRules>, caller: &str) {
+    let of_caller = lessons.iter().filter(|lesson| lesson.entrance.1.as_deref() == Some(caller));
+    let listeners: BTreeSet<String> = of_caller.map(|lesson| lesson.entrance.0.clone()).collect();
+    lessons.retain_mut(|lesson| match &lesson.entrance {
+        (_, Some(name)) => name == caller,
+        (listener, None) => {
+            lesson.mode_only = lesson.is_open_today();
+            listeners.contains(listener) && (!lesson.mode_only || lesson.observes())
+        }
+    });
 }
 
 /// The same use, as if this caller had made all requests.
@@ -82,7 +92,8 @@ fn write_to(config: &Config, lessons: &[LearnedRules], catalog: &Catalog) -> Res
         };
         let next = edited.as_ref().unwrap_or(config).with_keys(&names, &lesson.keys(catalog));
         edited = Some(next.map_err(|error| failure(CONFIG)(error.into()))?);
-        said += &format!("\nwrote the rules of [{table}]\n{}{}", lesson.told_key(), lesson.difference(catalog));
+        let what = if lesson.mode_only { "mode" } else { "rules" };
+        said += &format!("\nwrote the {what} of [{table}]\n{}{}", lesson.told_key(), lesson.difference(catalog));
     }
     if let Some(edited) = &edited {
         edited.replace(config).map_err(|error| failure(CONFIG)(error.into()))?;
@@ -138,6 +149,8 @@ struct LearnedRules {
     key: Option<NewKey>,
     /// Today's rules and what they open, if the listener or caller is there.
     today: Option<Today>,
+    /// Whether the rules may stay, and only the mode changes.
+    mode_only: bool,
 }
 
 struct Today {
@@ -176,7 +189,8 @@ impl LearnedRules {
         });
         let requests = used.values().map(|count| count.requests).sum();
         let operations = wanted.operations.keys().copied().collect();
-        Self { cover: coverage::cover(catalog, &wanted), entrance, operations, requests, unknown, key: None, today }
+        let cover = coverage::cover(catalog, &wanted);
+        Self { cover, entrance, operations, requests, unknown, key: None, today, mode_only: false }
     }
 
     fn table(&self) -> String {
@@ -211,13 +225,19 @@ impl LearnedRules {
             |(rule, ids): &(String, Vec<OperationId>)| format!("    {},{}\n", quoted(rule), marks(catalog, rule, ids));
         let allow: String = cover.allow.iter().map(rule).collect();
         let key = key.iter().map(|key| ("key", quoted(&key.hash().to_string())));
+        let mode = self.observes().then(|| ("mode", quoted("enforce")));
         let rules = [
             ("scopes", array(scopes(cover.scopes))),
             ("groups", array(cover.groups.iter().cloned())),
             ("allow", format!("[\n{allow}]")),
             ("deny", array(cover.deny.iter().cloned())),
         ];
-        key.chain(rules).collect()
+        key.chain(mode).chain(rules.into_iter().filter(|_| !self.mode_only)).collect()
+    }
+
+    /// Whether this is a listener that refuses nothing by its rules today.
+    fn observes(&self) -> bool {
+        self.entrance.1.is_none() && self.today.as_ref().is_some_and(|today| today.observes)
     }
 
     /// The key of a caller that is made.
@@ -231,17 +251,26 @@ impl LearnedRules {
 
     /// Whether all that was used is open already.
     fn is_open_today(&self) -> bool {
-        self.today.as_ref().is_some_and(|today| self.operations.is_subset(&today.open))
+        let Some(today) = &self.today else { return false };
+        // Values of secure fields, and what the catalogue lacks, are open only by a rule of their own.
+        let allowed: BTreeSet<String> = today.rules.allow.iter().map(Rule::to_string).collect();
+        let is_by_rule = |rule: &str, ids: &[OperationId]| ids.is_empty() || is_of_secure_values(rule);
+        self.operations.is_subset(&today.open)
+            && self.cover.allow.iter().all(|(rule, ids)| !is_by_rule(rule, ids) || allowed.contains(rule))
     }
 
     /// What changes against today, as comments.
     fn difference(&self, catalog: &Catalog) -> String {
-        let Some(Today { rules, observes, open }) = &self.today else {
+        let Some(Today { rules, open, .. }) = &self.today else {
             return format!("# [{}] is not in this configuration.\n", self.table());
         };
         let mut lines = vec!["Against today:".to_owned()];
-        if *observes && self.entrance.1.is_none() {
+        if self.observes() {
             lines.extend(["- mode = \"observe\"".to_owned(), "+ mode = \"enforce\"".to_owned()]);
+        }
+        if self.mode_only {
+            lines.push("from now on the listener enforces its rules, for all of its callers".to_owned());
+            return lines.iter().map(|line| format!("# {line}\n")).collect();
         }
         let rule = |rule: &Rule| rule.to_string();
         let own = self.cover.allow.iter().map(|(rule, _)| rule.clone());
@@ -335,13 +364,15 @@ fn highest(catalog: &Catalog, ids: &[OperationId]) -> Option<Risk> {
     ids.iter().filter_map(|id| Some(catalog.get(*id)?.risk)).max()
 }
 
+fn is_of_secure_values(rule: &str) -> bool {
+    rule.contains(SECURE) || rule.starts_with("group:secure")
+}
+
 /// The comment after a rule: what it opens, and how dangerous that is.
 fn marks(catalog: &Catalog, rule: &str, ids: &[OperationId]) -> String {
     let group = ids.first().and_then(|id| Some(catalog.get(*id)?.group.contains));
     match (group, highest(catalog, ids)) {
-        _ if rule.contains(SECURE) || rule.starts_with("group:secure") => {
-            "  # values of secure fields, CRITICAL".to_owned()
-        }
+        _ if is_of_secure_values(rule) => "  # values of secure fields, CRITICAL".to_owned(),
         (Some(group), Some(Risk::Critical)) => format!("  # {group}, CRITICAL"),
         (Some(group), Some(Risk::High)) => format!("  # {group}, HIGH"),
         (Some(group), Some(risk)) => format!("  # {group}, {risk}"),

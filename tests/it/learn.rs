@@ -91,7 +91,7 @@ fn what_was_learnt_passes_and_nothing_else() {
     let (code, learnt, error) = run(folder.path(), &text, &["learn"]);
     assert_eq!(code, 0, "{error}");
     for part in [
-        "[listeners.local]\nscopes = [\"monitoring\", \"management\"]\ngroups = [\"none\"]",
+        "[listeners.local]\nmode = \"enforce\"\nscopes = [\"monitoring\", \"management\"]\ngroups = [\"none\"]",
         "\"PATCH /v2/device/{id}/custom-fields\",  # custom-field-values, medium",
         "\"GET /v2/queries/custom-fields?showSecureValues\",  # values of secure fields, CRITICAL",
         "\"GET /v2/new-thing/{id}\",  # not in the catalogue",
@@ -169,6 +169,32 @@ fn a_record_that_is_missing_or_none_is_told_with_what_to_do() {
 }
 
 #[test]
+fn what_was_not_learnt_is_refused_once_the_rules_are_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let used = folder.path().join("used.json");
+    let learn = format!("[learn]\nfile = {used:?}\n");
+    let mut proxy = Proxy::start("host = \"sandbox\"", "mode = \"observe\"", &learn);
+    assert_eq!((proxy.get("/v2/devices").status, proxy.get("/v2/users").status), (200, 200));
+    proxy.shut_down().join().expect("an end");
+    let record = std::fs::read_to_string(&used).expect("a record");
+
+    // Only the devices are what the tool needs.
+    let mut record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
+    record["used"].as_array_mut().expect("lines").retain(|line| line["operation"] == "GET /v2/devices");
+    std::fs::write(&used, record.to_string()).expect("a file");
+    let text = format!("[listeners.local]\naddress = \"127.0.0.1:0\"\nmode = \"observe\"\n{learn}");
+    let (code, said, error) = run(folder.path(), &text, &["learn", "--write"]);
+    assert_eq!((code, said.contains("# + mode = \"enforce\"")), (0, true), "{said}{error}");
+
+    let written = std::fs::read_to_string(folder.path().join("config.toml")).expect("a file");
+    assert!(written.contains("mode = \"enforce\"") && !written.contains("observe"), "{written}");
+    let listener = written.split_once("\"127.0.0.1:0\"\n").expect("keys").1.split_once("[learn]").expect("its end").0;
+    let proxy = Proxy::sandboxed(listener);
+    assert_eq!(proxy.get("/v2/devices").status, 200);
+    assert_eq!(proxy.get("/v2/users").code(), "group-not-open");
+}
+
+#[test]
 fn what_was_learnt_is_written_into_the_file_and_nothing_else_is_changed() {
     let record = r#"{"version":1,"used":[
         {"listener":"local","operation":"GET /v2/devices","requests":3},
@@ -204,6 +230,18 @@ fn what_was_learnt_is_written_into_the_file_and_nothing_else_is_changed() {
     assert!(code == 0 && explained.contains("decision   allowed"), "{explained}");
     let (_, explained, _) = run(folder.path(), &now, &["explain", "GET", "/v2/locations", "--caller", "tool"]);
     assert!(explained.contains("decision   refused"), "{explained}");
+
+    // A listener that observes and is open wide enough keeps its rules, and enforces them from now on.
+    let observing = text.replace(
+        "groups = []   # all",
+        "mode = \"observe\" # for now\ngroups = [\"users-and-roles\", \"devices-read\"]",
+    );
+    let (code, said, error) = learn(&observing, &["--as-caller", "tool"]);
+    assert_eq!((code, said.contains("wrote the mode of [listeners.local]")), (0, true), "{said}{error}");
+    assert!(said.contains("# from now on the listener enforces its rules, for all of its callers"), "{said}");
+    let now = written();
+    let kept = "mode = \"enforce\" # for now\ngroups = [\"users-and-roles\", \"devices-read\"]\n";
+    assert!(now.contains(kept), "{now}");
 
     // What is printed can be pasted behind a configuration without the caller.
     let (code, printed, _) = run(folder.path(), text, &["learn", "--from", "used.json", "--as-caller", "tool"]);
