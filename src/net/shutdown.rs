@@ -30,13 +30,13 @@ impl Trigger {
 impl Shutdown {
     /// Ends when shutdown has begun, at once if it began before.
     pub async fn begun(mut self) {
-        // An error says that the trigger is gone, and with it the process's owner.
+        // An error says that the trigger is gone, and with it the owner of the loops.
         let _ = self.0.wait_for(|begun| *begun).await;
     }
 
-    /// Whether it has begun.
+    /// Whether it has begun, or the trigger is gone: where [`Self::begun`] ends, this is true.
     pub fn has_begun(&self) -> bool {
-        *self.0.borrow()
+        *self.0.borrow() || self.0.has_changed().is_err()
     }
 }
 
@@ -122,5 +122,24 @@ impl Signals {
             Ok(()) => "Ctrl-C",
             Err(_) => std::future::pending().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn shutdown_has_begun_when_it_is_said_or_nobody_is_left_to_say_it() {
+        let (trigger, shutdown) = channel();
+        assert!(!shutdown.has_begun());
+        trigger.shut_down();
+        assert!(shutdown.has_begun());
+        shutdown.begun().await;
+
+        let (trigger, shutdown) = channel();
+        drop(trigger);
+        assert!(shutdown.has_begun(), "a loop that asks would spin else");
+        shutdown.begun().await;
     }
 }

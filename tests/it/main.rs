@@ -32,6 +32,7 @@ mod egress;
 mod encrypted;
 mod faults;
 mod files;
+mod floods;
 mod grants;
 mod guard;
 mod harness;
