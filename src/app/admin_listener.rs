@@ -1,4 +1,6 @@
-//! The admin desk: gathers what the admin listener tells.
+//! The admin listener: gathers what it shows, and serves it.
+
+mod grants;
 
 use std::cell::RefCell;
 use std::io;
@@ -17,35 +19,33 @@ use tokio::time::{sleep, timeout};
 use crate::config::ListenerConfig;
 use crate::net::listener::{self, Bound, Buffers, ConnectionConfig, ConnectionLimits, Slots, Socket};
 use crate::net::shutdown::Shutdown;
-use crate::observe::logging::ErrorChain;
 use crate::observe::metrics::{Metrics, TokenStatus};
 use crate::observe::refusals::RecentRefusals;
 use crate::proxy::authn::callers::Callers;
 use crate::proxy::authn::local_tokens::LocalTokens;
 use crate::proxy::authn::{Authn, AuthnConfig, AuthnError};
 use crate::proxy::headers::loops::LoopMark;
-use crate::proxy::policy::catalog::ScopeSet;
 use crate::proxy::response;
-use crate::proxy::token::endpoint::TokenError;
-use crate::proxy::token::{FlightCounts, Tokens};
+use crate::proxy::token::FlightCounts;
 use crate::tools::admin::history::History;
-use crate::tools::admin::page::{ExplorerAnswer, ExplorerQuestion, PageTemplate, SubjectAnswer};
+use crate::tools::admin::page::{Explorer, ExplorerAnswer, ExplorerQuestion, StatusPage, SubjectAnswer};
 use crate::tools::admin::view::{PageStatus, Setup, View};
 use crate::tools::admin::{self, Configuration, Health, TokenState};
-use crate::tools::doctor;
 use crate::tools::explain::explain;
 
-/// How often open pages are told the state.
+pub(super) use grants::ShownGrant;
+
+/// How often open pages get the state.
 const BEAT: Duration = Duration::from_secs(1);
-/// The most pages that are told it at a time: the admin listener has connections for other things too.
+/// The most pages that get it at a time: the admin listener has connections for other things too.
 const PAGES: usize = 8;
-/// How long a page may take to read what it is told.
+/// How long a page may take to read an event.
 const STALL: Duration = Duration::from_secs(30);
 
 /// The memory for what waits for those who do not read, in bytes; counted, not needed.
 const BUFFERS: u64 = 16 << 20;
 
-/// An answer: whole, or a row of events.
+/// An answer: whole, or server-sent events.
 type Body = Either<Full<Bytes>, Channel<Bytes>>;
 
 /// What the admin listener draws on.
@@ -64,21 +64,11 @@ pub(super) struct AdminState {
     pub(super) refusals: RecentRefusals,
     history: RefCell<History>,
     begun: Instant,
-    page: PageTemplate,
-    /// The last view that was told to open pages.
+    page: StatusPage,
+    /// The last view that was sent to open pages.
     events: watch::Sender<Bytes>,
     /// A slot for each page that may be open.
     pages: Arc<Semaphore>,
-}
-
-/// A grant that is kept.
-#[derive(Clone)]
-pub(super) struct ShownGrant {
-    pub(super) instance: String,
-    pub(super) tokens: Arc<Tokens>,
-    pub(super) scopes: ScopeSet,
-    /// The names of the listeners that need it.
-    pub(super) listeners: Vec<String>,
 }
 
 impl AdminState {
@@ -96,7 +86,7 @@ impl AdminState {
             refusals: RecentRefusals::default(),
             history: RefCell::default(),
             begun: Instant::now(),
-            page: PageTemplate::new(),
+            page: StatusPage::new(),
             events: watch::Sender::new(Bytes::new()),
             pages: Arc::new(Semaphore::new(PAGES)),
         }
@@ -105,22 +95,10 @@ impl AdminState {
     async fn tokens(&self) -> (Vec<TokenState>, Vec<TokenStatus>) {
         let (mut tokens, mut readings) = (Vec::new(), Vec::new());
         let grants = self.grants.borrow().clone();
-        for ShownGrant { instance, tokens: kept, scopes, listeners } in grants {
-            let status = kept.status(scopes).await;
-            readings.push(TokenStatus {
-                instance: instance.clone(),
-                scopes: scopes.to_string(),
-                expires_in: status.expires_in.unwrap_or_default(),
-                age: status.age,
-            });
-            tokens.push(TokenState {
-                instance,
-                scopes: scopes.to_string(),
-                expires_in: status.expires_in,
-                problem: status.failure.as_ref().map(|failure| failure.to_string()),
-                causes: status.failure.as_ref().map(|failure| ErrorChain(&**failure).to_string()),
-                remedy: status.failure.map(|failure| remedy(&failure, scopes, &listeners, kept.doctor())),
-            });
+        for grant in grants {
+            let (token, reading) = grant.read().await;
+            tokens.push(token);
+            readings.push(reading);
         }
         (tokens, readings)
     }
@@ -140,19 +118,20 @@ impl AdminState {
             uptime: self.begun.elapsed(),
             draining: self.shutdown.has_begun(),
             tokens,
+            doctor: self.grants.borrow().first().map(|grant| grant.tokens.doctor().to_owned()),
             configuration: self.configuration.borrow().clone(),
             setup: self.setup.borrow().clone(),
             tally: self.metrics.tally(),
-            refusals: self.refusals.last(),
+            refusals: self.refusals.groups(),
             charts: self.history.borrow().charts(),
         })
     }
 
-    /// Answers a request that the guard has let in; rows of events end with `closed`.
+    /// Answers a request that has been admitted; server-sent events end with `closed`.
     async fn answer(&self, head: &Parts, closed: Shutdown) -> Response<Body> {
         let reads = head.method == Method::GET || head.method == Method::HEAD;
         let whole = match (head.uri.path(), reads) {
-            ("/", true) => self.page.show(&self.view().await, None),
+            ("/", true) => self.show(None).await,
             ("/explain", true) => self.explain(head).await,
             ("/events", true) if head.method == Method::GET => return self.stream_events(closed).await,
             ("/events", true) => admin::events(Full::default()),
@@ -164,14 +143,22 @@ impl AdminState {
     /// For the script of the page as JSON, else as the page.
     async fn explain(&self, head: &Parts) -> Response<Full<Bytes>> {
         let question = ExplorerQuestion::read(head.uri.query());
-        let answer = question.as_ref().map(|question| self.explanation(question));
         let accepts = head.headers.get(http::header::ACCEPT).map(http::HeaderValue::as_bytes);
         if accepts == Some(b"application/json") {
-            return admin::explained(
-                &answer.unwrap_or_else(|| ExplorerAnswer::problem("say the path, such as /v2/devices")),
-            );
+            let answer = question.as_ref().map(|question| self.explanation(question));
+            let none = || ExplorerAnswer::problem("path is missing: give one, such as path=/v2/devices");
+            return admin::explained(&answer.unwrap_or_else(none));
         }
-        self.page.show(&self.view().await, question.as_ref().zip(answer.as_ref()))
+        self.show(question).await
+    }
+
+    /// The page, with a sample in the explorer if nothing is asked.
+    async fn show(&self, asked: Option<ExplorerQuestion>) -> Response<Full<Bytes>> {
+        let view = self.view().await;
+        let sample = asked.is_none();
+        let question = asked.unwrap_or_else(|| ExplorerQuestion::sample(view.listeners.first().map(String::as_str)));
+        let answer = self.explanation(&question);
+        self.page.show(&view, &Explorer { question: &question, answer: Some(&answer), sample })
     }
 
     fn explanation(&self, ExplorerQuestion { listener, method, path }: &ExplorerQuestion) -> ExplorerAnswer {
@@ -179,7 +166,7 @@ impl AdminState {
         let wanted = listeners.iter().filter(|own| listener.is_empty() || own.name == *listener);
         let subjects: Vec<_> = wanted.flat_map(|listener| listener.subjects()).collect();
         if subjects.is_empty() {
-            return ExplorerAnswer::problem(format!("there is no listener {listener:?} any more: choose another"));
+            return ExplorerAnswer::problem(format!("the configuration has no listener {listener:?}: choose another"));
         }
         let method = if method.is_empty() { "GET" } else { method };
         match explain(&subjects, method, path, &[]) {
@@ -195,7 +182,7 @@ impl AdminState {
         }
     }
 
-    /// A row of events: what the page shows, now and as it changes.
+    /// Server-sent events: what the page shows, now and as it changes.
     async fn stream_events(&self, closed: Shutdown) -> Response<Body> {
         let Ok(slot) = Arc::clone(&self.pages).try_acquire_owned() else {
             return admin::too_many().map(Either::Left);
@@ -222,7 +209,7 @@ impl AdminState {
         admin::events(Either::Right(body))
     }
 
-    /// Takes samples for the charts, and tells open pages the state; never ends.
+    /// Takes samples for the charts, and sends open pages the state; never ends.
     async fn beat(&self) {
         loop {
             self.history.borrow_mut().sample(Instant::now(), || self.metrics.tally().total());
@@ -234,29 +221,11 @@ impl AdminState {
     }
 }
 
-/// What an administrator can do about a token that is not to be had.
-fn remedy(error: &TokenError, scopes: ScopeSet, listeners: &[String], doctor: &str) -> String {
-    match error {
-        TokenError::Exchange(_) => {
-            format!("run: {doctor} (it tries name, network, proxy and certificate one by one)")
-        }
-        TokenError::UnknownClient
-        | TokenError::InvalidClient
-        | TokenError::InvalidScope
-        | TokenError::Refused { .. }
-        | TokenError::Unusable(_)
-        | TokenError::Timeout => {
-            let listeners = listeners.iter().map(|name| format!("[listeners.{name}]")).collect::<Vec<_>>().join(", ");
-            doctor::fix(error, scopes, &listeners)
-        }
-    }
-}
-
-fn refuse(intruder: &AuthnError) -> Response<Body> {
-    let mut refused = Response::new(Full::from(format!("{intruder}: call localhost, and no web page may\n")));
-    *refused.status_mut() = if matches!(intruder, AuthnError::UnknownHost(_)) {
+fn refuse(error: &AuthnError) -> Response<Body> {
+    let mut refused = Response::new(Full::from(format!("{error}: call localhost, and no web page may\n")));
+    *refused.status_mut() = if matches!(error, AuthnError::UnknownHost(_)) {
         StatusCode::MISDIRECTED_REQUEST
-    } else if intruder.is_malformed() {
+    } else if error.is_malformed() {
         StatusCode::BAD_REQUEST
     } else {
         StatusCode::FORBIDDEN
@@ -279,9 +248,9 @@ pub(super) fn limits() -> ConnectionLimits {
 
 /// Serves the admin listener on bound sockets until it is closed, which a shutdown does not: it must be able to tell
 /// that the process drains.
-pub(super) fn serve(sockets: Vec<Socket>, bound: &Bound, desk: &Rc<AdminState>, closed: &Shutdown) -> io::Result<()> {
+pub(super) fn serve(sockets: Vec<Socket>, bound: &Bound, state: &Rc<AdminState>, closed: &Shutdown) -> io::Result<()> {
     let limits = limits();
-    let orders = AuthnConfig {
+    let config = AuthnConfig {
         names: Vec::new(),
         port: Some(bound.port(false)),
         tls: false,
@@ -290,25 +259,25 @@ pub(super) fn serve(sockets: Vec<Socket>, bound: &Bound, desk: &Rc<AdminState>, 
         issuer: Arc::new(LocalTokens::new().map_err(io::Error::other)?),
         head_size: limits.head_size,
     };
-    let (guard, beating) = (Rc::new(Authn::new(orders)), (Rc::clone(desk), closed.clone()));
+    let (authn, beating) = (Rc::new(Authn::new(config)), (Rc::clone(state), closed.clone()));
     tokio::task::spawn_local(async move {
-        let (desk, closed) = beating;
+        let (state, closed) = beating;
         tokio::select! {
             () = closed.begun() => {}
-            () = desk.beat() => {}
+            () = state.beat() => {}
         }
     });
-    let (desk, ending) = (Rc::clone(desk), closed.clone());
+    let (state, ending) = (Rc::clone(state), closed.clone());
     let handle = move |peer, request: http::Request<listener::RequestBody>| {
-        let (desk, guard, closed) = (Rc::clone(&desk), Rc::clone(&guard), ending.clone());
+        let (state, authn, closed) = (Rc::clone(&state), Rc::clone(&authn), ending.clone());
         async move {
             let (head, _) = request.into_parts();
-            if let Err(error) = desk.mark.check(&head.headers) {
+            if let Err(error) = state.mark.check(&head.headers) {
                 return response::refuse_loop(error).map(Either::Left);
             }
-            match guard.admit(peer, &head) {
-                Ok(_) => desk.answer(&head, closed).await,
-                Err(intruder) => refuse(&intruder),
+            match authn.admit(peer, &head) {
+                Ok(_) => state.answer(&head, closed).await,
+                Err(error) => refuse(&error),
             }
         }
     };

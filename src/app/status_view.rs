@@ -8,7 +8,7 @@ use super::listeners::BoundListener;
 use crate::config;
 use crate::proxy::authn::callers::CallerProofs;
 use crate::proxy::policy::{InstanceId, Policy};
-use crate::tools::admin::view::{CallerView, InstanceView, ListenerView, Setup};
+use crate::tools::admin::view::{CallerView, InstanceView, ListenerView, Notice, Setup};
 
 /// The doors are those of the listeners, in their order.
 pub(super) fn of(
@@ -34,14 +34,33 @@ pub(super) fn of(
             callers: listener.callers.iter().map(caller).collect(),
         }
     };
-    let exposed = exposures.into_iter().map(|exposure| format!("A credential is open to others: {exposure}"));
-    let listeners_say = listeners.iter().flat_map(|listener| listener.warnings());
+    let exposed = exposures.into_iter().map(|exposure| {
+        Notice::warn(format!("A credential is open to others: {exposure}"))
+            .todo("let only the user that the proxy runs as read the file, then replace the credential.")
+    });
+    let listeners_say = listeners.iter().flat_map(|listener| warnings(listener));
     Setup {
         instances: tenants.iter().map(instance).collect(),
         listeners: doors.iter().zip(listeners).map(listener).collect(),
         warnings: exposed.chain(listeners_say).collect(),
         doubts,
     }
+}
+
+/// What the configuration warns of, in its order, each with what to do.
+fn warnings(listener: &config::ListenerConfig) -> Vec<Notice> {
+    let name = &listener.name;
+    let clear =
+        format!("give the listener a certificate: tls = \"local-ca\" in [listeners.{name}], or files of your own.");
+    let observes = format!(
+        "when the tools have done their work, run ninjaone-proxy learn, put what it prints into [listeners.{name}], and \
+         remove mode = \"observe\"."
+    );
+    let certificate = "get a certificate that is valid for the names that callers use.".to_owned();
+    let clear = (listener.place.is_exposed() && listener.tls.is_none()).then_some(clear);
+    let observes = listener.policy.observes().then_some(observes);
+    let todos = clear.into_iter().chain(observes).chain(std::iter::repeat(certificate));
+    listener.warnings().into_iter().zip(todos).map(|(text, todo)| Notice::warn(text).todo(todo)).collect()
 }
 
 fn caller(config::CallerConfig { entry, policy }: &config::CallerConfig) -> CallerView {

@@ -1,28 +1,19 @@
-//! The last refusals, for the status page: a few, cut to a length, and written down only when the proxy refuses.
+//! The last refusals, for the status page: grouped by cause, a few, cut to a length, and written down only when the
+//! proxy refuses.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
-/// How many are kept.
-pub const KEPT: usize = 50;
-/// How many are taken down in a second: a flood of refusals shall cost the workers no more than that.
+/// How many causes are kept.
+pub const CAUSES: usize = 30;
+/// How many different requests are kept of each.
+pub const EXAMPLES: usize = 5;
+/// How many are taken down in a second, so that a flood of refusals costs the workers no more than that.
 const PER_SECOND: u32 = 100;
 /// The longest short text and the longest reason that are kept, in bytes.
 const SHORT: usize = 256;
 const LONG: usize = 1024;
-
-/// A request that the proxy answered itself.
-#[derive(Debug, Clone)]
-pub struct RecentRefusal {
-    /// The last time.
-    pub at: SystemTime,
-    /// How many times in a row.
-    pub times: u64,
-    /// What was refused, and why.
-    pub what: RefusedRequest,
-}
 
 /// What was refused, and why: never a query, a body or a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,30 +32,54 @@ pub struct RefusedRequest {
     pub status: u16,
     /// Its stable code.
     pub code: &'static str,
-    /// Whose fault it is: `caller`, `proxy` or `upstream`.
+    /// What caused it: `caller`, `proxy` or `upstream`.
     pub blame: &'static str,
     /// What the caller was told: why, and what would allow it.
     pub reason: String,
 }
 
+/// The refusals that have one cause: the same code, for the same operation, at the same listener, to the same caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusalGroup {
+    /// When it was first seen.
+    pub first: SystemTime,
+    /// When it was last seen.
+    pub last: SystemTime,
+    /// How many times.
+    pub count: u64,
+    /// The last different requests, the newest first; at least one.
+    pub examples: Vec<RefusalExample>,
+}
+
+/// A request of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusalExample {
+    /// The last time.
+    pub at: SystemTime,
+    /// How many times.
+    pub count: u64,
+    /// What was refused, and why.
+    pub what: RefusedRequest,
+}
+
 /// The last refusals of the process; clones are the same.
 #[derive(Debug, Clone)]
-pub struct RecentRefusals(Arc<Ring>);
+pub struct RecentRefusals(Arc<Kept>);
 
 #[derive(Debug)]
-struct Ring {
+struct Kept {
     begun: Instant,
     /// The second that is counted, and how many were taken down in it. Two workers may count one more or less.
     second: AtomicU64,
     count: AtomicU32,
-    /// The newest last.
-    kept: Mutex<VecDeque<RecentRefusal>>,
+    /// The newest first.
+    groups: Mutex<Vec<RefusalGroup>>,
 }
 
 impl Default for RecentRefusals {
     fn default() -> Self {
         let (second, count) = (AtomicU64::new(0), AtomicU32::new(0));
-        Self(Arc::new(Ring { begun: Instant::now(), second, count, kept: Mutex::default() }))
+        Self(Arc::new(Kept { begun: Instant::now(), second, count, groups: Mutex::default() }))
     }
 }
 
@@ -74,17 +89,23 @@ impl RecentRefusals {
         if !self.has_room(self.0.begun.elapsed().as_secs()) {
             return;
         }
-        let what = what().cut();
-        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = SystemTime::now();
-        if let Some(last) = kept.back_mut().filter(|last| last.what == what) {
-            (last.at, last.times) = (at, last.times.saturating_add(1));
-            return;
+        let (at, what) = (SystemTime::now(), what().cut());
+        let mut groups = self.0.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        match groups.iter().position(|group| group.has_cause_of(&what)) {
+            Some(place) => {
+                if let Some(group) = groups.get_mut(place) {
+                    group.add(at, what);
+                }
+                if let Some(newer) = groups.get_mut(..=place) {
+                    newer.rotate_right(1);
+                }
+            }
+            None => {
+                groups.truncate(CAUSES - 1);
+                let examples = vec![RefusalExample { at, count: 1, what }];
+                groups.insert(0, RefusalGroup { first: at, last: at, count: 1, examples });
+            }
         }
-        if kept.len() == KEPT {
-            kept.pop_front();
-        }
-        kept.push_back(RecentRefusal { at, times: 1, what });
     }
 
     fn has_room(&self, second: u64) -> bool {
@@ -96,9 +117,33 @@ impl RecentRefusals {
     }
 
     /// Those that are kept, the newest first.
-    pub fn last(&self) -> Vec<RecentRefusal> {
-        let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().rev().cloned().collect()
+    pub fn groups(&self) -> Vec<RefusalGroup> {
+        self.0.groups.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl RefusalGroup {
+    /// The newest request of the group.
+    pub fn newest(&self) -> Option<&RefusalExample> {
+        self.examples.first()
+    }
+
+    fn has_cause_of(&self, other: &RefusedRequest) -> bool {
+        self.newest().is_some_and(|RefusalExample { what, .. }| {
+            (what.code, &what.operation, &what.listener, &what.caller)
+                == (other.code, &other.operation, &other.listener, &other.caller)
+        })
+    }
+
+    fn add(&mut self, at: SystemTime, what: RefusedRequest) {
+        (self.last, self.count) = (at, self.count.saturating_add(1));
+        let known = self.examples.iter().position(|example| example.what == what);
+        let count = match known {
+            Some(place) => self.examples.remove(place).count.saturating_add(1),
+            None => 1,
+        };
+        self.examples.truncate(EXAMPLES - 1);
+        self.examples.insert(0, RefusalExample { at, count, what });
     }
 }
 
@@ -149,21 +194,35 @@ mod tests {
     }
 
     #[test]
-    fn refusals_keep_the_newest_and_count_those_in_a_row() {
+    fn refusals_are_grouped_by_cause_the_newest_first() {
         let refusals = RecentRefusals::default();
-        for number in 0..60 {
+        for number in 0..7 {
             refusals.add(|| what(&number.to_string()));
         }
-        for _ in 0..3 {
-            refusals.add(|| what("again"));
+        refusals.add(|| RefusedRequest { listener: "other".into(), ..what("6") });
+        refusals.add(|| RefusedRequest { caller: Some("reports".into()), ..what("6") });
+        refusals.add(|| RefusedRequest { operation: Some("GET /v2/x".into()), ..what("6") });
+        refusals.add(|| RefusedRequest { code: "scope-missing", ..what("6") });
+        refusals.add(|| what("3"));
+        let groups = refusals.groups();
+        assert_eq!(groups.iter().map(|group| group.count).collect::<Vec<_>>(), [8, 1, 1, 1, 1]);
+        let examples = groups[0].examples.iter().map(|kept| (kept.what.path.as_deref(), kept.count));
+        let newest = [("3", 2), ("6", 1), ("5", 1), ("4", 1), ("2", 1)].map(|(path, count)| (Some(path), count));
+        assert_eq!(examples.collect::<Vec<_>>(), newest);
+        assert_eq!(groups[1].examples[0].what.code, "scope-missing");
+        assert_eq!(groups[4].examples[0].what.listener, "other");
+        assert!(groups[0].first <= groups[4].first && groups[0].last >= groups[1].last);
+    }
+
+    #[test]
+    fn refusals_of_the_oldest_cause_make_room() {
+        let refusals = RecentRefusals::default();
+        for number in 0..40 {
+            refusals.add(|| RefusedRequest { operation: Some(number.to_string()), ..what("x") });
         }
-        let last = refusals.last();
-        let path = |place: usize| last[place].what.path.as_deref();
-        assert_eq!(
-            (last.len(), path(0), last[0].times, path(1), last[1].times),
-            (KEPT, Some("again"), 3, Some("59"), 1)
-        );
-        assert_eq!(path(KEPT - 1), Some("11"), "the oldest of the last 50");
+        let groups = refusals.groups();
+        let operation = |place: usize| groups[place].examples[0].what.operation.as_deref();
+        assert_eq!((groups.len(), operation(0), operation(CAUSES - 1)), (CAUSES, Some("39"), Some("10")));
     }
 
     #[test]
@@ -178,7 +237,7 @@ mod tests {
         fn refusals_keep_no_more_than_a_length(path in ".{0,600}", reason in ".{0,2000}") {
             let refusals = RecentRefusals::default();
             refusals.add(|| RefusedRequest { reason: reason.clone(), ..what(&path) });
-            let kept = refusals.last().remove(0).what;
+            let kept = refusals.groups().remove(0).examples.remove(0).what;
             let kept_path = kept.path.clone().unwrap_or_default();
             prop_assert!(kept_path.len() <= SHORT && kept.reason.len() <= LONG);
             prop_assert!(kept_path.len() >= path.len().min(SHORT - 6), "no more is cut than must be");

@@ -25,7 +25,7 @@ pub struct TokenState {
     pub problem: Option<String>,
     /// The same with all that led to it.
     pub causes: Option<String>,
-    /// What would mend it.
+    /// What would fix it.
     pub remedy: Option<String>,
 }
 
@@ -38,7 +38,7 @@ pub struct Configuration {
     pub since: SystemTime,
     /// The last attempt to replace it.
     pub reload: Option<Reload>,
-    /// The keys whose values in the file count only after a restart.
+    /// The keys whose values in the file take effect only after a restart.
     pub restart: Vec<&'static str>,
 }
 
@@ -90,7 +90,7 @@ pub fn answer(method: &Method, path: &str, health: &Health) -> Response<Full<Byt
         ("/livez", true) => text(StatusCode::OK, "text/plain", "alive\n"),
         ("/readyz", true) => ready(health),
         ("/metrics", true) => text(StatusCode::OK, "text/plain; version=0.0.4", health.metrics.clone()),
-        _ => text(StatusCode::NOT_FOUND, "text/plain", "there are /, /livez, /readyz and /metrics\n"),
+        _ => text(StatusCode::NOT_FOUND, "text/plain", "not found; use /, /livez, /readyz or /metrics\n"),
     }
 }
 
@@ -126,7 +126,7 @@ fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Respo
     page::guarded(response)
 }
 
-/// The head of a row of events (HTML standard, section 9.2) with this body.
+/// The head of server-sent events (HTML standard, section 9.2) with this body.
 pub fn events<B>(body: B) -> Response<B> {
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -139,13 +139,13 @@ pub fn event(view: &view::View) -> Bytes {
     format!("data: {}\n\n", json!(view)).into()
 }
 
-/// To who asks for one more row of events than there may be.
+/// 503 when too many clients take server-sent events.
 pub fn too_many() -> Response<Full<Bytes>> {
     let status = StatusCode::SERVICE_UNAVAILABLE;
     let mut response = text(
         status,
         "text/plain",
-        "too many pages are open and live: close one, or load this one again for a later state\n",
+        "too many status pages are open: close one, or load this one again for a later state\n",
     );
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
     response

@@ -83,6 +83,8 @@ fn requests_are_counted_by_caller_where_there_are_callers() {
     for (caller, class, count) in [("desk", "2xx", 2.0), ("desk", "4xx", 1.0), ("reports", "2xx", 1.0)] {
         becomes(&proxy, &of(caller, class), count);
     }
+    let refused = "ninjaone_proxy_caller_refusals_total{caller=\"desk\",code=\"scope-missing\",listener=\"local\"}";
+    becomes(&proxy, refused, 1.0);
     let text = String::from_utf8(request(proxy.admin, "GET", "/metrics", "", b"").body).expect("text");
     let lines = text.lines().filter(|line| line.starts_with("ninjaone_proxy_caller_requests_total{"));
     assert_eq!(lines.count(), 3, "who is not known is no caller: {text}");

@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use ninjaone_proxy::proxy::authn::callers::KeyHash;
+
 use crate::harness::{Proxy, Reply, Scripted, Then, answer, connect, eventually, request};
 
 fn page(admin: SocketAddr) -> String {
@@ -19,7 +21,7 @@ fn words(admin: SocketAddr) -> String {
     body.split_once("<script>").expect("a script").0.to_owned()
 }
 
-/// A row of events, to be read one by one.
+/// Server-sent events, to be read one by one.
 struct Events(TcpStream);
 
 impl Events {
@@ -77,16 +79,18 @@ fn the_page_shows_everything_without_a_script() {
     assert_eq!(proxy.get("/v2/devices?secret=query").status, 401);
     let words = words(proxy.admin);
     for shown in [
+        "<section class=\"tone-warn\" id=\"overview\"",
+        "<h2 id=\"headline\">Needs attention</h2>",
+        "<p id=\"why\">listeners.watching only observes its rules",
+        "remove mode = &quot;observe&quot;.</span>",
         "<strong id=\"state\">Ready</strong>",
-        "Every token is usable.",
         "instances.main is a sandbox: all data is invented",
-        "listeners.watching only observes its rules",
         &format!("http://{}", proxy.address),
         "enforces its rules",
-        "reports</span></th>",
+        "<div>reports</div></th>",
         "GET /v2/devices</a>",
         "401 key-missing",
-        "send a caller&#39;s key as",
+        "send a caller's key as",
         "config.toml",
         env!("CARGO_PKG_VERSION"),
         "<b id=\"refused-total\">1</b>",
@@ -142,21 +146,24 @@ fn the_page_is_live_by_events() {
     let proxy = Proxy::sandboxed("");
     let mut events = Events::open(proxy.admin);
     let first = events.next().expect("an event at once");
+    assert_eq!((&first["tone"], text(&first, "headline")), (&"good".into(), "Fine"));
     assert_eq!(first["tables"][2]["id"], "refusals");
     assert_eq!(first["tables"][2]["rows"].as_array().map(Vec::len), Some(0));
     assert_eq!(proxy.get("/v2/nope").status, 404);
     let begun = Instant::now();
     loop {
         let event = events.next().expect("more events");
-        if event["tables"][2]["rows"][0][3]["t"] == "GET /v2/nope" && text(&event, "refused-total") == "1" {
-            assert_eq!(event["tables"][2]["rows"][0][4]["t"], "404 operation-unknown");
+        let refusals = &event["tables"][2];
+        if refusals["rows"][0][1]["t"] == "GET /v2/nope" && text(&event, "refused-total") == "1" {
+            assert_eq!(refusals["rows"][0][0]["t"], "404 operation-unknown");
+            assert_eq!(refusals["keys"][0], "operation-unknown | local |  | ");
             break;
         }
         assert!(begun.elapsed() < Duration::from_secs(10), "not in time");
     }
     let charted = || {
         let html = words(proxy.admin);
-        html.matches("<path d=\"M").count() >= 2
+        html.matches("<path class=\"line\" d=\"M").count() >= 2
     };
     eventually("the charts are drawn on the server too", charted);
 }
@@ -241,11 +248,14 @@ fn the_explorer_says_what_explain_says() {
     assert!(html.contains("local: refused") && html.contains("remove &quot;GET /v2/users&quot; from deny"), "{html}");
     assert!(page("listener=gone&method=GET&path=/v2/users").1.contains("there is no listener"));
     assert_eq!(page("method=G%20T&path=/v2/users").0, 400);
-    let (status, html) = page("");
-    assert!(
-        status == 200
-            && html.contains("<div id=\"answer\" tabindex=\"-1\" role=\"group\" aria-label=\"Explanation\"></div>")
-    );
+    for query in ["", "listener=local&method=POST&path="] {
+        let (status, html) = page(query);
+        for sample in
+            ["value=\"/v2/devices\"", "<option value=\"local\" selected>", "<summary>local: allowed</summary>"]
+        {
+            assert!(status == 200 && html.contains(sample), "{sample} is missing in\n{html}");
+        }
+    }
     let json =
         |query: &str| request(proxy.admin, "GET", &format!("/explain?{query}"), "Accept: application/json\r\n", b"");
     let told = json("listener=local&method=POST&path=/v2/organizations").json();
@@ -302,10 +312,11 @@ fn the_page_says_why_there_is_no_token_and_what_to_do() {
     eventually("the failure", || words(proxy.admin).contains("refused the client id or secret"));
     let words = words(proxy.admin);
     for shown in [
+        "<section class=\"tone-bad\" id=\"overview\"",
+        "<h2 id=\"headline\">Not fine</h2>",
         "<strong id=\"state\">Not ready</strong>",
-        "There is no usable token for main (monitoring): requests get 503",
-        "class=\"tone-bad\"",
-        "copy client id and secret again from Administration",
+        "The proxy has no usable token for main (monitoring): requests get 503",
+        "<b>Do this: </b><span id=\"todo\">copy client id and secret again from Administration",
     ] {
         assert!(words.contains(shown), "{shown} is missing in\n{words}");
     }
@@ -317,7 +328,15 @@ fn the_page_tells_of_a_refused_reload_and_of_an_instance_that_is_down() {
     let server = Scripted::start(|_| Then::Close);
     let mut proxy = Proxy::start(&server.instance(), "", "");
     assert_eq!(proxy.get("/v2/devices").status, 502);
-    assert!(words(proxy.admin).contains("502 upstream-broken"));
+    let told = words(proxy.admin);
+    for shown in [
+        "502 upstream-broken",
+        "class=\"tone-warn\"",
+        "<p id=\"why\">Requests failed in the last minute",
+        " doctor</span>",
+    ] {
+        assert!(told.contains(shown), "{shown} is missing in\n{told}");
+    }
     proxy.reconfigure("scopes = [\"nonsense\"]\n", "").expect_err("a mistake");
     let told = words(proxy.admin);
     assert!(
@@ -337,14 +356,84 @@ fn the_page_tells_of_a_refused_reload_and_of_an_instance_that_is_down() {
     assert!(told().contains(&down.to_string()) && !told().contains("was refused, the one before"));
 }
 
+/// The texts of the rows of a table, as the script gets them.
+fn rows(admin: SocketAddr, id: &str) -> Vec<Vec<String>> {
+    let view = Events::open(admin).next().expect("an event");
+    let tables = view["tables"].as_array().expect("tables");
+    let table = tables.iter().find(|table| table["id"] == id).expect("a table");
+    let cells = |row: &serde_json::Value| {
+        let cells = row.as_array().expect("cells").iter();
+        cells.map(|cell| cell["t"].as_str().expect("a text").to_owned()).collect()
+    };
+    table["rows"].as_array().expect("rows").iter().map(cells).collect()
+}
+
+#[test]
+fn refusals_are_grouped_by_cause_and_counted_for_each_caller() {
+    let key = |name: &str| KeyHash::of(format!("{name}-key").as_bytes());
+    let callers =
+        ["desk", "reports"].map(|name| format!("[listeners.local.callers.{name}]\nkey = \"{}\"\n", key(name)));
+    let proxy = Proxy::sandboxed(&format!("deny = [\"GET /v2/users\"]\n{}", callers.concat()));
+    let send = |caller: &str, path: &str| proxy.send("GET", path, &format!("X-Api-Key: {caller}-key\r\n"), b"").status;
+    assert_eq!((send("desk", "/v2/users"), send("desk", "/v2/groups"), send("reports", "/v2/users")), (403, 200, 403));
+    assert_eq!((send("reports", "/v2/nope/1?secret=query"), send("reports", "/v2/nope/2")), (404, 404));
+    assert_eq!((send("desk", "/v2/users"), proxy.get("/v2/users").status), (403, 401));
+    eventually("all are counted", || rows(proxy.admin, "listeners")[0][6] == "7");
+    let groups: Vec<_> = rows(proxy.admin, "refusals").iter().map(|row| row[..6].join(" ")).collect();
+    assert_eq!(
+        groups,
+        [
+            "401 key-missing GET /v2/users local – caller 1",
+            "403 rule-denied GET /v2/users local desk caller 2",
+            "404 operation-unknown GET /v2/nope/2 and others local reports caller 2",
+            "403 rule-denied GET /v2/users local reports caller 1",
+        ],
+        "the newest first"
+    );
+    let counts: Vec<_> =
+        rows(proxy.admin, "callers").iter().map(|row| [&*row[0], &*row[5], &*row[6]].join(" ")).collect();
+    assert_eq!(counts, ["desk 3 2", "reports 3 3"]);
+    let html = words(proxy.admin);
+    let (_, desk) =
+        html.split_once("<tr role=\"row\" data-key=\"rule-denied | local | desk | GET /v2/users\">").expect("a row");
+    let (desk, _) = desk.split_once("</tr>").expect("its end");
+    assert!(desk.contains("<details><summary>Why, and what to do</summary><dl><dt>Why</dt><dd>"), "{desk}");
+    assert!(desk.contains(", 2 times</dt><dd class=\"code\"><a href=\"/explain?listener=local&amp;"), "{desk}");
+    assert!(desk.contains("<td role=\"cell\" class=\"number\" data-label=\"Count\"><div>2</div>"), "{desk}");
+    for (place, head) in ["Count", "First", "Last", "Refused"].into_iter().enumerate() {
+        assert!(html.contains(&format!("class=\"number\">{head}</th>")), "{place}: {head} is above numbers");
+    }
+    assert!(!html.contains("secret=query"));
+}
+
+#[test]
+fn the_page_is_fine_whatever_callers_do_wrong() {
+    let proxy = Proxy::sandboxed("");
+    eventually("ready", || request(proxy.admin, "GET", "/readyz", "", b"").status == 200);
+    assert_eq!(proxy.get("/v2/nope").status, 404);
+    let html = words(proxy.admin);
+    for shown in [
+        "<section class=\"tone-good\" id=\"overview\"",
+        "<span id=\"symbol\" aria-hidden=\"true\">✓</span>",
+        "<h2 id=\"headline\">Fine</h2>",
+        "Every token is usable, and nothing needs your attention.",
+        "<li class=\"good\">instances.main is a sandbox",
+        "<div class=\"minutes\"><span>−5 min</span><span>−4</span><span>−3</span><span>−2</span><span>−1</span><span>now</span></div>",
+    ] {
+        assert!(html.contains(shown), "{shown} is missing in\n{html}");
+    }
+    assert!(html.contains("<span id=\"todo\"></span>"), "nothing to do");
+}
+
 #[test]
 fn a_flood_of_refusals_leaves_the_page_short() {
     let proxy = Proxy::sandboxed("");
     for number in 0..70 {
         assert_eq!(proxy.get(&format!("/v2/nope/{number}/{}", "x".repeat(2000))).status, 404);
     }
-    let words = words(proxy.admin);
-    assert_eq!(words.matches("404 operation-unknown").count(), 50);
-    assert!(words.contains("/v2/nope/69/") && !words.contains(&"x".repeat(1100)));
-    assert!(words.len() < 128 * 1024, "{} bytes", words.len());
+    let html = words(proxy.admin);
+    assert_eq!(html.matches("404 operation-unknown").count(), 1, "one cause");
+    assert!(html.contains("/v2/nope/69/") && html.contains("/v2/nope/65/") && !html.contains("/v2/nope/64/"));
+    assert!(!html.contains(&"x".repeat(1100)) && html.contains("data-label=\"Count\"><div>70</div>"), "{html}");
+    assert!(html.len() < 64 * 1024, "{} bytes", html.len());
 }

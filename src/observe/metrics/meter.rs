@@ -16,6 +16,7 @@ const NONE: &str = "none";
 pub(super) struct RequestSeries {
     requests: IntCounterVec,
     caller_requests: IntCounterVec,
+    caller_refusals: IntCounterVec,
     refusals: IntCounterVec,
     rule_refusals: IntCounterVec,
     overruled: IntCounterVec,
@@ -46,6 +47,11 @@ impl RequestSeries {
                 "ninjaone_proxy_caller_requests_total",
                 "Requests of known callers whose answer has ended, where a listener tells its callers apart.",
                 &["listener", "caller", "status_class"],
+            )?,
+            caller_refusals: families.counter(
+                "ninjaone_proxy_caller_refusals_total",
+                "Requests of known callers that the proxy answered itself, by code.",
+                &["listener", "caller", "code"],
             )?,
             refusals: families.counter(
                 "ninjaone_proxy_refusals_total",
@@ -195,6 +201,9 @@ impl RequestMeter {
             });
         }
         if let Some((code, blame)) = refusal {
+            if let Some(name) = self.caller(caller) {
+                self.series.caller_refusals.with_label_values(&[self.listener.as_str(), name, code]).inc();
+            }
             self.series.refusals.with_label_values(&[&self.listener, code, blame]).inc();
         }
     }

@@ -11,14 +11,23 @@ use super::Metrics;
 pub struct Totals {
     /// By the name of the listener.
     pub listeners: BTreeMap<String, Sums>,
-    /// Requests by the names of listener and caller; `None` if they are not counted.
-    pub callers: Option<BTreeMap<(String, String), u64>>,
+    /// By the names of listener and caller.
+    pub callers: BTreeMap<(String, String), CallerSums>,
     /// Requests that a panic ended.
     pub panics: u64,
     /// The audit log cannot be written.
     pub audit_failing: bool,
     /// Records that the audit log has lost.
     pub audit_lost: u64,
+}
+
+/// The sums of a caller.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CallerSums {
+    /// Requests whose answer has ended.
+    pub requests: u64,
+    /// Those of them that the proxy answered itself.
+    pub refusals: u64,
 }
 
 /// The sums of a listener, or of several.
@@ -79,10 +88,8 @@ impl Totals {
             let counted = metric.get_counter().get_value() as u64;
             match family.name() {
                 "ninjaone_proxy_requests_total" => self.at(metric).requests += counted,
-                "ninjaone_proxy_caller_requests_total" => {
-                    let caller = (label(metric, "listener"), label(metric, "caller"));
-                    *self.callers.get_or_insert_default().entry(caller).or_default() += counted;
-                }
+                "ninjaone_proxy_caller_requests_total" => self.caller(metric).requests += counted,
+                "ninjaone_proxy_caller_refusals_total" => self.caller(metric).refusals += counted,
                 "ninjaone_proxy_refusals_total" => self.at(metric).refusals += counted,
                 "ninjaone_proxy_requests_in_flight" => {
                     self.at(metric).in_flight += metric.get_gauge().get_value().max(0.0) as u64;
@@ -102,6 +109,10 @@ impl Totals {
 
     fn at(&mut self, metric: &Metric) -> &mut Sums {
         self.listeners.entry(label(metric, "listener")).or_default()
+    }
+
+    fn caller(&mut self, metric: &Metric) -> &mut CallerSums {
+        self.callers.entry((label(metric, "listener"), label(metric, "caller"))).or_default()
     }
 }
 
@@ -145,14 +156,16 @@ mod tests {
             (sum.requests, sum.refusals, sum.in_flight)
         };
         assert_eq!((seen("local"), seen("other"), tally.panics), ((7, 3, 0), (1, 0, 4), 1));
-        assert_eq!(tally.callers, None);
+        assert!(tally.callers.is_empty());
         let total = tally.total();
         assert_eq!((total.requests, total.refusals, total.in_flight), (8, 3, 4));
         assert_eq!(total.durations[..2], [(0.1, 1), (1.0, 3)]);
         let callers: &[(&[&str], u64)] = &[(&["local", "reports", "2xx"], 2), (&["local", "reports", "4xx"], 1)];
         counter("ninjaone_proxy_caller_requests_total", &["listener", "caller", "status_class"], callers);
-        let callers = Totals::of(&registry.gather()).callers.expect("counts");
-        assert_eq!(callers[&("local".to_owned(), "reports".to_owned())], 3);
+        let refused: &[(&[&str], u64)] = &[(&["local", "reports", "x"], 1), (&["local", "reports", "y"], 1)];
+        counter("ninjaone_proxy_caller_refusals_total", &["listener", "caller", "code"], refused);
+        let callers = Totals::of(&registry.gather()).callers;
+        assert_eq!(callers[&("local".to_owned(), "reports".to_owned())], CallerSums { requests: 3, refusals: 2 });
     }
 
     #[test]

@@ -10,13 +10,16 @@ use crate::observe::metrics::totals::Sums;
 
 /// How often a sample is taken.
 pub const PERIOD: Duration = Duration::from_secs(2);
-/// How many samples are kept: those of five minutes.
-const KEPT: usize = 151;
+/// How much time a chart shows.
+pub const SHOWN: Duration = Duration::from_secs(300);
+/// How many samples are kept: those of five minutes, and the one before the first.
+const KEPT: usize = 152;
 /// Over how many samples latencies are looked at.
 const WINDOW: usize = 5;
-/// The size of a drawing, in its own units.
-const WIDTH: f64 = 300.0;
-const HEIGHT: f64 = 60.0;
+/// The size of a drawing, in its own units: one for each second, so that a minute is 60.
+pub const WIDTH: f64 = 300.0;
+/// The height of a drawing.
+pub const HEIGHT: f64 = 60.0;
 
 /// The sums of the last minutes.
 #[derive(Debug, Default)]
@@ -32,7 +35,9 @@ pub struct Chart {
     pub lines: Vec<String>,
     /// The last value.
     pub now: String,
-    /// The value at the upper edge.
+    /// The largest value.
+    pub max: String,
+    /// The value at the top of the scale.
     pub top: String,
 }
 
@@ -47,7 +52,8 @@ pub struct Charts {
     pub latency: Chart,
 }
 
-type ChartLine = Vec<Option<f64>>;
+/// Values, each with the seconds before the newest; `None` where nothing was measured.
+type ChartLine = Vec<(f64, Option<f64>)>;
 
 impl History {
     /// Takes a sample, unless the last is too young.
@@ -67,7 +73,8 @@ impl History {
         let per_second = |count: fn(&Sums) -> u64| -> ChartLine {
             let rate = |((from, old), (to, new)): (&(Instant, Sums), &(Instant, Sums))| {
                 let seconds = to.saturating_duration_since(*from).as_secs_f64();
-                (seconds > 0.0).then(|| count(new).saturating_sub(count(old)) as f64 / seconds)
+                let rate = (seconds > 0.0).then(|| count(new).saturating_sub(count(old)) as f64 / seconds);
+                (self.age(*to), rate)
             };
             self.samples.iter().zip(self.samples.iter().skip(1)).map(rate).collect()
         };
@@ -82,7 +89,14 @@ impl History {
     /// A quantile of the requests that ended in the last few samples before each.
     fn latencies(&self, quantile: f64) -> ChartLine {
         let at = |place: usize| self.samples.get(place).map(|(_, sum)| sum.durations.as_slice()).unwrap_or_default();
-        (1..self.samples.len()).map(|place| percentile(at(place.saturating_sub(WINDOW)), at(place), quantile)).collect()
+        let samples = self.samples.iter().enumerate().skip(1);
+        let value = |place: usize| percentile(at(place.saturating_sub(WINDOW)), at(place), quantile);
+        samples.map(|(place, (taken, _))| (self.age(*taken), value(place))).collect()
+    }
+
+    /// How many seconds before the newest sample this was.
+    fn age(&self, at: Instant) -> f64 {
+        self.samples.back().map_or(0.0, |(newest, _)| newest.saturating_duration_since(at).as_secs_f64())
     }
 }
 
@@ -119,15 +133,13 @@ fn span(seconds: f64) -> String {
 }
 
 fn chart(lines: &[ChartLine], show: impl Fn(f64) -> String) -> Chart {
-    let most = lines.iter().flatten().flatten().copied().fold(0.0, f64::max);
+    let most = lines.iter().flatten().filter_map(|(_, value)| *value).fold(0.0, f64::max);
     let top = round_up(most);
-    let last = |line: &ChartLine| line.last().copied().flatten().map_or("–".to_owned(), &show);
-    let now = match lines {
-        [one] => last(one),
-        [..] => lines.iter().map(last).collect::<Vec<_>>().join(" / "),
-    };
+    let last = |line: &ChartLine| line.last().and_then(|(_, value)| *value).map_or("–".to_owned(), &show);
+    let now = lines.iter().map(last).collect::<Vec<_>>().join(" / ");
     let lines = lines.iter().map(|line| draw(line, top)).collect();
-    Chart { lines, now, top: if most > 0.0 { show(top) } else { String::new() } }
+    let (max, top) = if most > 0.0 { (show(most), show(top)) } else { Default::default() };
+    Chart { lines, now, max, top }
 }
 
 /// The next of 1, 2, 5, 10, 20, 50 and so on.
@@ -140,14 +152,14 @@ fn round_up(value: f64) -> f64 {
     steps.into_iter().map(|step| step * unit).find(|round| *round >= value * 0.999_999).unwrap_or(10.0 * unit)
 }
 
-/// The newest value stands at the right edge; where there is none, the line has a gap.
+/// The newest value is at the right edge; where there is none, the line has a gap.
 fn draw(line: &ChartLine, top: f64) -> String {
-    let step = WIDTH / (KEPT - 2) as f64;
-    let left = (WIDTH - step * line.len().saturating_sub(1) as f64).max(0.0);
     let (mut path, mut pen) = (String::new(), false);
-    for (place, value) in line.iter().enumerate() {
+    for (age, value) in line {
+        let x = WIDTH * (1.0 - age / SHOWN.as_secs_f64());
+        let value = value.filter(|_| x >= 0.0);
         if let Some(value) = value {
-            let (x, y) = (left + step * place as f64, HEIGHT - 1.0 - (HEIGHT - 2.0) * (value / top).clamp(0.0, 1.0));
+            let y = HEIGHT - 1.0 - (HEIGHT - 2.0) * (value / top).clamp(0.0, 1.0);
             // Writing to a String does not fail.
             let _ = write!(path, "{}{x:.0} {y:.1}", if pen { "L" } else { "M" });
         }
@@ -179,11 +191,14 @@ mod tests {
         let fast = [(0.1, 100), (1.0, 100), (f64::INFINITY, 100)];
         let slow = [(0.1, 100), (1.0, 140), (f64::INFINITY, 140)];
         let charts = history([sum(0, 0, &[]), sum(100, 3, &fast), sum(140, 3, &slow)]).charts();
-        assert_eq!((charts.requests.now.as_str(), charts.requests.top.as_str()), ("20/s", "50/s"));
+        assert_eq!(
+            (charts.requests.now.as_str(), charts.requests.max.as_str(), charts.requests.top.as_str()),
+            ("20/s", "50/s", "50/s")
+        );
         assert_eq!((charts.refused.now.as_str(), charts.refused.top.as_str()), ("0.0/s", "2.0/s"));
         assert_eq!(charts.latency.now, "70 ms / 842 ms");
         assert_eq!((charts.requests.lines.len(), charts.latency.lines.len()), (1, 2));
-        assert!(charts.requests.lines[0].ends_with("L300 35.8"), "{:?}", charts.requests);
+        assert_eq!(charts.requests.lines[0], "M298 1.0L300 35.8", "two seconds before, and now");
     }
 
     #[test]
@@ -201,6 +216,17 @@ mod tests {
         let (last, _) = history.samples[KEPT - 1];
         history.sample(last + PERIOD / 2, || panic!("it is too early"));
         assert!(history.charts().requests.lines[0].starts_with("M0 "));
+    }
+
+    #[test]
+    fn history_puts_values_where_their_time_is() {
+        let (begun, mut history) = (Instant::now(), History::default());
+        for (number, second) in [0, 2, 240, 242, 542].into_iter().enumerate() {
+            history.sample(begun + Duration::from_secs(second), || sum(number as u64, 0, &[]));
+        }
+        let line = history.charts().requests.lines.remove(0);
+        assert!(line.starts_with("M0 ") && line.contains("L300 "), "what is older is not drawn: {line}");
+        assert_eq!(line.matches(['M', 'L']).count(), 2, "{line}");
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 //! The page at `/`: one document without anything from elsewhere, readable without its script.
 
+mod document;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -12,26 +14,26 @@ use http_body_util::Full;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
-use super::history::{Chart, Charts};
-use super::view::{Cell, Table, View};
-use crate::base::plain;
+use super::view::View;
 
-const DOCUMENT: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
-/// A place in the document is marked `<!--=NAME-->`.
-const OPEN: &str = "<!--=";
-const CLOSE: &str = "-->";
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
 
-/// The methods that can be chosen in the explorer.
-const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
-
-/// The document, taken apart at its places.
+/// What the page may do in a browser, worked out once: by the hashes of its style and its script.
 #[derive(Debug)]
-pub struct PageTemplate {
-    /// The name of a place, and the text that follows it; the first has none.
-    parts: Vec<(&'static str, &'static str)>,
+pub struct StatusPage {
     policy: HeaderValue,
+}
+
+/// What the explorer shows.
+#[derive(Debug)]
+pub struct Explorer<'a> {
+    /// What the form holds.
+    pub question: &'a ExplorerQuestion,
+    /// What is said about it.
+    pub answer: Option<&'a ExplorerAnswer>,
+    /// Nobody has asked: it is a sample.
+    pub sample: bool,
 }
 
 /// What is asked in the explorer.
@@ -66,6 +68,12 @@ pub struct SubjectAnswer {
 }
 
 impl ExplorerQuestion {
+    /// What the form holds before anybody asks.
+    pub fn sample(listener: Option<&str>) -> Self {
+        let listener = listener.unwrap_or_default().to_owned();
+        Self { listener, method: "GET".to_owned(), path: "/v2/devices".to_owned() }
+    }
+
     /// Reads the query of the form; `None` if nothing is asked.
     pub fn read(query: Option<&str>) -> Option<Self> {
         let mut question = Self::default();
@@ -88,15 +96,9 @@ impl ExplorerAnswer {
     }
 }
 
-impl PageTemplate {
-    /// Takes the document apart.
+impl StatusPage {
+    /// Works out the policy.
     pub fn new() -> Self {
-        let mut parts = Vec::new();
-        for part in DOCUMENT.split(OPEN) {
-            // What stands before the first mark follows no name.
-            let (name, text) = part.split_once(CLOSE).filter(|_| !parts.is_empty()).unwrap_or(("", part));
-            parts.push((name, text));
-        }
         let hash = |text: &str| STANDARD.encode(digest(&SHA256, text.as_bytes()));
         let policy = format!(
             "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; form-action 'self'; \
@@ -105,31 +107,22 @@ impl PageTemplate {
             hash(SCRIPT)
         );
         let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
-        Self { parts, policy }
+        Self { policy }
     }
 
-    /// The answer with this view; an explanation, if one was asked for.
-    pub fn show(&self, view: &View, asked: Option<(&ExplorerQuestion, &ExplorerAnswer)>) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::from(self.render(view, asked)));
-        if asked.is_some_and(|(_, answer)| answer.problem.is_some()) {
+    /// The answer with this view, and what the explorer shows.
+    pub fn show(&self, view: &View, explorer: &Explorer<'_>) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::from(document::document(view, explorer).into_string()));
+        if !explorer.sample && explorer.answer.is_some_and(|answer| answer.problem.is_some()) {
             *response.status_mut() = StatusCode::BAD_REQUEST;
         }
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         response.headers_mut().insert(CONTENT_SECURITY_POLICY, self.policy.clone());
         guarded(response)
     }
-
-    fn render(&self, view: &View, asked: Option<(&ExplorerQuestion, &ExplorerAnswer)>) -> String {
-        let mut html = Html(String::with_capacity(64 * 1024));
-        for (name, text) in &self.parts {
-            html.fill(name, view, asked);
-            html.0.push_str(text);
-        }
-        html.0
-    }
 }
 
-impl Default for PageTemplate {
+impl Default for StatusPage {
     fn default() -> Self {
         Self::new()
     }
@@ -150,199 +143,15 @@ pub(super) fn guarded<B>(mut response: Response<B>) -> Response<B> {
     response
 }
 
-/// HTML that is being written. Markup is that of this file; all else goes through [`Html::text`].
-struct Html(String);
-
-impl Html {
-    fn markup(&mut self, markup: &'static str) {
-        self.0.push_str(markup);
-    }
-
-    /// Text, in an element or in an attribute between double quotes.
-    fn text(&mut self, text: &str) {
-        for c in text.chars() {
-            match c {
-                '&' => self.markup("&amp;"),
-                '<' => self.markup("&lt;"),
-                '>' => self.markup("&gt;"),
-                '"' => self.markup("&quot;"),
-                '\'' => self.markup("&#39;"),
-                '\n' => self.0.push(c),
-                _ => plain::push(c, &mut self.0),
-            }
-        }
-    }
-
-    fn attribute(&mut self, name: &'static str, value: &str) {
-        self.markup(" ");
-        self.markup(name);
-        self.markup("=\"");
-        self.text(value);
-        self.markup("\"");
-    }
-
-    fn fill(&mut self, name: &str, view: &View, asked: Option<(&ExplorerQuestion, &ExplorerAnswer)>) {
-        let question = asked.map(|(question, _)| question);
-        match name {
-            "" => {}
-            "style" => self.markup(STYLE),
-            "script" => self.markup(SCRIPT),
-            "tone" => self.markup(view.tone),
-            "warnings" => self.warnings(&view.warnings),
-            "charts" => self.charts(&view.charts),
-            "listener-options" => {
-                let chosen = question.map_or("", |question| &question.listener);
-                self.option("", "every listener", chosen);
-                view.listeners.iter().for_each(|name| self.option(name, name, chosen));
-            }
-            "method-options" => {
-                let chosen = question.map_or("GET", |question| &question.method);
-                METHODS.into_iter().for_each(|method| self.option(method, method, chosen));
-            }
-            "path" => self.text(question.map_or("", |question| &question.path)),
-            "answer" => asked.into_iter().for_each(|(_, answer)| self.answer(answer)),
-            _ => {
-                if let Some((_, text)) = view.texts.iter().find(|(id, _)| *id == name) {
-                    self.text(text);
-                } else if let Some(table) = view.tables.iter().find(|table| table.id == name) {
-                    self.table(table);
-                }
-            }
-        }
-    }
-
-    fn warnings(&mut self, warnings: &[String]) {
-        if warnings.is_empty() {
-            self.markup("<li>None.</li>");
-        }
-        for warning in warnings {
-            self.markup("<li>");
-            self.text(warning);
-            self.markup("</li>");
-        }
-    }
-
-    fn option(&mut self, value: &str, text: &str, chosen: &str) {
-        self.markup("<option");
-        self.attribute("value", value);
-        self.markup(if value.eq_ignore_ascii_case(chosen) { " selected>" } else { ">" });
-        self.text(text);
-        self.markup("</option>");
-    }
-
-    fn charts(&mut self, Charts { requests, refused, latency }: &Charts) {
-        self.chart("requests", "Requests", requests);
-        self.chart("refused", "Refused", refused);
-        self.chart("latency", "Latency, median / 95th percentile", latency);
-    }
-
-    /// The drawing says nothing that the words beside it do not say.
-    fn chart(&mut self, id: &'static str, title: &'static str, Chart { lines, now, top }: &Chart) {
-        self.markup("<figure");
-        self.attribute("id", id);
-        self.markup("><figcaption><span>");
-        self.markup(title);
-        if lines.len() > 1 {
-            self.markup(" <span class=\"key\"></span> <span class=\"key second\"></span>");
-        }
-        self.markup("</span> <b class=\"now\">");
-        self.text(now);
-        self.markup("</b><small class=\"top\">");
-        if !top.is_empty() {
-            self.markup("Upper edge: ");
-            self.text(top);
-        }
-        self.markup(
-            "</small></figcaption><svg viewBox=\"0 0 300 60\" preserveAspectRatio=\"none\" aria-hidden=\"true\">",
-        );
-        for line in lines {
-            self.markup("<path");
-            self.attribute("d", line);
-            self.markup("/>");
-        }
-        self.markup("</svg></figure>");
-    }
-
-    /// With roles: on a narrow screen a table is drawn as blocks, and some browsers forget then what it is.
-    fn table(&mut self, Table { id, caption, columns, rows, empty }: &Table) {
-        self.markup("<table role=\"table\"");
-        self.attribute("id", id);
-        self.markup("><caption>");
-        self.text(caption);
-        self.markup("</caption><thead role=\"rowgroup\"><tr role=\"row\">");
-        for column in *columns {
-            self.markup("<th scope=\"col\" role=\"columnheader\">");
-            self.text(column);
-            self.markup("</th>");
-        }
-        self.markup("</tr></thead><tbody role=\"rowgroup\">");
-        for row in rows {
-            self.markup("<tr role=\"row\">");
-            for (place, (cell, column)) in row.iter().zip(*columns).enumerate() {
-                self.cell(place == 0, column, cell);
-            }
-            self.markup("</tr>");
-        }
-        if rows.is_empty() {
-            self.markup("<tr role=\"row\"><td role=\"cell\"");
-            self.attribute("colspan", &columns.len().to_string());
-            self.markup(">");
-            self.text(empty);
-            self.markup("</td></tr>");
-        }
-        self.markup("</tbody></table>");
-    }
-
-    fn cell(&mut self, head: bool, column: &str, Cell { text, kind, link }: &Cell) {
-        self.markup(if head { "<th scope=\"row\" role=\"rowheader\"" } else { "<td role=\"cell\"" });
-        if let Some(kind) = kind {
-            self.attribute("class", kind);
-        }
-        self.attribute("data-label", column);
-        self.markup("><span>");
-        match link {
-            Some(link) => {
-                self.markup("<a");
-                self.attribute("href", link);
-                self.markup(">");
-                self.text(text);
-                self.markup("</a>");
-            }
-            None => self.text(text),
-        }
-        self.markup(if head { "</span></th>" } else { "</span></td>" });
-    }
-
-    fn answer(&mut self, ExplorerAnswer { problem, told }: &ExplorerAnswer) {
-        if let Some(problem) = problem {
-            self.markup("<p class=\"bad\">");
-            self.text(problem);
-            self.markup("</p>");
-        }
-        for SubjectAnswer { title, open, lines } in told {
-            self.markup(if *open { "<article class=\"open\"><h3>" } else { "<article><h3>" });
-            self.text(title);
-            self.markup("</h3><dl>");
-            for (name, text) in lines {
-                self.markup("<dt>");
-                self.text(name);
-                self.markup("</dt><dd>");
-                self.text(text);
-                self.markup("</dd>");
-            }
-            self.markup("</dl></article>");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::view::Notice;
     use super::super::view::tests::{refusal, status};
     use super::*;
 
-    /// The markup of a document: all that stands between `<` and `>`, with attribute values taken out.
+    /// The markup of a document: all between `<` and `>`, with attribute values taken out.
     fn markup(html: &str) -> Vec<String> {
         let mut rest = html.to_owned();
         for code in [STYLE, SCRIPT] {
@@ -361,11 +170,13 @@ mod tests {
     fn hostile(text: &str) -> (View, ExplorerQuestion, ExplorerAnswer) {
         let mut status = status();
         status.refusals = vec![refusal(text)];
-        status.refusals[0].what.caller = Some(text.to_owned());
-        status.refusals[0].what.method = Some(text.to_owned());
+        let what = &mut status.refusals[0].examples[0].what;
+        (what.caller, what.method, what.reason) = (Some(text.to_owned()), Some(text.to_owned()), text.to_owned());
         status.tokens[0].causes = Some(text.to_owned());
+        status.tokens[0].remedy = Some(text.to_owned());
         status.configuration.source = text.to_owned();
-        status.setup.warnings = vec![text.to_owned()];
+        status.setup.warnings = vec![Notice::warn(text).todo(text), Notice::warn(text).todo(text)];
+        status.setup.instances[0].name = text.to_owned();
         status.setup.listeners[0].name = text.to_owned();
         let told = SubjectAnswer { title: text.to_owned(), open: false, lines: vec![("request", text.to_owned())] };
         let answer = ExplorerAnswer { problem: Some(text.to_owned()), told: vec![told] };
@@ -375,13 +186,14 @@ mod tests {
 
     fn rendered(text: &str) -> String {
         let (view, question, answer) = hostile(text);
-        PageTemplate::new().render(&view, Some((&question, &answer)))
+        let explorer = Explorer { question: &question, answer: Some(&answer), sample: false };
+        document::document(&view, &explorer).into_string()
     }
 
     #[test]
-    fn page_has_no_place_left_and_nothing_from_elsewhere() {
+    fn page_has_nothing_from_elsewhere() {
         let html = rendered("x");
-        assert!(!html.contains(OPEN) && html.ends_with("</html>\n"));
+        assert!(html.starts_with("<!DOCTYPE html>") && html.ends_with("</html>\n"));
         for from_elsewhere in ["http://", "https://", "src=", "url(", "@import", "style=", "onclick", "innerHTML"] {
             let where_it_is = html.replace("http://127.0.0.1:8080", "").find(from_elsewhere);
             assert_eq!(where_it_is, None, "{from_elsewhere}");
@@ -392,10 +204,11 @@ mod tests {
 
     #[test]
     fn page_allows_only_its_own_style_and_script() {
-        let page = PageTemplate::new();
-        let response = page.show(&View::of(&status()), None);
+        let question = ExplorerQuestion::sample(None);
+        let (view, explorer) = (View::of(&status()), Explorer { question: &question, answer: None, sample: true });
+        let response = StatusPage::new().show(&view, &explorer);
         let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().expect("text");
-        let html = page.render(&View::of(&status()), None);
+        let html = document::document(&view, &explorer).into_string();
         for (directive, open, close) in [("style-src", "<style>", "</style>"), ("script-src", "<script>", "</script>")]
         {
             let (_, rest) = html.split_once(open).expect("its begin");
@@ -417,12 +230,36 @@ mod tests {
         assert_eq!((ExplorerQuestion::read(None), ExplorerQuestion::read(Some("method=GET&path="))), (None, None));
     }
 
+    #[test]
+    fn page_says_each_state_in_words_and_with_a_symbol() {
+        let shown = |status: &super::super::view::PageStatus| {
+            let question = ExplorerQuestion::sample(None);
+            let explorer = Explorer { question: &question, answer: None, sample: true };
+            document::document(&View::of(status), &explorer).into_string()
+        };
+        let mut status = status();
+        let banner = |html: &str, tone: &str, symbol: &str, words: &str| {
+            assert!(html.contains(&format!("<section class=\"tone-{tone}\" id=\"overview\"")), "{html}");
+            assert!(html.contains(&format!("<span id=\"symbol\" aria-hidden=\"true\">{symbol}</span>")), "{html}");
+            assert!(html.contains(&format!("<h2 id=\"headline\">{words}</h2>")), "{html}");
+        };
+        banner(&shown(&status), "good", "✓", "Fine");
+        status.setup.warnings = vec![Notice::warn("others may read it").todo("close it")];
+        let html = shown(&status);
+        banner(&html, "warn", "!", "Needs attention");
+        assert!(html.contains("<b>Do this: </b><span id=\"todo\">close it</span>"), "{html}");
+        status.tokens[0].expires_in = None;
+        let html = shown(&status);
+        banner(&html, "bad", "✕", "Not fine");
+        assert!(html.contains("<li class=\"warn\">others may read it<p><b>Do this: </b>close it</p></li>"), "{html}");
+    }
+
     proptest! {
         #[test]
         fn page_holds_no_tag_of_anybody_else(text in prop_oneof![
             "\\PC{1,40}",
             "[<>\"'&/=a-z !-]{1,40}",
-            prop::sample::select(vec!["<script>alert(1)</script>", "\"><img src=x onerror=y>", "<!--=script-->", "</style>", "--><b>", "&#60;b&#62;", "' onfocus='x"])
+            prop::sample::select(vec!["<script>alert(1)</script>", "\"><img src=x onerror=y>", "</script><script>", "</style>", "--><b>", "&#60;b&#62;", "' onfocus='x"])
                 .prop_map(str::to_owned),
         ]) {
             prop_assert_eq!(markup(&rendered(&text)), markup(&rendered("nothing")));

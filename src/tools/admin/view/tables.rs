@@ -1,0 +1,285 @@
+//! The tables of the page.
+
+use std::time::SystemTime;
+
+use super::grid::{drawn, number, numbers, plain, words};
+use super::words::{brief, grouped, moment, span};
+use super::{CallerView, Cell, Details, InstanceView, ListenerView, PageStatus, Row, Setup, Table};
+use crate::observe::metrics::totals::{Sums, Totals};
+use crate::observe::refusals::{RefusalExample, RefusalGroup, RefusedRequest};
+use crate::tools::admin::TokenState;
+
+/// What is shown where nothing is.
+const NOTHING: &str = "–";
+
+/// How many of the requests were refused: drawn only where it is not 0, so that it is found.
+fn refused(count: u64) -> Cell {
+    drawn(if count > 0 { "number some" } else { "number" }, grouped(count))
+}
+
+fn counts(sum: &Sums) -> [Cell; 3] {
+    [number(sum.requests), refused(sum.refusals), number(sum.in_flight)]
+}
+
+pub(super) fn instances(Setup { instances, listeners, .. }: &Setup, tally: &Totals) -> Table {
+    let row = |instance: &InstanceView| {
+        let mut sum = Sums::default();
+        let own = listeners.iter().filter(|listener| listener.instance == instance.name);
+        own.filter_map(|listener| tally.listeners.get(&listener.name)).for_each(|listener| sum.add(listener));
+        let kind = if instance.sandbox { "sandbox, invented data" } else { "NinjaOne" };
+        let [requests, refused, in_flight] = counts(&sum);
+        let cells =
+            vec![plain(&instance.name), drawn("code", &instance.host), plain(kind), requests, refused, in_flight];
+        Row::new(&[&instance.name], cells)
+    };
+    Table {
+        id: "instances",
+        caption: "Where requests go",
+        columns: const {
+            &[
+                words("Instance"),
+                words("Host"),
+                words("Kind"),
+                numbers("Requests"),
+                numbers("Refused"),
+                numbers("In flight"),
+            ]
+        },
+        rows: instances.iter().map(row).collect(),
+        empty: "The configuration has no instance.",
+    }
+}
+
+pub(super) fn tokens(PageStatus { tokens, .. }: &PageStatus) -> Table {
+    let row = |token: &TokenState| {
+        let (state, left) = match token.expires_in {
+            Some(left) => (drawn(if token.problem.is_some() { "warn" } else { "good" }, "usable"), span(left)),
+            None => (drawn("bad", "none"), NOTHING.to_owned()),
+        };
+        let failure = token.causes.as_ref().map_or_else(|| plain(NOTHING), |causes| drawn("long", causes));
+        let remedy = token.remedy.as_ref().map_or_else(|| plain("nothing"), |remedy| drawn("long", remedy));
+        let cells = vec![plain(&token.instance), plain(&token.scopes), state, drawn("number", left), failure, remedy];
+        Row::new(&[&token.instance, &token.scopes], cells)
+    };
+    Table {
+        id: "tokens",
+        caption: "Access tokens, one for each set of scopes",
+        columns: const {
+            &[
+                words("Instance"),
+                words("Scopes"),
+                words("Token"),
+                numbers("Expires in"),
+                words("Last failure"),
+                words("What to do"),
+            ]
+        },
+        rows: tokens.iter().map(row).collect(),
+        empty: "No token is kept.",
+    }
+}
+
+pub(super) fn refusals(PageStatus { now, refusals, .. }: &PageStatus) -> Table {
+    let rows = refusals.iter().filter_map(|group| Some(refusal(group, group.newest()?, *now)));
+    Table {
+        id: "refusals",
+        caption: "Requests that the proxy answered itself, grouped by cause, the newest first; times are in UTC",
+        columns: const {
+            &[
+                words("Answer"),
+                words("Request"),
+                words("Listener"),
+                words("Caller"),
+                words("Cause"),
+                numbers("Count"),
+                numbers("First"),
+                numbers("Last"),
+            ]
+        },
+        rows: rows.collect(),
+        empty: "No refusals since the start.",
+    }
+}
+
+fn refusal(group: &RefusalGroup, newest: &RefusalExample, now: SystemTime) -> Row {
+    let RefusedRequest { listener, caller, operation, status, code, blame, reason, .. } = &newest.what;
+    let request = match operation {
+        Some(operation) => operation.clone(),
+        None if group.examples.len() > 1 => format!("{} and others", request(&newest.what)),
+        None => request(&newest.what),
+    };
+    let mut lines = vec![("Why".to_owned(), plain(reason))];
+    lines.extend(group.examples.iter().map(|RefusalExample { at, count, what }| {
+        let times = if *count > 1 { format!(", {} times", grouped(*count)) } else { String::new() };
+        (
+            format!("{}{times}", brief(*at, now)),
+            Cell { link: explorer_link(what), ..drawn("code", self::request(what)) },
+        )
+    }));
+    let details = Details { summary: "Why, and what to do", lines };
+    let cells = vec![
+        drawn("answer", format!("{status} {code}")),
+        Cell { link: explorer_link(&newest.what), details: Some(details), ..drawn("code", request) },
+        plain(listener),
+        plain(caller.as_deref().unwrap_or(NOTHING)),
+        plain(*blame),
+        number(group.count),
+        Cell { title: Some(moment(group.first)), ..drawn("number", brief(group.first, now)) },
+        Cell { title: Some(moment(group.last)), ..drawn("number", brief(group.last, now)) },
+    ];
+    let key =
+        [code, listener.as_str(), caller.as_deref().unwrap_or_default(), operation.as_deref().unwrap_or_default()];
+    Row::new(&key, cells)
+}
+
+fn request(what: &RefusedRequest) -> String {
+    match (&what.method, &what.path) {
+        (Some(method), Some(path)) => format!("{method} {path}"),
+        _ => "not HTTP".to_owned(),
+    }
+}
+
+/// Where the same request is explained, if it can be asked for again.
+fn explorer_link(what: &RefusedRequest) -> Option<String> {
+    let (method, path) = what.method.as_ref().zip(what.path.as_ref()).filter(|_| what.has_whole_path())?;
+    let pairs = [("listener", &what.listener), ("method", method), ("path", path)];
+    Some(format!("/explain?{}#explorer", form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()))
+}
+
+pub(super) fn listeners(Setup { listeners, .. }: &Setup, tally: &Totals) -> Table {
+    let row = |listener: &ListenerView| {
+        let none = Sums::default();
+        let [requests, refused, in_flight] = counts(tally.listeners.get(&listener.name).unwrap_or(&none));
+        let mode = if listener.observes { drawn("warn", "observes its rules") } else { plain("enforces its rules") };
+        let cells = vec![
+            plain(&listener.name),
+            drawn("code", &listener.address),
+            plain(&listener.instance),
+            mode,
+            plain(&listener.scopes),
+            number(listener.open as u64),
+            requests,
+            refused,
+            in_flight,
+        ];
+        Row::new(&[&listener.name], cells)
+    };
+    Table {
+        id: "listeners",
+        caption: "Where callers find the proxy",
+        columns: const {
+            &[
+                words("Listener"),
+                words("Address"),
+                words("Instance"),
+                words("Mode"),
+                words("Scopes"),
+                numbers("Operations open"),
+                numbers("Requests"),
+                numbers("Refused"),
+                numbers("In flight"),
+            ]
+        },
+        rows: listeners.iter().map(row).collect(),
+        empty: "The configuration has no listener.",
+    }
+}
+
+pub(super) fn callers(Setup { listeners, .. }: &Setup, tally: &Totals) -> Table {
+    let row = |(listener, caller): (&ListenerView, &CallerView)| {
+        let CallerView { name, proofs, scopes, open } = caller;
+        let sums = tally.callers.get(&(listener.name.clone(), name.clone())).copied().unwrap_or_default();
+        let cells = vec![
+            plain(name),
+            plain(&listener.name),
+            plain(proofs),
+            plain(scopes),
+            number(*open as u64),
+            number(sums.requests),
+            refused(sums.refusals),
+        ];
+        Row::new(&[&listener.name, name], cells)
+    };
+    let all = listeners.iter().flat_map(|listener| listener.callers.iter().map(move |caller| (listener, caller)));
+    Table {
+        id: "callers",
+        caption: "Who may call, on listeners that tell their callers apart",
+        columns: const {
+            &[
+                words("Caller"),
+                words("Listener"),
+                words("Proves it by"),
+                words("Scopes"),
+                numbers("Operations open"),
+                numbers("Requests"),
+                numbers("Refused"),
+            ]
+        },
+        rows: all.map(row).collect(),
+        empty: "No listener tells callers apart: everyone who can reach a listener may call.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::tests::{refusal, status};
+    use super::*;
+    use crate::observe::metrics::totals::CallerSums;
+
+    fn texts(row: &Row) -> Vec<&str> {
+        row.cells.iter().map(|cell| cell.text.as_str()).collect()
+    }
+
+    #[test]
+    fn tables_group_refusals_and_lead_to_their_explanation() {
+        let mut status = status();
+        let mut group = refusal("/v2/a&b\u{202e}c");
+        (group.first, group.last, group.count) = (status.now - Duration::from_secs(86_400), status.now, 1234);
+        group.examples[0].at = status.now;
+        group.examples[0].count = 2;
+        status.refusals = vec![group.clone()];
+        let table = refusals(&status);
+        let shown = [
+            "404 operation-unknown",
+            "GET /v2/a&b\\u202ec",
+            "local",
+            "–",
+            "caller",
+            "1\u{202f}234",
+            "2026-11-21 09:58",
+            "09:58:57",
+        ];
+        assert_eq!(texts(&table.rows[0]), shown);
+        let cell = &table.rows[0].cells[1];
+        let link = "/explain?listener=local&method=GET&path=%2Fv2%2Fa%26b%E2%80%AEc#explorer";
+        assert_eq!(cell.link.as_deref(), Some(link));
+        let lines = &cell.details.as_ref().expect("details").lines;
+        assert_eq!((lines[0].0.as_str(), lines[1].0.as_str()), ("Why", "09:58:57, 2 times"));
+        assert_eq!(lines[1].1.link.as_deref(), Some(link));
+        group.examples.push(group.examples[0].clone());
+        status.refusals = vec![group.clone()];
+        assert!(texts(&refusals(&status).rows[0])[1].ends_with("c and others"));
+        group.examples[0].what.operation = Some("GET /v2/x".into());
+        status.refusals.push(group);
+        let rows = refusals(&status).rows;
+        assert_eq!(texts(&rows[1])[1], "GET /v2/x");
+        assert_ne!(rows[0].key, rows[1].key);
+    }
+
+    #[test]
+    fn tables_count_what_each_caller_was_refused() {
+        let mut status = status();
+        let caller =
+            |name: &str| CallerView { name: name.into(), proofs: "key".into(), scopes: "monitoring".into(), open: 9 };
+        status.setup.listeners[0].callers = vec![caller("desk"), caller("reports")];
+        let sums = CallerSums { requests: 1200, refusals: 34 };
+        status.tally.callers.insert(("local".into(), "reports".into()), sums);
+        status.tally.callers.insert(("other".into(), "desk".into()), sums);
+        let table = callers(&status.setup, &status.tally);
+        assert_eq!(texts(&table.rows[0]), ["desk", "local", "key", "monitoring", "9", "0", "0"]);
+        assert_eq!(texts(&table.rows[1]), ["reports", "local", "key", "monitoring", "9", "1\u{202f}200", "34"]);
+        assert!(table.columns[6].number && table.rows[1].cells[6].kind == Some("number some"));
+    }
+}
