@@ -38,7 +38,8 @@ pub struct RefusedRequest {
     pub reason: String,
 }
 
-/// The refusals that have one cause: the same code, for the same operation, at the same listener, to the same caller.
+/// The refusals that have one cause: the same code at the same listener, and if the caller is the cause, the same
+/// operation of the same caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusalGroup {
     /// When it was first seen.
@@ -130,8 +131,9 @@ impl RefusalGroup {
 
     fn has_cause_of(&self, other: &RefusedRequest) -> bool {
         self.newest().is_some_and(|RefusalExample { what, .. }| {
-            (what.code, &what.operation, &what.listener, &what.caller)
-                == (other.code, &other.operation, &other.listener, &other.caller)
+            let same = (what.code, what.blame, &what.listener) == (other.code, other.blame, &other.listener);
+            let same_request = what.operation == other.operation && what.caller == other.caller;
+            same && (what.blame != "caller" || same_request)
         })
     }
 
@@ -212,6 +214,17 @@ mod tests {
         assert_eq!(groups[1].examples[0].what.code, "scope-missing");
         assert_eq!(groups[4].examples[0].what.listener, "other");
         assert!(groups[0].first <= groups[4].first && groups[0].last >= groups[1].last);
+    }
+
+    #[test]
+    fn refusals_that_no_caller_causes_are_one_group() {
+        let refusals = RecentRefusals::default();
+        for (number, caller) in ["desk", "reports", "reports"].into_iter().enumerate() {
+            let (caller, operation) = (Some(caller.into()), Some(number.to_string()));
+            refusals.add(|| RefusedRequest { blame: "upstream", caller, operation, ..what("x") });
+        }
+        refusals.add(|| what("x"));
+        assert_eq!(refusals.groups().iter().map(|group| group.count).collect::<Vec<_>>(), [1, 3]);
     }
 
     #[test]

@@ -144,6 +144,7 @@ fn what_callers_send_is_no_markup_of_the_page() {
 #[test]
 fn the_page_is_live_by_events() {
     let proxy = Proxy::sandboxed("");
+    eventually("ready", || request(proxy.admin, "GET", "/readyz", "", b"").status == 200);
     let mut events = Events::open(proxy.admin);
     let first = events.next().expect("an event at once");
     assert_eq!((&first["tone"], text(&first, "headline")), (&"good".into(), "Fine"));
@@ -246,7 +247,7 @@ fn the_explorer_says_what_explain_says() {
     }
     let (_, html) = page("listener=&method=GET&path=/v2/users");
     assert!(html.contains("local: refused") && html.contains("remove &quot;GET /v2/users&quot; from deny"), "{html}");
-    assert!(page("listener=gone&method=GET&path=/v2/users").1.contains("there is no listener"));
+    assert!(page("listener=gone&method=GET&path=/v2/users").1.contains("the configuration has no listener"));
     assert_eq!(page("method=G%20T&path=/v2/users").0, 400);
     for query in ["", "listener=local&method=POST&path="] {
         let (status, html) = page(query);
@@ -316,7 +317,7 @@ fn the_page_says_why_there_is_no_token_and_what_to_do() {
         "<h2 id=\"headline\">Not fine</h2>",
         "<strong id=\"state\">Not ready</strong>",
         "The proxy has no usable token for main (monitoring): requests get 503",
-        "<b>Do this: </b><span id=\"todo\">copy client id and secret again from Administration",
+        "<strong>Do this: </strong><span id=\"todo\">copy client id and secret again from Administration",
     ] {
         assert!(words.contains(shown), "{shown} is missing in\n{words}");
     }

@@ -247,11 +247,15 @@ mod tests {
         status.setup.warnings = vec![Notice::warn("others may read it").todo("close it")];
         let html = shown(&status);
         banner(&html, "warn", "!", "Needs attention");
-        assert!(html.contains("<b>Do this: </b><span id=\"todo\">close it</span>"), "{html}");
+        assert!(html.contains("<strong>Do this: </strong><span id=\"todo\">close it</span>"), "{html}");
         status.tokens[0].expires_in = None;
+        status.tokens[0].problem = Some("refused".into());
         let html = shown(&status);
         banner(&html, "bad", "✕", "Not fine");
-        assert!(html.contains("<li class=\"warn\">others may read it<p><b>Do this: </b>close it</p></li>"), "{html}");
+        assert!(
+            html.contains("<li class=\"warn\">others may read it<p><strong>Do this: </strong>close it</p></li>"),
+            "{html}"
+        );
     }
 
     proptest! {

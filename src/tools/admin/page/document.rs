@@ -85,7 +85,7 @@ fn banner(view: &View) -> Markup {
             div.says role="status" {
                 h2 #headline { (plain(view.text("headline"))) }
                 p #why { (plain(view.text("why"))) }
-                p.todo { b { "Do this: " } (text(view, "todo")) }
+                p.todo { strong { "Do this: " } (text(view, "todo")) }
             }
             p.fine.asof {
                 strong #state { (plain(view.text("state"))) }
@@ -100,7 +100,7 @@ fn notice(Notice { tone, text, todo }: &Notice) -> Markup {
     html! {
         li class=(tone.name()) {
             (plain(text))
-            @if let Some(todo) = todo { p { b { "Do this: " } (plain(todo)) } }
+            @if let Some(todo) = todo { p { strong { "Do this: " } (plain(todo)) } }
         }
     }
 }

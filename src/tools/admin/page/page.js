@@ -39,22 +39,22 @@
     const texts = rows.map(row => JSON.stringify(row));
     const old = shown.get(id) ?? new Map();
     shown.set(id, new Map(keys.map((key, place) => [key, texts[place]])));
-    const focused = document.activeElement;
+    // Rows do not change places under the pointer, nor while somebody reads them by keyboard.
+    const still = body.matches(':hover, :focus-within');
     const there = new Map(Array.from(body.rows, row => [row.dataset.key, row]));
     keys.forEach((key, place) => {
       const cells = () => rows[place].map((content, column) => cell(column === 0, labels[column], content));
       let row = there.get(key);
       there.delete(key);
-      if (!row) row = make('tr', { role: 'row', 'data-key': key }, ...cells());
+      const isNew = !row;
+      if (isNew) row = make('tr', { role: 'row', 'data-key': key }, ...cells());
       else if (old.get(key) !== texts[place]) cells().forEach((next, column) => update(row.cells[column], next));
-      if (body.rows[place] !== row) body.insertBefore(row, body.rows[place] ?? null);
+      if (isNew || (!still && body.rows[place] !== row)) body.insertBefore(row, body.rows[place] ?? null);
     });
     for (const row of there.values()) if (rows.length > 0 || row.dataset.key) row.remove();
     if (rows.length === 0 && body.rows.length === 0) {
       body.append(make('tr', { role: 'row' }, make('td', { class: 'empty', role: 'cell', colspan: labels.length }, empty)));
     }
-    // Who has been moved has lost the focus.
-    if (focused !== document.activeElement && body.contains(focused)) focused.focus({ preventScroll: true });
   };
 
   const chart = (id, { lines, now, max, top }) => {
@@ -66,7 +66,7 @@
   };
 
   const notice = ({ tone, text, todo }) =>
-    make('li', { class: tone }, text, ...(todo ? [make('p', {}, make('b', {}, 'Do this: '), todo)] : []));
+    make('li', { class: tone }, text, ...(todo ? [make('p', {}, make('strong', {}, 'Do this: '), todo)] : []));
 
   const banner = (tone, texts) => {
     for (const id of ['headline', 'why', 'todo']) say(at(id), texts[id]);

@@ -88,12 +88,14 @@ pub(super) fn all(status: &PageStatus) -> Vec<Notice> {
 
 fn tokens(status: &PageStatus) -> Vec<Notice> {
     let missing: Vec<_> = status.tokens.iter().filter(|token| token.expires_in.is_none()).collect();
-    if let Some(first) = missing.first() {
+    if !missing.is_empty() {
         let names: Vec<_> = missing.iter().map(|token| format!("{} ({})", token.instance, token.scopes)).collect();
         let names = names.join(", ");
+        let Some(failed) = missing.iter().find(|token| token.problem.is_some()) else {
+            return vec![Notice::warn(format!("The token for {names} is being fetched; requests wait for it."))];
+        };
         let text = format!("The proxy has no usable token for {names}: requests get 503 until it has one.");
-        let wait = "wait some seconds; the first token is being fetched.";
-        return vec![Notice::bad(text).todo(first.remedy.as_deref().unwrap_or(wait))];
+        return vec![Notice { todo: failed.remedy.clone(), ..Notice::bad(text) }];
     }
     let failing = status.tokens.iter().find(|token| token.problem.is_some());
     let notice = failing.map(|token| {
@@ -156,13 +158,14 @@ fn process(status: &PageStatus) -> Vec<Notice> {
 }
 
 fn configuration(PageStatus { configuration, setup, .. }: &PageStatus) -> Vec<Notice> {
+    let source = &configuration.source;
     let mut notices: Vec<_> = setup.doubts.iter().map(Notice::warn).collect();
     if let Some(why) = configuration.reload.as_ref().and_then(|reload| reload.refused.as_ref()) {
         notices.push(
             Notice::warn(format!(
                 "The last change of the configuration was refused; the configuration before it is in force. {why}"
             ))
-            .todo("correct the file, and reload it."),
+            .todo(format!("correct {source}; when \"ninjaone-proxy --config {source} check\" accepts it, reload it.")),
         );
     }
     if !configuration.restart.is_empty() {
@@ -216,7 +219,7 @@ mod tests {
         let notices = all(&status);
         assert_eq!(notices.len(), 7);
         for (words, todo) in [
-            ("c.toml:1:1: no", "correct the file"),
+            ("c.toml:1:1: no", "correct c.toml"),
             ("cannot be written", "make room"),
             ("lost 3 records", "note the gap"),
             ("ended 1 request since", "report the place"),
@@ -256,8 +259,11 @@ mod tests {
         assert!(missing.text.contains("no usable token for main (monitoring)"), "{missing:?}");
         assert_eq!((missing.tone, missing.todo.as_deref()), (Tone::Bad, Some("copy it\\u000aagain")));
         assert_eq!(state(&status), "Not ready");
-        status.tokens[0].remedy = None;
-        assert!(all(&status).remove(0).whole().contains("To do: wait some seconds"));
+        assert!(missing.whole().ends_with(" To do: copy it\\u000aagain"));
+        (status.tokens[0].problem, status.tokens[0].remedy) = (None, None);
+        let starting = all(&status).remove(0);
+        assert!(starting.tone == Tone::Warn && starting.text.contains("is being fetched"), "{starting:?}");
+        assert_eq!(state(&status), "Not ready");
         status.draining = true;
         assert_eq!(state(&status), "Draining");
     }

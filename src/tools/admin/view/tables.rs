@@ -103,11 +103,16 @@ pub(super) fn refusals(PageStatus { now, refusals, .. }: &PageStatus) -> Table {
 
 fn refusal(group: &RefusalGroup, newest: &RefusalExample, now: SystemTime) -> Row {
     let RefusedRequest { listener, caller, operation, status, code, blame, reason, .. } = &newest.what;
+    let differs = |of: fn(&RefusedRequest) -> &Option<String>| {
+        group.examples.iter().any(|example| of(&example.what) != of(&newest.what))
+    };
     let request = match operation {
+        Some(operation) if differs(|what| &what.operation) => format!("{operation} and others"),
         Some(operation) => operation.clone(),
         None if group.examples.len() > 1 => format!("{} and others", request(&newest.what)),
         None => request(&newest.what),
     };
+    let caller = if differs(|what| &what.caller) { "several" } else { caller.as_deref().unwrap_or(NOTHING) };
     let mut lines = vec![("Why".to_owned(), plain(reason))];
     lines.extend(group.examples.iter().map(|RefusalExample { at, count, what }| {
         let times = if *count > 1 { format!(", {} times", grouped(*count)) } else { String::new() };
@@ -121,14 +126,15 @@ fn refusal(group: &RefusalGroup, newest: &RefusalExample, now: SystemTime) -> Ro
         drawn("answer", format!("{status} {code}")),
         Cell { link: explorer_link(&newest.what), details: Some(details), ..drawn("code", request) },
         plain(listener),
-        plain(caller.as_deref().unwrap_or(NOTHING)),
+        plain(caller),
         plain(*blame),
         number(group.count),
         Cell { title: Some(moment(group.first)), ..drawn("number", brief(group.first, now)) },
         Cell { title: Some(moment(group.last)), ..drawn("number", brief(group.last, now)) },
     ];
-    let key =
-        [code, listener.as_str(), caller.as_deref().unwrap_or_default(), operation.as_deref().unwrap_or_default()];
+    let whose = |text: &'_ Option<String>| text.clone().filter(|_| *blame == "caller").unwrap_or_default();
+    let (caller, operation) = (whose(&newest.what.caller), whose(operation));
+    let key = [code, listener.as_str(), &caller, &operation];
     Row::new(&key, cells)
 }
 
@@ -261,10 +267,14 @@ mod tests {
         group.examples.push(group.examples[0].clone());
         status.refusals = vec![group.clone()];
         assert!(texts(&refusals(&status).rows[0])[1].ends_with("c and others"));
-        group.examples[0].what.operation = Some("GET /v2/x".into());
+        let newest = &mut group.examples[0].what;
+        (newest.operation, newest.caller) = (Some("GET /v2/x".into()), Some("desk".into()));
+        status.refusals.push(group.clone());
+        group.examples.truncate(1);
         status.refusals.push(group);
         let rows = refusals(&status).rows;
-        assert_eq!(texts(&rows[1])[1], "GET /v2/x");
+        assert_eq!(texts(&rows[1])[1..4], ["GET /v2/x and others", "local", "several"]);
+        assert_eq!(texts(&rows[2])[1..4], ["GET /v2/x", "local", "desk"]);
         assert_ne!(rows[0].key, rows[1].key);
     }
 

@@ -83,7 +83,8 @@ fn view_needs_attention_for_what_works_and_should_not_stay() {
     status.configuration.reload = refused;
     status.configuration.restart = vec!["audit"];
     let view = View::of(&status);
-    assert_eq!(banner(&view), (Tone::Warn, "Needs attention", "Ready", "correct the file, and reload it."));
+    let todo = "correct c.toml; when \"ninjaone-proxy --config c.toml check\" accepts it, reload it.";
+    assert_eq!(banner(&view), (Tone::Warn, "Needs attention", "Ready", todo));
     assert!(view.text("why").contains("c.toml:1:1: no"));
     assert_eq!((view.warnings.len(), view.notices.len()), (2, 1), "the banner has the first");
     status.configuration.reload = None;
