@@ -172,7 +172,7 @@ pub(super) fn listeners(Setup { listeners, .. }: &Setup, tally: &Totals) -> Tabl
     };
     Table {
         id: "listeners",
-        caption: "Where callers find the proxy",
+        caption: "Where callers find the proxy, and how many operations are open there",
         columns: const {
             &[
                 words("Listener"),
@@ -180,7 +180,7 @@ pub(super) fn listeners(Setup { listeners, .. }: &Setup, tally: &Totals) -> Tabl
                 words("Instance"),
                 words("Mode"),
                 words("Scopes"),
-                numbers("Operations open"),
+                numbers("Operations"),
                 numbers("Requests"),
                 numbers("Refused"),
                 numbers("In flight"),
@@ -209,14 +209,14 @@ pub(super) fn callers(Setup { listeners, .. }: &Setup, tally: &Totals) -> Table 
     let all = listeners.iter().flat_map(|listener| listener.callers.iter().map(move |caller| (listener, caller)));
     Table {
         id: "callers",
-        caption: "Who may call, on listeners that tell their callers apart",
+        caption: "Who may call, on listeners that tell their callers apart, and how many operations are open to each",
         columns: const {
             &[
                 words("Caller"),
                 words("Listener"),
                 words("Proves it by"),
                 words("Scopes"),
-                numbers("Operations open"),
+                numbers("Operations"),
                 numbers("Requests"),
                 numbers("Refused"),
             ]
