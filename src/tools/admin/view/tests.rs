@@ -72,7 +72,7 @@ fn view_is_fine_with_usable_tokens_and_whatever_was_refused() {
     let tokens = view.table("tokens").expect("a table");
     let shown: Vec<_> = tokens.rows[0].cells.iter().map(|cell| cell.text.as_str()).collect();
     assert_eq!(shown, ["main", "monitoring", "usable", "58 min 12 s", "–", "nothing"]);
-    assert!(view.notices.len() == 1 && view.notices[0].text.contains("is a sandbox"), "it is named, and is no alarm");
+    assert!(view.notices.len() == 1 && view.notices[0].text.contains("is a sandbox"), "it is named without an alarm");
     assert_eq!(view.text("causes"), "1 cause");
 }
 
