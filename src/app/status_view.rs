@@ -53,8 +53,8 @@ fn warnings(listener: &config::ListenerConfig) -> Vec<Notice> {
     let clear =
         format!("give the listener a certificate: tls = \"local-ca\" in [listeners.{name}], or files of your own.");
     let observes = format!(
-        "when the tools have done their work, run ninjaone-proxy learn, put what it prints into [listeners.{name}], and \
-         remove mode = \"observe\"."
+        "when the tools have done their work, run ninjaone-proxy learn, and put what it prints into [listeners.{name}]; \
+         mode = \"enforce\" ends this."
     );
     let certificate = "get a certificate that is valid for the names that callers use.".to_owned();
     let clear = (listener.place.is_exposed() && listener.tls.is_none()).then_some(clear);

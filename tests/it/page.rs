@@ -82,7 +82,7 @@ fn the_page_shows_everything_without_a_script() {
         "<section class=\"tone-warn\" id=\"overview\"",
         "<h2 id=\"headline\">Needs attention</h2>",
         "<p id=\"why\">listeners.watching only observes its rules",
-        "remove mode = &quot;observe&quot;.</span>",
+        "mode = &quot;enforce&quot; ends this.</span>",
         "<strong id=\"state\">Ready</strong>",
         "instances.main is a sandbox: all data is invented",
         &format!("http://{}", proxy.address),

@@ -1,4 +1,4 @@
-//! The HTML of the page. All texts go through [`plain`], and maud escapes them.
+//! The HTML of the page. All texts go through [`plain()`], and maud escapes them.
 
 use std::borrow::Cow;
 
