@@ -404,7 +404,7 @@ fn links_lead_to_files_and_headings_that_exist() {
             let folder = root().join(&name).parent().expect("a folder").to_owned();
             let target = if file.is_empty() { root().join(&name) } else { folder.join(file) };
             // The picture is made from a running proxy.
-            assert!(target.exists() || file.ends_with("status-page.png"), "{name}: {found}");
+            assert!(target.exists(), "{name}: {found}");
             if target.extension().is_some_and(|end| end == "md") {
                 let page = std::fs::read_to_string(&target).expect("a page");
                 assert!(anchor.is_empty() || anchors(&page).contains(anchor), "{name}: {found}");
