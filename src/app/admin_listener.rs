@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{Method, Response};
 use http_body_util::channel::Channel;
 use http_body_util::{Either, Full};
 use tokio::sync::{Semaphore, watch};
@@ -23,7 +23,7 @@ use crate::observe::metrics::{Metrics, TokenStatus};
 use crate::observe::refusals::RecentRefusals;
 use crate::proxy::authn::callers::Callers;
 use crate::proxy::authn::local_tokens::LocalTokens;
-use crate::proxy::authn::{Authn, AuthnConfig, AuthnError};
+use crate::proxy::authn::{Authn, AuthnConfig};
 use crate::proxy::headers::loops::LoopMark;
 use crate::proxy::response;
 use crate::proxy::token::FlightCounts;
@@ -221,18 +221,6 @@ impl AdminState {
     }
 }
 
-fn refuse(error: &AuthnError) -> Response<Body> {
-    let mut refused = Response::new(Full::from(format!("{error}: call localhost, and no web page may\n")));
-    *refused.status_mut() = if matches!(error, AuthnError::UnknownHost(_)) {
-        StatusCode::MISDIRECTED_REQUEST
-    } else if error.is_malformed() {
-        StatusCode::BAD_REQUEST
-    } else {
-        StatusCode::FORBIDDEN
-    };
-    refused.map(Either::Left)
-}
-
 /// Of a listener for administrators and their programs. A probe gives up after a second: nobody can make it wait by
 /// connections that ask nothing.
 pub(super) fn limits() -> ConnectionLimits {
@@ -277,7 +265,7 @@ pub(super) fn serve(sockets: Vec<Socket>, bound: &Bound, state: &Rc<AdminState>,
             }
             match authn.admit(peer, &head) {
                 Ok(_) => state.answer(&head, closed).await,
-                Err(error) => refuse(&error),
+                Err(error) => response::refuse_foreign(&error).map(Either::Left),
             }
         }
     };

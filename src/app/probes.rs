@@ -61,7 +61,7 @@ async fn answer(head: &http::request::Parts, desk: &AdminState) -> Response<Full
         return response::refuse_loop(error);
     }
     if !authn::is_called_by_address(head) {
-        return told(StatusCode::MISDIRECTED_REQUEST, "call the address, not a name\n");
+        return response::refuse_name();
     }
     match head.uri.path() {
         path @ ("/livez" | "/readyz" | "/metrics") => {

@@ -322,18 +322,6 @@ impl Authn {
     }
 }
 
-impl AuthnError {
-    /// Whether the message itself is wrong, so that nothing more is read where it came from.
-    pub fn is_malformed(&self) -> bool {
-        match self {
-            Self::LargeHead | Self::NoHost | Self::ManyHosts | Self::BadHost(_) => true,
-            Self::Fragment | Self::LineFeed | Self::Framing => true,
-            Self::UnknownHost(_) | Self::CrossOrigin(_) | Self::Relayed(_) | Self::NoKey | Self::WrongKey(_) => false,
-            Self::Throttled(_) | Self::OtherGrant | Self::NotPost | Self::SignIn => false,
-        }
-    }
-}
-
 /// The parser takes any list that ends in `chunked`; a coding that is not taken off would be, by some reader behind us.
 fn check_codings(headers: &HeaderMap) -> Result<(), AuthnError> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();

@@ -1,9 +1,10 @@
 //! What a caller is told of a request that the policy does not permit.
 
-use http::{Method, StatusCode};
+use http::Method;
 
-use super::{CONSOLE, JudgedBy, RefusalContext, RefusalRow, row};
-use crate::observe::access_log::Fault;
+use super::problem::Refusal;
+use super::refusal_table::RefusalKind;
+use super::{CONSOLE, JudgedBy, RefusalContext};
 use crate::proxy::policy::catalog::{MethodSet, OperationName};
 use crate::proxy::policy::path::{MalformedTarget, Target};
 use crate::proxy::policy::query::SECURE;
@@ -11,24 +12,19 @@ use crate::proxy::policy::rule_trace::{self, Change, Edit};
 use crate::proxy::policy::spelling::plain_path;
 use crate::proxy::policy::{Denied, DenyReason, PolicyRefusal};
 
-pub(super) fn row_of(refusal: &PolicyRefusal, scene: &RefusalContext<'_>) -> RefusalRow {
+pub(super) fn refusal(refusal: &PolicyRefusal, scene: &RefusalContext<'_>) -> Refusal {
     match refusal {
-        PolicyRefusal::Malformed(malformed) => malformed_row(*malformed, scene),
-        PolicyRefusal::UnknownOperation => {
-            row(StatusCode::NOT_FOUND, "operation-unknown", Fault::Caller, "http_request_denied", unknown_detail(scene))
-        }
-        PolicyRefusal::MethodNotAllowed { allowed } => row(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method-not-allowed",
-            Fault::Caller,
-            "http_request_denied",
-            no_such_method(scene, *allowed),
-        ),
-        PolicyRefusal::Closed(closed) => closed_row(closed, scene),
+        PolicyRefusal::Malformed(malformed) => malformed_target(*malformed, scene),
+        PolicyRefusal::UnknownOperation => Refusal::new(RefusalKind::OperationUnknown, unknown_detail(scene)),
+        PolicyRefusal::MethodNotAllowed { allowed } => Refusal {
+            methods: Some(*allowed),
+            ..Refusal::new(RefusalKind::MethodNotAllowed, no_such_method(scene, *allowed))
+        },
+        PolicyRefusal::Closed(closed) => closed_refusal(closed, scene),
     }
 }
 
-fn closed_row(closed: &Denied, scene: &RefusalContext<'_>) -> RefusalRow {
+fn closed_refusal(closed: &Denied, scene: &RefusalContext<'_>) -> Refusal {
     let listener = scene.listener;
     let (who, table) = match scene.caller.filter(|_| !closed.by_listener) {
         Some(name) => (format!("the caller {name}"), format!("listeners.{listener}.callers.{name}")),
@@ -58,7 +54,7 @@ fn closed_row(closed: &Denied, scene: &RefusalContext<'_>) -> RefusalRow {
         // A rule of the listener opens what its caller's rules, and NinjaOne, do not know.
         None => known_methods(scene).map_or(why.clone(), |known| format!("{why} {}", no_such_method(scene, known))),
     };
-    row(StatusCode::FORBIDDEN, code(&closed.barrier), Fault::Caller, "http_request_denied", detail)
+    Refusal::new(kind(&closed.barrier), detail)
 }
 
 fn no_such_method(scene: &RefusalContext<'_>, known: MethodSet) -> String {
@@ -105,17 +101,17 @@ fn advice(scene: &RefusalContext<'_>) -> Option<String> {
     Some(if steps.is_empty() { last } else { format!("{} and {last}", steps.join(", ")) })
 }
 
-/// The code of a refusal for what is closed.
-pub fn code(barrier: &DenyReason) -> &'static str {
+/// The row of what keeps a request closed.
+pub(super) fn kind(barrier: &DenyReason) -> RefusalKind {
     match barrier {
-        DenyReason::Scope { .. } => "scope-missing",
-        DenyReason::Group(_) => "group-not-open",
-        DenyReason::Rule(_) => "rule-denied",
-        DenyReason::SecureValues => "secure-values-not-open",
+        DenyReason::Scope { .. } => RefusalKind::ScopeMissing,
+        DenyReason::Group(_) => RefusalKind::GroupNotOpen,
+        DenyReason::Rule(_) => RefusalKind::RuleDenied,
+        DenyReason::SecureValues => RefusalKind::SecureValuesNotOpen,
     }
 }
 
-fn malformed_row(malformed: MalformedTarget, scene: &RefusalContext<'_>) -> RefusalRow {
+fn malformed_target(malformed: MalformedTarget, scene: &RefusalContext<'_>) -> Refusal {
     let plain = || plain_path(scene.path).map(|path| format!("Send {path:?}."));
     let advice = if let MalformedTarget::Spelling { operation, depth } = malformed {
         let known = scene.judged.and_then(|judged| judged.policy.catalog().get(operation));
@@ -131,7 +127,7 @@ fn malformed_row(malformed: MalformedTarget, scene: &RefusalContext<'_>) -> Refu
     let detail = format!(
         "The request target is refused because servers could read it in more than one way: {malformed}. {advice}"
     );
-    row(StatusCode::BAD_REQUEST, "target-malformed", Fault::Caller, "http_request_error", detail)
+    Refusal::new(RefusalKind::TargetMalformed, detail)
 }
 
 fn unknown_detail(scene: &RefusalContext<'_>) -> String {
