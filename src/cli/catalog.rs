@@ -142,7 +142,7 @@ fn for_people(file: &Path, document: &Document, difference: &Difference<'_>) -> 
 fn row(known: &Operation, last: String) -> [String; 6] {
     let Operation { method, template, scope, group, risk, .. } = known;
     let [group, method, template, scope, risk] =
-        [group.contains, method.as_str(), template, scope.as_str(), risk.as_str()].map(str::to_owned);
+        [group.name, method.as_str(), template, scope.as_str(), risk.as_str()].map(str::to_owned);
     [group, method, template, scope, risk, last]
 }
 

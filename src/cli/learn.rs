@@ -342,7 +342,7 @@ fn groups(groups: &Groups) -> Vec<String> {
     match groups {
         Groups::Ordinary => Vec::new(),
         Groups::Only(listed) if listed.is_empty() => vec![crate::proxy::policy::group::NONE.to_owned()],
-        Groups::Only(listed) => listed.iter().map(|group| group.contains.to_owned()).collect(),
+        Groups::Only(listed) => listed.iter().map(|group| group.name.to_owned()).collect(),
     }
 }
 
@@ -370,7 +370,7 @@ fn is_of_secure_values(rule: &str) -> bool {
 
 /// The comment after a rule: what it opens, and how dangerous that is.
 fn marks(catalog: &Catalog, rule: &str, ids: &[OperationId]) -> String {
-    let group = ids.first().and_then(|id| Some(catalog.get(*id)?.group.contains));
+    let group = ids.first().and_then(|id| Some(catalog.get(*id)?.group.name));
     match (group, highest(catalog, ids)) {
         _ if is_of_secure_values(rule) => "  # values of secure fields, CRITICAL".to_owned(),
         (Some(group), Some(Risk::Critical)) => format!("  # {group}, CRITICAL"),

@@ -187,7 +187,7 @@ impl RouteRow<'_> {
         let (listener, caller) = (self.subject.listener.name.clone(), self.subject.caller().unwrap_or_default());
         let what = match self.what {
             RouteEntry::Operation(Operation { method, template, scope, group, risk, .. }) => {
-                [method.as_str(), template, scope.as_str(), group.contains, risk.as_str()].map(str::to_owned)
+                [method.as_str(), template, scope.as_str(), group.name, risk.as_str()].map(str::to_owned)
             }
             RouteEntry::Rule(rule) => {
                 let text = rule.to_string();
@@ -248,7 +248,7 @@ fn decision(policy: &Policy, id: OperationId, operation: &Operation) -> (Opennes
 /// The groups with what is in them.
 pub(super) fn groups(catalog: &Catalog, wanted: Option<Format>) -> String {
     let mut groups: Vec<_> = Group::all().map(|group| Summary::of(group, catalog)).collect();
-    groups.sort_unstable_by_key(|summary| summary.group.contains);
+    groups.sort_unstable_by_key(|summary| summary.group.name);
     match format(wanted, false) {
         Format::Json => format!("{}\n", Value::from(groups.iter().map(Summary::json).collect::<Vec<_>>())),
         Format::Tsv => groups.iter().map(|summary| format!("{}\n", summary.cells().join("\t"))).collect(),
@@ -278,21 +278,14 @@ impl Summary {
     fn cells(&self) -> [String; 6] {
         let Self { group, count, .. } = self;
         let by_itself = if group.guarded { "closed" } else { "open" };
-        [
-            group.contains,
-            &count.to_string(),
-            &self.scopes().join(" "),
-            group.risk.as_str(),
-            by_itself,
-            group.description,
-        ]
-        .map(str::to_owned)
+        [group.name, &count.to_string(), &self.scopes().join(" "), group.risk.as_str(), by_itself, group.description]
+            .map(str::to_owned)
     }
 
     fn json(&self) -> Value {
         let Self { group, count, .. } = self;
         json!({
-            "group": group.contains, "operations": count, "scopes": self.scopes(), "risk": group.risk.as_str(),
+            "group": group.name, "operations": count, "scopes": self.scopes(), "risk": group.risk.as_str(),
             "guarded": group.guarded, "description": group.description,
         })
     }

@@ -473,7 +473,7 @@ impl Policy {
 
     /// Whether some request for the values of secure fields may pass.
     pub fn may_open_secure_values(&self) -> bool {
-        let here = self.rules.groups.name(&SECURE_VALUES)
+        let here = self.rules.groups.contains(&SECURE_VALUES)
             || self.rules.allow.iter().any(|rule| rule.is_of_secure_values() || rule.names_secure_values());
         here && self.ceiling.as_ref().is_none_or(|ceiling| ceiling.may_open_secure_values())
     }
@@ -526,12 +526,12 @@ impl Groups {
     pub fn open(&self, group: &'static Group) -> bool {
         match self {
             Self::Ordinary => !group.guarded,
-            Self::Only(_) => self.name(group),
+            Self::Only(_) => self.contains(group),
         }
     }
 
     /// Whether a group is listed.
-    pub fn name(&self, group: &'static Group) -> bool {
+    pub fn contains(&self, group: &'static Group) -> bool {
         match self {
             Self::Ordinary => false,
             Self::Only(listed) => listed.contains(&group),
@@ -596,7 +596,7 @@ impl Rules {
         let names = |rule: &Rule| rule.is_of_secure_values() || rule.names_secure_values();
         let fits = |rule: &Rule| asked.operation.is_none_or(|(_, operation)| rule.fit(operation) != Match::Never);
         let allows = |rule: &Rule| names(rule) && fits(rule) && asked.matches(rule, Effect::Allow);
-        let lifted = self.groups.name(&SECURE_VALUES) || self.allow.iter().any(allows);
+        let lifted = self.groups.contains(&SECURE_VALUES) || self.allow.iter().any(allows);
         lifted.then_some(open)
     }
 
@@ -720,7 +720,7 @@ mod tests {
 
     fn in_closed_group(policy: &Policy, method: &str, target: &str) -> Option<&'static str> {
         match barrier(policy, method, target) {
-            Some(DenyReason::Group(group)) => Some(group.contains),
+            Some(DenyReason::Group(group)) => Some(group.name),
             _ => None,
         }
     }
@@ -905,7 +905,7 @@ mod tests {
         let denied = secure(&[], &["group:secure-values"], &["group:secure-values"], ASKS);
         assert_eq!(denied, Some(DenyReason::Rule("group:secure-values".into())));
         let closed = secure(&["secure-values"], &[], &[], ASKS);
-        assert!(matches!(closed, Some(DenyReason::Group(group)) if group.contains == "queries"), "{closed:?}");
+        assert!(matches!(closed, Some(DenyReason::Group(group)) if group.name == "queries"), "{closed:?}");
     }
 
     #[test]

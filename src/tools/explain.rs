@@ -298,7 +298,7 @@ impl Explanation<'_> {
 pub fn operation(operation: &Operation) -> Value {
     json!({
         "method": operation.method.as_str(), "path": operation.template, "scope": operation.scope.as_str(),
-        "group": operation.group.contains, "risk": operation.risk.as_str(), "idempotent": operation.idempotent,
+        "group": operation.group.name, "risk": operation.risk.as_str(), "idempotent": operation.idempotent,
         "userContext": operation.user_context, "document": operation.document, "classified": operation.reason,
     })
 }

@@ -353,9 +353,9 @@ fn no_added_operation_changes_what_a_known_request_is_judged_as() {
     for new in &neighbours {
         for own in before.operations() {
             let Some(path) = shared(&new.segments, &own.segments) else { continue };
-            let known = before.find(&own.method, &path).map(|own| (&own.template, own.group.contains, own.scope));
+            let known = before.find(&own.method, &path).map(|own| (&own.template, own.group.name, own.scope));
             let Some(known) = known else { continue };
-            let found = after.find(&own.method, &path).map(|own| (&own.template, own.group.contains, own.scope));
+            let found = after.find(&own.method, &path).map(|own| (&own.template, own.group.name, own.scope));
             assert_eq!(found, Some(known), "{} {path} beside {}", own.method, new.template);
             visited += 1;
         }

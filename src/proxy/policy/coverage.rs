@@ -94,7 +94,7 @@ impl Cover {
             let ids = members.iter().filter(|(.., used)| *used).map(|(id, ..)| *id).collect();
             self.allow.push((format!("{} group:{group}", methods.join(",")), ids));
         } else if singly.len() > 1 + others.len() {
-            self.groups.push(group.contains.to_owned());
+            self.groups.push(group.name.to_owned());
             self.deny.extend(others.into_iter().map(|(rule, _)| rule));
         } else {
             return members.into_iter().filter(|(.., used)| *used).collect();
@@ -167,14 +167,13 @@ mod tests {
         let tags = cover(&catalog, &wanted(&catalog, &[("GET", "/v2/tag"), ("POST", "/v2/tag")]));
         assert_eq!(rules(&tags), ["GET,POST /v2/tag"]);
         let all_but = |left_out: &str| {
-            let queries =
-                catalog.operations().iter().filter(|o| o.group.contains == "queries" && o.template != left_out);
+            let queries = catalog.operations().iter().filter(|o| o.group.name == "queries" && o.template != left_out);
             let queries: Vec<_> = queries.map(|o| (o.method.as_str(), o.template.as_str())).collect();
             cover(&catalog, &wanted(&catalog, &queries))
         };
         let most = all_but("/v2/queries/disks");
         assert_eq!((most.groups, most.deny), (vec!["queries".to_owned()], vec!["GET /v2/queries/disks".to_owned()]));
-        let tickets = catalog.operations().iter().filter(|o| o.group.contains == "tickets" && o.method == Method::GET);
+        let tickets = catalog.operations().iter().filter(|o| o.group.name == "tickets" && o.method == Method::GET);
         let mut reads: Vec<_> = tickets.map(|o| (o.method.as_str(), o.template.as_str())).collect();
         reads.push(("POST", "/v2/tag"));
         assert_eq!(rules(&cover(&catalog, &wanted(&catalog, &reads))), ["GET group:tickets", "POST /v2/tag"]);

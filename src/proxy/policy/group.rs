@@ -8,7 +8,7 @@ use super::catalog::Risk;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Group {
     /// The name in `groups` and in rules such as `group:tickets`.
-    pub contains: &'static str,
+    pub name: &'static str,
     /// What it lets a caller do, in one line.
     pub description: &'static str,
     /// The highest risk in it.
@@ -21,11 +21,11 @@ pub struct Group {
 pub const NONE: &str = "none";
 
 const fn open(name: &'static str, risk: Risk, description: &'static str) -> Group {
-    Group { contains: name, description, risk, guarded: false }
+    Group { name, description, risk, guarded: false }
 }
 
 const fn guarded(name: &'static str, risk: Risk, description: &'static str) -> Group {
-    Group { contains: name, description, risk, guarded: true }
+    Group { name, description, risk, guarded: true }
 }
 
 /// No operations, but requests for custom-field reports that ask for the values of secure fields.
@@ -94,7 +94,7 @@ static LIST: [Group; 27] = [
 impl Group {
     /// The group of this name.
     pub fn find(name: &str) -> Option<&'static Self> {
-        Self::all().find(|group| group.contains == name)
+        Self::all().find(|group| group.name == name)
     }
 
     /// All groups.
@@ -104,7 +104,7 @@ impl Group {
 
     /// The names of all groups, for messages, sorted.
     pub fn names() -> Vec<&'static str> {
-        let mut names: Vec<_> = Self::all().map(|group| group.contains).collect();
+        let mut names: Vec<_> = Self::all().map(|group| group.name).collect();
         names.sort_unstable();
         names
     }
@@ -112,7 +112,7 @@ impl Group {
 
 impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.contains)
+        f.pad(self.name)
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
     fn group_names_are_unique_and_each_has_operations_of_its_risk() {
         let names = Group::names();
         assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
-        assert!(LIST.is_sorted_by(|a, b| a.contains < b.contains));
+        assert!(LIST.is_sorted_by(|a, b| a.name < b.name));
         let catalog = Catalog::built_in().expect("good");
         for group in &LIST {
             let highest = catalog.operations().iter().filter(|o| o.group == group).map(|o| o.risk).max();

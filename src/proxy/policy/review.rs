@@ -170,7 +170,7 @@ impl fmt::Display for OperationSlip {
 }
 
 fn names(groups: &[&'static Group]) -> String {
-    groups.iter().map(|group| group.contains).collect::<Vec<_>>().join(", ")
+    groups.iter().map(|group| group.name).collect::<Vec<_>>().join(", ")
 }
 
 /// What is odd about the entries of a policy, in the order of the configuration.
@@ -185,7 +185,7 @@ pub fn review(policy: &Policy) -> Vec<Oddness> {
             let oddity = twice.or_else(|| review.group(group));
             findings.extend(oddity.map(|oddity| Oddness {
                 list: RuleList::Groups,
-                entry: group.contains.to_owned(),
+                entry: group.name.to_owned(),
                 oddity,
             }));
         }
@@ -368,7 +368,7 @@ fn shadowing<'a>(rules: &'a [Rule], place: usize, rule: &Rule) -> Option<&'a Rul
 
 fn guarded_groups<'a>(operations: impl Iterator<Item = &'a &'a Operation>) -> Vec<&'static Group> {
     let mut groups: Vec<_> = operations.map(|operation| operation.group).collect();
-    groups.sort_unstable_by_key(|group| group.contains);
+    groups.sort_unstable_by_key(|group| group.name);
     groups.dedup();
     groups
 }

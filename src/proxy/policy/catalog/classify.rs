@@ -346,7 +346,7 @@ mod tests {
         for (tag, group) in TAGS {
             let method = if group == "tags-itam" { "POST" } else { "GET" };
             let own = classify(&declared(method, "/v2/firmware", &[tag], "", None), &catalog, "next");
-            assert_eq!(own.group.contains, group, "{tag}");
+            assert_eq!(own.group.name, group, "{tag}");
             let both = classify(&declared(method, "/v2/firmware", &[tag, "Backup"], "", None), &catalog, "next");
             assert!(group == "backup" || both.group == &UNCLASSIFIED, "two purposes are none: {tag}");
         }

@@ -41,10 +41,10 @@ impl<'a> Difference<'a> {
         let (mut later, mut removed): (Vec<_>, Vec<_>) =
             catalog.operations().iter().filter(missing).partition(|own| own.document == LATER);
         let (mut added, shadowing) = catalog.admissible(document.added(catalog));
-        added.sort_by_key(|own| own.group.contains);
-        removed.sort_by_key(|own| own.group.contains);
-        later.sort_by_key(|own| own.group.contains);
-        changed.sort_by_key(|(own, _)| own.group.contains);
+        added.sort_by_key(|own| own.group.name);
+        removed.sort_by_key(|own| own.group.name);
+        later.sort_by_key(|own| own.group.name);
+        changed.sort_by_key(|(own, _)| own.group.name);
         let skipped = document.skipped.iter().cloned().chain(shadowing).collect();
         Self { added, removed, later, changed, skipped }
     }
