@@ -37,7 +37,7 @@ use crate::proxy::audit::Audited;
 use crate::proxy::authn::callers::CallerId;
 use crate::proxy::authn::key_hint::KeyHint;
 use crate::proxy::authn::local_tokens::{self, OAuthPath, TokenRequest};
-use crate::proxy::authn::{Authn, AuthnError, Unauthenticated};
+use crate::proxy::authn::{Authn, AuthnError, Destination, Unauthenticated};
 use crate::proxy::headers::loops::LoopMark;
 use crate::proxy::policy::catalog::OperationId;
 use crate::proxy::policy::coverage::SecureUse;
@@ -237,11 +237,10 @@ impl Proxy {
         self.ids.mark.check(&head.headers)?;
         let scheme = peer.scheme();
         let visitor = self.guard.admit(peer, head)?;
-        if visitor.is_preflight() {
-            return Ok(response::preflight(&head.headers));
-        }
-        if let Some(door) = OAuthPath::at(&head.uri) {
-            return Box::pin(self.grant(door, &visitor, head, body, record)).await;
+        match visitor.destination() {
+            Destination::Preflight => return Ok(response::preflight(&head.headers)),
+            Destination::OAuth(path) => return Box::pin(self.grant(path, &visitor, head, body, record)).await,
+            Destination::Api => {}
         }
         let caller = self.guard.authenticate(visitor, &head.headers)?;
         let CallerId(place) = caller.id();

@@ -16,7 +16,7 @@ use crate::proxy::policy::coverage::{self, Cover, SecureUse, UsedOperation};
 use crate::proxy::policy::path::Target;
 use crate::proxy::policy::query::SECURE;
 use crate::proxy::policy::rule::Rule;
-use crate::proxy::policy::{Groups, Policy, PolicyRefusal, Rules};
+use crate::proxy::policy::{Groups, OperationVerdict, Policy, PolicyRefusal, Rules};
 use crate::proxy::response;
 
 /// Who used what.
@@ -420,8 +420,10 @@ fn outcome(policy: &Policy, what: &OperationUse, count: &Count) -> LearnResult {
     };
     let path = operation.example();
     let plain = match policy.verdict(id) {
-        None => LearnResult::Depends,
-        Some(_) => ask(policy, &operation.method, &path),
+        OperationVerdict::Depends => LearnResult::Depends,
+        OperationVerdict::Open(_) | OperationVerdict::Closed(_) | OperationVerdict::ClosedByListener => {
+            ask(policy, &operation.method, &path)
+        }
     };
     let spelled = if count.doubtful > 0 { SECURE.to_ascii_lowercase() } else { SECURE.to_owned() };
     match &plain {

@@ -11,7 +11,7 @@ use crate::proxy::policy::catalog::{Catalog, Operation, OperationId, Risk, Scope
 use crate::proxy::policy::group::Group;
 use crate::proxy::policy::review::{Oddity, RuleList, review};
 use crate::proxy::policy::rule::Rule;
-use crate::proxy::policy::{Policy, RuleId, Verdict};
+use crate::proxy::policy::{ClosedBy, OpenedBy, OperationVerdict, Policy, RuleId};
 use crate::tools::explain::operation;
 
 /// Which operations are shown, and how.
@@ -227,22 +227,29 @@ impl RouteRow<'_> {
 fn decision(policy: &Policy, id: OperationId, operation: &Operation) -> (Openness, String) {
     let rule = |rules: &[Rule], id: RuleId| rules.get(id.index()).map(ToString::to_string).unwrap_or_default();
     let note = if operation.user_context { "; NinjaOne may want a user (user_context_required)" } else { "" };
-    let Some(verdict) = policy.verdict(id) else {
-        return (Openness::Depends, format!("on values in the path or query (allow or deny){note}"));
-    };
     let rules = policy.rules();
-    let why = match verdict {
-        Verdict::InScope => format!("scope and group{note}"),
-        Verdict::Allowed(id) => format!("allow {:?}{note}", rule(&rules.allow, id)),
-        Verdict::AboveCeiling => format!("needs the scope {}", operation.scope),
-        Verdict::OutsideGroups if operation.group.guarded => {
-            format!("the group {} stays closed unless it is named", operation.group)
+    match policy.verdict(id) {
+        OperationVerdict::Depends => {
+            (Openness::Depends, format!("on values in the path or query (allow or deny){note}"))
         }
-        Verdict::OutsideGroups => format!("the group {} is not listed", operation.group),
-        Verdict::Denied(id) => format!("deny {:?}", rule(&rules.deny, id)),
-        Verdict::AboveListener => "the listener closes it".to_owned(),
-    };
-    (if verdict.is_open() { Openness::Open } else { Openness::Closed }, why)
+        OperationVerdict::Open(OpenedBy::Scopes) => (Openness::Open, format!("scope and group{note}")),
+        OperationVerdict::Open(OpenedBy::Rule(id)) => {
+            (Openness::Open, format!("allow {:?}{note}", rule(&rules.allow, id)))
+        }
+        OperationVerdict::Closed(closed_by) => {
+            let why = match closed_by {
+                ClosedBy::Scopes => format!("needs the scope {}", operation.scope),
+                ClosedBy::Groups if operation.group.guarded => {
+                    format!("the group {} stays closed unless it is named", operation.group)
+                }
+                ClosedBy::Groups => format!("the group {} is not listed", operation.group),
+                ClosedBy::Rule(id) => format!("deny {:?}", rule(&rules.deny, id)),
+                ClosedBy::SecureValues => "the values of secure fields are not open".to_owned(),
+            };
+            (Openness::Closed, why)
+        }
+        OperationVerdict::ClosedByListener => (Openness::Closed, "the listener closes it".to_owned()),
+    }
 }
 
 /// The groups with what is in them.

@@ -25,7 +25,7 @@ use crate::net::listener::head::FramingError;
 use browser::{AllowedOrigins, FetchMetadata, WebOrigin};
 use callers::{CallerId, Callers, KeyHash, PresentedProof};
 use key_hint::KeyHint;
-use local_tokens::{LocalTokens, TokenRequest};
+use local_tokens::{LocalTokens, OAuthPath, TokenRequest};
 
 /// The names under which anybody on this machine may call.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -69,7 +69,18 @@ pub struct AuthnConfig {
 #[derive(Debug)]
 pub struct Unauthenticated {
     peer: Peer,
-    preflight: bool,
+    destination: Destination,
+}
+
+/// Where a request goes that came through the perimeter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// Nowhere: a listed page asks whether another request would be allowed.
+    Preflight,
+    /// To the local token endpoint, or to where a person would sign in.
+    OAuth(OAuthPath),
+    /// To NinjaOne, if the policy permits it.
+    Api,
 }
 
 /// The sender of a request: the proof that the guard let it in.
@@ -80,9 +91,9 @@ pub struct Caller {
 }
 
 impl Unauthenticated {
-    /// Whether it is a listed page's question whether another request would be allowed.
-    pub fn is_preflight(&self) -> bool {
-        self.preflight
+    /// Where it goes.
+    pub fn destination(&self) -> Destination {
+        self.destination
     }
 }
 
@@ -189,12 +200,12 @@ impl Authn {
             Some(FramingError::TooManyFields) => return Err(AuthnError::LargeHead),
             None => {}
         }
-        let preflight = self.dry_run(head)?;
-        Ok(Unauthenticated { peer, preflight })
+        let destination = self.dry_run(head)?;
+        Ok(Unauthenticated { peer, destination })
     }
 
-    /// What [`Authn::admit`] says, without a peer: whether the request is a listed page's preflight.
-    pub fn dry_run(&self, head: &Parts) -> Result<bool, AuthnError> {
+    /// What [`Authn::admit`] says, without a peer: where the request goes.
+    pub fn dry_run(&self, head: &Parts) -> Result<Destination, AuthnError> {
         if head_size(head) > self.head_size {
             return Err(AuthnError::LargeHead);
         }
@@ -209,17 +220,19 @@ impl Authn {
         let relayed = || RELAYED.into_iter().find(|name| head.headers.contains_key(name));
         match relayed().filter(|_| self.roster.is_empty()) {
             Some(name) => Err(AuthnError::Relayed(name)),
-            None => Ok(asks),
+            None if asks => Ok(Destination::Preflight),
+            None => Ok(OAuthPath::at(&head.uri).map_or(Destination::Api, Destination::OAuth)),
         }
     }
 
     /// Finds out who sent a request: by a key or local token, else by the user or certificate at the other end.
     pub fn authenticate(&self, visitor: Unauthenticated, headers: &HeaderMap) -> Result<Caller, AuthnError> {
-        let id = self.caller(&visitor.peer, headers)?;
+        let id = self.identify(Some(&visitor.peer), headers).map_err(|error| self.throttled(error))?;
         Ok(Caller { peer: visitor.peer, id })
     }
 
-    fn caller(&self, peer: &Peer, headers: &HeaderMap) -> Result<CallerId, AuthnError> {
+    /// Whose request it is; wrong keys are not counted.
+    pub fn identify(&self, peer: Option<&Peer>, headers: &HeaderMap) -> Result<CallerId, AuthnError> {
         if self.roster.is_empty() {
             return Ok(CallerId(0));
         }
@@ -228,20 +241,11 @@ impl Authn {
             PresentedProof::Key(key) => self.of_key(key),
             PresentedProof::Nothing | PresentedProof::Unreadable(_) => None,
         };
-        match (by_key.or_else(|| self.of_peer(peer)), presented) {
+        match (by_key.or_else(|| self.of_peer(peer?)), presented) {
             (Some(id), _) => Ok(id),
             (None, PresentedProof::Nothing) => Err(AuthnError::NoKey),
-            (None, PresentedProof::Key(key)) => Err(self.wrong_key(KeyHint::of(&key))),
-            (None, PresentedProof::Unreadable(hint)) => Err(self.wrong_key(hint)),
-        }
-    }
-
-    /// Whose key or local token the headers hold, without counting it if it is wrong.
-    pub fn foretell_caller(&self, headers: &HeaderMap) -> Result<CallerId, AuthnError> {
-        match PresentedProof::read(headers) {
-            PresentedProof::Key(key) => self.of_key(&key).ok_or_else(|| AuthnError::WrongKey(KeyHint::of(&key))),
-            PresentedProof::Nothing => Err(AuthnError::NoKey),
-            PresentedProof::Unreadable(hint) => Err(AuthnError::WrongKey(hint)),
+            (None, PresentedProof::Key(key)) => Err(AuthnError::WrongKey(KeyHint::of(&key))),
+            (None, PresentedProof::Unreadable(hint)) => Err(AuthnError::WrongKey(hint)),
         }
     }
 
@@ -259,10 +263,16 @@ impl Authn {
         of_user.or_else(|| self.roster.of_certificate(KeyHash::of_fingerprint(peer.certificate()?.fingerprint())))
     }
 
-    fn wrong_key(&self, hint: KeyHint) -> AuthnError {
-        match self.roster.tolerates(Instant::now()) {
-            Ok(()) => AuthnError::WrongKey(hint),
-            Err(wait) => AuthnError::Throttled(wait),
+    /// Counts a wrong key. Where there were too many of late, nobody learns what is wrong with it.
+    fn throttled(&self, error: AuthnError) -> AuthnError {
+        match &error {
+            AuthnError::WrongKey(_) => {
+                self.roster.tolerates(Instant::now()).map_or_else(AuthnError::Throttled, |()| error)
+            }
+            AuthnError::NoKey | AuthnError::Throttled(_) | AuthnError::OtherGrant | AuthnError::NotPost => error,
+            AuthnError::SignIn | AuthnError::UnknownHost(_) | AuthnError::CrossOrigin(_) => error,
+            AuthnError::Relayed(_) | AuthnError::LargeHead | AuthnError::NoHost | AuthnError::ManyHosts => error,
+            AuthnError::BadHost(_) | AuthnError::Fragment | AuthnError::LineFeed | AuthnError::Framing => error,
         }
     }
 
@@ -283,9 +293,9 @@ impl Authn {
         let known = named.or_else(|| self.of_peer(&visitor.peer));
         match known.and_then(|id| Some((id, self.roster.mark(id)?))) {
             Some((id, mark)) => Ok((id, self.issuer.issue(mark, Moment::now()))),
-            None if by_key.is_some() => Err(self.wrong_key(KeyHint::OtherName)),
+            None if by_key.is_some() => Err(self.throttled(AuthnError::WrongKey(KeyHint::OtherName))),
             None => match &request.secret {
-                Some(key) => Err(self.wrong_key(KeyHint::of(key.as_bytes()))),
+                Some(key) => Err(self.throttled(AuthnError::WrongKey(KeyHint::of(key.as_bytes())))),
                 None => Err(AuthnError::NoKey),
             },
         }
@@ -452,9 +462,11 @@ mod tests {
     fn guard_lets_a_listed_page_ask_and_call_and_read() {
         let guard = guard(&[]);
         let page = [("origin", "https://grafana.example"), ("sec-fetch-site", "cross-site")];
-        assert!(pass(&guard, Method::GET, &page).is_ok_and(|visitor| !visitor.is_preflight()));
+        assert!(pass(&guard, Method::GET, &page).is_ok_and(|visitor| visitor.destination() == Destination::Api));
         let asks = [page[0], page[1], ("access-control-request-method", "GET")];
-        assert!(pass(&guard, Method::OPTIONS, &asks).is_ok_and(|visitor| visitor.is_preflight()));
+        assert!(
+            pass(&guard, Method::OPTIONS, &asks).is_ok_and(|visitor| visitor.destination() == Destination::Preflight)
+        );
         assert_eq!(guard.reader(&parts(Method::GET, &page).headers), Some(HeaderValue::from_static(page[0].1)));
         let other = [("origin", "https://evil.example")];
         assert_eq!(guard.reader(&parts(Method::GET, &other).headers), None);

@@ -9,27 +9,32 @@
 
 pub mod catalog;
 pub mod coverage;
+mod decision;
 pub mod group;
 pub mod path;
+mod permit;
 pub mod query;
+mod refusal;
 pub mod review;
 pub mod rule;
 pub mod rule_trace;
+mod rules;
 pub mod spelling;
 
-use std::fmt;
 use std::sync::Arc;
 
-use http::uri::PathAndQuery;
 use http::{Method, Uri};
 
 use crate::proxy::authn::Caller;
-use catalog::{Catalog, MethodSet, Operation, OperationId, OperationName, Scope, ScopeSet};
-use coverage::SecureUse;
-use group::{Group, SECURE_VALUES};
-use path::{MalformedTarget, Segments, Target};
-use query::{Query, SECURE};
-use rule::{Effect, METHODS, Match, Rule, Selector};
+use catalog::{Catalog, Operation, OperationId, PathOperations, ScopeSet};
+pub use decision::{ClosedBy, Decision, OpenedBy, OperationVerdict, Passage, Ruling};
+use decision::{JudgedRequest, Verdict};
+use group::SECURE_VALUES;
+use path::{Segments, Target};
+pub use permit::Permit;
+pub use refusal::{Denied, DenyReason, PolicyError, PolicyRefusal};
+pub use rules::{Groups, RuleId, Rules};
+use rules::{OperationRow, assumed_scope, check_spelling};
 
 /// The number of an instance in the configuration, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,286 +53,6 @@ pub struct Policy {
     ceiling: Option<Arc<Policy>>,
     /// Whether what the rules close is only noted.
     observes: bool,
-}
-
-/// What is open, as the configuration says it.
-#[derive(Debug, Clone, Default)]
-pub struct Rules {
-    /// The ceiling, and the scopes of the token.
-    pub scopes: ScopeSet,
-    /// The open groups.
-    pub groups: Groups,
-    /// What is open on top, below the ceiling.
-    pub allow: Vec<Rule>,
-    /// What is closed in any case.
-    pub deny: Vec<Rule>,
-}
-
-/// The groups that a listener or caller opens.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Groups {
-    /// All but the guarded ones.
-    #[default]
-    Ordinary,
-    /// These.
-    Only(Vec<&'static Group>),
-}
-
-/// The place of a rule in `allow` or `deny`, from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RuleId(u16);
-
-impl RuleId {
-    /// The position in the list.
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
-/// The verdict on an operation, or what it depends on.
-#[derive(Debug)]
-enum OperationRow {
-    Always(Verdict),
-    Depends(Box<Relevant>),
-}
-
-/// The rules that may match a request for an operation, in order, each with whether it always does.
-#[derive(Debug)]
-struct Relevant {
-    allow: Vec<(RuleId, Match)>,
-    deny: Vec<(RuleId, Match)>,
-}
-
-/// The proof that a request is allowed, and the only source of what is sent.
-#[derive(Debug)]
-pub struct Permit {
-    caller: Caller,
-    method: Method,
-    target: PathAndQuery,
-    operation: Option<OperationId>,
-    instance: InstanceId,
-    scopes: ScopeSet,
-    rule: Option<RuleId>,
-    overruled: Option<Denied>,
-}
-
-impl Permit {
-    /// Who called.
-    pub fn caller(&self) -> &Caller {
-        &self.caller
-    }
-
-    /// The method to send.
-    pub fn method(&self) -> &Method {
-        &self.method
-    }
-
-    /// The canonical target to send.
-    pub fn target(&self) -> &PathAndQuery {
-        &self.target
-    }
-
-    /// The operation; `None` for one that only an `allow` rule knows.
-    pub fn operation(&self) -> Option<OperationId> {
-        self.operation
-    }
-
-    /// The instance to send it to.
-    pub fn instance(&self) -> InstanceId {
-        self.instance
-    }
-
-    /// The scopes that the token shall have: the listener's.
-    pub fn scopes(&self) -> ScopeSet {
-        self.scopes
-    }
-
-    /// The rule of `allow` that opened it.
-    pub fn rule(&self) -> Option<RuleId> {
-        self.rule
-    }
-
-    /// Whether it asks for the values of secure fields.
-    pub fn secure_values(&self) -> SecureUse {
-        secure_use(Query::new(self.target.query()))
-    }
-
-    /// Whether it may move a cursor at the instance: such a read must not be sent twice.
-    pub fn may_move_cursor(&self) -> bool {
-        Query::new(self.target.query()).may_move_cursor()
-    }
-
-    /// What the rules would have said, where they are only observed.
-    pub fn overruled(&self) -> Option<&Denied> {
-        self.overruled.as_ref()
-    }
-}
-
-/// What the policy says of an operation, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Open through the listener's scopes and groups.
-    InScope,
-    /// Open through this rule of `allow`.
-    Allowed(RuleId),
-    /// Closed: the listener lacks the scope.
-    AboveCeiling,
-    /// Closed: the listener lists groups, and not this one; or the group is guarded, and nothing names it.
-    OutsideGroups,
-    /// Closed by this rule of `deny`.
-    Denied(RuleId),
-    /// Closed by the listener, for all of its callers.
-    AboveListener,
-}
-
-impl Verdict {
-    /// The rule of `allow` that opens the operation.
-    pub fn rule(self) -> Option<RuleId> {
-        match self {
-            Self::Allowed(rule) => Some(rule),
-            Self::InScope | Self::AboveCeiling | Self::OutsideGroups | Self::Denied(_) | Self::AboveListener => None,
-        }
-    }
-
-    /// Whether the operation is open.
-    pub fn is_open(self) -> bool {
-        match self {
-            Self::InScope | Self::Allowed(_) => true,
-            Self::AboveCeiling | Self::OutsideGroups | Self::Denied(_) | Self::AboveListener => false,
-        }
-    }
-}
-
-/// Why a request is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PolicyRefusal {
-    /// The target cannot be judged.
-    #[error(transparent)]
-    Malformed(#[from] MalformedTarget),
-    /// No operation has this path, and no rule allows it.
-    #[error("no known operation has this path")]
-    UnknownOperation,
-    /// The path is known, the method is not.
-    #[error("no known operation has this method on this path")]
-    MethodNotAllowed {
-        /// The methods of the path's operations, for `Allow`.
-        allowed: MethodSet,
-    },
-    /// The policy does not open it.
-    #[error(transparent)]
-    Closed(#[from] Denied),
-}
-
-/// What is not open, and what keeps it closed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{barrier}")]
-pub struct Denied {
-    /// Which operation; `None` for one that only an `allow` rule knows.
-    pub operation: Option<OperationId>,
-    /// What is in the way.
-    pub barrier: DenyReason,
-    /// It is the listener that refuses, whatever its caller might do.
-    pub by_listener: bool,
-}
-
-/// What keeps an operation closed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DenyReason {
-    /// It needs a scope above the ceiling.
-    Scope {
-        /// The scope that is missing.
-        missing: Scope,
-        /// The scopes that are there.
-        open: ScopeSet,
-    },
-    /// Its group is not open.
-    Group(&'static Group),
-    /// This rule of `deny` matches.
-    Rule(Arc<str>),
-    /// It asks for the values of secure fields.
-    SecureValues,
-}
-
-impl fmt::Display for DenyReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Scope { missing, .. } => write!(f, "the operation needs the scope {missing}"),
-            Self::Group(group) => write!(f, "the operation is in the group {group}, which is not open"),
-            Self::Rule(rule) => write!(f, "the rule {rule:?} of deny matches"),
-            Self::SecureValues => f.write_str("the request asks for the values of secure fields, which are not open"),
-        }
-    }
-}
-
-impl DenyReason {
-    /// What is in the way, in the words of the configuration.
-    pub fn rule(&self) -> String {
-        match self {
-            Self::Scope { missing, .. } => format!("scope:{missing}"),
-            Self::Group(group) => format!("group:{group}"),
-            Self::Rule(rule) => rule.to_string(),
-            Self::SecureValues => format!("group:{SECURE_VALUES}"),
-        }
-    }
-}
-
-impl PolicyRefusal {
-    /// The operation that is refused, if it is one of the catalogue.
-    pub fn operation(&self) -> Option<OperationId> {
-        match self {
-            Self::Closed(closed) => closed.operation,
-            Self::Malformed(_) | Self::UnknownOperation | Self::MethodNotAllowed { .. } => None,
-        }
-    }
-}
-
-/// Why rules, groups and scopes make no policy.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PolicyError {
-    /// A caller's scope that its listener lacks.
-    #[error("the scope {0} is not one of the listener's: a caller has no more than its listener")]
-    AboveListener(Scope),
-    /// A rule of `allow` for operations above the ceiling only.
-    #[error("the rule {rule:?} allows nothing: it needs the scope {scope}, which scopes lack")]
-    AboveCeiling {
-        /// The rule as written.
-        rule: String,
-        /// The missing scope.
-        scope: Scope,
-    },
-    /// A rule for a known operation, in a spelling that no accepted request has.
-    #[error("the rule {rule:?} never matches: {operation} has {wanted} where {word:?} is written")]
-    Misspelled {
-        /// The rule as written.
-        rule: String,
-        /// The operation that it was meant for.
-        operation: String,
-        /// What the operation has there.
-        wanted: String,
-        /// What the rule has there.
-        word: String,
-    },
-    /// More rules than can be numbered.
-    #[error("allow and deny may have 65535 rules each")]
-    TooManyRules,
-}
-
-/// A request that passes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decision {
-    /// The operation; `None` for one that only an `allow` rule knows.
-    pub operation: Option<OperationId>,
-    /// Why it is open.
-    pub verdict: Verdict,
-}
-
-/// A request, as far as it is judged.
-struct JudgedRequest<'a> {
-    method: &'a Method,
-    path: &'a Segments<'a>,
-    query: Query<'a>,
-    operation: Option<(OperationId, &'a Operation)>,
-    secure_values: bool,
 }
 
 impl Policy {
@@ -407,26 +132,31 @@ impl Policy {
 
     /// Judges a request of an admitted caller.
     pub fn judge(&self, caller: Caller, method: &Method, uri: &Uri) -> Result<Permit, PolicyRefusal> {
-        let target = Target::canonical(uri)?;
-        let (operation, verdict, overruled) = match self.decide(method, &target) {
-            Ok(Decision { operation, verdict }) => (operation, Some(verdict), None),
-            Err(PolicyRefusal::Closed(closed)) if self.overrules(&closed) => (closed.operation, None, Some(closed)),
-            Err(refusal) => return Err(refusal),
-        };
-        let rule = verdict.and_then(Verdict::rule);
+        let Ruling { target, operation, passage } = self.rule_on(method, uri)?;
         let (instance, scopes) = (self.instance, self.scopes());
         let (method, target) = (method.clone(), target.to_path_and_query()?);
-        Ok(Permit { caller, method, target, operation, instance, scopes, rule, overruled })
+        Ok(Permit { caller, method, target, operation, instance, scopes, passage })
     }
 
-    /// What the scopes, groups and rules say of a request; an observing policy lets more pass. Takes no memory.
+    /// Whether a request passes, and why: for the proxy, and for all that tells what the proxy would do.
+    pub fn rule_on<'a>(&self, method: &Method, uri: &'a Uri) -> Result<Ruling<'a>, PolicyRefusal> {
+        let target = Target::canonical(uri)?;
+        let (operation, passage) = match self.decide(method, &target) {
+            Ok(Decision { operation, opened_by }) => (operation, Passage::Opened(opened_by)),
+            Err(PolicyRefusal::Closed(closed)) if self.overrules(&closed) => {
+                (closed.operation, Passage::Overruled(closed))
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        Ok(Ruling { target, operation, passage })
+    }
+
+    /// What the scopes, groups and rules say of a request; an observing policy lets more pass. Does not allocate.
     pub fn decide(&self, method: &Method, target: &Target<'_>) -> Result<Decision, PolicyRefusal> {
-        let method = judged_as(method);
-        let (path, query) = (&target.segments()?, target.query());
-        let here = self.catalog.at(path)?;
-        let operation = here.of(method).and_then(|id| Some((id, self.catalog.get(id)?)));
-        let asked = JudgedRequest { method, path, query, operation, secure_values: query.asks_for_secure_values() };
-        let operation = operation.map(|(id, _)| id);
+        let path = target.segments()?;
+        let here = self.catalog.at(&path)?;
+        let asked = self.request(method, &path, target, here);
+        let operation = asked.operation.map(|(id, _)| id);
         let refusal = |barrier: Option<DenyReason>, by_listener| match barrier {
             Some(barrier) => Denied { operation, barrier, by_listener }.into(),
             None if here.is_empty() => PolicyRefusal::UnknownOperation,
@@ -435,13 +165,20 @@ impl Policy {
         if let Some(ceiling) = &self.ceiling {
             ceiling.weigh(&asked).map_err(|barrier| refusal(barrier, true))?;
         }
-        let verdict = self.weigh(&asked).map_err(|barrier| refusal(barrier, false))?;
-        Ok(Decision { operation, verdict })
+        let opened_by = self.weigh(&asked).map_err(|barrier| refusal(barrier, false))?;
+        Ok(Decision { operation, opened_by })
     }
 
-    /// Whether a refusal is only noted.
-    pub fn would_overrule(&self, refusal: &PolicyRefusal) -> bool {
-        matches!(refusal, PolicyRefusal::Closed(closed) if self.overrules(closed))
+    fn request<'a>(
+        &'a self,
+        method: &'a Method,
+        path: &'a Segments<'a>,
+        target: &Target<'a>,
+        here: PathOperations,
+    ) -> JudgedRequest<'a> {
+        let (method, query) = (judged_as(method), target.query());
+        let operation = here.of(method).and_then(|id| Some((id, self.catalog.get(id)?)));
+        JudgedRequest { method, path, query, operation, secure_values: query.asks_for_secure_values() }
     }
 
     /// Only what is known, and within the scopes, is let pass.
@@ -450,25 +187,28 @@ impl Policy {
         self.observes && operation.is_some_and(|operation| self.scopes().contains(operation.scope))
     }
 
-    /// The verdict on every request for an operation that does not ask for the values of secure fields; `None` if it
-    /// depends on values in the path or query.
-    pub fn verdict(&self, id: OperationId) -> Option<Verdict> {
+    /// The verdict on every request for an operation that does not ask for the values of secure fields.
+    pub fn verdict(&self, id: OperationId) -> OperationVerdict {
         let own = match self.row(id) {
-            Some(OperationRow::Always(verdict)) => Some(*verdict),
-            Some(OperationRow::Depends(_)) => None,
-            None => Some(Verdict::OutsideGroups),
+            Some(OperationRow::Always(Ok(opened_by))) => OperationVerdict::Open(*opened_by),
+            Some(OperationRow::Always(Err(closed_by))) => OperationVerdict::Closed(*closed_by),
+            Some(OperationRow::Depends(_)) => OperationVerdict::Depends,
+            None => OperationVerdict::Closed(ClosedBy::Groups),
         };
         match self.ceiling.as_ref().map(|ceiling| ceiling.verdict(id)) {
-            None | Some(Some(Verdict::InScope | Verdict::Allowed(_))) => own,
+            None | Some(OperationVerdict::Open(_)) => own,
             // What the listener closes stays closed; what depends there, depends here too, unless closed here.
-            Some(Some(_)) => Some(Verdict::AboveListener),
-            Some(None) => own.filter(|verdict| !verdict.is_open()),
+            Some(OperationVerdict::Closed(_) | OperationVerdict::ClosedByListener) => {
+                OperationVerdict::ClosedByListener
+            }
+            Some(OperationVerdict::Depends) if own.may_open() => OperationVerdict::Depends,
+            Some(OperationVerdict::Depends) => own,
         }
     }
 
     /// Whether some request for an operation is open.
     pub fn may_open(&self, id: OperationId) -> bool {
-        self.verdict(id).is_none_or(Verdict::is_open)
+        self.verdict(id).may_open()
     }
 
     /// Whether some request for the values of secure fields may pass.
@@ -479,26 +219,23 @@ impl Policy {
     }
 
     /// What this policy alone says. An error without a barrier: neither the catalogue nor a rule knows the operation.
-    fn weigh(&self, asked: &JudgedRequest<'_>) -> Result<Verdict, Option<DenyReason>> {
+    fn weigh(&self, asked: &JudgedRequest<'_>) -> Result<OpenedBy, Option<DenyReason>> {
         let verdict = match asked.operation {
             Some((id, operation)) => self.verdict_on(id, operation, asked),
             None => self.rules.verdict_on_unknown(asked).ok_or(None)?,
         };
-        let verdict = if verdict.is_open() && asked.secure_values {
-            self.rules.verdict_on_secure_values(verdict, asked).ok_or(Some(DenyReason::SecureValues))?
-        } else {
-            verdict
+        let verdict = match verdict {
+            Ok(open) if asked.secure_values => self.rules.verdict_on_secure_values(open, asked),
+            Ok(_) | Err(_) => verdict,
         };
-        let open = self.scopes();
-        Err(match verdict {
-            Verdict::InScope | Verdict::Allowed(_) => return Ok(verdict),
-            Verdict::Denied(rule) => self.rules.deny.get(rule.index()).map(|rule| DenyReason::Rule(rule.text())),
-            // No verdict of one's own is that of a listener.
-            Verdict::AboveCeiling | Verdict::AboveListener => {
+        verdict.map_err(|closed_by| match closed_by {
+            ClosedBy::Rule(rule) => self.rules.deny.get(rule.index()).map(|rule| DenyReason::Rule(rule.text())),
+            ClosedBy::Scopes => {
                 let missing = asked.operation.map_or(assumed_scope(asked.method), |(_, operation)| operation.scope);
-                Some(DenyReason::Scope { missing, open })
+                Some(DenyReason::Scope { missing, open: self.scopes() })
             }
-            Verdict::OutsideGroups => asked.operation.map(|(_, operation)| DenyReason::Group(operation.group)),
+            ClosedBy::Groups => asked.operation.map(|(_, operation)| DenyReason::Group(operation.group)),
+            ClosedBy::SecureValues => Some(DenyReason::SecureValues),
         })
     }
 
@@ -509,160 +246,9 @@ impl Policy {
                 self.rules.verdict(operation, relevant, |rule, effect| asked.matches(rule, effect))
             }
             // No operation of the catalogue is without a row.
-            None => Verdict::OutsideGroups,
+            None => Err(ClosedBy::Groups),
         }
     }
-}
-
-impl JudgedRequest<'_> {
-    fn matches(&self, rule: &Rule, effect: Effect) -> bool {
-        let group = self.operation.map(|(_, operation)| operation.group);
-        rule.matches(effect, self.method, self.path, self.query, group)
-    }
-}
-
-impl Groups {
-    /// Whether a group is open without a rule.
-    pub fn open(&self, group: &'static Group) -> bool {
-        match self {
-            Self::Ordinary => !group.guarded,
-            Self::Only(_) => self.contains(group),
-        }
-    }
-
-    /// Whether a group is listed.
-    pub fn contains(&self, group: &'static Group) -> bool {
-        match self {
-            Self::Ordinary => false,
-            Self::Only(listed) => listed.contains(&group),
-        }
-    }
-}
-
-impl Rules {
-    /// The verdict on an operation, or the rules that it depends on.
-    fn row(&self, operation: &Operation) -> OperationRow {
-        let relevant = Relevant {
-            deny: relevant(&self.deny, operation, |_| true),
-            // What is open or above the ceiling, no rule of allow changes.
-            allow: if self.groups.open(operation.group) || !self.scopes.contains(operation.scope) {
-                Vec::new()
-            } else {
-                relevant(&self.allow, operation, |rule| !operation.group.guarded || rule.names(operation))
-            },
-        };
-        let mut depends = relevant.deny.iter().chain(&relevant.allow);
-        if depends.any(|(_, fit)| *fit == Match::Sometimes) {
-            OperationRow::Depends(Box::new(relevant))
-        } else {
-            OperationRow::Always(self.verdict(operation, &relevant, |_, _| false))
-        }
-    }
-
-    /// The verdict on a request for an operation; `matches` says whether a rule does that sometimes does.
-    fn verdict(&self, operation: &Operation, relevant: &Relevant, matches: impl Fn(&Rule, Effect) -> bool) -> Verdict {
-        let first = |rules: &[Rule], relevant: &[(RuleId, Match)], effect| {
-            let holds = |id: RuleId| rules.get(id.index()).is_some_and(|rule| matches(rule, effect));
-            relevant.iter().find(|(id, fit)| *fit == Match::Always || holds(*id)).map(|(id, _)| *id)
-        };
-        if let Some(rule) = first(&self.deny, &relevant.deny, Effect::Deny) {
-            return Verdict::Denied(rule);
-        }
-        if !self.scopes.contains(operation.scope) {
-            return Verdict::AboveCeiling;
-        }
-        if self.groups.open(operation.group) {
-            return Verdict::InScope;
-        }
-        first(&self.allow, &relevant.allow, Effect::Allow).map_or(Verdict::OutsideGroups, Verdict::Allowed)
-    }
-
-    /// What the catalogue lacks is open if a rule of `allow` says so, below the ceiling; `None` if none does.
-    fn verdict_on_unknown(&self, asked: &JudgedRequest<'_>) -> Option<Verdict> {
-        let allowed = matching(&self.allow, asked, Effect::Allow).filter(|_| METHODS.contains(asked.method))?;
-        if let Some(rule) = matching(&self.deny, asked, Effect::Deny) {
-            return Some(Verdict::Denied(rule));
-        }
-        let scope = assumed_scope(asked.method);
-        Some(if self.scopes.contains(scope) { Verdict::Allowed(allowed) } else { Verdict::AboveCeiling })
-    }
-
-    /// The verdict on an open request that asks for the values of secure fields; `None` if nothing opens these.
-    fn verdict_on_secure_values(&self, open: Verdict, asked: &JudgedRequest<'_>) -> Option<Verdict> {
-        let denies = |rule: &Rule| rule.is_of_secure_values() && asked.matches(rule, Effect::Deny);
-        if let Some(rule) = position(&self.deny, denies) {
-            return Some(Verdict::Denied(rule));
-        }
-        let names = |rule: &Rule| rule.is_of_secure_values() || rule.names_secure_values();
-        let fits = |rule: &Rule| asked.operation.is_none_or(|(_, operation)| rule.fit(operation) != Match::Never);
-        let allows = |rule: &Rule| names(rule) && fits(rule) && asked.matches(rule, Effect::Allow);
-        let lifted = self.groups.contains(&SECURE_VALUES) || self.allow.iter().any(allows);
-        lifted.then_some(open)
-    }
-
-    /// A rule of `allow` must speak of something below the ceiling, of the catalogue or beyond it.
-    fn check_ceiling(&self, rule: &Rule, catalog: &Catalog) -> Result<(), PolicyError> {
-        let needed = needed_scopes(rule, catalog);
-        let lacks = |scope: &Scope| !self.scopes.contains(*scope);
-        match needed.first() {
-            Some(scope) if needed.iter().all(lacks) => {
-                Err(PolicyError::AboveCeiling { rule: rule.to_string(), scope: *scope })
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// A rule that is meant for a known operation must be spelled as the requests for it are.
-fn check_spelling(rule: &Rule, catalog: &Catalog) -> Result<(), PolicyError> {
-    let operations = || catalog.operations().iter();
-    if operations().any(|operation| rule.fit(operation) != Match::Never) {
-        return Ok(());
-    }
-    match operations().find_map(|operation| Some((operation, rule.misspells(operation)?))) {
-        None => Ok(()),
-        Some((operation, (word, segment))) => Err(PolicyError::Misspelled {
-            rule: rule.to_string(),
-            operation: OperationName(operation).to_string(),
-            wanted: segment.wanted(),
-            word: word.to_owned(),
-        }),
-    }
-}
-
-/// The rules that a request for an operation may match, up to the first that always does. What is about secure values
-/// as such is judged apart.
-fn relevant(rules: &[Rule], operation: &Operation, counts: impl Fn(&Rule) -> bool) -> Vec<(RuleId, Match)> {
-    let mut found = Vec::new();
-    for (id, rule) in (0..).map(RuleId).zip(rules).filter(|(_, rule)| !rule.is_of_secure_values() && counts(rule)) {
-        let fit = rule.fit(operation);
-        if fit != Match::Never {
-            found.push((id, fit));
-        }
-        if fit == Match::Always {
-            break;
-        }
-    }
-    found
-}
-
-fn matching(rules: &[Rule], asked: &JudgedRequest<'_>, effect: Effect) -> Option<RuleId> {
-    position(rules, |rule| !rule.is_of_secure_values() && asked.matches(rule, effect))
-}
-
-fn position(rules: &[Rule], holds: impl Fn(&Rule) -> bool) -> Option<RuleId> {
-    (0..).map(RuleId).zip(rules).find(|(_, rule)| holds(rule)).map(|(id, _)| id)
-}
-
-/// The scopes of what a rule speaks of.
-fn needed_scopes(rule: &Rule, catalog: &Catalog) -> Vec<Scope> {
-    let operations = catalog.operations().iter();
-    let known: Vec<_> =
-        operations.filter(|operation| rule.fit(operation) != Match::Never).map(|operation| operation.scope).collect();
-    if known.is_empty() && matches!(rule.reach(), Selector::Path(_)) {
-        return METHODS.iter().filter(|method| rule.has_method(method)).map(assumed_scope).collect();
-    }
-    known
 }
 
 /// The method that is judged: HEAD is a GET without the body (RFC 9110 section 9.3.2).
@@ -670,21 +256,12 @@ fn judged_as(method: &Method) -> &Method {
     if method == Method::HEAD { &Method::GET } else { method }
 }
 
-fn secure_use(query: Query<'_>) -> SecureUse {
-    match (query.asks_for_secure_values(), query.has(SECURE, None)) {
-        (false, _) => SecureUse::No,
-        (true, true) => SecureUse::Plain,
-        (true, false) => SecureUse::Doubtful,
-    }
-}
-
-/// What an operation that the catalogue lacks is taken to need: `monitoring` to read, `management` to write.
-fn assumed_scope(method: &Method) -> Scope {
-    if method == Method::GET { Scope::Monitoring } else { Scope::Management }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::catalog::Scope;
+    use super::group::Group;
+    use super::path::MalformedTarget;
+    use super::rule::Rule;
     use super::*;
 
     fn policy(scopes: &[Scope], groups: &[&str], allow: &[&str], deny: &[&str]) -> Result<Policy, PolicyError> {

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::config::policy_target::PolicyTarget;
 use crate::proxy::authn::callers::{CallerId, Callers};
-use crate::proxy::authn::local_tokens::{LocalTokens, OAuthPath};
-use crate::proxy::authn::{Authn, AuthnConfig, AuthnError};
+use crate::proxy::authn::local_tokens::LocalTokens;
+use crate::proxy::authn::{Authn, AuthnConfig, AuthnError, Destination};
 use crate::proxy::policy::catalog::{Operation, OperationName};
 use crate::proxy::policy::path::Target;
-use crate::proxy::policy::rule::Effect;
-use crate::proxy::policy::rule_trace::{self, Change, RuleEffect, RuleTrace};
-use crate::proxy::policy::{Policy, PolicyRefusal, Verdict};
+use crate::proxy::policy::rule::{Effect, RuleEffect};
+use crate::proxy::policy::rule_trace::{self, Change, RuleTrace};
+use crate::proxy::policy::{OpenedBy, Passage, Policy, Ruling};
 use crate::proxy::response::{JudgedBy, RefusalContext, Rejection, dry_run};
 
 /// The largest head that is explained; the limit of a running proxy is checked by it alone.
@@ -48,7 +48,7 @@ pub fn explain<'a>(
     for subject in subjects {
         let guard = guard(subject)?;
         // A key says whose request it is: the other callers are not asked.
-        let presented = guard.foretell_caller(&head.headers);
+        let presented = guard.identify(None, &head.headers);
         if presented.as_ref().is_ok_and(|CallerId(id)| subject.caller() != guard.roster().name(CallerId(*id))) {
             continue;
         }
@@ -118,18 +118,17 @@ fn explain_subject<'a>(
     presented: Result<CallerId, AuthnError>,
 ) -> Explanation<'a> {
     let policy = subject.policy();
-    let target = Target::canonical(&head.uri).map_err(PolicyRefusal::from);
-    let judged = target.clone().and_then(|target| policy.decide(&head.method, &target));
-    let id = match &judged {
-        Ok(decision) => decision.operation,
+    let ruling = policy.rule_on(&head.method, &head.uri);
+    let id = match &ruling {
+        Ok(ruling) => ruling.operation,
         Err(refusal) => refusal.operation(),
     };
     let operation = id.and_then(|id| policy.catalog().get(id));
+    let target = Target::canonical(&head.uri);
     let path = target.as_ref().map_or_else(|_| head.uri.to_string(), ToString::to_string);
-    let request = format!("{} {path}", head.method);
     let told = |gate, open, reason| Explanation {
         subject,
-        request: request.clone(),
+        request: format!("{} {path}", head.method),
         operation,
         gate,
         open,
@@ -137,44 +136,41 @@ fn explain_subject<'a>(
         considered: Vec::new(),
         changes: Vec::new(),
     };
-    let stopped = |gate, intruder| told(Some(gate), false, why_refused(subject, head, &Rejection::Guard(intruder)));
+    let stopped = |gate, error| told(Some(gate), false, why_refused(subject, head, &Rejection::Guard(error)));
     match guard.dry_run(head) {
-        Err(intruder) => return stopped("perimeter", intruder),
-        Ok(true) => return told(Some("perimeter"), true, "a listed page asks in advance: answered here".into()),
-        Ok(false) => {}
-    }
-    if OAuthPath::at(&head.uri).is_some() {
-        let reason = "the local token endpoint answers it: nothing of it goes to NinjaOne";
-        return told(Some("token endpoint"), true, reason.to_owned());
+        Err(error) => return stopped("perimeter", error),
+        Ok(Destination::Preflight) => {
+            return told(Some("perimeter"), true, "a listed page asks in advance: answered here".into());
+        }
+        Ok(Destination::OAuth(_)) => {
+            let reason = "the local token endpoint answers it: nothing of it goes to NinjaOne";
+            return told(Some("token endpoint"), true, reason.to_owned());
+        }
+        Ok(Destination::Api) => {}
     }
     // Without a key in the request it is explained as if the subject had proved who it is.
-    if let Err(intruder @ AuthnError::WrongKey(_)) = presented
-        && subject.caller.is_some()
-    {
-        return stopped("caller", intruder);
+    if let Err(error @ AuthnError::WrongKey(_)) = presented {
+        return stopped("caller", error);
     }
-    let told = match judged {
-        Ok(decision) => told(None, true, why_open(policy, decision.verdict, operation)),
-        Err(refusal) => {
-            let overruled = policy.would_overrule(&refusal);
-            let reason = why_refused(subject, head, &Rejection::Policy(refusal));
-            if overruled {
-                told(None, true, format!("the listener only observes its rules, which say: {reason}"))
-            } else {
-                told(Some("policy"), false, reason)
-            }
+    let told = match ruling {
+        Ok(Ruling { passage: Passage::Opened(opened_by), .. }) => {
+            told(None, true, why_open(policy, opened_by, operation))
         }
+        Ok(Ruling { passage: Passage::Overruled(closed), .. }) => {
+            let reason = why_refused(subject, head, &Rejection::Policy(closed.into()));
+            told(None, true, format!("the listener only observes its rules, which say: {reason}"))
+        }
+        Err(refusal) => told(Some("policy"), false, why_refused(subject, head, &Rejection::Policy(refusal))),
     };
     let Ok(target) = target else { return told };
     let considered = rule_trace::considered(policy, &head.method, &target).unwrap_or_default();
     Explanation { considered, changes: rule_trace::turn(policy, &head.method, &target), ..told }
 }
 
-fn why_open(policy: &Policy, verdict: Verdict, operation: Option<&Operation>) -> String {
-    let rule = match verdict {
-        Verdict::Allowed(id) => policy.rules().allow.get(id.index()),
-        Verdict::InScope | Verdict::AboveCeiling | Verdict::OutsideGroups => None,
-        Verdict::Denied(_) | Verdict::AboveListener => None,
+fn why_open(policy: &Policy, opened_by: OpenedBy, operation: Option<&Operation>) -> String {
+    let rule = match opened_by {
+        OpenedBy::Rule(id) => policy.rules().allow.get(id.index()),
+        OpenedBy::Scopes => None,
     };
     match (rule, operation) {
         (Some(rule), Some(_)) => format!("the rule {:?} of allow opens it", rule.to_string()),

@@ -7,7 +7,7 @@ use http::{HeaderValue, Request};
 use ninjaone_proxy::proxy::authn::browser::WebOrigin;
 use ninjaone_proxy::proxy::authn::callers::Callers;
 use ninjaone_proxy::proxy::authn::local_tokens::LocalTokens;
-use ninjaone_proxy::proxy::authn::{Authn, AuthnConfig, AuthnError, is_called_by_address};
+use ninjaone_proxy::proxy::authn::{Authn, AuthnConfig, AuthnError, Destination, is_called_by_address};
 
 /// A guard of port 8080 that also answers to `proxy.internal`, and lets one page in.
 pub(crate) fn guard() -> Authn {
@@ -51,8 +51,8 @@ pub(crate) fn agree(guard: &Authn, host: &[u8], origin: Option<&[u8]>) {
     });
     let answer = guard.dry_run(&request.into_parts().0);
     let plain = match &answer {
-        Ok(false) => ours && page,
-        Ok(true) => false,
+        Ok(Destination::Api) => ours && page,
+        Ok(Destination::Preflight | Destination::OAuth(_)) => false,
         Err(AuthnError::UnknownHost(_) | AuthnError::BadHost(_)) => !ours,
         Err(AuthnError::CrossOrigin(_)) => ours && !page,
         Err(_) => false,

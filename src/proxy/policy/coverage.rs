@@ -120,7 +120,7 @@ fn by_template<'a>(members: impl Iterator<Item = &'a Member<'a>>) -> Vec<(String
 fn scopes(catalog: &Catalog, wanted: &UsedOperation) -> ScopeSet {
     let known = wanted.operations.keys().filter_map(|id| Some(catalog.get(*id)?.scope));
     let rules = wanted.rules.iter().filter_map(|rule| Rule::parse(rule).ok());
-    let assumed = rules.flat_map(|rule| super::needed_scopes(&rule, catalog));
+    let assumed = rules.flat_map(|rule| super::rules::needed_scopes(&rule, catalog));
     let scopes: ScopeSet = known.chain(assumed).collect();
     // Without a scope there is no token.
     if scopes == ScopeSet::default() { [Scope::Monitoring].into_iter().collect() } else { scopes }

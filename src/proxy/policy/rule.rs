@@ -77,6 +77,21 @@ enum WantedValue {
     Value(String),
 }
 
+/// What a rule had to do with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuleEffect {
+    /// It matches.
+    Matches,
+    /// It is for other methods.
+    OtherMethod,
+    /// It is for other paths or another group.
+    Elsewhere,
+    /// Its conditions on the query do not hold, or not in every reading.
+    OtherQuery,
+    /// It matches, but does not name the guarded group of the operation.
+    DoesNotName,
+}
+
 /// How a rule relates to an operation of the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Match {
@@ -219,6 +234,11 @@ impl Rule {
         }
     }
 
+    /// Whether a rule of `allow` may open an operation: one of a guarded group it must name.
+    pub fn may_open(&self, operation: &Operation) -> bool {
+        !operation.group.guarded || self.names(operation)
+    }
+
     /// Whether a request matches; `HEAD` is asked as `GET`. `group` is that of its operation, if it is a known one, which
     /// the rule must fit.
     pub fn matches(
@@ -229,23 +249,31 @@ impl Rule {
         query: Query<'_>,
         group: Option<&'static Group>,
     ) -> bool {
-        self.has_method(method)
-            && self.reaches(effect, path, query, group)
-            && self.conditions.iter().all(|condition| condition.holds(effect, query))
+        self.examine(effect, method, path, query, group) == RuleEffect::Matches
     }
 
-    /// Whether a request is for a path or group that the rule speaks of, whatever its method and query.
-    pub fn reaches(
+    /// Whether a request matches, and if not, why not.
+    pub(super) fn examine(
         &self,
         effect: Effect,
+        method: &Method,
         path: &Segments<'_>,
         query: Query<'_>,
         group: Option<&'static Group>,
-    ) -> bool {
-        match &self.reach {
+    ) -> RuleEffect {
+        let has_place = || match &self.reach {
             Selector::Group(own) if *own == &SECURE_VALUES => query.asks_for_secure_values(),
             Selector::Group(own) => Some(*own) == group,
             Selector::Path(template) => template.matches(effect, path),
+        };
+        if !self.has_method(method) {
+            RuleEffect::OtherMethod
+        } else if !has_place() {
+            RuleEffect::Elsewhere
+        } else if !self.conditions.iter().all(|condition| condition.holds(effect, query)) {
+            RuleEffect::OtherQuery
+        } else {
+            RuleEffect::Matches
         }
     }
 
@@ -447,6 +475,18 @@ impl Condition {
             matches!((&self.wanted, &other.wanted), (WantedValue::Value(a), WantedValue::Value(b)) if a != b);
         let absent = |condition: &Self| condition.wanted == WantedValue::Absent;
         self.name == other.name && (both_values || absent(self) != absent(other))
+    }
+}
+
+impl fmt::Display for RuleEffect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Matches => "matches",
+            Self::OtherMethod => "is for other methods",
+            Self::Elsewhere => "is for other paths",
+            Self::OtherQuery => "wants another query",
+            Self::DoesNotName => "does not name the guarded group",
+        })
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::catalog::{OperationId, OperationName, Scope};
+use super::catalog::{Operation, OperationId, OperationName, Scope};
 use super::group::SECURE_VALUES;
 use super::path::Target;
 use super::query::Query;
-use super::rule::{Effect, Match, Rule};
+use super::rule::{Effect, Rule, RuleEffect};
 use super::{Decision, Denied, DenyReason, Policy, PolicyError, PolicyRefusal, Rules, judged_as};
 
 /// A rule, and what it had to do with a request.
@@ -23,21 +23,6 @@ pub struct RuleTrace<'a> {
     pub rule: &'a Rule,
     /// What became of it.
     pub outcome: RuleEffect,
-}
-
-/// What a rule had to do with a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RuleEffect {
-    /// It matches.
-    Matches,
-    /// It is for other methods.
-    OtherMethod,
-    /// It is for other paths or another group.
-    Elsewhere,
-    /// Its conditions on the query do not hold, or not in every reading.
-    OtherQuery,
-    /// It matches, but does not name the guarded group of the operation.
-    DoesNotName,
 }
 
 /// A change of the configuration.
@@ -62,18 +47,6 @@ pub enum Edit {
     RemoveDeny(String),
 }
 
-impl fmt::Display for RuleEffect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Matches => "matches",
-            Self::OtherMethod => "is for other methods",
-            Self::Elsewhere => "is for other paths",
-            Self::OtherQuery => "wants another query",
-            Self::DoesNotName => "does not name the guarded group",
-        })
-    }
-}
-
 impl fmt::Display for Edit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -91,26 +64,15 @@ pub fn considered<'a>(
     method: &Method,
     target: &Target<'_>,
 ) -> Result<Vec<RuleTrace<'a>>, PolicyRefusal> {
-    let method = judged_as(method);
     let path = target.segments()?;
-    let operation = policy.catalog().at(&path)?.of(method).and_then(|id| policy.catalog().get(id));
+    let asked = policy.request(method, &path, target, policy.catalog().at(&path)?);
     let outcome = |rule: &Rule, effect| {
-        let group = operation.map(|operation| operation.group);
-        if !rule.has_method(method) {
-            RuleEffect::OtherMethod
-        } else if !rule.reaches(effect, &path, target.query(), group)
-            || operation.is_some_and(|operation| rule.fit(operation) == Match::Never)
-        {
-            RuleEffect::Elsewhere
-        } else if !rule.matches(effect, method, &path, target.query(), group) {
-            RuleEffect::OtherQuery
-        } else if effect == Effect::Allow
-            && operation.is_some_and(|o| o.group.guarded && !rule.names(o) && !rule.is_of_secure_values())
-        {
-            RuleEffect::DoesNotName
-        } else {
-            RuleEffect::Matches
-        }
+        let is_unnamed = || {
+            let opens = |(_, operation): (_, &Operation)| rule.may_open(operation) || rule.is_of_secure_values();
+            effect == Effect::Allow && !asked.operation.is_none_or(opens)
+        };
+        let found = asked.examine(rule, effect);
+        if found == RuleEffect::Matches && is_unnamed() { RuleEffect::DoesNotName } else { found }
     };
     let mut found = Vec::new();
     for (policy, by_listener) in policy.ceiling().map(|ceiling| (&**ceiling, true)).into_iter().chain([(policy, false)])
