@@ -243,7 +243,7 @@ pub(super) fn serve(sockets: Vec<Socket>, bound: &Bound, state: &Rc<AdminState>,
         port: Some(bound.port(false)),
         tls: false,
         origins: Vec::new(),
-        roster: Callers::new(Vec::new()),
+        callers: Callers::new(Vec::new()),
         issuer: Arc::new(LocalTokens::new().map_err(io::Error::other)?),
         head_size: limits.head_size,
     };

@@ -22,7 +22,7 @@ use crate::observe::logging::log_line::LineWriter;
 use crate::observe::metrics::Metrics;
 use crate::observe::refusals::RecentRefusals;
 use crate::observe::traces::Traces;
-use crate::proxy::authn::callers::Callers;
+use crate::proxy::authn::callers::{Callers, KnownCallers};
 use crate::proxy::authn::local_tokens::{CallerMarks, LocalTokens};
 use crate::proxy::authn::{Authn, AuthnConfig};
 use crate::proxy::headers::loops::LoopMark;
@@ -31,7 +31,7 @@ use crate::proxy::policy::{InstanceId, Policy};
 use crate::proxy::rate_limit::RateLimiter;
 use crate::proxy::token::{TokenSource, Tokens};
 use crate::proxy::upstream::Upstream;
-use crate::proxy::{BodyLimits, CallerContext, Ids, Proxy};
+use crate::proxy::{BodyLimits, CallerContext, Proxy, ProxyConfig, RequestIds};
 
 use super::instances::UpstreamConfig;
 use super::usage_saver::UsageSaver;
@@ -122,7 +122,7 @@ impl Workers {
         for (_, number) in (0..count).zip(0..) {
             let (say, hear) = unbounded_channel();
             let (shutdown, ending) = (shutdown.clone(), EndNotice(end.clone()));
-            let ids = Ids::new(run | (number & 0xff), mark);
+            let ids = RequestIds::new(run | (number & 0xff), mark);
             let work = move || {
                 let _ending = ending;
                 let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
@@ -172,7 +172,7 @@ type Upstreams = RefCell<Vec<(Arc<UpstreamConfig>, Rc<Upstream>)>>;
 
 /// What one worker has.
 struct Worker {
-    ids: Rc<Ids>,
+    ids: Rc<RequestIds>,
     /// Where its access records go, if anywhere.
     lines: Option<Rc<LineWriter>>,
     /// The ways of the plan, and its connections on each.
@@ -189,7 +189,7 @@ struct ActiveListener {
 }
 
 impl Worker {
-    fn new(ids: Ids) -> Self {
+    fn new(ids: RequestIds) -> Self {
         let (ids, lines) = (Rc::new(ids), logging::access().map(Rc::new));
         Self { ids, lines, upstreams: Rc::default(), seats: Vec::new(), serving: JoinSet::new() }
     }
@@ -262,27 +262,37 @@ impl Worker {
         let instance = usize::from(instance);
         let upstream = upstreams.get(instance).ok_or(io::ErrorKind::NotFound)?;
         let tokens = plan.tokens.get(instance).ok_or(io::ErrorKind::NotFound)?;
-        let gate = plan.gates.get(instance).cloned().flatten();
-        let entrance = |(place, policy): (usize, &Arc<Policy>)| {
-            let page = plan.recorder.as_ref().and_then(|recorder| recorder.page(name, place));
-            CallerContext::new(Arc::clone(policy), TokenSource::new(Arc::clone(tokens)), page)
+        let context = |place: usize, policy: &Arc<Policy>| {
+            let usage = plan.recorder.as_ref().and_then(|recorder| recorder.page(name, place));
+            CallerContext::new(Arc::clone(policy), TokenSource::new(Arc::clone(tokens)), usage)
         };
-        let entrances = post.listener.policies().into_iter().enumerate().map(entrance).collect();
-        let guard = Authn::new(AuthnConfig {
+        let known = callers.iter().enumerate();
+        let known = known.map(|(place, caller)| (caller.entry.clone(), context(place, &caller.policy)));
+        let authn = Authn::new(AuthnConfig {
             names: names.clone(),
             port: Some(post.port),
             tls: post.terms.tls.is_some(),
             origins: origins.clone(),
-            roster: Callers::enrolled(callers.iter().map(|caller| caller.entry.clone()).collect(), post.marks.clone()),
+            callers: if callers.is_empty() {
+                Callers::Anonymous(context(0, policy))
+            } else {
+                Callers::Known(KnownCallers::new(known, post.marks.clone()))
+            },
             issuer: Arc::clone(&post.issuer),
             head_size: post.terms.limits.head_size,
         });
         let caller_names = callers.iter().map(|caller| caller.entry.name.clone()).collect();
         let meter = plan.metrics.meter(name, caller_names, operation_names(policy.catalog()));
-        let scribe = Sink { meter, lines: self.lines.clone(), traces: plan.traces.clone() };
-        let ids = Rc::clone(&self.ids);
-        let (way, notes) = ((gate, Rc::clone(upstream)), (plan.journal.clone(), scribe, plan.refusals.clone()));
-        Ok(Proxy::new(guard, entrances, way, notes, plan.intake.clone(), ids))
+        Ok(Proxy::new(ProxyConfig {
+            authn,
+            upstream: Rc::clone(upstream),
+            rate_limiter: plan.gates.get(instance).cloned().flatten(),
+            audit_log: plan.journal.clone(),
+            sink: Sink { meter, lines: self.lines.clone(), traces: plan.traces.clone() },
+            refusals: plan.refusals.clone(),
+            body_limits: plan.intake.clone(),
+            ids: Rc::clone(&self.ids),
+        }))
     }
 }
 

@@ -4,7 +4,7 @@ use anyhow::{Context, anyhow};
 
 use super::{CommandError, OS, USAGE, failure};
 use crate::config::{Config, nearest};
-use crate::proxy::authn::callers::NewKey;
+use crate::proxy::authn::key::NewKey;
 
 /// The listener of the built-in defaults.
 const LISTENER: &str = "local";

@@ -10,7 +10,7 @@ use super::{CONFIG, CommandError, DATA, OS, USAGE, Which, failure, key, print};
 use crate::config::policy_target::PolicyTarget;
 use crate::config::{Config, ListenerConfig};
 use crate::observe::usage::{self, Count, OperationUse, Used};
-use crate::proxy::authn::callers::NewKey;
+use crate::proxy::authn::key::NewKey;
 use crate::proxy::policy::catalog::{Catalog, OperationId, Risk, ScopeSet};
 use crate::proxy::policy::coverage::{self, Cover, SecureUse, UsedOperation};
 use crate::proxy::policy::path::Target;

@@ -11,6 +11,7 @@ use crate::proxy::policy::Permit;
 #[derive(Debug)]
 pub struct Audited {
     permit: Permit,
+    entry: Option<OpenEntry>,
 }
 
 impl Audited {
@@ -20,15 +21,20 @@ impl Audited {
         log: &AuditLog,
         permit: Permit,
         facts: impl FnOnce(&Permit) -> RequestFacts,
-    ) -> Result<(Self, Option<OpenEntry>), Unrecorded> {
-        let open = if is_write(permit.method()) {
+    ) -> Result<Self, Unrecorded> {
+        let entry = if is_write(permit.method()) {
             log.write(|| facts(&permit)).await?
         } else if permit.overruled().is_some() {
             log.observed_read(|| facts(&permit))
         } else {
             None
         };
-        Ok((Self { permit }, open))
+        Ok(Self { permit, entry })
+    }
+
+    /// What the audit log waits for.
+    pub fn take_entry(&mut self) -> Option<OpenEntry> {
+        self.entry.take()
     }
 
     /// The permit.

@@ -7,14 +7,16 @@
 pub mod browser;
 pub mod caller_name;
 pub mod callers;
+pub mod key;
 pub mod key_hint;
 pub mod local_tokens;
+mod perimeter;
+mod presented_proof;
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, VIA};
+use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
 use http::request::Parts;
 use http::{Uri, Version};
 use tokio::time::Instant;
@@ -23,9 +25,13 @@ use crate::base::clock::Moment;
 use crate::net::listener::Peer;
 use crate::net::listener::head::FramingError;
 use browser::{AllowedOrigins, FetchMetadata, WebOrigin};
-use callers::{CallerId, Callers, KeyHash, PresentedProof};
+use callers::{CallerId, Callers, Identity, KnownCallers};
+use key::KeyHash;
 use key_hint::KeyHint;
 use local_tokens::{LocalTokens, OAuthPath, TokenRequest};
+pub use perimeter::is_called_by_address;
+use perimeter::{check_codings, head_size, is_authority};
+use presented_proof::PresentedProof;
 
 /// The names under which anybody on this machine may call.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -34,13 +40,13 @@ const RELAYED: [HeaderName; 3] = [HeaderName::from_static("x-forwarded-for"), FO
 
 /// The gate of one listener.
 #[derive(Debug)]
-pub struct Authn {
+pub struct Authn<C = ()> {
     /// The scheme of targets in absolute form.
     scheme: &'static str,
     /// Every accepted value of `Host`, lower case.
     authorities: Vec<String>,
     pages: AllowedOrigins,
-    roster: Callers,
+    callers: Callers<C>,
     issuer: Arc<LocalTokens>,
     /// The largest head in bytes.
     head_size: usize,
@@ -48,7 +54,7 @@ pub struct Authn {
 
 /// What a guard is made of.
 #[derive(Debug)]
-pub struct AuthnConfig {
+pub struct AuthnConfig<C = ()> {
     /// The names beside localhost, 127.0.0.1 and `[::1]` that callers may use.
     pub names: Vec<String>,
     /// The listener's port; `None` without one.
@@ -57,8 +63,8 @@ pub struct AuthnConfig {
     pub tls: bool,
     /// The pages of other origins that may use the listener.
     pub origins: Vec<WebOrigin>,
-    /// Who may call; empty: everybody who reaches the listener.
-    pub roster: Callers,
+    /// Who may call.
+    pub callers: Callers<C>,
     /// Makes and knows the listener's local tokens.
     pub issuer: Arc<LocalTokens>,
     /// The largest head of a request, in bytes.
@@ -88,6 +94,24 @@ pub enum Destination {
 pub struct Caller {
     peer: Peer,
     id: CallerId,
+}
+
+/// A caller, and what it has on this listener.
+#[derive(Debug)]
+pub struct Authenticated<'a, C> {
+    /// The proof.
+    pub caller: Caller,
+    /// What the caller has.
+    pub context: &'a C,
+}
+
+/// A local token, and what its caller has on this listener.
+#[derive(Debug)]
+pub struct GrantedToken<'a, C> {
+    /// What the caller has.
+    pub context: &'a C,
+    /// The token.
+    pub token: String,
 }
 
 impl Unauthenticated {
@@ -168,22 +192,22 @@ pub enum AuthnError {
     SignIn,
 }
 
-impl Authn {
+impl<C> Authn<C> {
     /// A gate that answers to the local names and to the orders', each with the port or without one.
     /// A name that has a port of its own is taken as it is.
-    pub fn new(orders: AuthnConfig) -> Self {
-        let AuthnConfig { names, port, tls, origins, roster, issuer, head_size } = orders;
+    pub fn new(config: AuthnConfig<C>) -> Self {
+        let AuthnConfig { names, port, tls, origins, callers, issuer, head_size } = config;
         let names = || LOCAL_NAMES.into_iter().chain(names.iter().map(String::as_str));
         let with_port = |name: String| port.map(|port| format!("{name}:{port}")).into_iter().chain([name]);
         let authorities: Vec<String> = names().map(str::to_ascii_lowercase).flat_map(with_port).collect();
         let scheme = if tls { "https" } else { "http" };
         let pages = AllowedOrigins::new(scheme, names(), port, origins);
-        Self { scheme, authorities, pages, roster, issuer, head_size }
+        Self { scheme, authorities, pages, callers, issuer, head_size }
     }
 
     /// The callers.
-    pub fn roster(&self) -> &Callers {
-        &self.roster
+    pub fn callers(&self) -> &Callers<C> {
+        &self.callers
     }
 
     /// The listed page that a request comes from, which may read the answer.
@@ -218,7 +242,7 @@ impl Authn {
             FetchMetadata::None | FetchMetadata::Listed(_) => {}
         }
         let relayed = || RELAYED.into_iter().find(|name| head.headers.contains_key(name));
-        match relayed().filter(|_| self.roster.is_empty()) {
+        match relayed().filter(|_| self.callers.is_anonymous()) {
             Some(name) => Err(AuthnError::Relayed(name)),
             None if asks => Ok(Destination::Preflight),
             None => Ok(OAuthPath::at(&head.uri).map_or(Destination::Api, Destination::OAuth)),
@@ -226,53 +250,50 @@ impl Authn {
     }
 
     /// Finds out who sent a request: by a key or local token, else by the user or certificate at the other end.
-    pub fn authenticate(&self, visitor: Unauthenticated, headers: &HeaderMap) -> Result<Caller, AuthnError> {
-        let id = self.identify(Some(&visitor.peer), headers).map_err(|error| self.throttled(error))?;
-        Ok(Caller { peer: visitor.peer, id })
+    pub fn authenticate(
+        &self,
+        visitor: Unauthenticated,
+        headers: &HeaderMap,
+    ) -> Result<Authenticated<'_, C>, AuthnError> {
+        let Identity { id, context, .. } =
+            self.identify(Some(&visitor.peer), headers).map_err(|error| self.throttled(error))?;
+        Ok(Authenticated { caller: Caller { peer: visitor.peer, id }, context })
     }
 
     /// Whose request it is; wrong keys are not counted.
-    pub fn identify(&self, peer: Option<&Peer>, headers: &HeaderMap) -> Result<CallerId, AuthnError> {
-        if self.roster.is_empty() {
-            return Ok(CallerId(0));
-        }
+    pub fn identify(&self, peer: Option<&Peer>, headers: &HeaderMap) -> Result<Identity<'_, C>, AuthnError> {
+        let known = match &self.callers {
+            Callers::Anonymous(context) => return Ok(Identity::anonymous(context)),
+            Callers::Known(known) => known,
+        };
         let presented = PresentedProof::read(headers);
         let by_key = match &presented {
-            PresentedProof::Key(key) => self.of_key(key),
+            PresentedProof::Key(key) => self.of_key(known, key),
             PresentedProof::Nothing | PresentedProof::Unreadable(_) => None,
         };
-        match (by_key.or_else(|| self.of_peer(peer?)), presented) {
-            (Some(id), _) => Ok(id),
+        match (by_key.or_else(|| of_peer(known, peer?)), presented) {
+            (Some(identity), _) => Ok(identity),
             (None, PresentedProof::Nothing) => Err(AuthnError::NoKey),
             (None, PresentedProof::Key(key)) => Err(AuthnError::WrongKey(KeyHint::of(&key))),
             (None, PresentedProof::Unreadable(hint)) => Err(AuthnError::WrongKey(hint)),
         }
     }
 
-    fn of_key(&self, key: &[u8]) -> Option<CallerId> {
+    fn of_key<'a>(&self, known: &'a KnownCallers<C>, key: &[u8]) -> Option<Identity<'a, C>> {
         match self.issuer.caller(key, Moment::now()) {
             // Of a caller that is gone, or whose proofs have changed since.
-            Some(mark) => self.roster.of_mark(mark),
-            None => self.roster.of_key(key),
+            Some(mark) => known.of_mark(mark),
+            None => known.of_key(key),
         }
-    }
-
-    /// The caller whose user or certificate is at the other end.
-    fn of_peer(&self, peer: &Peer) -> Option<CallerId> {
-        let of_user = peer.user().and_then(|user| self.roster.of_user(user.uid, user.gid));
-        of_user.or_else(|| self.roster.of_certificate(KeyHash::of_fingerprint(peer.certificate()?.fingerprint())))
     }
 
     /// Counts a wrong key. Where there were too many of late, nobody learns what is wrong with it.
     fn throttled(&self, error: AuthnError) -> AuthnError {
-        match &error {
-            AuthnError::WrongKey(_) => {
-                self.roster.tolerates(Instant::now()).map_or_else(AuthnError::Throttled, |()| error)
+        match &self.callers {
+            Callers::Known(known) if matches!(error, AuthnError::WrongKey(_)) => {
+                known.tolerates(Instant::now()).map_or_else(AuthnError::Throttled, |()| error)
             }
-            AuthnError::NoKey | AuthnError::Throttled(_) | AuthnError::OtherGrant | AuthnError::NotPost => error,
-            AuthnError::SignIn | AuthnError::UnknownHost(_) | AuthnError::CrossOrigin(_) => error,
-            AuthnError::Relayed(_) | AuthnError::LargeHead | AuthnError::NoHost | AuthnError::ManyHosts => error,
-            AuthnError::BadHost(_) | AuthnError::Fragment | AuthnError::LineFeed | AuthnError::Framing => error,
+            Callers::Known(_) | Callers::Anonymous(_) => error,
         }
     }
 
@@ -281,18 +302,19 @@ impl Authn {
         &self,
         visitor: &Unauthenticated,
         request: &TokenRequest,
-    ) -> Result<(CallerId, String), AuthnError> {
+    ) -> Result<GrantedToken<'_, C>, AuthnError> {
         if !request.is_supported() {
             return Err(AuthnError::OtherGrant);
         }
-        if self.roster.is_empty() {
-            return Ok((CallerId(0), LocalTokens::placeholder()));
-        }
-        let by_key = request.secret.as_ref().and_then(|key| self.roster.of_key(key.as_bytes()));
-        let named = by_key.filter(|id| request.id.as_deref().is_none_or(|name| self.roster.name(*id) == Some(name)));
-        let known = named.or_else(|| self.of_peer(&visitor.peer));
-        match known.and_then(|id| Some((id, self.roster.mark(id)?))) {
-            Some((id, mark)) => Ok((id, self.issuer.issue(mark, Moment::now()))),
+        let known = match &self.callers {
+            Callers::Anonymous(context) => return Ok(GrantedToken { context, token: LocalTokens::placeholder() }),
+            Callers::Known(known) => known,
+        };
+        let by_key = request.secret.as_ref().and_then(|key| known.of_key(key.as_bytes()));
+        let named = by_key.filter(|found| request.id.as_deref().is_none_or(|name| found.name == Some(name)));
+        let identity = named.or_else(|| of_peer(known, &visitor.peer));
+        match identity.and_then(|found| Some((found.context, found.mark()?))) {
+            Some((context, mark)) => Ok(GrantedToken { context, token: self.issuer.issue(mark, Moment::now()) }),
             None if by_key.is_some() => Err(self.throttled(AuthnError::WrongKey(KeyHint::OtherName))),
             None => match &request.secret {
                 Some(key) => Err(self.throttled(AuthnError::WrongKey(KeyHint::of(key.as_bytes())))),
@@ -332,70 +354,17 @@ impl Authn {
     }
 }
 
-/// The parser takes any list that ends in `chunked`; a coding that is not taken off would be, by some reader behind us.
-fn check_codings(headers: &HeaderMap) -> Result<(), AuthnError> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        (Some(_), _) => Err(AuthnError::Framing),
-    }
-}
-
-/// Whether a request names this place by its address, or as localhost, and by no other name. A page that an attacker
-/// serves under a name of his own, which he then lets mean this place (DNS rebinding), cannot do so.
-pub fn is_called_by_address(head: &Parts) -> bool {
-    let mut hosts = head.headers.get_all(HOST).iter();
-    let target = head.uri.authority().is_none_or(|authority| is_address(authority.as_str()));
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.to_str().is_ok_and(is_address) && target,
-        // HTTP/1.0 has no such field, and load balancers still ask so; no browser does.
-        (None, _) => head.version == Version::HTTP_10 && target,
-        (Some(_), Some(_)) => false,
-    }
-}
-
-/// An IP address or localhost, and perhaps a port.
-fn is_address(host: &str) -> bool {
-    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
-    let name = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(name, _)| name);
-    let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-    inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
-        || name.parse::<Ipv4Addr>().is_ok()
-        || name.eq_ignore_ascii_case("localhost")
-}
-
-/// A name or an address, and perhaps a port (RFC 9110 section 7.2), without what RFC 3986 has beyond that: user
-/// information, percent-encoding and sub-delimiters, at which readers cut differently.
-fn is_authority(host: &[u8]) -> bool {
-    let bracket = host.iter().position(|&byte| byte == b']').map(|at| at + 1);
-    let colon = host.iter().position(|&byte| byte == b':').unwrap_or(host.len());
-    let (name, port) = host.split_at(bracket.unwrap_or(colon));
-    let named = match name {
-        [b'[', address @ .., b']'] => address.iter().all(|&byte| byte.is_ascii_hexdigit() || b":.".contains(&byte)),
-        name => name.iter().all(|&byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)),
-    };
-    let ported = match port {
-        [] => true,
-        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
-        [..] => false,
-    };
-    named && ported && !name.is_empty() && name != b"[]"
-}
-
-/// The bytes of the request line and the field lines. The parser reads in steps that double, so that it lets
-/// through up to twice of what it is told.
-fn head_size(head: &Parts) -> usize {
-    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    let lines = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
-    head.method.as_str().len() + target + "  HTTP/1.1\r\n\r\n".len() + lines.sum::<usize>()
+/// The caller whose user or certificate is at the other end.
+fn of_peer<'a, C>(known: &'a KnownCallers<C>, peer: &Peer) -> Option<Identity<'a, C>> {
+    let of_user = peer.user().and_then(|user| known.of_user(user.uid, user.gid));
+    of_user.or_else(|| known.of_certificate(KeyHash::of_fingerprint(peer.certificate()?.fingerprint())))
 }
 
 #[cfg(test)]
 mod tests {
     use http::{Method, Request};
 
-    use super::callers::{CallerProofs, KeyHash};
+    use super::callers::CallerProofs;
     use super::*;
 
     fn admit(target: &str, version: Version, hosts: &[&str]) -> Result<(), AuthnError> {
@@ -423,7 +392,7 @@ mod tests {
             port: Some(8080),
             tls,
             origins: vec![WebOrigin::parse("https://grafana.example").expect("an origin")],
-            roster: Callers::new(callers.iter().map(entry).collect()),
+            callers: Callers::new(callers.iter().map(entry).collect()),
             issuer: Arc::new(LocalTokens::new().expect("a key")),
             head_size: 1000,
         })
@@ -484,7 +453,7 @@ mod tests {
     fn identify(guard: &Authn, lines: &[(&str, &str)]) -> Result<CallerId, AuthnError> {
         let head = parts(Method::GET, lines);
         let visitor = guard.admit(Peer::loopback(), &head)?;
-        guard.authenticate(visitor, &head.headers).map(|caller| caller.id())
+        guard.authenticate(visitor, &head.headers).map(|found| found.caller.id())
     }
 
     #[test]
@@ -521,7 +490,7 @@ mod tests {
         let visitor = || pass(&guard, Method::POST, &[]).expect("a visitor");
         let grant = |form: &str| {
             let request = TokenRequest::read(&HeaderMap::new(), &Uri::from_static("/oauth/token"), form.as_bytes());
-            guard.grant_token(&visitor(), &request).map(|(_, token)| token)
+            guard.grant_token(&visitor(), &request).map(|granted| granted.token)
         };
         let token = grant("client_id=desk&client_secret=desk-key&scope=anything").expect("a token");
         assert_eq!(identify(&guard, &[("authorization", &format!("Bearer {token}"))]), Ok(CallerId(1)));

@@ -3,7 +3,7 @@
 mod alias;
 pub mod loops;
 
-use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, Uri};
 
 /// Removes what must not reach NinjaOne: fields of this connection, credentials and cookies of the caller,
@@ -74,6 +74,27 @@ fn is_kept_from_caller(name: &str) -> bool {
     is_hop_by_hop(name)
         || name.starts_with("access-control-")
         || matches!(name, "set-cookie" | "set-cookie2" | "alt-svc" | "clear-site-data")
+}
+
+/// Where the caller finds us, by its own words.
+pub struct CallerOrigin {
+    scheme: &'static str,
+    host: Option<HeaderValue>,
+}
+
+impl CallerOrigin {
+    /// As a request with these headers, over this scheme, has it.
+    pub fn of(scheme: &'static str, headers: &HeaderMap) -> Self {
+        Self { scheme, host: headers.get(HOST).cloned() }
+    }
+
+    /// [`localize`] for the sender of a request for `uri`.
+    pub fn localize(&self, location: &HeaderValue, instance: &Authority, uri: &Uri) -> Option<HeaderValue> {
+        let host = self.host.as_ref().and_then(|host| host.to_str().ok());
+        let host = host.or_else(|| uri.authority().map(Authority::as_str));
+        let origin = host.map_or_else(String::new, |host| format!("{}://{host}", self.scheme));
+        localize(location, instance, &origin)
+    }
 }
 
 /// A `Location` that points at the instance, as the caller must follow it: on `origin`, such as

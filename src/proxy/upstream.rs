@@ -75,6 +75,8 @@ pub struct Outbound {
     safe: bool,
     /// A connection lost it, and it went out again.
     resent: bool,
+    /// The memory for its body.
+    room: Option<Reservation>,
 }
 
 /// Why there is no answer.
@@ -175,7 +177,12 @@ impl Outbound {
         let kept = kept.collect();
         let mut request = Request::new(upload);
         *request.headers_mut() = headers;
-        Self { request, headers: kept, progress, safe, resent: false }
+        Self { request, headers: kept, progress, safe, resent: false, room: None }
+    }
+
+    /// This memory is its body's until its answer is there.
+    pub fn hold(&mut self, room: Option<Reservation>) {
+        self.room = room;
     }
 
     /// How far its body has come, if it has one.

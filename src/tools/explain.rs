@@ -6,7 +6,7 @@ use http::{Method, Request, Uri};
 use serde_json::{Value, json};
 
 use crate::config::policy_target::PolicyTarget;
-use crate::proxy::authn::callers::{CallerId, Callers};
+use crate::proxy::authn::callers::Callers;
 use crate::proxy::authn::local_tokens::LocalTokens;
 use crate::proxy::authn::{Authn, AuthnConfig, AuthnError, Destination};
 use crate::proxy::policy::catalog::{Operation, OperationName};
@@ -49,10 +49,10 @@ pub fn explain<'a>(
         let guard = guard(subject)?;
         // A key says whose request it is: the other callers are not asked.
         let presented = guard.identify(None, &head.headers);
-        if presented.as_ref().is_ok_and(|CallerId(id)| subject.caller() != guard.roster().name(CallerId(*id))) {
+        if presented.as_ref().is_ok_and(|found| subject.caller() != found.name) {
             continue;
         }
-        told.push(explain_subject(subject, &guard, &head, presented));
+        told.push(explain_subject(subject, &guard, &head, presented.map(|_| ())));
     }
     Ok(told)
 }
@@ -89,7 +89,7 @@ fn guard(subject: &PolicyTarget<'_>) -> Result<Authn, getrandom::Error> {
         port: listener.place.port(),
         tls: listener.tls.is_some(),
         origins: listener.origins.clone(),
-        roster: Callers::new(listener.callers.iter().map(|caller| caller.entry.clone()).collect()),
+        callers: Callers::new(listener.callers.iter().map(|caller| caller.entry.clone()).collect()),
         issuer: std::sync::Arc::new(LocalTokens::new()?),
         head_size: HEAD_SIZE,
     }))
@@ -115,7 +115,7 @@ fn explain_subject<'a>(
     subject: &'a PolicyTarget<'a>,
     guard: &Authn,
     head: &Parts,
-    presented: Result<CallerId, AuthnError>,
+    presented: Result<(), AuthnError>,
 ) -> Explanation<'a> {
     let policy = subject.policy();
     let ruling = policy.rule_on(&head.method, &head.uri);

@@ -23,7 +23,8 @@ use ninjaone_proxy::net::dial::Route;
 use ninjaone_proxy::net::dial::connect::Connector;
 use ninjaone_proxy::net::listener::{self, ConnectionConfig, ConnectionLimits, Peer, Slots, Socket};
 use ninjaone_proxy::net::shutdown;
-use ninjaone_proxy::proxy::authn::callers::{CallerProofs, Callers, KeyHash};
+use ninjaone_proxy::proxy::authn::callers::{CallerProofs, Callers};
+use ninjaone_proxy::proxy::authn::key::KeyHash;
 use ninjaone_proxy::proxy::authn::local_tokens::{LocalTokens, TokenRequest};
 use ninjaone_proxy::proxy::authn::{Authn, AuthnConfig, Caller};
 use ninjaone_proxy::proxy::headers;
@@ -117,7 +118,7 @@ fn guard_with_local_token(bencher: Bencher, callers: usize) {
     let last = callers - 1;
     let form = format!("grant_type=client_credentials&client_id={last}&client_secret={}", key(last));
     let asked = TokenRequest::read(&HeaderMap::new(), &Uri::from_static("/ws/oauth/token"), form.as_bytes());
-    let (_, token) = guard.grant_token(&visitor, &asked).expect("a token");
+    let token = guard.grant_token(&visitor, &asked).expect("a token").token;
     let bearer = format!("Bearer {token}");
     let mut lines = REQUEST;
     lines[5] = ("authorization", &bearer);
@@ -175,7 +176,7 @@ fn admit(bencher: Bencher, guard: &Authn, head: &Parts) {
 
 fn enter(guard: &Authn, peer: Peer, head: &Parts) -> Caller {
     let visitor = guard.admit(peer, head).expect("a visitor");
-    guard.authenticate(visitor, &head.headers).expect("a caller")
+    guard.authenticate(visitor, &head.headers).expect("a caller").caller
 }
 
 fn clean(bencher: Bencher, lines: &[(&str, &str)], clean: fn(&mut HeaderMap)) {
@@ -213,7 +214,7 @@ fn guard(callers: usize) -> Authn {
         port: Some(8080),
         tls: false,
         origins: Vec::new(),
-        roster: Callers::new((0..callers).map(entry).collect()),
+        callers: Callers::new((0..callers).map(entry).collect()),
         issuer: Arc::new(LocalTokens::new().expect("a key")),
         head_size: 64 << 10,
     })

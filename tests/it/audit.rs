@@ -38,7 +38,7 @@ fn verify(folder: &Path, more: &[&str]) -> (i32, String) {
 
 #[test]
 fn a_write_has_two_lines_and_a_refusal_one_and_a_read_that_is_permitted_none() {
-    let hash = ninjaone_proxy::proxy::authn::callers::KeyHash::of(b"desk-key");
+    let hash = ninjaone_proxy::proxy::authn::key::KeyHash::of(b"desk-key");
     let listener = format!(
         "{BOTH}\nallow = [\"POST /v2/device/{{id}}/reboot/**\"]\n[listeners.local.callers.desk]\nkey = \"{hash}\"\n{BOTH}\ngroups = [\"devices-read\"]\nallow = [\"POST /v2/device/{{id}}/reboot/**\"]"
     );

@@ -207,7 +207,7 @@ fn a_new_key_is_shown_once_with_the_lines_that_make_it_good() {
     assert_eq!(code, 0);
     let key = said.lines().find_map(|line| line.strip_prefix("#   ")).expect("a key");
     assert!(key.starts_with("npk_") && key.len() == 47, "{key}");
-    let hash = ninjaone_proxy::proxy::authn::callers::KeyHash::of(key.as_bytes()).to_string();
+    let hash = ninjaone_proxy::proxy::authn::key::KeyHash::of(key.as_bytes()).to_string();
     assert!(said.ends_with(&format!("[listeners.local.callers.reports]\nkey = \"{hash}\"\n")), "{said}");
     // Its output is a configuration, in which the key opens what its hash stands for.
     let told = |header: &str| run(&said, &["explain", "GET", "/v2/devices", "--header", header]).1;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ninjaone_proxy::proxy::authn::callers::KeyHash;
+use ninjaone_proxy::proxy::authn::key::KeyHash;
 
 use crate::harness::{Proxy, Reply, request};
 
@@ -274,7 +274,7 @@ fn the_token_endpoint_takes_a_small_post_only_and_sign_in_leads_nowhere() {
 #[test]
 fn a_wrong_key_gets_the_advice_that_its_form_asks_for() {
     let proxy = Proxy::start("host = \"sandbox\"", &callers("", &[("reports", ""), ("desk", "")]), "");
-    let hash = ninjaone_proxy::proxy::authn::callers::KeyHash::of(b"reports-key");
+    let hash = ninjaone_proxy::proxy::authn::key::KeyHash::of(b"reports-key");
     for (header, wanted) in [
         (format!("X-Api-Key: {hash}"), "is the hash of a key"),
         (format!("Authorization: Bearer {hash}"), "is the hash of a key"),

@@ -20,7 +20,7 @@ fn keeping(reply: String) -> (Scripted, Arc<Mutex<String>>) {
 fn upstream_sees_one_authorization_ours_and_nothing_of_the_callers_origin() {
     let (server, kept) = keeping(answer("200 OK", "[]"));
     // Only callers with keys may send what was relayed.
-    let hash = ninjaone_proxy::proxy::authn::callers::KeyHash::of(b"evil-key");
+    let hash = ninjaone_proxy::proxy::authn::key::KeyHash::of(b"evil-key");
     let proxy = Proxy::start(&server.instance(), &format!("[listeners.local.callers.a]\nkey = \"{hash}\""), "");
     let lines = "X-Api-Key: evil-key\r\nAuthorization: Bearer evil\r\nAuthorization: Basic ZXZpbA==\r\nCookie: sessionKey=evil\r\nProxy-Authorization: evil\r\n\
                  Connection: X-First\r\nConnection: X-Second, keep-alive\r\nX-First: evil\r\nX-Second: evil\r\nKeep-Alive: evil\r\n\

@@ -123,7 +123,7 @@ fn what_was_learnt_passes_and_nothing_else() {
 
 #[test]
 fn callers_are_learnt_one_by_one_and_together() {
-    let key = |name: &str| ninjaone_proxy::proxy::authn::callers::KeyHash::of(format!("{name}-key").as_bytes());
+    let key = |name: &str| ninjaone_proxy::proxy::authn::key::KeyHash::of(format!("{name}-key").as_bytes());
     let callers: String = ["reports", "desk"]
         .iter()
         .map(|name| format!("[listeners.local.callers.{name}]\nkey = \"{}\"\n", key(name)))

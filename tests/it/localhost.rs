@@ -74,7 +74,7 @@ fn nobody_can_bind_a_port_of_ours_also_after_a_reload() {
     let wide = format!("[listeners.wide]\naddress = \"127.0.0.2:{}\"\n{rest}", both.port());
     proxy.reconfigure("", &wide).expect("one more on the same port");
     assert_eq!(all.iter().copied().filter(|address| joins(*address)).collect::<Vec<_>>(), []);
-    let key = ninjaone_proxy::proxy::authn::callers::KeyHash::of(b"a-key-of-a-test");
+    let key = ninjaone_proxy::proxy::authn::key::KeyHash::of(b"a-key-of-a-test");
     let open = format!(
         "[listeners.wide]\naddress = \"0.0.0.0:{}\"\ncleartext = true\n[listeners.wide.callers.a]\nkey = \"{key}\"",
         both.port()

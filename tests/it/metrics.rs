@@ -6,7 +6,7 @@ use std::sync::{Mutex, mpsc};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use ninjaone_proxy::proxy::authn::callers::KeyHash;
+use ninjaone_proxy::proxy::authn::key::KeyHash;
 
 use crate::harness::{Ninja, Proxy, Reply, Scripted, Then, answer, connect, eventually, request};
 use crate::reload::metric;

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
-use ninjaone_proxy::proxy::authn::callers::KeyHash;
+use ninjaone_proxy::proxy::authn::key::KeyHash;
 use serde_json::{Value, json};
 
 use crate::doors::Running;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
-use ninjaone_proxy::proxy::authn::callers::KeyHash;
+use ninjaone_proxy::proxy::authn::key::KeyHash;
 
 use crate::harness::{PATIENCE, Proxy, Reply, Scripted, Then, answer, connect, eventually, grant, request};
 use crate::watch::{SCRIPTED_TOKEN, SECRET};

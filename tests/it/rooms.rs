@@ -7,7 +7,25 @@ use std::path::{Path, PathBuf};
 const ROOMS: [&str; 10] = ["main", "cli", "app", "tools", "config", "sandbox", "proxy", "observe", "net", "base"];
 /// The parts of the rooms that have an order inside, from top to bottom.
 const PARTS: [(&str, &[&str]); 4] = [
-    ("proxy", &["facts", "response", "upstream", "rate_limit", "token", "audit", "policy", "authn", "headers"]),
+    (
+        "proxy",
+        &[
+            "observer",
+            "facts",
+            "sending",
+            "response",
+            "body_limits",
+            "upstream",
+            "rate_limit",
+            "caller_context",
+            "token",
+            "audit",
+            "policy",
+            "authn",
+            "request_ids",
+            "headers",
+        ],
+    ),
     (
         "observe",
         &[

@@ -155,7 +155,7 @@ fn a_listener_with_management_writes() {
 
 #[test]
 fn a_refusal_names_the_nearest_operation_and_every_place_that_must_change() {
-    let key = ninjaone_proxy::proxy::authn::callers::KeyHash::of(b"tool-key");
+    let key = ninjaone_proxy::proxy::authn::key::KeyHash::of(b"tool-key");
     let caller =
         format!("groups = [\"queries\"]\n[listeners.local.callers.tool]\nkey = \"{key}\"\ngroups = [\"none\"]");
     let proxy = Proxy::sandboxed(&caller);

@@ -16,7 +16,7 @@ pub(crate) fn guard() -> Authn {
         port: Some(8080),
         tls: false,
         origins: vec![WebOrigin::parse("https://grafana.example").expect("an origin")],
-        roster: Callers::new(Vec::new()),
+        callers: Callers::new(Vec::new()),
         issuer: Arc::new(LocalTokens::new().expect("a key")),
         head_size: 1 << 20,
     })

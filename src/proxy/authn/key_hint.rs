@@ -1,7 +1,7 @@
 //! What is wrong with a key that is nobody's, as far as its form tells. The form says nothing of any caller: whoever
 //! guesses learns from it only what they sent.
 
-use super::callers::KeyHash;
+use super::key::KeyHash;
 use super::local_tokens::{PLACEHOLDER, TOKEN_MARK};
 
 /// What to tell the sender of a key that is nobody's.

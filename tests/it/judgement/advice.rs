@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use ninjaone_proxy::config::Config;
-use ninjaone_proxy::proxy::authn::callers::KeyHash;
+use ninjaone_proxy::proxy::authn::key::KeyHash;
 use ninjaone_proxy::tools::explain::explain;
 use regex::Regex;
 use serde_json::Value;

@@ -1,0 +1,104 @@
+//! What a request presents as proof of who sent it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use zeroize::Zeroizing;
+
+use super::key_hint::KeyHint;
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// What a request presents as proof.
+#[derive(Debug)]
+pub(super) enum PresentedProof {
+    /// Nothing.
+    Nothing,
+    /// One key or local token.
+    Key(Zeroizing<Vec<u8>>),
+    /// Something that cannot be read, or several things: what is wrong with it.
+    Unreadable(KeyHint),
+}
+
+impl PresentedProof {
+    /// What is presented by `X-Api-Key`, or else by `Authorization`.
+    pub(super) fn read(headers: &HeaderMap) -> Self {
+        match (only(headers, &X_API_KEY), only(headers, &AUTHORIZATION)) {
+            (FieldLines::One(key), _) => Self::Key(Zeroizing::new(key.as_bytes().trim_ascii().to_vec())),
+            (FieldLines::None, FieldLines::One(value)) => Self::of_authorization(value.as_bytes()),
+            (FieldLines::None, FieldLines::None) => Self::Nothing,
+            (FieldLines::Many, _) | (FieldLines::None, FieldLines::Many) => Self::Unreadable(KeyHint::Several),
+        }
+    }
+
+    fn of_authorization(value: &[u8]) -> Self {
+        let Some(space) = value.iter().position(|&byte| byte == b' ') else {
+            return Self::Unreadable(KeyHint::without_scheme(value));
+        };
+        let (scheme, rest) = value.split_at(space);
+        let rest = rest.trim_ascii();
+        if scheme.eq_ignore_ascii_case(b"Bearer") {
+            return Self::Key(Zeroizing::new(rest.to_vec()));
+        }
+        match scheme.eq_ignore_ascii_case(b"Basic").then(|| password(rest)).flatten() {
+            Some(password) => Self::Key(password),
+            None => Self::Unreadable(KeyHint::OtherScheme),
+        }
+    }
+}
+
+/// The password of HTTP Basic; any user name goes with it.
+fn password(encoded: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let pair = Zeroizing::new(STANDARD.decode(encoded).ok()?);
+    let colon = pair.iter().position(|&byte| byte == b':')?;
+    pair.get(colon + 1..).map(|password| Zeroizing::new(password.to_vec()))
+}
+
+enum FieldLines<'a> {
+    None,
+    One(&'a HeaderValue),
+    Many,
+}
+
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> FieldLines<'a> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => FieldLines::None,
+        (Some(value), None) => FieldLines::One(value),
+        (Some(_), Some(_)) => FieldLines::Many,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn presented(lines: &[(HeaderName, &str)]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name, HeaderValue::from_str(value).expect("a value"));
+        }
+        match PresentedProof::read(&headers) {
+            PresentedProof::Key(key) => Some(String::from_utf8(key.to_vec()).expect("text")),
+            PresentedProof::Nothing => Some("nothing".to_owned()),
+            PresentedProof::Unreadable(_) => None,
+        }
+    }
+
+    #[test]
+    fn roster_reads_a_key_from_bearer_basic_or_x_api_key() {
+        let basic = format!("basic {}", STANDARD.encode("anybody:a:b"));
+        let said = |name: HeaderName, value: &str| presented(&[(name, value)]);
+        assert_eq!(said(AUTHORIZATION, "Bearer one").as_deref(), Some("one"));
+        assert_eq!(said(AUTHORIZATION, "bearer   one ").as_deref(), Some("one"));
+        assert_eq!(said(AUTHORIZATION, &basic).as_deref(), Some("a:b"));
+        assert_eq!(said(X_API_KEY, "one").as_deref(), Some("one"));
+        assert_eq!(presented(&[(X_API_KEY, "one"), (AUTHORIZATION, "Bearer two")]).as_deref(), Some("one"));
+        assert_eq!(presented(&[]).as_deref(), Some("nothing"));
+        for bad in ["one", "Digest x", "Basic !!", "Basic ", &format!("Basic {}", STANDARD.encode("no colon"))] {
+            assert_eq!(said(AUTHORIZATION, bad), None, "{bad}");
+        }
+        assert_eq!(presented(&[(AUTHORIZATION, "Bearer one"), (AUTHORIZATION, "Bearer one")]), None);
+        assert_eq!(presented(&[(X_API_KEY, "one"), (X_API_KEY, "two")]), None);
+    }
+}

@@ -1,0 +1,66 @@
+//! What a caller has on a listener.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use crate::observe::usage::{self, UsageCounters};
+use crate::proxy::authn::Caller;
+use crate::proxy::policy::catalog::OperationId;
+use crate::proxy::policy::coverage::SecureUse;
+use crate::proxy::policy::{Permit, Policy, PolicyRefusal};
+use crate::proxy::token::TokenSource;
+
+/// What a caller has on a listener: what is open to it, and the tokens for it.
+#[derive(Debug)]
+pub struct CallerContext {
+    pub(super) policy: Arc<Policy>,
+    pub(super) tokens: TokenSource,
+    /// Where its use is counted, if it is.
+    usage: Option<Arc<UsageCounters>>,
+    /// The scopes, for messages.
+    pub(super) scopes: String,
+    /// The rules of `allow`, for the log.
+    allow: Vec<Rc<str>>,
+}
+
+/// A permit, and what its caller has.
+pub(super) struct Permitted<'a> {
+    pub(super) permit: Permit,
+    pub(super) context: &'a CallerContext,
+}
+
+impl CallerContext {
+    /// What `policy` opens, with these tokens; its use is counted in `usage`.
+    pub fn new(policy: Arc<Policy>, tokens: TokenSource, usage: Option<Arc<UsageCounters>>) -> Self {
+        let scopes = policy.scopes().to_string();
+        let allow = policy.rules().allow.iter().map(|rule| Rc::from(&*rule.text())).collect();
+        Self { policy, tokens, usage, scopes, allow }
+    }
+
+    /// Judges a request of this caller.
+    pub(super) fn judge(&self, caller: Caller, head: &Parts) -> Result<Permitted<'_>, PolicyRefusal> {
+        let permit = self.policy.judge(caller, &head.method, &head.uri)?;
+        Ok(Permitted { permit, context: self })
+    }
+
+    /// The rule of `allow` that opened a request, as written.
+    pub(super) fn rule(&self, permit: &Permit) -> Option<Rc<str>> {
+        self.allow.get(permit.rule()?.index()).cloned()
+    }
+
+    /// Counts a request, where that is asked for: only its operation, or the rule that opened it.
+    pub(super) fn count_use(&self, permit: &Permit) {
+        let Some(usage) = &self.usage else { return };
+        let known = permit.operation().map(OperationId::index);
+        let place = known.or_else(|| Some(self.policy.catalog().operations().len() + permit.rule()?.index()));
+        let secure_values = permit.secure_values();
+        usage.count(usage::CountedRequest {
+            place: place.unwrap_or(usize::MAX),
+            overruled: permit.overruled().is_some(),
+            secure_values: secure_values != SecureUse::No,
+            doubtful: secure_values == SecureUse::Doubtful,
+        });
+    }
+}

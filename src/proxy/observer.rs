@@ -1,0 +1,62 @@
+//! What the access log, the metrics, the trace and the usage are told of a request: what the proof of each stage says.
+
+use crate::observe::access_log::RequestLog;
+use crate::proxy::audit::Audited;
+use crate::proxy::authn::Authenticated;
+use crate::proxy::caller_context::{CallerContext, Permitted};
+use crate::proxy::policy::catalog::OperationId;
+use crate::proxy::response;
+use crate::proxy::upstream::{Outbound, Reason, UpstreamAnswer};
+
+/// A proof that has something to tell.
+pub(super) trait Observed {
+    /// Tells it.
+    fn tell(&mut self, log: &mut RequestLog);
+}
+
+/// Takes down what a proof says, and hands it on.
+pub(super) fn observe<P: Observed>(log: &mut RequestLog, mut proof: P) -> P {
+    proof.tell(log);
+    proof
+}
+
+impl Observed for Authenticated<'_, CallerContext> {
+    fn tell(&mut self, log: &mut RequestLog) {
+        log.set_caller(self.caller.id().index());
+    }
+}
+
+impl Observed for Permitted<'_> {
+    fn tell(&mut self, log: &mut RequestLog) {
+        let Self { permit, context } = self;
+        log.set_operation(permit.operation().map(OperationId::index));
+        context.count_use(permit);
+        match permit.overruled() {
+            None => log.set_permitted(context.rule(permit)),
+            Some(closed) => log.set_overruled(response::code(&closed.barrier), closed.barrier.rule().into()),
+        }
+    }
+}
+
+impl Observed for Audited {
+    fn tell(&mut self, log: &mut RequestLog) {
+        log.set_audit_entry(self.take_entry());
+    }
+}
+
+impl Observed for Outbound {
+    fn tell(&mut self, log: &mut RequestLog) {
+        if let Some(progress) = self.progress() {
+            log.count_received(progress.count());
+        }
+    }
+}
+
+impl Observed for UpstreamAnswer {
+    fn tell(&mut self, log: &mut RequestLog) {
+        log.set_upstream_times((self.sent, self.came), &self.head.headers);
+        if let Some(reason) = self.reason.and_then(Reason::as_str) {
+            log.set_reason(reason);
+        }
+    }
+}
