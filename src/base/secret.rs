@@ -7,7 +7,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A client secret or an access token. It has no `Display`, no `Serialize` and no `Deref`. Its memory is overwritten
+/// What is kept for long: a client secret, a password, a key. (Access tokens live in header values that are marked as
+/// sensitive, since each is sent thousands of times.) It has no `Display`, no `Serialize` and no `Deref`. Its memory is overwritten
 /// when it is dropped, and masked until then, so that no search through a dump of the memory finds it as it is sent.
 #[derive(Clone)]
 pub struct Secret {

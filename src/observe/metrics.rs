@@ -114,12 +114,8 @@ impl Metrics {
     }
 
     /// The text format of Prometheus, after these readings are taken over.
-    pub fn render(
-        &self,
-        tokens: &[TokenStatus],
-        (requests, failures): (u64, u64),
-    ) -> Result<String, prometheus::Error> {
-        for (result, count) in [("granted", requests - failures), ("failed", failures)] {
+    pub fn render(&self, tokens: &[TokenStatus], (granted, failed): (u64, u64)) -> Result<String, prometheus::Error> {
+        for (result, count) in [("granted", granted), ("failed", failed)] {
             let counter = self.token_requests.with_label_values(&[result]);
             counter.inc_by(count.saturating_sub(counter.get()));
         }

@@ -50,14 +50,14 @@ pub struct Tokens {
 /// The flights of the process, to all instances.
 #[derive(Debug, Default)]
 pub struct FlightCounts {
-    requests: AtomicU64,
-    failures: AtomicU64,
+    granted: AtomicU64,
+    failed: AtomicU64,
 }
 
 impl FlightCounts {
-    /// Flights, and how many of them gave no grant.
+    /// Flights that ended with a grant, and those that ended without one.
     pub fn read(&self) -> (u64, u64) {
-        (self.requests.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))
+        (self.granted.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 }
 
@@ -203,12 +203,14 @@ impl Tokens {
         let previous = self.cache.get(&scopes).await;
         let previous = previous.as_deref();
         let asked = (self.clock)();
-        self.counts.requests.fetch_add(1, Ordering::Relaxed);
         let (result, version) = self.endpoint.request(scopes).await;
         let state = match result {
-            Ok(answer) => KeyState::granted(answer, asked, version, previous),
+            Ok(answer) => {
+                self.counts.granted.fetch_add(1, Ordering::Relaxed);
+                KeyState::granted(answer, asked, version, previous)
+            }
             Err(error) => {
-                self.counts.failures.fetch_add(1, Ordering::Relaxed);
+                self.counts.failed.fetch_add(1, Ordering::Relaxed);
                 KeyState::failed(error, (asked, (self.clock)()), version, previous)
             }
         };
@@ -290,8 +292,12 @@ impl TokenSource {
 
     async fn fetch(&self, scopes: ScopeSet) -> Result<Bearer, NoToken> {
         let grant = self.tokens.grant(scopes).await?;
-        let mut authorization =
-            HeaderValue::from_bytes(grant.authorization.as_bytes()).map_err(|_| NoToken::Timeout)?;
+        // A copy of its own, so that no count is shared between cores.
+        let copied = HeaderValue::from_bytes(grant.authorization.as_bytes());
+        let mut authorization = copied.map_err(|_| NoToken::Failed {
+            cause: Arc::new(TokenError::Unusable("it cannot be sent in a field")),
+            retry_after: Duration::from_secs(1),
+        })?;
         authorization.set_sensitive(true);
         let bearer = Bearer(Rc::new(CachedGrant { scopes, authorization, grant, clock: self.tokens.clock }));
         self.held.replace(Some(bearer.clone()));

@@ -93,19 +93,6 @@ pub enum OperationSlip {
     Template(String),
 }
 
-impl Oddness {
-    /// Whether it is a plain mistake, not only worth knowing.
-    pub fn is_mistake(&self) -> bool {
-        !matches!(
-            self.oddity,
-            Oddity::OpenEnded
-                | Oddity::Uncatalogued(None)
-                | Oddity::PartlyAboveScopes { .. }
-                | Oddity::LeavesGuarded(_)
-        )
-    }
-}
-
 impl fmt::Display for RuleList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
