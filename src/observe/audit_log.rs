@@ -63,8 +63,33 @@ pub enum OnFailure {
 
 /// A write cannot be recorded, and must not happen then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the audit log cannot be written")]
-pub struct Unrecorded;
+pub enum Unrecorded {
+    /// There is no room.
+    #[error("the audit log cannot be written, because its disk is full")]
+    DiskFull,
+    /// Somebody put another file in its place.
+    #[error("the audit log cannot be written, because another file is in its place: move that away")]
+    Replaced,
+    /// The system refuses, or the disk fails.
+    #[error("the audit log cannot be written, because the system reports an error")]
+    Failed,
+    /// The thread that writes it has ended.
+    #[error("the audit log is closed")]
+    Closed,
+}
+
+impl Unrecorded {
+    fn of(error: &std::io::Error) -> Self {
+        let kind = error.kind();
+        if matches!(kind, std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
+            Self::DiskFull
+        } else if kind == std::io::ErrorKind::AlreadyExists {
+            Self::Replaced
+        } else {
+            Self::Failed
+        }
+    }
+}
 
 /// The audit log, or none, for those who have something to record.
 #[derive(Debug, Clone, Default)]
@@ -126,6 +151,7 @@ impl AuditLog {
             piece: BATCH,
             lost: 0,
             failing: None,
+            cause: Unrecorded::Failed,
         };
         Ok((Self { pen: Some(pen) }, keeper))
     }
@@ -174,7 +200,7 @@ impl Handle {
         let (done, safe) = oneshot::channel();
         self.send(entry, Some(done));
         let unheard = match self.on_failure {
-            OnFailure::Refuse => Err(Unrecorded),
+            OnFailure::Refuse => Err(Unrecorded::Closed),
             OnFailure::Continue => Ok(()),
         };
         async move { safe.await.unwrap_or(unheard) }

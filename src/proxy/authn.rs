@@ -268,14 +268,20 @@ impl<C> Authn<C> {
         };
         let presented = PresentedProof::read(headers);
         let by_key = match &presented {
-            PresentedProof::Key(key) => self.of_key(known, key),
+            PresentedProof::Key { key, .. } => self.of_key(known, key),
             PresentedProof::Nothing | PresentedProof::Unreadable(_) => None,
         };
-        match (by_key.or_else(|| of_peer(known, peer?)), presented) {
+        let is_named = |found: &Identity<'_, C>| match &presented {
+            PresentedProof::Key { name: Some(name), .. } => found.name == Some(name),
+            PresentedProof::Key { name: None, .. } | PresentedProof::Nothing | PresentedProof::Unreadable(_) => true,
+        };
+        let identity = by_key.filter(is_named).or_else(|| of_peer(known, peer?));
+        match (identity, &presented) {
             (Some(identity), _) => Ok(identity),
             (None, PresentedProof::Nothing) => Err(AuthnError::NoKey),
-            (None, PresentedProof::Key(key)) => Err(AuthnError::WrongKey(KeyHint::of(&key))),
-            (None, PresentedProof::Unreadable(hint)) => Err(AuthnError::WrongKey(hint)),
+            (None, PresentedProof::Key { .. }) if by_key.is_some() => Err(AuthnError::WrongKey(KeyHint::OtherName)),
+            (None, PresentedProof::Key { key, .. }) => Err(AuthnError::WrongKey(KeyHint::of(key))),
+            (None, PresentedProof::Unreadable(hint)) => Err(AuthnError::WrongKey(*hint)),
         }
     }
 
@@ -472,7 +478,12 @@ mod tests {
         assert_eq!(identify(&guard, &[]), Err(AuthnError::NoKey));
         let hash = KeyHash::of(b"reports-key").to_string();
         for (name, value, hint) in [
-            ("authorization", "Bearer x", KeyHint::Unknown),
+            ("authorization", "Bearer x", KeyHint::Unmarked),
+            ("authorization", "Bearer npk_x", KeyHint::Length),
+            ("authorization", &format!("Bearer npk_{}", "x".repeat(43)), KeyHint::Unknown),
+            ("authorization", &format!("Bearer {}", &hash["sha256:".len()..]), KeyHint::Hash),
+            ("authorization", "Basic ZGVzazpyZXBvcnRzLWtleQ==", KeyHint::OtherName),
+            ("x-api-key", "Bearer reports-key", KeyHint::SchemeInKey),
             ("authorization", "reports-key", KeyHint::NoScheme),
             ("authorization", &hash, KeyHint::Hash),
             ("authorization", &format!("Bearer {hash}"), KeyHint::Hash),
@@ -495,7 +506,7 @@ mod tests {
         let token = grant("client_id=desk&client_secret=desk-key&scope=anything").expect("a token");
         assert_eq!(identify(&guard, &[("authorization", &format!("Bearer {token}"))]), Ok(CallerId(1)));
         assert_eq!(grant("client_id=reports&client_secret=desk-key"), Err(AuthnError::WrongKey(KeyHint::OtherName)));
-        assert_eq!(grant("client_id=reports&client_secret=x"), Err(AuthnError::WrongKey(KeyHint::Unknown)));
+        assert_eq!(grant("client_id=reports&client_secret=x"), Err(AuthnError::WrongKey(KeyHint::Unmarked)));
         assert_eq!(grant("client_id=desk"), Err(AuthnError::NoKey));
         assert_eq!(grant("grant_type=password"), Err(AuthnError::OtherGrant));
     }

@@ -133,7 +133,7 @@ impl Rejection {
             Self::Loop(error) => upstream::loop_refusal(*error, scene.instance),
             Self::Guard(error) | Self::Grant(error) => authn::refusal(error, scene),
             Self::Policy(refusal) => policy::refusal(refusal, scene),
-            Self::Audit(_) => audit_refusal(),
+            Self::Audit(unrecorded) => audit_refusal(*unrecorded),
             Self::Token(no_token) => token::refusal(no_token, scene),
             Self::Rate(late) => upstream::rate_refusal(*late, scene),
             Self::Upstream(fault) => upstream::refusal(fault, scene),
@@ -143,19 +143,21 @@ impl Rejection {
     }
 }
 
-fn audit_refusal() -> Refusal {
-    let detail = "The write was not sent: the audit log cannot be written, and what is not recorded must not happen (on-failure in [audit]). Its disk is full or fails; see the proxy's log. Reads go on, and writes too as soon as there is room.";
+fn audit_refusal(unrecorded: Unrecorded) -> Refusal {
+    let detail = format!(
+        "The write was not sent: {unrecorded}, and a write that cannot be recorded is refused (on-failure in [audit]). The proxy's log has the details. Reads still pass, and so will writes as soon as the audit log can be written."
+    );
     Refusal::new(RefusalKind::AuditUnavailable, detail)
 }
 
 fn buffers_refusal() -> Refusal {
-    let detail = "The memory for messages on their way (limits.buffers) is used up: too many callers do not read their answers, or too many large ones are on their way at once. Try again after the time in Retry-After. Callers that do not read are ended after timeouts.client.";
+    let detail = "The memory for messages on their way (limits.buffers) is used up: too many callers do not read their answers, or too many large messages are on their way at once. Try again after the time in Retry-After. After timeouts.client the proxy disconnects callers that do not read.";
     Refusal::new(RefusalKind::BuffersFull, detail)
 }
 
 fn panic_refusal(scene: &RefusalContext<'_>) -> Refusal {
     let detail = format!(
-        "A mistake in the proxy ended this request; others are not harmed. Its log has the place, under this request id: please report it.{}",
+        "A bug in the proxy ended this request; other requests are not affected. The proxy's log has the place, under this request id: please report it.{}",
         upstream::write_warning(scene)
     );
     Refusal::new(RefusalKind::InternalError, detail)

@@ -158,7 +158,7 @@ fn each_callers_token_has_only_its_scopes() {
 #[test]
 fn a_key_comes_as_bearer_password_or_header_and_a_wrong_one_is_401() {
     let proxy = Proxy::sandboxed(&callers("", &[("reports", "")]));
-    let basic = STANDARD.encode("anybody:reports-key");
+    let basic = STANDARD.encode("reports:reports-key");
     for header in
         ["Authorization: Bearer reports-key", &format!("Authorization: Basic {basic}"), "X-Api-Key: reports-key"]
     {
@@ -168,6 +168,7 @@ fn a_key_comes_as_bearer_password_or_header_and_a_wrong_one_is_401() {
         ("", "key-missing"),
         ("Authorization: Bearer other\r\n", "key-wrong"),
         ("Authorization: Digest x\r\n", "key-wrong"),
+        ("Authorization: Basic YW55Ym9keTpyZXBvcnRzLWtleQ==\r\n", "key-wrong"),
         ("X-Api-Key: other\r\nAuthorization: Bearer reports-key\r\n", "key-wrong"),
     ] {
         let reply = proxy.send("GET", "/v2/groups", headers, b"");
@@ -284,7 +285,11 @@ fn a_wrong_key_gets_the_advice_that_its_form_asks_for() {
         ("Authorization: Bearer".to_owned(), "The key is empty"),
         ("X-Api-Key: a\r\nX-Api-Key: b".to_owned(), "several keys"),
         ("Authorization: Bearer npt_abc".to_owned(), "Fetch another from /ws/oauth/token"),
-        ("X-Api-Key: report-key".to_owned(), "Compare it with the one that"),
+        ("X-Api-Key: report-key".to_owned(), "begin with npk_"),
+        ("X-Api-Key: npk_short".to_owned(), "copy the whole key"),
+        (format!("X-Api-Key: npk_{}", "x".repeat(43)), "Compare it with the one that"),
+        ("X-Api-Key: Bearer npk_x".to_owned(), "takes the key alone"),
+        ("Authorization: Basic ZGVzazpyZXBvcnRzLWtleQ==".to_owned(), "The key is right, but"),
     ] {
         let reply = proxy.send("GET", "/v2/groups", &format!("{header}\r\n"), b"");
         assert_eq!(reply.code(), "key-wrong", "{header}");

@@ -172,7 +172,8 @@ fn a_refusal_names_the_nearest_operation_and_every_place_that_must_change() {
     assert!(near.contains("the path \"/v2/organisations\". Did you mean GET /v2/organizations?"), "{near}");
     assert!(near.contains("add \"GET /v2/organisations\" to allow in [listeners.local] and add"), "{near}");
     let value = detail("GET", "/v2/device/abc");
-    assert!(value.contains(" GET /v2/device/{id} has a number where \"abc\" is. If NinjaOne has it all"), "{value}");
+    assert!(value.contains(" GET /v2/device/{id} has a number where \"abc\" is."), "{value}");
+    assert!(!value.contains("If NinjaOne has it"), "a value of the wrong type is not for a rule: {value}");
     assert!(detail("GET", "/devices").contains("Did you mean /v2/devices?"));
     let method = detail("GET", "/v2/device/7/script/run");
     assert_eq!(method, "NinjaOne's API has no GET on this path; it has POST.");

@@ -217,7 +217,12 @@ impl ConnectError {
 
 /// What a handshake failed of, in words.
 pub fn in_words(error: &io::Error) -> String {
-    tls_in(error).map_or_else(|| error.to_string(), server_verifier::in_words)
+    match tls_in(error) {
+        Some(error) => server_verifier::in_words(error),
+        // The text of rustls has an address in it.
+        None if error.kind() == io::ErrorKind::UnexpectedEof => "the other side closed the connection".to_owned(),
+        None => error.to_string(),
+    }
 }
 
 /// rustls's error, which comes wrapped in one or more of `std::io`, whose sources skip what they wrap.

@@ -145,6 +145,9 @@ impl TlsProblem {
 /// What an error of TLS says, in words.
 pub fn in_words(error: &Error) -> String {
     let reason = if let Error::InvalidCertificate(reason) = error { Some(reason) } else { None };
+    if let Some(CertificateError::NotValidForNameContext { expected, presented }) = reason {
+        return of_other_name(&expected.to_str(), presented);
+    }
     match TlsProblem::of(error) {
         TlsProblem::UnknownIssuer => "its certificate is not issued by a CA that is trusted here".to_owned(),
         TlsProblem::IsCa => CaAsServer.to_string(),
@@ -162,6 +165,23 @@ pub fn in_words(error: &Error) -> String {
         TlsProblem::Certificate | TlsProblem::Alert | TlsProblem::Other => {
             reason.map_or_else(|| error.to_string(), ToString::to_string)
         }
+    }
+}
+
+/// A certificate that is not valid for name `expected`, but for these.
+fn of_other_name(expected: &str, presented: &[String]) -> String {
+    // Each comes in a form for debugging: DnsName("a.example"), IpAddress(192.0.2.1).
+    let plain = |name: &String| {
+        let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+        inner.trim_matches('"').to_owned()
+    };
+    let names: Vec<_> = presented.iter().take(3).map(plain).collect();
+    match names.as_slice() {
+        [] => format!("its certificate is not valid for name {expected}, and has no other"),
+        [name] if !name.contains('*') => {
+            format!("its certificate is not valid for name {expected}, it is for {name}: write that as host")
+        }
+        names => format!("its certificate is not valid for name {expected}, it is for {}", names.join(", ")),
     }
 }
 

@@ -68,6 +68,8 @@ pub struct Writer {
     pub(super) lost: u64,
     /// Since the last failure.
     pub(super) failing: Option<Instant>,
+    /// Why, the last time.
+    pub(super) cause: Unrecorded,
 }
 
 impl Writer {
@@ -229,7 +231,7 @@ impl Writer {
                 self.keep_one(entry);
             }
             if let Some(waiter) = waiter {
-                answer(waiter, if refused { Err(Unrecorded) } else { Ok(()) });
+                answer(waiter, if refused { Err(self.cause) } else { Ok(()) });
             }
         }
     }
@@ -266,6 +268,7 @@ impl Writer {
             }
         }
         self.failing = Some(Instant::now());
+        self.cause = Unrecorded::of(error);
         self.counters.failing.set(1);
     }
 
@@ -361,7 +364,7 @@ mod tests {
         let mut written = (0..).take_while(|id| stage.intends(*id).is_ok()).collect::<Vec<_>>();
         assert!((1..20).contains(&written.len()) && stage.counters.failing.get() == 1, "{written:?}");
         stage.refuses(7);
-        assert_eq!(stage.intends(98), Err(Unrecorded));
+        assert!(stage.intends(98).is_err());
         stage.make_room();
         while stage.intends(99).is_err() {
             thread::sleep(Duration::from_millis(10));

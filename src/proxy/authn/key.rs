@@ -11,7 +11,9 @@ use zeroize::Zeroizing;
 /// What every key begins with, so that one is recognized where it must not be.
 pub(super) const KEY_MARK: &str = "npk_";
 /// The random bytes of a key.
-const KEY_OCTETS: usize = 32;
+const KEY_BYTES: usize = 32;
+/// The length of a key: the mark, and its bytes in base64.
+pub(super) const KEY_LENGTH: usize = KEY_MARK.len() + (KEY_BYTES * 4).div_ceil(3);
 /// Keys that are tried before others.
 const GUESSED: [&str; 24] = [
     "", "12345678", "123456", "1234", "abc123", "admin", "api-key", "apikey", "changeme", "default", "dummy",
@@ -94,7 +96,7 @@ impl fmt::Debug for KeyHash {
 impl NewKey {
     /// Makes a key. Fails if the system gives no randomness.
     pub fn make() -> Result<Self, getrandom::Error> {
-        let mut bytes = Zeroizing::new([0; KEY_OCTETS]);
+        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
         getrandom::fill(bytes.as_mut_slice())?;
         let mut key = Zeroizing::new(String::with_capacity(64));
         key.push_str(KEY_MARK);

@@ -1,14 +1,20 @@
 //! What is wrong with a key that is nobody's, as far as its form tells. The form says nothing of any caller: whoever
 //! guesses learns from it only what they sent.
 
-use super::key::KeyHash;
+use super::key::{KEY_LENGTH, KEY_MARK, KeyHash};
 use super::local_tokens::{PLACEHOLDER, TOKEN_MARK};
 
 /// What to tell the sender of a key that is nobody's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyHint {
-    /// Nothing: it may be any text.
+    /// Nothing: it has the form of a key.
     Unknown,
+    /// It does not begin as the keys of this proxy do.
+    Unmarked,
+    /// It begins as a key of this proxy, and is longer or shorter.
+    Length,
+    /// A scheme, which belongs in `Authorization`, is before the key in `X-Api-Key`.
+    SchemeInKey,
     /// It is the hash of a key, as in the configuration.
     Hash,
     /// A local token: its hour is over, the proxy was started again, or its caller was removed or changed.
@@ -25,7 +31,7 @@ pub enum KeyHint {
     OtherScheme,
     /// Several in one field name.
     Several,
-    /// The key is right, and the name beside it is not its caller's. Only who has the key learns so.
+    /// The key is right, and the name with it is not its caller's. Only who has the key learns so.
     OtherName,
 }
 
@@ -38,7 +44,10 @@ impl KeyHint {
             PLACEHOLDER => Self::Placeholder,
             _ if text.starts_with(['"', '\'']) => Self::Quoted,
             _ if text.starts_with(TOKEN_MARK) => Self::OldToken,
-            _ if KeyHash::parse(&text.to_ascii_lowercase()).is_ok() => Self::Hash,
+            _ if is_hash(text) => Self::Hash,
+            _ if has_scheme(text) => Self::SchemeInKey,
+            _ if !text.starts_with(KEY_MARK) => Self::Unmarked,
+            _ if text.len() != KEY_LENGTH => Self::Length,
             _ => Self::Unknown,
         }
     }
@@ -51,6 +60,7 @@ impl KeyHint {
         match Self::of(value) {
             hint @ (Self::Hash | Self::Empty) => hint,
             Self::Unknown | Self::OldToken | Self::Placeholder | Self::Quoted | Self::NoScheme => Self::NoScheme,
+            Self::Unmarked | Self::Length | Self::SchemeInKey => Self::NoScheme,
             Self::OtherScheme | Self::Several | Self::OtherName => Self::NoScheme,
         }
     }
@@ -59,13 +69,22 @@ impl KeyHint {
     pub fn advice(self) -> &'static str {
         match self {
             Self::Unknown => {
-                "Compare it with the one that \"ninjaone-proxy key new NAME\" showed; a lost key is replaced by that command. A token ends after an hour, and with the proxy: fetch another."
+                "It has the form of a key, but no caller has it. Compare it with the one that \"ninjaone-proxy key new NAME\" showed; if it is lost, make another with that command."
+            }
+            Self::Unmarked => {
+                "Keys made by \"ninjaone-proxy key new NAME\" begin with npk_, and this does not: check that it is the key of a caller, and not another secret."
+            }
+            Self::Length => {
+                "It begins like a key but does not have the length of one, 47 characters: copy the whole key, without anything before or after it."
+            }
+            Self::SchemeInKey => {
+                "X-Api-Key takes the key alone: send \"X-Api-Key: KEY\", or \"Authorization: Bearer KEY\"."
             }
             Self::Hash => {
-                "What was sent is the hash of a key, which stands in the configuration: send the key itself, which \"ninjaone-proxy key new NAME\" showed once and which begins with npk_."
+                "What was sent is the hash of a key, as the configuration has it: send the key itself, which \"ninjaone-proxy key new NAME\" showed once and which begins with npk_."
             }
             Self::OldToken => {
-                "What was sent is a token of this proxy that is no longer good: its hour is over, the proxy was started again, or its caller was changed. Fetch another from /ws/oauth/token."
+                "What was sent is a token of this proxy that is no longer valid: its hour is over, the proxy was restarted, or its caller was changed. Fetch another from /ws/oauth/token."
             }
             Self::Placeholder => {
                 "What was sent is the placeholder that listeners without callers give: send a caller's key, or fetch a token with the caller's name and key as client id and secret."
@@ -82,10 +101,21 @@ impl KeyHint {
             }
             Self::Several => "There are several keys: send one Authorization field, or one X-Api-Key field.",
             Self::OtherName => {
-                "The key is right, but the client id is not its caller's name: send the name that stands in the configuration, or no client id."
+                "The key is right, but the client id is not its caller's name (with Basic, the user name): send the name that the configuration has, or leave it empty."
             }
         }
     }
+}
+
+/// With or without the name of the algorithm before it.
+fn is_hash(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    KeyHash::parse(&text).is_ok() || KeyHash::parse(&format!("sha256:{text}")).is_ok()
+}
+
+fn has_scheme(text: &str) -> bool {
+    let scheme = text.split_once(' ').map(|(scheme, _)| scheme.to_ascii_lowercase());
+    matches!(scheme.as_deref(), Some("bearer" | "basic"))
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub(super) enum PresentedProof {
     /// Nothing.
     Nothing,
-    /// One key or local token.
-    Key(Zeroizing<Vec<u8>>),
+    /// One key or local token, and the name of its caller if Basic has one.
+    Key { key: Zeroizing<Vec<u8>>, name: Option<String> },
     /// Something that cannot be read, or several things: what is wrong with it.
     Unreadable(KeyHint),
 }
@@ -24,7 +24,7 @@ impl PresentedProof {
     /// What is presented by `X-Api-Key`, or else by `Authorization`.
     pub(super) fn read(headers: &HeaderMap) -> Self {
         match (only(headers, &X_API_KEY), only(headers, &AUTHORIZATION)) {
-            (FieldLines::One(key), _) => Self::Key(Zeroizing::new(key.as_bytes().trim_ascii().to_vec())),
+            (FieldLines::One(key), _) => Self::key(key.as_bytes()),
             (FieldLines::None, FieldLines::One(value)) => Self::of_authorization(value.as_bytes()),
             (FieldLines::None, FieldLines::None) => Self::Nothing,
             (FieldLines::Many, _) | (FieldLines::None, FieldLines::Many) => Self::Unreadable(KeyHint::Several),
@@ -38,20 +38,25 @@ impl PresentedProof {
         let (scheme, rest) = value.split_at(space);
         let rest = rest.trim_ascii();
         if scheme.eq_ignore_ascii_case(b"Bearer") {
-            return Self::Key(Zeroizing::new(rest.to_vec()));
+            return Self::key(rest);
         }
-        match scheme.eq_ignore_ascii_case(b"Basic").then(|| password(rest)).flatten() {
-            Some(password) => Self::Key(password),
-            None => Self::Unreadable(KeyHint::OtherScheme),
-        }
+        let basic = scheme.eq_ignore_ascii_case(b"Basic").then(|| of_basic(rest)).flatten();
+        basic.unwrap_or(Self::Unreadable(KeyHint::OtherScheme))
+    }
+
+    fn key(key: &[u8]) -> Self {
+        Self::Key { key: Zeroizing::new(key.trim_ascii().to_vec()), name: None }
     }
 }
 
-/// The password of HTTP Basic; any user name goes with it.
-fn password(encoded: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+/// The password of HTTP Basic, and the user name if there is one.
+fn of_basic(encoded: &[u8]) -> Option<PresentedProof> {
     let pair = Zeroizing::new(STANDARD.decode(encoded).ok()?);
     let colon = pair.iter().position(|&byte| byte == b':')?;
-    pair.get(colon + 1..).map(|password| Zeroizing::new(password.to_vec()))
+    let (name, password) = pair.split_at(colon);
+    let key = Zeroizing::new(password.get(1..)?.to_vec());
+    let name = (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned());
+    Some(PresentedProof::Key { key, name })
 }
 
 enum FieldLines<'a> {
@@ -79,7 +84,10 @@ mod tests {
             headers.append(name, HeaderValue::from_str(value).expect("a value"));
         }
         match PresentedProof::read(&headers) {
-            PresentedProof::Key(key) => Some(String::from_utf8(key.to_vec()).expect("text")),
+            PresentedProof::Key { key, name } => {
+                let key = String::from_utf8(key.to_vec()).expect("text");
+                Some(name.map_or(key.clone(), |name| format!("{name}: {key}")))
+            }
             PresentedProof::Nothing => Some("nothing".to_owned()),
             PresentedProof::Unreadable(_) => None,
         }
@@ -91,7 +99,9 @@ mod tests {
         let said = |name: HeaderName, value: &str| presented(&[(name, value)]);
         assert_eq!(said(AUTHORIZATION, "Bearer one").as_deref(), Some("one"));
         assert_eq!(said(AUTHORIZATION, "bearer   one ").as_deref(), Some("one"));
-        assert_eq!(said(AUTHORIZATION, &basic).as_deref(), Some("a:b"));
+        assert_eq!(said(AUTHORIZATION, &basic).as_deref(), Some("anybody: a:b"));
+        let nameless = format!("Basic {}", STANDARD.encode(":a"));
+        assert_eq!(said(AUTHORIZATION, &nameless).as_deref(), Some("a"));
         assert_eq!(said(X_API_KEY, "one").as_deref(), Some("one"));
         assert_eq!(presented(&[(X_API_KEY, "one"), (AUTHORIZATION, "Bearer two")]).as_deref(), Some("one"));
         assert_eq!(presented(&[]).as_deref(), Some("nothing"));

@@ -27,7 +27,7 @@ pub enum MalformedTarget {
     #[error("the request target is not a path")]
     NotAPath,
     /// A character that RFC 3986 does not allow in a path, or that servers read differently.
-    #[error("the path has a character that must not stand there: {0:?}")]
+    #[error("the path has a character that is not allowed there: {0:?}")]
     Character(char),
     /// `%` without two hexadecimal digits.
     #[error("the path has a % that is not followed by two hexadecimal digits")]
@@ -45,7 +45,7 @@ pub enum MalformedTarget {
     #[error("the path has a dot segment")]
     DotSegment,
     /// An encoded character where the catalogue has a fixed word, a number or a uid.
-    #[error("the path has an encoded character where a fixed word, a number or a uid stands")]
+    #[error("the path has an encoded character in the place of a fixed word, a number or a uid")]
     EncodedSegment,
     /// A number with leading zeros, a sign or the digits of another script.
     #[error(
@@ -70,7 +70,7 @@ pub enum MalformedTarget {
     #[error("the path has more than {MAX_SEGMENTS} segments")]
     TooDeep,
     /// A character in the query that no URI can have.
-    #[error("the query has a character that must not stand there: {0:?}")]
+    #[error("the query has a character that is not allowed there: {0:?}")]
     QueryCharacter(char),
 }
 

@@ -187,6 +187,8 @@ fn needed(policy: &Policy, method: &Method, target: &Target<'_>, refusal: &Polic
     let closed = match refusal {
         // Where the path is known, NinjaOne has no such method on it.
         PolicyRefusal::Malformed(_) | PolicyRefusal::MethodNotAllowed { .. } => return None,
+        // A value of the wrong type is a mistake in the request, and nothing that a rule should open.
+        PolicyRefusal::UnknownOperation if has_wrong_value(policy, method, target) => return None,
         PolicyRefusal::UnknownOperation => {
             // A * of the path would be any segment in a rule.
             let rule = Some(spelled(method, target)).filter(|_| !target.path().contains('*'))?;
@@ -208,6 +210,12 @@ fn needed(policy: &Policy, method: &Method, target: &Target<'_>, refusal: &Polic
         DenyReason::SecureValues => Edit::AddAllow(secure_rule(name, target.query())),
     };
     Some(Change { to_listener: *by_listener, edit })
+}
+
+/// Whether the path is that of an operation, but for a value that is not of its type.
+fn has_wrong_value(policy: &Policy, method: &Method, target: &Target<'_>) -> bool {
+    let nearest = target.segments().ok().and_then(|path| policy.catalog().nearest(method, &path));
+    nearest.is_some_and(|nearest| nearest.is_misfit())
 }
 
 /// A rule for one operation with secure values, if the request is spelled so that it can match; else the group.

@@ -141,12 +141,13 @@ pub(super) fn lowered(word: &str) -> String {
     word.chars().map(lower).collect()
 }
 
-/// The path in the spelling that is accepted, where only numbers and UUIDs keep it from being: what a caller should
-/// have sent.
+/// The path in the spelling that is accepted, where only numbers, UUIDs and empty segments keep it from being: what a
+/// caller should have sent.
 pub fn plain_path(path: &str) -> Option<String> {
     let path = fold(path);
-    let plain: Vec<_> = path.split('/').map(|segment| plain(segment).unwrap_or_else(|| segment.to_owned())).collect();
-    let plain = plain.join("/");
+    let segments = path.split('/').filter(|segment| !segment.is_empty());
+    let plain: Vec<_> = segments.map(|segment| plain(segment).unwrap_or_else(|| segment.to_owned())).collect();
+    let plain = format!("/{}", plain.join("/"));
     (plain != path && Segments::parse(&plain).is_ok()).then_some(plain)
 }
 

@@ -50,13 +50,13 @@ pub(super) fn refusal(error: &AuthnError, scene: &RefusalContext<'_>) -> Refusal
             "A request target must not have a fragment (# and what follows, RFC 9112 section 3.2): leave it out, or write %23 in the query.".into(),
         ),
         AuthnError::UnknownHost(host) => refusal(format!(
-            "This proxy answers requests for localhost, 127.0.0.1 and [::1] only, not for {host:?}. If callers shall use that name, add it to names in [listeners.{listener}]."
+            "This proxy answers requests for localhost, 127.0.0.1 and [::1] only, not for {host:?}. To let callers use that name, add it to names in [listeners.{listener}]."
         )),
         AuthnError::CrossOrigin(mark) => refusal(format!(
             "A web page of another origin made the browser send this request ({mark}). If that page is yours, add its origin to allowed-origins in [listeners.{listener}]."
         )),
         AuthnError::Relayed(name) => refusal(format!(
-            "The request was passed on by another proxy (it has {name}), and nobody can tell for whom. Call this port directly, or give the listener callers with keys: [listeners.{listener}.callers.NAME]."
+            "Another proxy passed this request on (it has {name}), so who sent it is unknown. Call this port directly, or give the listener callers with keys: [listeners.{listener}.callers.NAME]."
         )),
         AuthnError::NoKey => refusal(format!(
             "The listener {listener} has callers: send a caller's key as \"Authorization: Bearer KEY\" or \"X-Api-Key: KEY\", or fetch a token with the caller's name and key as client id and secret. \"ninjaone-proxy key new NAME\" makes a key."
@@ -66,16 +66,16 @@ pub(super) fn refusal(error: &AuthnError, scene: &RefusalContext<'_>) -> Refusal
             hint.advice()
         )),
         AuthnError::Throttled(wait) => refusal(format!(
-            "Too many wrong keys came to the listener {listener}. Right ones are not held up."
+            "Too many wrong keys came to the listener {listener}. Correct keys are still accepted."
         ))
         .after(*wait),
         AuthnError::OtherGrant => refusal(
-            "This proxy's token endpoint knows the grant types client_credentials and refresh_token only.".into(),
+            "This proxy's token endpoint supports only the grant types client_credentials and refresh_token.".into(),
         ),
         AuthnError::SignIn => refusal(
-            "Nobody signs in here: the proxy has its own access to NinjaOne. Set the tool to client credentials (any id and secret, or those of a caller), or leave its sign-in out.".into(),
+            "This proxy has no sign-in: it has its own access to NinjaOne. Set the tool to client credentials (any id and secret, or a caller's name and key), or turn its sign-in off.".into(),
         ),
-        AuthnError::NotPost => refusal("A token is asked for by POST (RFC 6749 section 3.2).".into()),
+        AuthnError::NotPost => refusal("Ask for a token with POST (RFC 6749 section 3.2).".into()),
     }
 }
 
@@ -91,7 +91,7 @@ pub(super) fn head_refusal(status: StatusCode) -> Refusal {
     } else {
         (
             RefusalKind::HeadMalformed,
-            "The request is no HTTP/1.1 or HTTP/1.0 request, or has a target or a field that is malformed (RFC 9112); in a query, < > and \" must be percent-encoded.",
+            "The request is not valid HTTP/1.1 or HTTP/1.0, or its target or a field is malformed (RFC 9112). In a query, percent-encode < > and \".",
         )
     };
     Refusal::new(kind, detail)
@@ -99,7 +99,7 @@ pub(super) fn head_refusal(status: StatusCode) -> Refusal {
 
 pub(super) fn upload_refusal(cut: BodyError) -> Refusal {
     let (kind, detail) = match cut {
-        BodyError::Stalled => (RefusalKind::BodyStalled, "The request's body stopped coming (timeouts.client)."),
+        BodyError::Stalled => (RefusalKind::BodyStalled, "The request's body stopped arriving (timeouts.client)."),
         BodyError::TooLarge => (RefusalKind::BodyTooLarge, "The request's body is larger than limits.body."),
         BodyError::Broken => (RefusalKind::BodyBroken, "The request's body broke off or is malformed."),
     };

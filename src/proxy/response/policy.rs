@@ -139,13 +139,14 @@ fn unknown_detail(scene: &RefusalContext<'_>) -> String {
         let meant = below.map_or("Try /v2/organizations.".to_owned(), |_| format!("Did you mean /v2{path}?"));
         return format!("{path:?} is not below /v2/, where NinjaOne's API is. {meant}");
     }
-    let nearest = catalog.zip(target.as_ref()).zip(scene.judged).and_then(|((catalog, target), judged)| {
-        catalog.nearest(judged.method, &target.segments().ok()?).map(|nearest| format!(" {nearest}"))
-    });
-    let advice = advice(scene).map(|advice| format!(" If NinjaOne has it all the same, {advice}."));
+    let nearest = catalog
+        .zip(target.as_ref())
+        .zip(scene.judged)
+        .and_then(|((catalog, target), judged)| catalog.nearest(judged.method, &target.segments().ok()?));
+    let advice = advice(scene).map(|advice| format!(" If NinjaOne has it anyway, {advice}."));
     format!(
-        "No operation that this proxy knows has the path {path:?}.{}{} \"ninjaone-proxy routes --all\" lists what is known.",
-        nearest.unwrap_or_default(),
+        "This proxy knows no operation with the path {path:?}.{}{} \"ninjaone-proxy routes --all\" lists all known ones.",
+        nearest.map(|nearest| format!(" {nearest}")).unwrap_or_default(),
         advice.unwrap_or_default(),
     )
 }

@@ -4,42 +4,46 @@ use http::StatusCode;
 
 use super::problem::Refusal;
 use super::refusal_table::RefusalKind;
-use super::upstream::{dial_refusal, loop_refusal, untrusted_refusal};
+use super::upstream::{dial_refusal, loop_refusal, unreachable, untrusted_refusal};
 use super::{CONSOLE, RefusalContext};
+use crate::net::dial::DialError;
 use crate::net::dial::connect::ConnectError;
 use crate::net::dial::exchange::ExchangeError;
-use crate::observe::logging::ErrorChain;
 use crate::proxy::headers::loops::LoopError;
 use crate::proxy::token::NoToken;
 use crate::proxy::token::endpoint::TokenError;
 
+const RETRY: &str = "The proxy keeps trying; try again after the time in Retry-After.";
+const DOCTOR: &str = "Check host and firewall, or run \"ninjaone-proxy --config FILE doctor\".";
+
 pub(super) fn refusal(no_token: &NoToken, scene: &RefusalContext<'_>) -> Refusal {
     match no_token {
-        NoToken::Timeout => {
-            Refusal::new(RefusalKind::TokenTimeout, "There is no token yet: the token endpoint is slow. Try again.")
-        }
+        NoToken::Timeout => Refusal::new(
+            RefusalKind::TokenTimeout,
+            format!("Cannot get a token in time: the token endpoint of {} is slow. {RETRY}", scene.instance),
+        ),
         NoToken::Failed { cause, retry_after } => of_cause(cause, scene).after(*retry_after),
     }
 }
 
 fn of_cause(cause: &TokenError, scene: &RefusalContext<'_>) -> Refusal {
     let RefusalContext { instance, listener, scopes, .. } = *scene;
-    let until_changed = |kind, what: &str| Refusal::new(kind, format!("There is no token for {instance}: {what}"));
+    let until_changed = |kind, what: &str| Refusal::new(kind, format!("Cannot get a token for {instance}: {what}"));
     match cause {
         TokenError::UnknownClient => until_changed(
             RefusalKind::TokenClientUnknown,
-            &format!("NinjaOne does not know the client id there. Check host (the region) and client-id ({CONSOLE})."),
+            &format!("this instance does not know the client id. Check host (the region) and client-id ({CONSOLE})."),
         ),
         TokenError::InvalidClient => until_changed(
             RefusalKind::TokenClientRefused,
             &format!(
-                "NinjaOne refused the client id or secret. Check them ({CONSOLE}; a secret is shown once, and regenerating it ends the old one)."
+                "NinjaOne refused the client id or secret. Check both ({CONSOLE}; NinjaOne shows a secret once, and regenerating it ends the old one)."
             ),
         ),
         TokenError::InvalidScope => until_changed(
             RefusalKind::TokenScopeRefused,
             &format!(
-                "the API client app lacks one of the scopes {scopes}. Grant them in NinjaOne ({CONSOLE}), or take them out of scopes in [listeners.{listener}]."
+                "the API client app lacks one of the scopes {scopes}. Grant them in NinjaOne ({CONSOLE}), or remove them from scopes in [listeners.{listener}]."
             ),
         ),
         TokenError::Exchange(ExchangeError::Connect(ConnectError::Dial(error))) if error.is_lasting() => {
@@ -55,9 +59,40 @@ fn of_cause(cause: &TokenError, scene: &RefusalContext<'_>) -> Refusal {
 }
 
 fn unavailable(cause: &TokenError, instance: &str) -> Refusal {
-    let cause = ErrorChain(cause);
-    let detail = format!(
-        "There is no token for {instance}: {cause}. It is asked for again without you; try again after the time in Retry-After."
-    );
+    let detail = format!("Cannot get a token: {} {RETRY}", reason(cause, instance));
     Refusal::new(RefusalKind::TokenUnavailable, detail)
+}
+
+/// What happened, and what to check.
+fn reason(cause: &TokenError, instance: &str) -> String {
+    match cause {
+        TokenError::Exchange(error) => exchange_reason(error, instance),
+        TokenError::Timeout => format!("the token endpoint of {instance} did not answer in time (timeouts.token)."),
+        TokenError::Refused { status: StatusCode::NOT_FOUND, .. } => {
+            format!("{instance} has no token endpoint at this path (404). Check token-path and host.")
+        }
+        TokenError::Refused { status, code, .. } if code.is_empty() => {
+            format!("the token endpoint of {instance} answered {}.", status.as_u16())
+        }
+        TokenError::Refused { status, code, .. } => {
+            format!("the token endpoint of {instance} answered {} {code:?}.", status.as_u16())
+        }
+        TokenError::Unusable(what) => format!("the answer of the token endpoint of {instance} cannot be used: {what}."),
+        TokenError::UnknownClient | TokenError::InvalidClient | TokenError::InvalidScope => format!("{cause}."),
+    }
+}
+
+fn exchange_reason(error: &ExchangeError, instance: &str) -> String {
+    match error {
+        ExchangeError::Connect(ConnectError::Dial(DialError::Connect(source))) => {
+            format!("{} {DOCTOR}", unreachable(instance, source))
+        }
+        ExchangeError::Connect(error) => format!("{error}. {DOCTOR}"),
+        ExchangeError::Broken(_) => format!("{instance} broke the connection off before the end of its answer."),
+        ExchangeError::Syntax(_) => format!("what answers at {instance} does not speak HTTP. Check host."),
+        ExchangeError::IsTls => format!("{instance} speaks TLS: write host with https://."),
+        ExchangeError::TooLong(_) | ExchangeError::Coding(_) => {
+            format!("the answer of {instance} cannot be read: {error}.")
+        }
+    }
 }

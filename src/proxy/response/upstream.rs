@@ -1,11 +1,13 @@
 //! What a caller is told where the instance cannot be asked, does not answer, or answers what cannot be passed on.
 
+use std::io;
+
 use super::RefusalContext;
 use super::authn::upload_refusal;
 use super::problem::Refusal;
 use super::refusal_table::RefusalKind;
 use crate::net::dial::DialError;
-use crate::net::dial::connect::{ConnectError, Step};
+use crate::net::dial::connect::{self, ConnectError, Step};
 use crate::net::dial::proxy::ProxyError;
 use crate::net::tls::server_verifier::{TlsProblem, in_words};
 use crate::proxy::headers::loops::LoopError;
@@ -23,11 +25,11 @@ pub(super) fn refusal(fault: &UpstreamError, scene: &RefusalContext<'_>) -> Refu
         ),
         UpstreamError::Broken(_) => Refusal::new(
             RefusalKind::ExchangeBroken,
-            format!("{instance} broke the exchange off before its answer.{}", write_warning(scene)),
+            format!("{instance} broke the connection off before its answer.{}", write_warning(scene)),
         ),
         UpstreamError::Malformed(malformed) => Refusal::new(
             malformed_kind(malformed),
-            format!("{instance} answered what cannot be passed on: {malformed}.{}", write_warning(scene)),
+            format!("{instance} gave an answer that cannot be passed on: {malformed}.{}", write_warning(scene)),
         ),
         UpstreamError::Upload(cut) => upload_refusal(*cut),
     }
@@ -38,19 +40,18 @@ pub(super) fn rate_refusal(late: RateLimited, scene: &RefusalContext<'_>) -> Ref
     let (kind, detail) = match late.limit {
         Limit::Pace => (
             RefusalKind::PaceLimited,
-            format!("More requests came for {instance} than may go there (requests-per-second, burst)."),
+            format!("The limit of requests to {instance} is reached (requests-per-second, burst)."),
         ),
         Limit::Concurrent => (
             RefusalKind::ConcurrencyLimited,
-            format!("As many requests are under way to {instance} as may be at a time (concurrent)."),
+            format!("As many requests to {instance} are already under way as are allowed (concurrent)."),
         ),
-        Limit::CoolDown => (
-            RefusalKind::CoolingDown,
-            format!("{instance} answered another request with 429 and wants to be left alone for a while."),
-        ),
+        Limit::CoolDown => {
+            (RefusalKind::CoolingDown, format!("{instance} answered another request with 429 and asks for a pause."))
+        }
     };
     let detail = format!(
-        "{detail} The request's turn does not come within wait, so it was not sent: try again after the time in Retry-After."
+        "{detail} This request would have to wait longer than wait allows, so it was not sent: try again after the time in Retry-After."
     );
     Refusal::new(kind, detail).after(late.retry_after)
 }
@@ -84,11 +85,12 @@ fn connect_refusal(error: &ConnectError, instance: &str) -> Refusal {
         ConnectError::Dial(error) => dial_refusal(error, instance),
         ConnectError::Tls(source) => match error.tls() {
             Some(reason) => untrusted_refusal(instance, reason),
-            None => tls_refusal(instance, &source.to_string(), "Check host, proxy, network and firewall."),
+            None => tls_refusal(instance, &connect::in_words(source), "Check host, proxy, network and firewall."),
         },
-        ConnectError::Http(_) => {
-            Refusal::new(RefusalKind::NotHttp, format!("{instance} did not speak HTTP on a new connection."))
-        }
+        ConnectError::Http(_) => Refusal::new(
+            RefusalKind::NotHttp,
+            format!("{instance} did not speak HTTP on a new connection. Check host and port."),
+        ),
         ConnectError::Timeout(Step::Name) => Refusal::new(
             RefusalKind::NameTimeout,
             format!("The name of {instance} was not resolved in time (timeouts.connect). Check the machine's DNS."),
@@ -108,7 +110,7 @@ pub(super) fn dial_refusal(error: &DialError, instance: &str) -> Refusal {
         ),
         DialError::Connect(source) => Refusal::new(
             RefusalKind::ConnectionRefused,
-            format!("{instance} cannot be reached ({source}). Check host, proxy, network and firewall."),
+            format!("Cannot connect: {} Check host, proxy, network and firewall.", unreachable(instance, source)),
         ),
         DialError::Proxy(proxy, cause) => {
             let hint = match cause {
@@ -118,6 +120,20 @@ pub(super) fn dial_refusal(error: &DialError, instance: &str) -> Refusal {
             let detail = format!("The proxy {proxy} does not connect to {instance}: {cause}.{hint}");
             Refusal::new(RefusalKind::ProxyRefused, detail)
         }
+    }
+}
+
+/// Why there is no TCP connection.
+pub(super) fn unreachable(instance: &str, source: &io::Error) -> String {
+    let kind = source.kind();
+    if kind == io::ErrorKind::ConnectionRefused {
+        format!("nothing listens at {instance} (connection refused).")
+    } else if kind == io::ErrorKind::TimedOut {
+        format!("{instance} does not answer (timed out).")
+    } else if matches!(kind, io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) {
+        format!("there is no route to {instance} (network unreachable).")
+    } else {
+        format!("{instance} cannot be reached ({source}).")
     }
 }
 
@@ -144,6 +160,8 @@ fn tls_refusal(instance: &str, reason: &str, advice: &str) -> Refusal {
 pub(super) fn write_warning(scene: &RefusalContext<'_>) -> &'static str {
     match scene.method {
         "GET" | "HEAD" => "",
-        _ => " The write may have been done all the same, so it is not repeated: look before you send it again.",
+        _ => {
+            " NinjaOne may have done the write anyway, so the proxy does not repeat it: check before you send it again."
+        }
     }
 }

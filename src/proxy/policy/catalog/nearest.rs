@@ -19,6 +19,11 @@ pub struct Nearest<'a> {
 }
 
 impl Nearest<'_> {
+    /// Whether a value in the path is of the wrong type.
+    pub fn is_misfit(&self) -> bool {
+        self.misfit.is_some()
+    }
+
     /// The operation.
     pub fn operation(&self) -> &Operation {
         self.operation
