@@ -45,7 +45,7 @@ use crate::proxy::observer::observe;
 use crate::proxy::rate_limit::RateLimiter;
 pub use crate::proxy::request_ids::RequestIds;
 use crate::proxy::response::{JudgedBy, RefusalContext, Rejection, ResponseBody};
-use crate::proxy::sending::Sender;
+use crate::proxy::sending::RequestSender;
 use crate::proxy::upstream::{Outbound, Upstream, UpstreamAnswer, UpstreamError};
 
 /// The longest token request, in bytes.
@@ -54,7 +54,7 @@ const MAX_FORM: usize = 16 * 1024;
 /// What one worker serves on one listener.
 pub struct Proxy {
     authn: Authn<CallerContext>,
-    sender: Sender,
+    sender: RequestSender,
     audit_log: AuditLog,
     sink: Rc<Sink>,
     refusals: RecentRefusals,
@@ -90,7 +90,7 @@ impl Proxy {
         let ProxyConfig { authn, upstream, rate_limiter, audit_log, sink, refusals, body_limits, ids } = config;
         let relayed = format!("ninjaone-proxy; next-hop=\"{}\"", upstream.authority());
         let relayed = HeaderValue::try_from(relayed).unwrap_or(HeaderValue::from_static("ninjaone-proxy"));
-        let sender = Sender { upstream, rate_limiter };
+        let sender = RequestSender { upstream, rate_limiter };
         Self { authn, sender, audit_log, sink: Rc::new(sink), refusals, body_limits, relayed, ids }
     }
 

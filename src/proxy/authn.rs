@@ -4,6 +4,7 @@
 //! name of its own (DNS rebinding) or across sites. The first shows in `Host`, the second in `WebOrigin` and
 //! `Sec-Fetch-Site`. Then, where callers are configured, each proves who it is.
 
+mod authn_error;
 pub mod browser;
 pub mod caller_name;
 pub mod callers;
@@ -14,7 +15,6 @@ mod perimeter;
 mod presented_proof;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
 use http::request::Parts;
@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::base::clock::Moment;
 use crate::net::listener::Peer;
 use crate::net::listener::head::FramingError;
+pub use authn_error::AuthnError;
 use browser::{AllowedOrigins, FetchMetadata, WebOrigin};
 use callers::{CallerId, Callers, Identity, KnownCallers};
 use key::KeyHash;
@@ -137,59 +138,6 @@ impl Caller {
     pub fn id(&self) -> CallerId {
         self.id
     }
-}
-
-/// Why a request is not let in.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AuthnError {
-    /// A head larger than the limit.
-    #[error("the request's head is too large")]
-    LargeHead,
-    /// HTTP/1.1 without `Host`.
-    #[error("the request has no Host")]
-    NoHost,
-    /// More than one `Host`.
-    #[error("the request has more than one Host")]
-    ManyHosts,
-    /// `Host`, or the authority of an absolute-form target, is no name or address with a port.
-    #[error("the request is for {0:?}, which no server can be called")]
-    BadHost(String),
-    /// A `#` in the request line.
-    #[error("the request target has a fragment")]
-    Fragment,
-    /// A line of the head that ends in a line feed alone.
-    #[error("a line of the request's head does not end in CR LF")]
-    LineFeed,
-    /// Its end could be read in more than one way.
-    #[error("the end of the request is ambiguous")]
-    Framing,
-    /// `Host`, or the authority of an absolute-form target, is not a name of this listener.
-    #[error("the request is for {0:?}, which is not a name of this listener")]
-    UnknownHost(String),
-    /// A page of another origin made the browser send it.
-    #[error("the request comes from a web page ({0})")]
-    CrossOrigin(String),
-    /// An intermediary passed it on, and nobody can tell for whom.
-    #[error("the request was relayed ({0})")]
-    Relayed(HeaderName),
-    /// The listener has callers, and the request does not say which one it is of.
-    #[error("the request has no key")]
-    NoKey,
-    /// The key, token or credentials are nobody's.
-    #[error("the request's key is not that of a caller")]
-    WrongKey(KeyHint),
-    /// Too many wrong keys of late; one more is judged after this time.
-    #[error("too many wrong keys")]
-    Throttled(Duration),
-    /// A token request by another grant than client credentials.
-    #[error("the grant type is not supported")]
-    OtherGrant,
-    /// A token request by another method than POST.
-    #[error("a token was asked for by another method than POST")]
-    NotPost,
-    /// A person's sign-in, which leads nowhere here.
-    #[error("nobody signs in here")]
-    SignIn,
 }
 
 impl<C> Authn<C> {

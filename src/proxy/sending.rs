@@ -13,13 +13,13 @@ use crate::proxy::token::TokenSource;
 use crate::proxy::upstream::{Outbound, Upstream, UpstreamAnswer};
 
 /// One worker's way to one instance, and the rate that is allowed there.
-pub(super) struct Sender {
+pub(super) struct RequestSender {
     pub(super) upstream: Rc<Upstream>,
     /// Where the instance's rate is limited.
     pub(super) rate_limiter: Option<Arc<RateLimiter>>,
 }
 
-impl Sender {
+impl RequestSender {
     /// Sends a request, in its turn where the instance's rate is limited.
     pub(super) async fn ask(
         &self,

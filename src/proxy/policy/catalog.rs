@@ -5,22 +5,27 @@ pub mod diff;
 mod near;
 pub mod nearest;
 pub mod openapi;
+mod operation;
+mod scope;
 mod shadow;
+mod tree;
 pub mod words;
 mod yaml;
 
 use std::collections::HashMap;
-use std::fmt;
 
 use http::Method;
 use rustc_hash::FxBuildHasher;
 
-use super::group::Group;
 use super::path::{MAX_WORD, MalformedTarget, Segment, Segments};
 use super::rule::METHODS;
 use super::spelling::lowered;
 use openapi::{Document, SkipReason, Skipped};
-use words::Words;
+use operation::parse_operation;
+pub use operation::{Operation, OperationId, OperationName, ParameterType, TemplateSegment};
+pub use scope::{Risk, Scope, ScopeSet};
+use tree::Node;
+pub use tree::{MethodSet, PathOperations};
 
 /// The built-in operations, one a line; the columns are explained at its top.
 const BUILT_IN: &str = include_str!("catalog.tsv");
@@ -55,229 +60,6 @@ pub struct Newer {
     pub skipped: Vec<Skipped>,
 }
 
-/// One operation: a method on a path template, and what is known about it.
-#[derive(Debug, Clone)]
-pub struct Operation {
-    /// The request method, never `HEAD` (which follows `GET`).
-    pub method: Method,
-    /// The path template without types, such as `/v2/device/{id}/disks`: what logs and metrics show.
-    pub template: String,
-    /// The template's segments after the leading slash.
-    pub segments: Vec<TemplateSegment>,
-    /// The scope that NinjaOne asks for.
-    pub scope: Scope,
-    /// The group that an administrator opens or closes as one.
-    pub group: &'static Group,
-    /// What harm a wrong call can do.
-    pub risk: Risk,
-    /// Whether a second, equal request leaves NinjaOne in the same state as one.
-    pub idempotent: bool,
-    /// Whether client credentials are known to be refused with `user_context_required`.
-    pub user_context: bool,
-    /// The OpenAPI version that declares it.
-    pub document: String,
-    /// Why it has its group and risk, if nobody but the proxy gave it these; `None` for a built-in one.
-    pub reason: Option<String>,
-}
-
-impl Operation {
-    /// A path that the operation has, with invented values.
-    pub fn example(&self) -> String {
-        let value = |segment: &TemplateSegment| match segment {
-            TemplateSegment::Literal(text) => text.clone(),
-            TemplateSegment::Parameter(_, ParameterType::Integer) => "17".to_owned(),
-            TemplateSegment::Parameter(_, ParameterType::Uid) => "3f2c8a9e-0000-4000-8000-00000000abcd".to_owned(),
-            TemplateSegment::Parameter(_, ParameterType::OneOf(words)) => words.first().cloned().unwrap_or_default(),
-            TemplateSegment::Parameter(_, ParameterType::Name) => "someName".to_owned(),
-        };
-        self.segments.iter().map(|segment| format!("/{}", value(segment))).collect()
-    }
-}
-
-/// An operation's method and template, for people.
-#[derive(Debug, Clone, Copy)]
-pub struct OperationName<'a>(pub &'a Operation);
-
-impl fmt::Display for OperationName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.0.method, self.0.template)
-    }
-}
-
-/// A place in [`Catalog::operations`]; valid for the catalogue that gave it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct OperationId(u32);
-
-impl OperationId {
-    /// The position in [`Catalog::operations`], from 0.
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// A segment of a template.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TemplateSegment {
-    /// Matches itself.
-    Literal(String),
-    /// `{name}`: matches what its type admits.
-    Parameter(String, ParameterType),
-}
-
-/// What a path parameter admits, as NinjaOne's document declares it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ParameterType {
-    /// Decimal digits without leading zeros, up to 2^53 - 1.
-    Integer,
-    /// A UUID: 8-4-4-4-12 hexadecimal digits, in lower case.
-    Uid,
-    /// One of these words, case-sensitive.
-    OneOf(Words),
-    /// Any segment that [`super::path`] lets pass.
-    Name,
-}
-
-/// As in `catalog.tsv`.
-impl fmt::Display for ParameterType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Integer => f.write_str("integer"),
-            Self::Uid => f.write_str("uid"),
-            Self::Name => f.write_str("name"),
-            Self::OneOf(words) => f.write_str(&words.join("|")),
-        }
-    }
-}
-
-impl ParameterType {
-    /// What a value must be, for people.
-    pub fn wanted(&self) -> String {
-        match self {
-            Self::Integer => "a number".to_owned(),
-            Self::Uid => "a UUID".to_owned(),
-            Self::OneOf(words) if words.len() > MAX_SHOWN => {
-                let first = words.iter().take(MAX_SHOWN).map(String::as_str).collect::<Vec<_>>();
-                format!("one of {} and {} more words", first.join(", "), words.len() - MAX_SHOWN)
-            }
-            Self::OneOf(words) => format!("one of {}", words.join(", ")),
-            Self::Name => "a name".to_owned(),
-        }
-    }
-}
-
-/// How many words of an enumeration are shown to people.
-const MAX_SHOWN: usize = 20;
-
-/// An OAuth scope of NinjaOne.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scope {
-    /// Reads.
-    Monitoring,
-    /// Writes.
-    Management,
-    /// Remote control; no documented operation needs it by itself.
-    Control,
-}
-
-impl Scope {
-    /// All scopes, in NinjaOne's order.
-    pub const ALL: [Self; 3] = [Self::Monitoring, Self::Management, Self::Control];
-
-    /// The scope's name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Monitoring => "monitoring",
-            Self::Management => "management",
-            Self::Control => "control",
-        }
-    }
-
-    /// The scope of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// A set of scopes, small enough to copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct ScopeSet(u8);
-
-impl ScopeSet {
-    /// Whether `scope` is in the set.
-    pub fn contains(self, scope: Scope) -> bool {
-        self.0 & (1 << scope as u8) != 0
-    }
-
-    /// The scopes in the set, in NinjaOne's order.
-    pub fn iter(self) -> impl Iterator<Item = Scope> {
-        Scope::ALL.into_iter().filter(move |scope| self.contains(*scope))
-    }
-}
-
-impl FromIterator<Scope> for ScopeSet {
-    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
-        Self(scopes.into_iter().fold(0, |set, scope| set | 1 << scope as u8))
-    }
-}
-
-/// The scope string of RFC 6749 section 3.3: names separated by spaces.
-impl fmt::Display for ScopeSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, scope) in self.iter().enumerate() {
-            if i > 0 {
-                f.write_str(" ")?;
-            }
-            f.write_str(scope.as_str())?;
-        }
-        Ok(())
-    }
-}
-
-/// What harm a wrong call can do, from a read of names to code run on a fleet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Risk {
-    /// Reads of inventory.
-    Low,
-    /// Reads of people and settings, harmless writes.
-    Medium,
-    /// Writes that are hard to undo.
-    High,
-    /// Code execution, privileges, exfiltration, loss of data.
-    Critical,
-}
-
-impl Risk {
-    /// All risks, from low to critical.
-    pub const ALL: [Self; 4] = [Self::Low, Self::Medium, Self::High, Self::Critical];
-
-    /// The risk of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|risk| risk.as_str() == name)
-    }
-
-    /// The risk's name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-}
-
-impl fmt::Display for Risk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
 /// A line of catalogue data that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("catalogue line {line}: {problem}")]
@@ -285,80 +67,6 @@ pub struct CatalogError {
     /// The line, from 1.
     line: usize,
     problem: &'static str,
-}
-
-/// A place in the tree: what but a fixed word may come next, and the operations that end here. However many operations
-/// there are, a step takes two looks into tables. Their hash has no secret key: callers choose what is looked up, not
-/// what is in them.
-#[derive(Debug, Default)]
-struct Node {
-    /// The first of the parameters, beside the rest, for most places have one.
-    parameter: Option<(ParameterType, u32)>,
-    others: Vec<(ParameterType, u32)>,
-    place: PathOperations,
-}
-
-impl Node {
-    /// Where a parameter of this type leads; `new` if it led nowhere before.
-    fn parameter(&mut self, kind: &ParameterType, new: u32) -> u32 {
-        let known = self.parameter.iter().chain(&self.others).find(|(own, _)| own == kind);
-        if let Some((_, next)) = known {
-            return *next;
-        }
-        let mut all: Vec<_> = self.parameter.take().into_iter().chain(std::mem::take(&mut self.others)).collect();
-        all.push((kind.clone(), new));
-        // The narrowest type is tried first.
-        all.sort();
-        let mut all = all.into_iter();
-        (self.parameter, self.others) = (all.next(), all.collect());
-        new
-    }
-}
-
-/// The operations of one path, by method in the order of [`METHODS`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct PathOperations([Option<OperationId>; METHODS.len()]);
-
-impl PathOperations {
-    /// The operation of a method.
-    pub fn of(&self, method: &Method) -> Option<OperationId> {
-        METHODS.iter().zip(&self.0).find(|(own, _)| *own == method).and_then(|(_, id)| *id)
-    }
-
-    /// One of the operations, if there is any.
-    pub fn first(&self) -> Option<OperationId> {
-        self.0.iter().copied().flatten().next()
-    }
-
-    /// Whether no operation has this path.
-    pub fn is_empty(&self) -> bool {
-        self.0.iter().all(Option::is_none)
-    }
-
-    /// The methods of the operations, and `HEAD`, which follows `GET`.
-    pub fn methods(&self) -> MethodSet {
-        let has = |method: &Method| self.of(if method == Method::HEAD { &Method::GET } else { method }).is_some();
-        MethodSet(ALLOWED.iter().enumerate().fold(0, |set, (i, method)| set | u8::from(has(method)) << i))
-    }
-}
-
-/// The methods that an operation may have, and `HEAD`.
-const ALLOWED: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
-
-/// A set of methods, small enough to copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MethodSet(u8);
-
-/// The value of `Allow` (RFC 9110 section 10.2.1).
-impl fmt::Display for MethodSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separator = "";
-        for (_, method) in ALLOWED.iter().enumerate().filter(|(i, _)| self.0 & (1 << i) != 0) {
-            write!(f, "{separator}{method}")?;
-            separator = ", ";
-        }
-        Ok(())
-    }
 }
 
 impl Catalog {
@@ -559,77 +267,6 @@ impl Catalog {
             self.nodes.push(Node::default());
         }
         Some(next)
-    }
-}
-
-fn parse_operation(line: &str) -> Result<Operation, &'static str> {
-    let mut columns = line.split('\t');
-    let mut column = || columns.next().ok_or("fewer than 8 columns");
-    let method = Method::from_bytes(column()?.as_bytes()).map_err(|_| "no method")?;
-    let segments = parse_template(column()?)?;
-    let scope = Scope::parse(column()?).ok_or("unknown scope")?;
-    let group = Group::find(column()?).ok_or("unknown group")?;
-    let risk = Risk::parse(column()?).ok_or("unknown risk")?;
-    let idempotent = match column()? {
-        "yes" => true,
-        "no" => false,
-        _ => return Err("idempotent is yes or no"),
-    };
-    let user_context = match column()? {
-        "yes" => true,
-        "unknown" => false,
-        _ => return Err("user context is yes or unknown"),
-    };
-    let document = column()?.to_owned();
-    let template = segments.iter().map(|segment| format!("/{segment}")).collect();
-    Ok(Operation { method, template, segments, scope, group, risk, idempotent, user_context, document, reason: None })
-}
-
-fn parse_template(template: &str) -> Result<Vec<TemplateSegment>, &'static str> {
-    let path = template.strip_prefix('/').ok_or("a template starts with /")?;
-    path.split('/')
-        .map(|segment| {
-            let Some(parameter) = segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) else {
-                return Ok(TemplateSegment::Literal(segment.to_owned()));
-            };
-            let (name, kind) = parameter.split_once(':').ok_or("a parameter is {name:type}")?;
-            let kind = match kind {
-                "integer" => ParameterType::Integer,
-                "uid" => ParameterType::Uid,
-                "name" => ParameterType::Name,
-                words => ParameterType::OneOf(words.split('|').map(str::to_owned).collect::<Words>()),
-            };
-            Ok(TemplateSegment::Parameter(name.to_owned(), kind))
-        })
-        .collect()
-}
-
-impl TemplateSegment {
-    fn longest_word(&self) -> usize {
-        match self {
-            Self::Literal(text) => text.len(),
-            Self::Parameter(_, ParameterType::OneOf(words)) => words.iter().map(String::len).max().unwrap_or_default(),
-            Self::Parameter(_, ParameterType::Integer | ParameterType::Uid | ParameterType::Name) => 0,
-        }
-    }
-}
-
-impl TemplateSegment {
-    /// What a path must have there, for people.
-    pub fn wanted(&self) -> String {
-        match self {
-            Self::Literal(word) => format!("{word:?}"),
-            Self::Parameter(_, kind) => kind.wanted(),
-        }
-    }
-}
-
-impl fmt::Display for TemplateSegment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Literal(text) => f.write_str(text),
-            Self::Parameter(name, _) => write!(f, "{{{name}}}"),
-        }
     }
 }
 

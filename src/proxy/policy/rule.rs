@@ -9,18 +9,24 @@
 //! condition = name / name "=" value / name "=*" / "!" name        ; joined by "&"
 //! ```
 
+mod condition;
+mod error;
 mod misspelled;
+mod template;
 
 use std::fmt;
 use std::sync::Arc;
 
 use http::Method;
 
-use super::catalog::{Operation, ParameterType, TemplateSegment};
+use super::catalog::{Operation, ParameterType};
 use super::group::{Group, SECURE_VALUES};
-use super::path::{MAX_SEGMENTS, Segments, decode};
+use super::path::Segments;
 use super::query::{Query, SECURE};
-use super::spelling;
+pub use condition::Condition;
+use condition::{WantedValue, parse_conditions};
+pub use error::RuleError;
+pub use template::Template;
 
 /// The methods that a rule may name. `HEAD` follows `GET`.
 pub const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
@@ -42,39 +48,6 @@ pub enum Selector {
     Group(&'static Group),
     /// Paths, known or not.
     Path(Template),
-}
-
-/// The paths of a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template {
-    segments: Vec<TemplateSegmentRule>,
-    /// Ends in `**`: any number of further segments, none included.
-    open_ended: bool,
-}
-
-/// A segment of a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum TemplateSegmentRule {
-    Literal(String),
-    /// `{name}`: a value. Not a fixed word of a known operation: `/v2/organization/{id}` is not `/v2/organization/documents`.
-    Value,
-    /// `*`: one segment.
-    Any,
-}
-
-/// What a rule wants of the query.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Condition {
-    /// The parameter.
-    name: String,
-    wanted: WantedValue,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum WantedValue {
-    Absent,
-    Present,
-    Value(String),
 }
 
 /// What a rule had to do with a request.
@@ -110,65 +83,6 @@ pub enum Effect {
     Allow,
     /// `deny`: matches what is so in any reading.
     Deny,
-}
-
-/// Why a text is no rule.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RuleError {
-    /// Not two words.
-    #[error(
-        "a rule is a method, a space and a path, such as \"GET /v2/user/**\", or a group, such as \"group:tickets\" or \"GET group:tickets\""
-    )]
-    Form,
-    /// An unknown method.
-    #[error("unknown method {0:?}: valid methods are GET (HEAD follows it), POST, PUT, PATCH, DELETE, or * for all")]
-    Method(String),
-    /// The path is not below `/v2/`.
-    #[error("the path must begin with /v2/ (requests to /api/v2/ and /ws/api/v2/ are judged as /v2/)")]
-    Prefix,
-    /// `**` before the end, `a*b`, `{}`, or a character that no accepted path has.
-    #[error(
-        "bad path segment {0:?}: a segment is a fixed word, {{name}} for a value, * for any one segment, or ** at the end for the rest"
-    )]
-    Segment(String),
-    /// A literal that no accepted request has, since it has a plainer spelling.
-    #[error(
-        "{segment:?} never matches: requests must have {}",
-        plain.as_ref().map_or_else(
-            || "numbers in ASCII digits, UUIDs in lower case, and no space at the ends of a segment".to_owned(),
-            |plain| format!("{plain:?} instead"),
-        )
-    )]
-    Spelling {
-        /// As written.
-        segment: String,
-        /// As it must be written, if that is known.
-        plain: Option<String>,
-    },
-    /// More segments than an accepted path has.
-    #[error("the path has more than {MAX_SEGMENTS} segments, which no accepted request has")]
-    TooDeep,
-    /// A group that there is not.
-    #[error("unknown group {name:?}: valid groups are {}", Group::names().join(", "))]
-    Group {
-        /// What was written.
-        name: String,
-    },
-    /// A condition that is none.
-    #[error(
-        "bad condition {0:?}: after ? stand conditions, joined by &: NAME (it is there), NAME=VALUE, or !NAME (it is not there), percent-encoded"
-    )]
-    Condition(String),
-    /// Conditions that no query can fulfil.
-    #[error("the conditions on {0:?} contradict each other: no request can match")]
-    Contradiction(String),
-}
-
-impl RuleError {
-    /// The name that no group has.
-    pub fn unknown_group(&self) -> Option<&str> {
-        if let Self::Group { name } = self { Some(name) } else { None }
-    }
 }
 
 impl Rule {
@@ -346,138 +260,6 @@ impl Rule {
 /// What a group's name is written after.
 const GROUP: &str = "group:";
 
-impl Template {
-    fn parse(path: &str) -> Result<Self, RuleError> {
-        let path = path.strip_prefix('/').filter(|path| path.starts_with("v2/")).ok_or(RuleError::Prefix)?;
-        let (path, open_ended) = match path.strip_suffix("/**") {
-            Some(path) => (path, true),
-            None => (path, false),
-        };
-        let segments: Vec<_> = path.split('/').map(parse_piece).collect::<Result<_, _>>()?;
-        if segments.len() > MAX_SEGMENTS { Err(RuleError::TooDeep) } else { Ok(Self { segments, open_ended }) }
-    }
-
-    fn fits_length(&self, length: usize) -> bool {
-        length == self.segments.len() || (self.open_ended && length > self.segments.len())
-    }
-
-    fn matches(&self, effect: Effect, path: &Segments<'_>) -> bool {
-        self.fits_length(path.len())
-            && self.segments.iter().zip(path.iter()).all(|(piece, segment)| match piece {
-                TemplateSegmentRule::Literal(text) => match effect {
-                    Effect::Allow => segment.is(text),
-                    Effect::Deny => segment.may_be(text),
-                },
-                // Where the request's operation has a fixed word instead, the rule does not fit it.
-                TemplateSegmentRule::Value | TemplateSegmentRule::Any => true,
-            })
-    }
-
-    fn fit(&self, template: &[TemplateSegment]) -> Match {
-        if !self.fits_length(template.len()) {
-            return Match::Never;
-        }
-        self.segments.iter().zip(template).map(|(piece, segment)| piece.fit(segment)).min().unwrap_or(Match::Never)
-    }
-
-    /// Whether each fixed word of `template` stands here too.
-    fn spells(&self, template: &[TemplateSegment]) -> bool {
-        template.len() == self.segments.len()
-            && self.segments.iter().zip(template).all(|(piece, segment)| match (piece, segment) {
-                (TemplateSegmentRule::Literal(text), TemplateSegment::Literal(word)) => text == word,
-                (TemplateSegmentRule::Value | TemplateSegmentRule::Any, TemplateSegment::Literal(_)) => false,
-                (
-                    TemplateSegmentRule::Literal(_) | TemplateSegmentRule::Value | TemplateSegmentRule::Any,
-                    TemplateSegment::Parameter(..),
-                ) => true,
-            })
-    }
-
-    fn misfit<'a>(&'a self, template: &'a [TemplateSegment]) -> Option<(&'a str, &'a ParameterType)> {
-        let mut found = None;
-        for (piece, segment) in self.segments.iter().zip(template).filter(|_| self.fits_length(template.len())) {
-            match (piece, segment) {
-                (TemplateSegmentRule::Literal(word), TemplateSegment::Parameter(_, kind)) if !kind.admits(word) => {
-                    found = found.or(Some((word.as_str(), kind)));
-                }
-                _ if piece.fit(segment) == Match::Never => return None,
-                _ => {}
-            }
-        }
-        found
-    }
-
-    fn overlaps(&self, other: &Self) -> bool {
-        let (short, long) = if self.segments.len() < other.segments.len() { (self, other) } else { (other, self) };
-        let is_open = |piece: &TemplateSegmentRule| !matches!(piece, TemplateSegmentRule::Literal(_));
-        let literals_meet = |own: &TemplateSegmentRule, piece: &TemplateSegmentRule| match (own, piece) {
-            (TemplateSegmentRule::Literal(own), TemplateSegmentRule::Literal(piece)) => {
-                spelling::alike(own.chars(), piece) || spelling::alike(piece.chars(), own)
-            }
-            (TemplateSegmentRule::Literal(_) | TemplateSegmentRule::Value | TemplateSegmentRule::Any, _) => false,
-        };
-        let alike = |(own, piece): (&TemplateSegmentRule, &TemplateSegmentRule)| {
-            is_open(own) || is_open(piece) || literals_meet(own, piece)
-        };
-        short.fits_length(long.segments.len()) && short.segments.iter().zip(&long.segments).all(alike)
-    }
-
-    fn covers(&self, other: &Self) -> bool {
-        let length = if self.open_ended {
-            other.segments.len() >= self.segments.len()
-        } else {
-            !other.open_ended && other.segments.len() == self.segments.len()
-        };
-        // A number is no fixed word, so it is a value wherever it stands.
-        let is_number = |piece: &TemplateSegmentRule| matches!(piece, TemplateSegmentRule::Literal(text) if text.bytes().all(|b| b.is_ascii_digit()));
-        let piece_covers = |(own, piece): (&TemplateSegmentRule, &TemplateSegmentRule)| match own {
-            TemplateSegmentRule::Any => true,
-            TemplateSegmentRule::Value => own == piece || is_number(piece),
-            TemplateSegmentRule::Literal(_) => own == piece,
-        };
-        length && self.segments.iter().zip(&other.segments).all(piece_covers)
-    }
-}
-
-impl TemplateSegmentRule {
-    fn fit(&self, segment: &TemplateSegment) -> Match {
-        match (self, segment) {
-            (Self::Any, _) | (Self::Value, TemplateSegment::Parameter(..)) => Match::Always,
-            (Self::Value, TemplateSegment::Literal(_)) => Match::Never,
-            (Self::Literal(text), TemplateSegment::Literal(other)) if text == other => Match::Always,
-            (Self::Literal(_), TemplateSegment::Literal(_)) => Match::Never,
-            (Self::Literal(text), TemplateSegment::Parameter(_, ParameterType::OneOf(words)))
-                if **words == [text.as_str()] =>
-            {
-                Match::Always
-            }
-            (Self::Literal(text), TemplateSegment::Parameter(_, kind)) if kind.admits(text) => Match::Sometimes,
-            (Self::Literal(_), TemplateSegment::Parameter(..)) => Match::Never,
-        }
-    }
-}
-
-impl Condition {
-    fn holds(&self, effect: Effect, query: Query<'_>) -> bool {
-        let name = &*self.name;
-        match (&self.wanted, effect) {
-            (WantedValue::Present, Effect::Allow) => query.has(name, None),
-            (WantedValue::Present, Effect::Deny) => query.may_have(name, None),
-            (WantedValue::Value(value), Effect::Allow) => query.has(name, Some(value)),
-            (WantedValue::Value(value), Effect::Deny) => query.may_have(name, Some(value)),
-            (WantedValue::Absent, Effect::Allow) => !query.may_have(name, None),
-            (WantedValue::Absent, Effect::Deny) => !query.has(name, None),
-        }
-    }
-
-    fn contradicts(&self, other: &Self) -> bool {
-        let both_values =
-            matches!((&self.wanted, &other.wanted), (WantedValue::Value(a), WantedValue::Value(b)) if a != b);
-        let absent = |condition: &Self| condition.wanted == WantedValue::Absent;
-        self.name == other.name && (both_values || absent(self) != absent(other))
-    }
-}
-
 impl fmt::Display for RuleEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -486,15 +268,6 @@ impl fmt::Display for RuleEffect {
             Self::Elsewhere => "is for other paths",
             Self::OtherQuery => "wants another query",
             Self::DoesNotName => "does not name the guarded group",
-        })
-    }
-}
-
-impl fmt::Display for TemplateSegmentRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Literal(text) => text,
-            Self::Value | Self::Any => "{id}",
         })
     }
 }
@@ -516,53 +289,6 @@ fn parse_methods(text: &str) -> Result<Vec<Method>, RuleError> {
             known.ok_or_else(|| RuleError::Method(name.to_owned()))
         })
         .collect()
-}
-
-fn parse_piece(segment: &str) -> Result<TemplateSegmentRule, RuleError> {
-    let named = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-    if segment == "*" {
-        return Ok(TemplateSegmentRule::Any);
-    }
-    if named.is_some_and(|name| !name.is_empty() && !name.contains(['{', '}'])) {
-        return Ok(TemplateSegmentRule::Value);
-    }
-    let bad = || RuleError::Segment(segment.to_owned());
-    if segment.contains('*') {
-        return Err(bad());
-    }
-    let text = decode(segment).map_err(|_| bad())?;
-    let other_spelling = |_| RuleError::Spelling { segment: segment.to_owned(), plain: spelling::plain(segment) };
-    spelling::check(text.chars()).map_err(other_spelling)?;
-    Ok(TemplateSegmentRule::Literal(text.into_owned()))
-}
-
-fn parse_conditions(text: &str) -> Result<Vec<Condition>, RuleError> {
-    let conditions: Vec<_> = text.split('&').map(parse_condition).collect::<Result<_, _>>()?;
-    for (i, condition) in conditions.iter().enumerate() {
-        if conditions.iter().skip(i + 1).any(|other| condition.contradicts(other)) {
-            return Err(RuleError::Contradiction(condition.name.clone()));
-        }
-    }
-    Ok(conditions)
-}
-
-fn parse_condition(text: &str) -> Result<Condition, RuleError> {
-    let bad = || RuleError::Condition(text.to_owned());
-    let word = |word: &str| {
-        let decoded = decode(word).map_err(|_| bad())?.into_owned();
-        // A + in a query is a space to some servers, and itself to others. Blanks at the ends are nothing to some.
-        let doubtful = word.contains(['+', '*', '!']) || decoded.trim_matches([' ', '+']) != decoded;
-        if doubtful { Err(bad()) } else { Ok(decoded) }
-    };
-    let (name, wanted) = match (text.strip_prefix('!'), text.split_once('=')) {
-        (Some(name), None) => (name, WantedValue::Absent),
-        (None, Some((name, "*"))) => (name, WantedValue::Present),
-        (None, Some((name, value))) => (name, WantedValue::Value(word(value)?)),
-        (None, None) => (text, WantedValue::Present),
-        (Some(_), Some(_)) => return Err(bad()),
-    };
-    let name = word(name)?;
-    if name.is_empty() { Err(bad()) } else { Ok(Condition { name, wanted }) }
 }
 
 #[cfg(test)]

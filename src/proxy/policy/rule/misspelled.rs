@@ -1,6 +1,7 @@
 //! A rule that speaks of a known operation in a spelling that no accepted request has.
 
-use super::{Rule, Selector, Template, TemplateSegmentRule};
+use super::template::TemplateSegmentRule;
+use super::{Rule, Selector, Template};
 use crate::proxy::policy::catalog::{Operation, TemplateSegment};
 use crate::proxy::policy::spelling::same_word;
 
