@@ -6,6 +6,7 @@
 
 mod authn_error;
 pub mod browser;
+mod caller;
 pub mod caller_name;
 pub mod callers;
 pub mod key;
@@ -26,7 +27,8 @@ use crate::net::listener::Peer;
 use crate::net::listener::head::FramingError;
 pub use authn_error::AuthnError;
 use browser::{AllowedOrigins, FetchMetadata, WebOrigin};
-use callers::{CallerId, Callers, Identity, KnownCallers};
+pub use caller::{Authenticated, Caller, Destination, GrantedToken, Unauthenticated};
+use callers::{Callers, Identity, KnownCallers};
 use key::KeyHash;
 use key_hint::KeyHint;
 use local_tokens::{LocalTokens, OAuthPath, TokenRequest};
@@ -70,74 +72,6 @@ pub struct AuthnConfig<C = ()> {
     pub issuer: Arc<LocalTokens>,
     /// The largest head of a request, in bytes.
     pub head_size: usize,
-}
-
-/// A request that came through the perimeter; who sent it is not known yet.
-#[derive(Debug)]
-pub struct Unauthenticated {
-    peer: Peer,
-    destination: Destination,
-}
-
-/// Where a request goes that came through the perimeter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Destination {
-    /// Nowhere: a listed page asks whether another request would be allowed.
-    Preflight,
-    /// To the local token endpoint, or to where a person would sign in.
-    OAuth(OAuthPath),
-    /// To NinjaOne, if the policy permits it.
-    Api,
-}
-
-/// The sender of a request: the proof that the guard let it in.
-#[derive(Debug)]
-pub struct Caller {
-    peer: Peer,
-    id: CallerId,
-}
-
-/// A caller, and what it has on this listener.
-#[derive(Debug)]
-pub struct Authenticated<'a, C> {
-    /// The proof.
-    pub caller: Caller,
-    /// What the caller has.
-    pub context: &'a C,
-}
-
-/// A local token, and what its caller has on this listener.
-#[derive(Debug)]
-pub struct GrantedToken<'a, C> {
-    /// What the caller has.
-    pub context: &'a C,
-    /// The token.
-    pub token: String,
-}
-
-impl Unauthenticated {
-    /// Where it goes.
-    pub fn destination(&self) -> Destination {
-        self.destination
-    }
-}
-
-impl Caller {
-    /// Whoever reaches a listener without callers.
-    #[cfg(test)]
-    pub(crate) fn anybody() -> Self {
-        Self { peer: Peer::loopback(), id: CallerId(0) }
-    }
-
-    /// Where the request came from.
-    pub fn peer(&self) -> &Peer {
-        &self.peer
-    }
-
-    /// Who it is; 0 on a listener without callers.
-    pub fn id(&self) -> CallerId {
-        self.id
-    }
 }
 
 impl<C> Authn<C> {
@@ -318,7 +252,7 @@ fn of_peer<'a, C>(known: &'a KnownCallers<C>, peer: &Peer) -> Option<Identity<'a
 mod tests {
     use http::{Method, Request};
 
-    use super::callers::CallerProofs;
+    use super::callers::{CallerId, CallerProofs};
     use super::*;
 
     fn admit(target: &str, version: Version, hosts: &[&str]) -> Result<(), AuthnError> {

@@ -5,12 +5,13 @@
 
 pub mod credentials;
 pub mod endpoint;
+mod flight_counts;
 mod state;
+mod token_error;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -24,8 +25,10 @@ use crate::base::panic_guard;
 use crate::observe::logging::ErrorChain;
 use crate::proxy::policy::Permit;
 use crate::proxy::policy::catalog::ScopeSet;
-use endpoint::{Endpoint, TokenError};
+use endpoint::Endpoint;
+pub use flight_counts::FlightCounts;
 use state::{FlightReason, Grant, KeyState};
+pub use token_error::TokenError;
 
 /// How often clocks and credentials are looked at: no timer counts the time that a machine sleeps.
 const STEP: Duration = Duration::from_secs(5);
@@ -45,20 +48,6 @@ pub struct Tokens {
     counts: Arc<FlightCounts>,
     /// The command line that finds out why there is no token.
     doctor: String,
-}
-
-/// The flights of the process, to all instances.
-#[derive(Debug, Default)]
-pub struct FlightCounts {
-    granted: AtomicU64,
-    failed: AtomicU64,
-}
-
-impl FlightCounts {
-    /// Flights that ended with a grant, and those that ended without one.
-    pub fn read(&self) -> (u64, u64) {
-        (self.granted.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
-    }
 }
 
 /// A grant that is renewed until this is dropped.
@@ -206,11 +195,11 @@ impl Tokens {
         let (result, version) = self.endpoint.request(scopes).await;
         let state = match result {
             Ok(answer) => {
-                self.counts.granted.fetch_add(1, Ordering::Relaxed);
+                self.counts.count(true);
                 KeyState::granted(answer, asked, version, previous)
             }
             Err(error) => {
-                self.counts.failed.fetch_add(1, Ordering::Relaxed);
+                self.counts.count(false);
                 KeyState::failed(error, (asked, (self.clock)()), version, previous)
             }
         };

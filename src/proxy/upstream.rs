@@ -9,6 +9,7 @@ mod lost_exchange;
 mod outbound;
 mod pool;
 mod size_hints;
+mod upstream_error;
 mod watched_socket;
 
 use std::cell::RefCell;
@@ -24,8 +25,8 @@ use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use crate::base::clock::timer::Timer;
-use crate::net::body::{BodyError, Progress, TimedBody};
-use crate::net::dial::connect::{ConnectError, Connector};
+use crate::net::body::{Progress, TimedBody};
+use crate::net::dial::connect::Connector;
 use crate::net::dial::protocol::ExchangeBreak;
 use crate::observe::metrics::traffic::{Replay, Traffic};
 use crate::proxy::audit::Audited;
@@ -33,12 +34,12 @@ use crate::proxy::policy::Permit;
 use crate::proxy::token::Bearer;
 pub use answer::{AnswerBody, UpstreamAnswer};
 use answer::{ConnectionBody, LateUpload};
-use head::MalformedAnswer;
 use lost_exchange::{LostExchange, SentPart};
 pub use outbound::Outbound;
 use outbound::announce;
 use pool::{ConnectionLease, Pool};
 use size_hints::{SizeHints, SizeRecorder};
+pub use upstream_error::UpstreamError;
 
 pub use error_reason::Reason;
 
@@ -57,26 +58,6 @@ pub struct Upstream {
     timers: RefCell<Vec<Timer>>,
     /// Until the head of the answer (counted from the upload's last progress), and each wait for more of its body.
     head_timeout: Duration,
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
-    /// No connection: nothing was sent.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The connection broke before a whole head came.
-    #[error("the exchange with the instance broke off")]
-    Broken(#[source] ExchangeBreak),
-    /// The head of the answer can be read in no way, or in two.
-    #[error("the instance's answer is malformed")]
-    Malformed(#[from] MalformedAnswer),
-    /// No head in time.
-    #[error("the instance did not answer in time")]
-    Timeout,
-    /// The caller's body ended too soon: not the instance's fault.
-    #[error("the request's body was cut: {0}")]
-    Upload(BodyError),
 }
 
 impl Upstream {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::observe::logging::ErrorChain;
 use crate::observe::metrics::TokenStatus;
 use crate::proxy::policy::catalog::ScopeSet;
+use crate::proxy::token::TokenError;
 use crate::proxy::token::Tokens;
-use crate::proxy::token::endpoint::TokenError;
 use crate::tools::admin::TokenState;
 use crate::tools::doctor;
 

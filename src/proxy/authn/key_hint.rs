@@ -38,7 +38,7 @@ pub enum KeyHint {
 impl KeyHint {
     /// Looks at the form of a key.
     pub(super) fn of(key: &[u8]) -> Self {
-        let Ok(text) = std::str::from_utf8(key) else { return Self::Unknown };
+        let Ok(text) = std::str::from_utf8(key) else { return Self::Unmarked };
         match text {
             "" => Self::Empty,
             PLACEHOLDER => Self::Placeholder,
@@ -107,10 +107,10 @@ impl KeyHint {
     }
 }
 
-/// With or without the name of the algorithm before it.
+/// With or without the name of the algorithm before it, perhaps cut short.
 fn is_hash(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
-    KeyHash::parse(&text).is_ok() || KeyHash::parse(&format!("sha256:{text}")).is_ok()
+    text.starts_with("sha256:") || KeyHash::parse(&format!("sha256:{text}")).is_ok()
 }
 
 fn has_scheme(text: &str) -> bool {
@@ -128,17 +128,21 @@ mod tests {
         for (key, hint) in [
             (hash.as_str(), KeyHint::Hash),
             (&hash.to_uppercase(), KeyHint::Hash),
-            (&hash[..hash.len() - 1], KeyHint::Unknown),
+            (&hash[..hash.len() - 1], KeyHint::Hash),
+            (&hash["sha256:".len()..], KeyHint::Hash),
             ("npt_abc", KeyHint::OldToken),
             (PLACEHOLDER, KeyHint::Placeholder),
             ("\"npk_abc\"", KeyHint::Quoted),
             ("'npk_abc'", KeyHint::Quoted),
             ("", KeyHint::Empty),
-            ("npk_abc", KeyHint::Unknown),
-            ("Bearer", KeyHint::Unknown),
+            ("npk_abc", KeyHint::Length),
+            ("Bearer", KeyHint::Unmarked),
+            ("Bearer npk_abc", KeyHint::SchemeInKey),
+            ("abc", KeyHint::Unmarked),
+            (&format!("npk_{}", "x".repeat(43)), KeyHint::Unknown),
         ] {
             assert_eq!(KeyHint::of(key.as_bytes()), hint, "{key}");
         }
-        assert_eq!(KeyHint::of(b"\xff\xfe"), KeyHint::Unknown);
+        assert_eq!(KeyHint::of(b"\xff\xfe"), KeyHint::Unmarked);
     }
 }

@@ -11,7 +11,7 @@ use crate::net::dial::connect::ConnectError;
 use crate::net::dial::exchange::ExchangeError;
 use crate::proxy::headers::loops::LoopError;
 use crate::proxy::token::NoToken;
-use crate::proxy::token::endpoint::TokenError;
+use crate::proxy::token::TokenError;
 
 const RETRY: &str = "The proxy keeps trying; try again after the time in Retry-After.";
 const DOCTOR: &str = "Check host and firewall, or run \"ninjaone-proxy --config FILE doctor\".";

@@ -8,7 +8,8 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::RENEWED;
-use super::endpoint::{TokenAnswer, TokenError};
+use super::endpoint::TokenAnswer;
+use super::token_error::TokenError;
 use crate::base::clock::Moment;
 
 /// The first wait after a failure; it doubles up to [`MAX_BACKOFF`].

@@ -12,7 +12,8 @@ use crate::observe::logging::ErrorChain;
 use crate::proxy::policy::catalog::{Scope, ScopeSet};
 use crate::proxy::response::CONSOLE;
 use crate::proxy::token::RENEWED;
-use crate::proxy::token::endpoint::{Endpoint, TokenAnswer, TokenError};
+use crate::proxy::token::TokenError;
+use crate::proxy::token::endpoint::{Endpoint, TokenAnswer};
 
 /// A token that lives shorter than this is asked for often.
 const SHORT: Duration = Duration::from_secs(300);

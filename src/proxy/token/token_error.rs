@@ -1,0 +1,93 @@
+//! Why a token request gave no token.
+
+use std::mem::{Discriminant, discriminant};
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::net::dial::DialError;
+use crate::net::dial::connect::ConnectError;
+use crate::net::dial::exchange::ExchangeError;
+
+/// Why there is no token. No text of the answer but the error code is kept: it may hold what must not be logged.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// No connection, or an answer that is broken or cannot be read.
+    #[error("the token endpoint {}", if matches!(.0, ExchangeError::Connect(_)) { "cannot be reached" } else { "gave no answer that can be read" })]
+    Exchange(#[from] ExchangeError),
+    /// No answer in time.
+    #[error("the token endpoint did not answer in time")]
+    Timeout,
+    /// 404 "Client app not exist": the wrong region, or the wrong client id.
+    #[error("the instance does not know the client id")]
+    UnknownClient,
+    /// `invalid_client` or `unauthorized_client`.
+    #[error("the token endpoint refused the client id or secret")]
+    InvalidClient,
+    /// `invalid_scope`: the API client app is not granted a scope of the listener.
+    #[error("the API client app is not granted all of the scopes asked for")]
+    InvalidScope,
+    /// Another refusal.
+    #[error("the token endpoint answered {status} {code:?}")]
+    Refused {
+        /// The status of the answer.
+        status: StatusCode,
+        /// The error code, if the answer has one.
+        code: String,
+        /// What `Retry-After` asks for.
+        retry_after: Option<Duration>,
+    },
+    /// A success without a usable token.
+    #[error("the token endpoint's answer is no usable grant: {0}")]
+    Unusable(&'static str),
+}
+
+impl TokenError {
+    /// Whether trying again soon is useless: somebody must change the configuration or the API client app.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::UnknownClient | Self::InvalidClient | Self::InvalidScope => true,
+            Self::Exchange(_) | Self::Timeout | Self::Refused { .. } | Self::Unusable(_) => false,
+        }
+    }
+
+    /// Whether other credentials may help.
+    pub fn is_about_client(&self) -> bool {
+        match self {
+            Self::UnknownClient | Self::InvalidClient => true,
+            Self::InvalidScope | Self::Exchange(_) => false,
+            Self::Timeout | Self::Refused { .. } | Self::Unusable(_) => false,
+        }
+    }
+
+    /// What the endpoint itself asks us to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            Self::UnknownClient | Self::InvalidClient | Self::InvalidScope => None,
+            Self::Exchange(_) | Self::Timeout | Self::Unusable(_) => None,
+        }
+    }
+
+    /// Whether it is the same kind of failure: another one is worth another line in the log.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.kind() == other.kind()
+    }
+
+    fn kind(&self) -> Kind {
+        let Self::Exchange(exchange) = self else { return (discriminant(self), None, None, None) };
+        let ExchangeError::Connect(connect) = exchange else {
+            return (discriminant(self), Some(discriminant(exchange)), None, None);
+        };
+        let dial = if let ConnectError::Dial(dial) = connect { Some(discriminant(dial)) } else { None };
+        (discriminant(self), Some(discriminant(exchange)), Some(discriminant(connect)), dial)
+    }
+}
+
+/// The kinds of a failure and of what is behind it.
+type Kind = (
+    Discriminant<TokenError>,
+    Option<Discriminant<ExchangeError>>,
+    Option<Discriminant<ConnectError>>,
+    Option<Discriminant<DialError>>,
+);
