@@ -18,6 +18,9 @@
 //! - What was judged is what is sent: the upstream target comes from the [`proxy::policy::Permit`] only.
 //! - Fail closed: no valid token, no upstream request; an expired token is never sent.
 //! - A non-idempotent request is never sent twice once any byte of it may have been processed.
+//! - One decision: [`proxy::policy::Policy::rule_on`]. What shows decisions (explain, routes, check, learn, the status page) asks
+//!   the same policy.
+//! - One refusal table: [`proxy::response::refusal_table`], for every listener.
 //! - The proxy never calls itself: [`config`] refuses what leads back, [`proxy::headers::loops`] ends what comes back.
 //! - A secret has no way out: see [`base::secret::Secret`].
 //! - Decisions ([`proxy::authn`], [`proxy::policy`], [`proxy::headers`]) are pure and synchronous; input and output are in

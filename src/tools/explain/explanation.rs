@@ -1,0 +1,130 @@
+//! What is told of a request, for people and for programs.
+
+use serde_json::{Value, json};
+
+use crate::config::policy_target::PolicyTarget;
+use crate::proxy::policy::catalog::{Operation, OperationName};
+use crate::proxy::policy::rule::{Effect, RuleEffect};
+use crate::proxy::policy::rule_trace::{Change, RuleTrace};
+
+/// What is told of a request to one subject.
+#[derive(Debug)]
+pub struct Explanation<'a> {
+    pub(super) subject: &'a PolicyTarget<'a>,
+    pub(super) request: String,
+    pub(super) operation: Option<&'a Operation>,
+    /// Where the request stops; `None` if it goes on to NinjaOne.
+    pub(super) gate: Option<&'static str>,
+    pub(super) open: bool,
+    pub(super) reason: String,
+    /// What became of each rule; empty if no rule was asked.
+    pub(super) considered: Vec<RuleTrace<'a>>,
+    /// What would turn the decision.
+    pub(super) changes: Vec<Change>,
+}
+
+impl Explanation<'_> {
+    /// The name of the subject.
+    pub fn name(&self) -> String {
+        self.subject.name()
+    }
+
+    /// Whether the request is answered as its sender wants.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        self.lines().iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
+    }
+
+    /// For people, line by line, each with what it tells of.
+    pub fn lines(&self) -> Vec<(&'static str, String)> {
+        let mut lines = vec![("listener", self.subject.listener.name.clone())];
+        lines.extend(self.subject.caller().map(|caller| ("caller", caller.to_owned())));
+        lines.push(("request", self.request.clone()));
+        match self.operation {
+            Some(operation) => {
+                lines.push(("operation", OperationName(operation).to_string()));
+                lines.push(("scope", operation.scope.to_string()));
+                lines.push(("group", format!("{} ({})", operation.group, operation.group.description)));
+                lines.push(("risk", operation.risk.to_string()));
+                lines.extend(operation.reason.iter().map(|reason| ("note", format!("not built in: {reason}"))));
+                let no_user =
+                    "NinjaOne may refuse it to client credentials, which have no user (user_context_required)";
+                lines.extend(operation.user_context.then(|| ("note", no_user.to_owned())));
+            }
+            None => lines.push(("operation", "none of the catalogue".to_owned())),
+        }
+        lines.extend(self.considered.iter().map(|considered| ("rule", self.rule(considered))));
+        lines.extend(self.gate.map(|gate| ("gate", gate.to_owned())));
+        lines.push(("decision", if self.open { "allowed" } else { "refused" }.to_owned()));
+        lines.push(("reason", self.reason.clone()));
+        lines.extend(self.changes.iter().map(|change| ("change", self.change(change))));
+        lines
+    }
+
+    fn rule(&self, RuleTrace { by_listener, rule, outcome, effect }: &RuleTrace<'_>) -> String {
+        let (list, table) = (list(*effect), self.table(*by_listener || self.subject.caller.is_none()));
+        format!("{:?} in {list} of [{table}] {outcome}", rule.to_string())
+    }
+
+    fn change(&self, change: &Change) -> String {
+        format!("in [{}]: {}", self.table(change.to_listener || self.subject.caller.is_none()), change.edit)
+    }
+
+    fn table(&self, of_listener: bool) -> String {
+        let listener = &self.subject.listener.name;
+        match self.subject.caller().filter(|_| !of_listener) {
+            Some(caller) => format!("listeners.{listener}.callers.{caller}"),
+            None => format!("listeners.{listener}"),
+        }
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let rule = |considered: &RuleTrace<'_>| {
+            json!({
+                "table": self.table(considered.by_listener || self.subject.caller.is_none()),
+                "list": list(considered.effect),
+                "rule": considered.rule.to_string(),
+                "matches": considered.outcome == RuleEffect::Matches,
+                "why": considered.outcome.to_string(),
+            })
+        };
+        let change = |change: &Change| {
+            json!({
+                "table": self.table(change.to_listener || self.subject.caller.is_none()),
+                "edit": change.edit.to_string(),
+            })
+        };
+        json!({
+            "listener": self.subject.listener.name,
+            "caller": self.subject.caller(),
+            "request": self.request,
+            "operation": self.operation.map(operation),
+            "rules": self.considered.iter().map(rule).collect::<Vec<_>>(),
+            "gate": self.gate,
+            "allowed": self.open,
+            "reason": self.reason,
+            "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// An operation for programs.
+pub fn operation(operation: &Operation) -> Value {
+    json!({
+        "method": operation.method.as_str(), "path": operation.template, "scope": operation.scope.as_str(),
+        "group": operation.group.name, "risk": operation.risk.as_str(), "idempotent": operation.idempotent,
+        "userContext": operation.user_context, "document": operation.document, "classified": operation.reason,
+    })
+}
+
+fn list(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Allow => "allow",
+        Effect::Deny => "deny",
+    }
+}
