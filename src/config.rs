@@ -18,6 +18,7 @@ pub mod sections;
 pub mod self_call;
 pub mod units;
 pub mod value;
+pub(crate) mod warnings;
 mod wording;
 
 use std::collections::BTreeMap;
@@ -204,7 +205,7 @@ impl Config {
             Err(error) => {
                 let span = error.span().unwrap_or(0..0);
                 let message = wording::plain(error.message(), &text, &span);
-                Err(ConfigMistake::at(path, &text, span, message))
+                Err(ConfigMistake::at(path, &text, wording::place(error.message(), &text, span), message))
             }
         }
     }
@@ -263,6 +264,7 @@ impl Config {
         let record = listeners.iter().any(|listener| listener.policy.observes()).then(|| self.record()).transpose()?;
         let instances = instances.collect::<Result<_, _>>()?;
         let (audit, traces, doubts) = (self.audit()?, self.traces()?, self.doubts(is_set));
+        self.check_folders(&listeners, record.as_deref())?;
         Ok(Settings { instances, listeners, record, audit, traces, doubts })
     }
 
@@ -621,7 +623,12 @@ impl Config {
             return Err(self.mistake(file, message));
         }
         let hash = |text: &Spanned<String>| {
-            KeyHash::parse(text.get_ref()).map_err(|error| self.mistake(text, error.to_string()))
+            KeyHash::parse(text.get_ref()).map_err(|error| {
+                // Anything else may be the key itself.
+                let shown = text.get_ref().starts_with("sha256:").then(|| format!("{:?}", text.get_ref()));
+                let message = error.to_string();
+                self.mistake(text, shown.map_or(message.clone(), |shown| message.replacen("this", &shown, 1)))
+            })
         };
         if let Some((key, _)) =
             key.as_ref().and_then(|key| Some((key, hash(key).ok()?))).filter(|(_, hash)| hash.is_guessed(name))
@@ -683,7 +690,9 @@ impl Config {
             let file = file.filter(|tls| !self.offline || self.are_here(tls.get_ref()));
             if let (Some(basis), Some(place)) = (tls, file) {
                 basis.check().map_err(|error| match (place.get_ref(), &error) {
-                    (TlsChoice::Files(file), ServerError::Key(_)) => self.mistake(&file.key, error.to_string()),
+                    (TlsChoice::Files(file), ServerError::Key(_) | ServerError::Pair { .. }) => {
+                        self.mistake(&file.key, error.to_string())
+                    }
                     (TlsChoice::Files(file), ServerError::ClientCa(_) | ServerError::Clients { .. }) => {
                         self.mistake(file.client_ca.as_ref().unwrap_or(&file.certificate), error.to_string())
                     }

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::config::ListenerConfig;
-use crate::net::listener::{self, Bound, Buffers, ConnectionConfig, ConnectionLimits, Slots, Socket};
+use crate::net::listener::{self, Bound, Buffers, ConnectionConfig, ConnectionLimits, ListenerLabel, Slots, Socket};
 use crate::net::shutdown::Shutdown;
 use crate::observe::metrics::{Metrics, TokenStatus};
 use crate::observe::refusals::RecentRefusals;
@@ -255,6 +255,7 @@ pub(super) fn serve(sockets: Vec<Socket>, bound: &Bound, state: &Rc<AdminState>,
             () = state.beat() => {}
         }
     });
+    let label = Arc::new(ListenerLabel { name: "admin".to_owned(), address: bound.url(false) });
     let (state, ending) = (Rc::clone(state), closed.clone());
     let handle = move |peer, request: http::Request<listener::RequestBody>| {
         let (state, authn, closed) = (Rc::clone(&state), Rc::clone(&authn), ending.clone());
@@ -270,9 +271,9 @@ pub(super) fn serve(sockets: Vec<Socket>, bound: &Bound, state: &Rc<AdminState>,
         }
     };
     for socket in sockets {
-        let (limits, closed, handle) = (limits.clone(), closed.clone(), handle.clone());
+        let (limits, closed, handle, listener) = (limits.clone(), closed.clone(), handle.clone(), label.clone());
         tokio::task::spawn_local(async move {
-            let (_keep, terms) = watch::channel(ConnectionConfig { tls: None, limits });
+            let (_keep, terms) = watch::channel(ConnectionConfig { listener, tls: None, limits });
             let refuse = |_, status| response::refuse_head(status, None).0.concat();
             if let Err(error) = listener::serve(socket, terms, closed, handle, refuse).await {
                 tracing::error!(%error, "admin listener ended");

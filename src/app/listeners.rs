@@ -13,7 +13,7 @@ use crate::config::ListenerConfig;
 use crate::config::sections::ConfigFile;
 use crate::net::listener::{
     self, BindError, Bound, BoundSockets, Buffers, ConnectionConfig, ConnectionLimits, Hold, Inheritance,
-    ListenAddress, Slots, Socket,
+    ListenAddress, ListenerLabel, Slots, Socket,
 };
 use crate::net::shutdown::{self, Shutdown, Trigger};
 use crate::net::tls::server::{Identity, IdentitySource};
@@ -161,8 +161,9 @@ impl BoundListener {
             connections: Slots::Waiting(Arc::clone(&self.connections)),
             buffers: Arc::clone(buffers),
         };
-        let (terms, stopped, issuer) =
-            (ConnectionConfig { tls, limits }, self.stopped.clone(), Arc::clone(&self.issuer));
+        let label = Arc::new(ListenerLabel { name: self.name.clone(), address: self.url() });
+        let terms = ConnectionConfig { listener: label, tls, limits };
+        let (stopped, issuer) = (self.stopped.clone(), Arc::clone(&self.issuer));
         let marks = issuer.enroll(listener.callers.iter().map(|caller| &caller.entry));
         ListenerSpec { door: self.id, listener: Arc::clone(listener), port, terms, stopped, issuer, marks }
     }

@@ -2,6 +2,7 @@
 //! reasons, and nothing else.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 
 use super::admin_listener::{self, AdminState};
 use super::listeners::Single;
-use crate::net::listener::{self, Bound, ConnectionConfig, Hold, ListenAddress, Socket};
+use crate::net::listener::{self, Bound, ConnectionConfig, Hold, ListenAddress, ListenerLabel, Socket};
 use crate::net::shutdown::{self, Shutdown, Trigger};
 use crate::proxy::authn;
 use crate::proxy::response;
@@ -42,7 +43,8 @@ impl ProbeListener {
             _ if !wanted => *self = Self::default(),
             Some(Single { place, sockets, bound, hold }) => {
                 let (close, closed) = shutdown::channel();
-                sockets.into_iter().for_each(|socket| serve(socket, desk, closed.clone()));
+                let label = ListenerLabel { name: "probes".to_owned(), address: bound.url(false) };
+                sockets.into_iter().for_each(|socket| serve(socket, label.clone(), desk, closed.clone()));
                 *self = Self { bound: Some(bound), door: Some((place, close, hold)) };
             }
             None => {}
@@ -79,14 +81,15 @@ async fn answer(head: &http::request::Parts, desk: &AdminState) -> Response<Full
 }
 
 /// Serves until it is closed, which a shutdown does not: it must be able to tell that the process drains.
-fn serve(socket: Socket, desk: &Rc<AdminState>, closed: Shutdown) {
+fn serve(socket: Socket, label: ListenerLabel, desk: &Rc<AdminState>, closed: Shutdown) {
     let desk = Rc::clone(desk);
     let handle = move |_, request: http::Request<listener::RequestBody>| {
         let desk = Rc::clone(&desk);
         async move { answer(&request.into_parts().0, &desk).await }
     };
     tokio::task::spawn_local(async move {
-        let (_keep, terms) = watch::channel(ConnectionConfig { tls: None, limits: admin_listener::limits() });
+        let (listener, limits) = (Arc::new(label), admin_listener::limits());
+        let (_keep, terms) = watch::channel(ConnectionConfig { listener, tls: None, limits });
         let refuse = |_, status| response::refuse_head(status, None).0.concat();
         if let Err(error) = listener::serve(socket, terms, closed, handle, refuse).await {
             tracing::error!(%error, "probe listener ended");

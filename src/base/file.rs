@@ -25,6 +25,9 @@ pub enum UnreadableFile {
     /// Its encoding is not known.
     #[error("it is not text: save it as UTF-8")]
     NoText,
+    /// Every other byte is zero, and no mark says in which order they come.
+    #[error("it looks like UTF-16: save it as UTF-8")]
+    UnmarkedUtf16,
     /// It begins as UTF-16 does, and does not go on so.
     #[error("it is damaged UTF-16 text: save it as UTF-8")]
     BrokenUtf16,
@@ -101,6 +104,9 @@ pub fn text(bytes: &[u8]) -> Result<Cow<'_, str>, UnreadableFile> {
         [0xfe, 0xff, ..] => u16::from_be_bytes,
         [0xef, 0xbb, 0xbf, rest @ ..] => {
             return std::str::from_utf8(rest).map(Cow::Borrowed).map_err(|_| UnreadableFile::NoText);
+        }
+        [0, first, 0, second, ..] | [first, 0, second, 0, ..] if *first != 0 && *second != 0 => {
+            return Err(UnreadableFile::UnmarkedUtf16);
         }
         [..] => return std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| UnreadableFile::NoText),
     };
@@ -188,6 +194,9 @@ mod tests {
         }
         assert_eq!(text(b"").as_deref(), Ok(""));
         assert_eq!(text(b"\xff"), Err(UnreadableFile::NoText));
+        for bytes in [wide(plain, &[], u16::to_le_bytes), wide(plain, &[], u16::to_be_bytes)] {
+            assert_eq!(text(&bytes), Err(UnreadableFile::UnmarkedUtf16), "{bytes:?}");
+        }
         assert_eq!(text(b"\xff\xfea"), Err(UnreadableFile::BrokenUtf16), "half a character");
         assert_eq!(text(b"\xff\xfe\x00\xd8a\x00"), Err(UnreadableFile::BrokenUtf16), "half of a pair");
     }

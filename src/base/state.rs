@@ -80,6 +80,38 @@ pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)
 }
 
+/// A folder of a file does not exist, nor does the one above it.
+#[derive(Debug, thiserror::Error)]
+#[error("the folder {} does not exist: make it, or correct the path", .0.display())]
+pub struct MissingFolder(PathBuf);
+
+impl MissingFolder {
+    /// That of this file. Its own folder may be missing: it is made, see [`make_parent`].
+    pub(crate) fn of(file: &Path) -> Result<(), Self> {
+        let is_missing = |folder: &Path| {
+            let found = std::fs::metadata(folder);
+            found.is_err_and(|error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))
+        };
+        let folders = file.ancestors().skip(1).take(2).filter(|folder| !folder.as_os_str().is_empty());
+        let missing: Vec<_> = folders.filter(|folder| is_missing(folder)).collect();
+        match missing.as_slice() {
+            [_, above] => Err(Self((*above).to_owned())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Makes the folder of a file, closed to others, but none above it: a path that is typed wrong would make many. Only the
+/// state directory is made with all above it.
+pub(crate) fn make_parent(file: &Path) -> io::Result<()> {
+    let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    if StateFolder::find().is_ok_and(|state| state.path() == folder) {
+        return make_folder(folder);
+    }
+    MissingFolder::of(file).map_err(|missing| io::Error::new(io::ErrorKind::NotFound, missing))?;
+    make_folder(folder)
+}
+
 #[cfg(unix)]
 #[cfg(test)]
 mod tests {
@@ -105,6 +137,22 @@ mod tests {
         }
         assert_eq!(chosen(&[("HOME", "u")]), None);
         assert_eq!(chosen(&[]), None);
+    }
+
+    #[test]
+    fn only_the_last_folder_of_a_path_is_made() {
+        let folder = tempfile::tempdir().expect("a folder");
+        make_parent(&folder.path().join("new/file")).expect("made");
+        assert!(folder.path().join("new").is_dir());
+        make_parent(&folder.path().join("new/other")).expect("there");
+        make_parent(Path::new("file")).expect("the working directory");
+        let error = make_parent(&folder.path().join("typo/folder/file")).expect_err("a path that is typed wrong");
+        let typo = folder.path().join("typo");
+        assert_eq!(
+            error.to_string(),
+            format!("the folder {} does not exist: make it, or correct the path", typo.display())
+        );
+        assert!(!typo.exists());
     }
 
     #[test]

@@ -67,6 +67,9 @@ fn report(config: &Config, Checked { listeners, settings }: &Checked) -> Result<
             for exposure in settings.exposures().into_iter().chain(keys) {
                 text += &format!("warning: {exposure}\n");
             }
+            for suspicion in settings.suspicions() {
+                text += &format!("warning: {suspicion}\n");
+            }
             for complaint in settings.complaints() {
                 text += &format!("warning: not all root certificates of this system can be read: {complaint}\n");
             }

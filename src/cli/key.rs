@@ -14,12 +14,21 @@ pub(super) fn new(name: &str, listener: Option<&str>, config: Option<&Config>) -
     check_name("caller", name).map_err(failure(USAGE))?;
     let listener = choose(listener, config).map_err(failure(USAGE))?;
     let key = NewKey::make().context("cannot make a key: the system gives no random numbers").map_err(failure(OS))?;
+    let table = format!("[listeners.{listener}.callers.{name}]");
+    let file = config.and_then(|config| config.file.listeners.get(&listener));
+    let place = match file.and_then(|file| file.callers.get(name)) {
+        Some(caller) if caller.get_ref().key.is_some() => {
+            format!(
+                "# {name} is a caller already: replace the key line of {table} with this one; the old key then ends:\n"
+            )
+        }
+        Some(_) => format!("# {name} is a caller already: add this line to {table}:\n"),
+        None => format!("# For the configuration, which does not hold the key itself:\n{table}\n"),
+    };
     Ok(format!(
-        "# The key of {name}. It is shown only here: give it to the caller, and keep it as a password is kept.\n\
+        "# The key of {name}. It is shown only here: give it to the caller, and keep it like a password.\n\
          #   {}\n\
-         # For the configuration, which does not hold the key itself:\n\
-         [listeners.{listener}.callers.{name}]\n\
-         key = \"{}\"\n",
+         {place}key = \"{}\"\n",
         key.expose(),
         key.hash()
     ))

@@ -1,7 +1,7 @@
 //! `run`: serves until a signal, and takes another configuration when the file changes or SIGHUP asks for it.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -17,8 +17,8 @@ use crate::net::shutdown::{self, ShutdownSignal, Signals};
 use crate::net::tls::server::IdentitySource;
 use crate::observe::logging::{self, ErrorChain};
 
-/// How callers come to trust the local CA: no way is right for all of them.
-const TRUST: &str = "callers must trust the local CA, each runtime in its own way: curl --cacert CERTIFICATE; Python requests REQUESTS_CA_BUNDLE=CERTIFICATE (which then trusts nothing else); Node.js NODE_EXTRA_CA_CERTS=CERTIFICATE; Java, .NET, browsers, and the system's own store: see \"Trust the local CA\" in README.md";
+/// What the line about a sandbox ends with where no configuration was read.
+const INIT: &str = "; for your own tenant: ninjaone-proxy init";
 
 /// Runs the proxy to its end.
 pub(super) fn run(config: Config) -> Result<(), CommandError> {
@@ -42,7 +42,8 @@ async fn serve(loaded: Loaded, inheritance: Inheritance) -> Result<(), CommandEr
     let mut signals = Signals::catch().map_err(|error| failure(OS)(error.into()))?;
     let supervisor = ServiceManager::from_env();
     let mut loader = Loader::new(&loaded.config, LOOK);
-    let (mut notes, source) = (Notes::default(), loaded.config.source().to_string());
+    let sandbox_hint = if loaded.config.path().is_none() { INIT } else { "" };
+    let (mut notes, source) = (Notes { sandbox_hint, ..Notes::default() }, loaded.config.source().to_string());
     let news = SettingsNotice::of(&loaded.settings);
     if std::process::id() == 1 {
         tokio::task::spawn_local(shutdown::whenever_a_child_ends(command::reap_orphans));
@@ -118,6 +119,8 @@ struct SettingsNotice {
     /// Of certificates that do not fit their listener.
     certificates: Vec<String>,
     doubts: Vec<String>,
+    /// Of credentials that look damaged.
+    suspicions: Vec<String>,
 }
 
 impl SettingsNotice {
@@ -125,7 +128,8 @@ impl SettingsNotice {
         let doubts = settings.doubts.iter().map(ToString::to_string).collect();
         let certificates = settings.listeners.iter().flat_map(ListenerConfig::certificate_warnings).collect();
         let (exposures, complaints) = (settings.exposures(), settings.complaints());
-        Self { local_ca: local_ca(settings), exposures, complaints, certificates, doubts }
+        let suspicions = settings.suspicions();
+        Self { local_ca: local_ca(settings), exposures, complaints, certificates, doubts, suspicions }
     }
 }
 
@@ -136,20 +140,22 @@ struct Notes {
     admin: Option<Bound>,
     probes: Option<Bound>,
     sandboxes: Addresses,
+    sandbox_hint: &'static str,
     exposures: BTreeSet<String>,
     complaints: BTreeSet<String>,
     certificates: Vec<String>,
     doubts: Vec<String>,
+    suspicions: Vec<String>,
 }
 
 impl Notes {
     fn log_notices(
         &mut self,
-        SettingsNotice { local_ca, exposures, complaints, certificates, doubts }: SettingsNotice,
+        SettingsNotice { local_ca, exposures, complaints, certificates, doubts, suspicions }: SettingsNotice,
         app: &App,
     ) {
         if let Some(path) = local_ca.as_ref().filter(|_| self.local_ca != local_ca) {
-            tracing::info!(certificate = %path.display(), "{TRUST}");
+            tracing::info!("{}", trust(path));
         }
         let (admin, probes) = (app.admin.clone(), app.probes().cloned());
         if let Some(bound) = admin.as_ref().filter(|_| self.admin != admin) {
@@ -161,10 +167,13 @@ impl Notes {
             tracing::info!(address = %bound.url(false), also, "probes listening");
         }
         for (name, address) in app.sandboxes.iter().filter(|sandbox| !self.sandboxes.contains(sandbox)) {
-            tracing::warn!(instance = %name, address = %format_args!("http://{address}"), "this is a SANDBOX: all data is invented, nothing reaches NinjaOne");
+            tracing::warn!(instance = %name, address = %format_args!("http://{address}"), "this is a SANDBOX: all data is invented, nothing reaches NinjaOne{}", self.sandbox_hint);
         }
         for warning in doubts.iter().filter(|doubt| !self.doubts.contains(doubt)) {
             tracing::warn!(warning, "INVENTED DATA is served, and a tenant seems to be meant");
+        }
+        for warning in suspicions.iter().filter(|suspicion| !self.suspicions.contains(suspicion)) {
+            tracing::warn!(warning, "a credential looks damaged");
         }
         for exposure in exposures.iter().filter(|exposure| !self.exposures.contains(*exposure)) {
             tracing::warn!(exposure, "a credential is open to others");
@@ -177,8 +186,28 @@ impl Notes {
         }
         let sandboxes = app.sandboxes.clone();
         let exposures = exposures.into_iter().collect();
-        *self = Self { local_ca, admin, probes, sandboxes, exposures, complaints, certificates, doubts };
+        let sandbox_hint = self.sandbox_hint;
+        *self = Self {
+            local_ca,
+            admin,
+            probes,
+            sandboxes,
+            sandbox_hint,
+            exposures,
+            complaints,
+            certificates,
+            doubts,
+            suspicions,
+        };
     }
+}
+
+/// How callers come to trust the local CA: no way is right for all of them.
+fn trust(certificate: &Path) -> String {
+    let path = certificate.display();
+    format!(
+        "callers must trust the local CA, each runtime in its own way: curl --cacert {path}; Python requests REQUESTS_CA_BUNDLE={path} (which then trusts nothing else); Node.js NODE_EXTRA_CA_CERTS={path}; for Java, .NET, browsers and the system's own store see docs/tls.md"
+    )
 }
 
 /// What callers of a listener must trust whose certificate is of the local CA.

@@ -1,13 +1,14 @@
 //! Where the proxy tells what was done: the audit log, the operations used, and traces.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 
-use super::Config;
 use super::mistake::ConfigMistake;
 use super::sections::{AuditSection, TracesSection};
-use crate::base::state::StateFolder;
+use super::{Config, ListenerConfig};
+use crate::base::state::{MissingFolder, StateFolder};
+use crate::net::listener::ListenAddress;
 use crate::net::tls::Trust;
 use crate::observe::audit_log;
 use crate::observe::traces;
@@ -60,6 +61,29 @@ impl Config {
         let trust = if endpoint.scheme() == "https" && !self.offline { Trust::load(None) } else { Ok(Trust::nobody()) };
         let trust = trust.map_err(|error| self.mistake(place, error.to_string()))?;
         Ok(Some(traces::TracesConfig { endpoint, trust, sample: *sample.get_ref() }))
+    }
+
+    /// Whether the folders of configured files can be made: a path that is typed wrong makes none.
+    pub(super) fn check_folders(
+        &self,
+        listeners: &[ListenerConfig],
+        record: Option<&Path>,
+    ) -> Result<(), ConfigMistake> {
+        if let Some(file) = self.file.audit.file.as_ref().filter(|_| self.file.audit.enabled.unwrap_or(true)) {
+            MissingFolder::of(&self.beside(file.get_ref())).map_err(|error| self.mistake(file, error.to_string()))?;
+        }
+        if let Some(file) = record.filter(|_| self.file.learn.file.is_some()) {
+            let mistake = |error: MissingFolder| self.about(&["learn", "file"], &[], error.to_string());
+            MissingFolder::of(file).map_err(mistake)?;
+        }
+        for ListenerConfig { name, place, .. } in listeners {
+            if let ListenAddress::Unix(file) = place {
+                let mistake =
+                    |error: MissingFolder| self.about(&["listeners", name, "address"], &[], error.to_string());
+                MissingFolder::of(&file.path).map_err(mistake)?;
+            }
+        }
+        Ok(())
     }
 
     fn folder(&self, what: &str, table: &str) -> Result<StateFolder, ConfigMistake> {

@@ -115,6 +115,9 @@ fn syntax(message: &str, text: &str, span: &Range<usize>, raw: &str) -> Option<S
     {
         return Some(escape(line_around(text, span.start)));
     }
+    if unclosed(message).is_some() {
+        return Some("the text that begins here has no closing quotation mark".to_owned());
+    }
     Some(match message {
         "duplicate key" => {
             "it is in this file already, further up: leave one of the two out, or put both together".to_owned()
@@ -130,6 +133,23 @@ fn syntax(message: &str, text: &str, span: &Range<usize>, raw: &str) -> Option<S
         }
         _ => return None,
     })
+}
+
+/// The quotation marks of a text that has no end, if the parser complains of one.
+fn unclosed(message: &str) -> Option<&'static str> {
+    match message {
+        "invalid basic string, expected `\"`" => Some("\""),
+        "invalid literal string, expected `'`" => Some("'"),
+        _ if message.starts_with("invalid multi-line basic string") => Some("\"\"\""),
+        _ if message.starts_with("invalid multi-line literal string") => Some("'''"),
+        _ => None,
+    }
+}
+
+/// Where a mistake is: a text without an end is one from its beginning, and the parser names the place where it gives up.
+pub(super) fn place(message: &str, text: &str, span: Range<usize>) -> Range<usize> {
+    let begin = unclosed(message.trim_end()).and_then(|marks| text.get(..span.start)?.rfind(marks));
+    begin.map_or(span, |begin| begin..begin + 1)
 }
 
 /// A backslash in quotation marks, most often that of a path of Windows.

@@ -80,9 +80,20 @@ pub struct ConnectionLimits {
     pub buffers: Arc<Buffers>,
 }
 
+/// A listener as the log names it.
+#[derive(Debug, Clone, Default)]
+pub struct ListenerLabel {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where it was bound.
+    pub address: String,
+}
+
 /// How connections are served from the moment on at which they are accepted.
 #[derive(Debug, Clone)]
 pub struct ConnectionConfig {
+    /// What the log calls the listener.
+    pub listener: Arc<ListenerLabel>,
     /// Without it in clear text.
     pub tls: Option<Identity>,
     /// The slots for connections are those of the first terms, to the end.
@@ -134,9 +145,9 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    fn new(ConnectionConfig { tls, limits }: &ConnectionConfig, handle: &H, refuse: &R) -> Self {
+    fn new(config: &ConnectionConfig, handle: &H, refuse: &R) -> Self {
         let (end, ended) = shutdown::channel();
-        let host = Rc::new(ConnectionServer::new(tls.clone(), limits, ended, handle.clone(), refuse.clone()));
+        let host = Rc::new(ConnectionServer::new(config, ended, handle.clone(), refuse.clone()));
         Self { host, end, graceful: GracefulShutdown::new() }
     }
 
@@ -158,10 +169,10 @@ where
     }
 
     /// New connections are served on these terms, and ended together with those that there are.
-    fn join(&mut self, ConnectionConfig { tls, limits }: &ConnectionConfig) {
+    fn join(&mut self, config: &ConnectionConfig) {
         let ConnectionServer { shutdown, handle, refuse, .. } = &*self.host;
         let (shutdown, handle, refuse) = (shutdown.clone(), handle.clone(), refuse.clone());
-        self.host = Rc::new(ConnectionServer::new(tls.clone(), limits, shutdown, handle, refuse));
+        self.host = Rc::new(ConnectionServer::new(config, shutdown, handle, refuse));
     }
 
     /// Lets requests in flight end, within the drain time.

@@ -39,7 +39,7 @@ pub enum TlsError {
     #[error(transparent)]
     Key(PemError),
     /// Certificate and key do not belong together, or are of a kind that is not known.
-    #[error("the certificate and the key that are shown to the instance cannot be used together: {0}")]
+    #[error("the certificate and the key that are shown to the instance do not belong together")]
     Pair(#[source] rustls::Error),
     /// There are no roots.
     #[error(transparent)]

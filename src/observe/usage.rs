@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::base::file;
-use crate::base::state::make_folder;
+use crate::base::state::make_parent;
 
 /// The largest file: a line has some 150 bytes.
 const MAX_FILE: u64 = 64 << 20;
@@ -255,9 +255,7 @@ fn write(file: &Path, used: Used) -> io::Result<()> {
 
 /// Keeps other processes from adding to the file between our reading and writing.
 fn lock(file: &Path) -> io::Result<file::Lock> {
-    if let Some(folder) = file.parent() {
-        make_folder(folder)?;
-    }
+    make_parent(file)?;
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".lock");
     file::lock(&file.with_file_name(name))

@@ -241,7 +241,7 @@ fn peer() -> Peer {
             async { Response::new(Full::new(Bytes::new())) }
         };
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-        let (_keep, terms) = watch::channel(ConnectionConfig { tls: None, limits });
+        let (_keep, terms) = watch::channel(ConnectionConfig { listener: Arc::default(), tls: None, limits });
         let served = listener::serve(Socket::Tcp(socket), terms, shutdown, handle, |_, _| Vec::new());
         runtime.expect("a runtime").block_on(served).expect("an end");
     });

@@ -235,6 +235,15 @@ fn a_key_is_made_only_for_a_name_and_a_listener_that_can_be() {
     assert!(code == 64 && errors.contains("--listener: desk, tools"), "{errors}");
     assert!(run(two, &["key", "new", "a", "--listener", "desk"]).1.contains("[listeners.desk.callers.a]"));
     assert!(run("[listeners.tools]", &["key", "new", "a"]).1.contains("[listeners.tools.callers.a]"));
+    // Of a caller that exists only the line is printed: a table may be in a file once.
+    let hash = "0".repeat(64);
+    let known =
+        format!("[listeners.local.callers.a]\nkey = \"sha256:{hash}\"\n[listeners.local.callers.b]\nuids = [1]\n");
+    let (_, said, _) = run(&known, &["key", "new", "a"]);
+    let advice = "# a is a caller already: replace the key line of [listeners.local.callers.a]";
+    assert!(said.contains(advice) && !said.contains("\n[listeners"), "{said}");
+    let (_, said, _) = run(&known, &["key", "new", "b"]);
+    assert!(said.contains("# b is a caller already: add this line to [listeners.local.callers.b]:\nkey ="), "{said}");
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn the_table_of_a_rate_has_defaults_for_what_it_does_not_say() {
 }
 
 /// A text, what is said of it, and a hint.
-const MISTAKES: [(&str, &str, &str); 77] = [
+const MISTAKES: [(&str, &str, &str); 83] = [
     (
         "[listeners.local]\nadress = \"127.0.0.1:1\"",
         ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
@@ -113,8 +113,38 @@ const MISTAKES: [(&str, &str, &str); 77] = [
     ),
     (
         "[listeners.local.callers.a]\nkey = \"hunter2\"",
-        ":2:7: listeners.local.callers.a.key: it is no hash of a key",
+        ":2:7: listeners.local.callers.a.key: this is not a key hash: ",
         "key new NAME",
+    ),
+    (
+        "[listeners.local.callers.a]\nkey = \"sha256:...\"",
+        ":2:7: listeners.local.callers.a.key: \"sha256:...\" is not a key hash: ",
+        "key new NAME",
+    ),
+    (
+        "[instances.main]\nhost = \"eu\n[listeners.local]",
+        ":2:8: instances.main.host: the text that begins here has no closing quotation mark",
+        "",
+    ),
+    (
+        "[listeners.local]\naddress = 'localhost:1\n",
+        ":2:11: listeners.local.address: the text that begins here has no closing quotation mark",
+        "",
+    ),
+    (
+        "[audit]\nfile = \"typo/log/audit.jsonl\"",
+        ":2:8: audit.file: the folder /nowhere/typo does not exist: make it, or correct the path",
+        "",
+    ),
+    (
+        "[learn]\nfile = \"typo/log/used.json\"\n[listeners.local]\nmode = \"observe\"",
+        ":2:1: learn.file: the folder /nowhere/typo does not exist: make it, or correct the path",
+        "",
+    ),
+    (
+        "[listeners.local]\naddress = \"unix:typo/run/ninja.sock\"",
+        ":2:1: listeners.local.address: the folder /nowhere/typo does not exist: make it, or correct the path",
+        "",
     ),
     (
         // Of "password".

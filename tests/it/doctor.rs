@@ -161,6 +161,7 @@ fn doctor_tells_a_wrong_id_a_wrong_secret_and_a_missing_scope_apart() {
 fn doctor_tells_a_name_without_address_from_a_closed_port_and_goes_no_further() {
     let visit = Visit::to("host = \"nonexistent.invalid\"", &["monitoring"]);
     visit.fails("dns", "nonexistent.invalid cannot be resolved", "check host");
+    assert_eq!(visit.line("dns")["detail"].to_string().matches("cannot be resolved").count(), 1, "{}", visit.text);
     visit.skipped(&["tcp", "tls", "clock", "scope monitoring", "token lifetime", "read"]);
 
     let closed = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
@@ -237,6 +238,34 @@ fn doctor_says_that_a_port_speaks_no_tls() {
     let ninja = Ninja::start(|_| ());
     let visit = Visit::to(&format!("host = \"https://{}\"", ninja.address), &["monitoring"]);
     visit.fails("tls", "the handshake with 127.0.0.1", "speaks TLS");
+}
+
+#[test]
+fn doctor_says_that_a_port_speaks_tls_and_no_clear_text() {
+    let text = "Client sent an HTTP request to an HTTPS server.\n";
+    let server = Scripted::start(move |mut asked| {
+        let head =
+            format!("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n", text.len());
+        let is_head = asked.head.starts_with("HEAD");
+        asked.answer(&if is_head { head } else { format!("{head}{text}") });
+        Then::Close
+    });
+    let visit = Visit::to(&server.instance(), &["monitoring"]);
+    let said = "answered plain HTTP with 400 \"Client sent an HTTP request to an HTTPS server.\"";
+    visit.fails("tls", said, "write host = \"https://127.0.0.1:");
+    visit.skipped(&["clock", "scope monitoring", "token lifetime", "read"]);
+}
+
+#[test]
+fn doctor_names_a_server_that_sends_requests_back() {
+    let server = Scripted::start(move |mut asked| {
+        let head = asked.head.starts_with("HEAD");
+        asked.answer(&if head { "HTTP/1.1 200 OK\r\n\r\n".to_owned() } else { answer("508 Loop Detected", "{}") });
+        Then::Close
+    });
+    let visit = Visit::to(&server.instance(), &["monitoring"]);
+    let advice = "sends requests back to this proxy: set host in [instances.main] to NinjaOne's host";
+    visit.fails("read", "508 Loop Detected", advice);
 }
 
 #[test]

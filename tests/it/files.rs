@@ -134,6 +134,7 @@ fn a_key_that_cannot_be_used_is_told_under_its_own_key() {
     folder
         .write("encrypted.pem", b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMTIz\n-----END ENCRYPTED PRIVATE KEY-----\n");
     folder.write("quoted", b"\"s3cret\"\n");
+    folder.write("other.pem", KeyPair::generate().expect("a key").serialize_pem().as_bytes());
     let of_listener = |key: &str| {
         format!(
             "[listeners.local]\n[listeners.local.tls]\ncertificate = \"cert.pem\"\nkey = \"{key}\"\nclient-ca = \"cert.pem\"\n"
@@ -147,6 +148,11 @@ fn a_key_that_cannot_be_used_is_told_under_its_own_key() {
         (of_listener("none.pem"), "config.toml:4:7: listeners.local.tls.key: ", "cannot be read: No such file"),
         (of_listener("cert.pem"), "config.toml:4:7: listeners.local.tls.key: ", "it holds a certificate"),
         (
+            of_listener("other.pem"),
+            "config.toml:4:7: listeners.local.tls.key: ",
+            "the key belongs to another certificate than cert.pem",
+        ),
+        (
             of_listener("key.pem").replace("client-ca = \"cert.pem\"", "client-ca = \"key.pem\""),
             "config.toml:5:13: listeners.local.tls.client-ca: ",
             "it holds a private key",
@@ -155,7 +161,7 @@ fn a_key_that_cannot_be_used_is_told_under_its_own_key() {
         (
             format!("{INSTANCE}client-secret = {{ file = \"quoted\" }}\n"),
             "config.toml:4:17: instances.main.client-secret: ",
-            "is in quotes: write it without them",
+            "the value from the file quoted is in quotes: write it without them",
         ),
     ] {
         let (code, said) = folder.run(&text, &["check"]);
@@ -174,6 +180,11 @@ fn a_certificate_for_other_names_than_those_of_its_listener_is_a_warning() {
         assert_eq!(code, 0, "{said}");
         said.lines().filter(|line| line.contains("is not valid for")).count()
     };
+    let folder = Folder::new(&["proxy.example", "*.other.example", "192.0.2.1"]);
+    let tls = "[listeners.local.tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n";
+    let (_, said) = folder.run(&format!("[listeners.local]\n{tls}"), &["check"]);
+    let advice = "it is for proxy.example, *.other.example, 192.0.2.1: write names = [\"proxy.example\"]";
+    assert!(said.contains(advice), "{said}");
     assert_eq!(check(&["proxy.example"], ""), 1);
     assert_eq!(check(&["proxy.example"], "names = [\"proxy.example\"]"), 0);
     assert_eq!(check(&["proxy.example"], "names = [\"proxy.example\", \"other.example\"]"), 1);
@@ -181,6 +192,19 @@ fn a_certificate_for_other_names_than_those_of_its_listener_is_a_warning() {
     assert_eq!(check(&["localhost"], ""), 0);
     assert_eq!(check(&["127.0.0.2"], "address = \"127.0.0.2:8443\""), 0);
     assert_eq!(check(&["127.0.0.2"], "address = \"127.0.0.3:8443\""), 1);
+}
+
+#[test]
+fn a_blank_in_a_credential_is_a_warning_that_shows_nothing_of_it() {
+    let folder = Folder::new(&["localhost"]);
+    folder.write("secret", b"s3cret and more\n");
+    let (code, said) = folder.run(&format!("{INSTANCE}client-secret = {{ file = \"secret\" }}\n"), &["check"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains("warning: instances.main: the client secret from the file secret has a blank in it"),
+        "{said}"
+    );
+    assert!(!said.contains("s3cret"), "{said}");
 }
 
 /// A credential command is given nothing that is this process's own.

@@ -72,7 +72,10 @@ pub enum SourceError {
     /// The program was ended by us.
     #[error("the command {0:?} did not end within {1:?}")]
     TookTooLong(String, Duration),
-    /// What was read is no credential.
+    /// The quotation marks would be part of the value.
+    #[error("the value from {0} is in quotes: write it without them")]
+    Quoted(String),
+    /// What was read cannot be a credential.
     #[error("{from} {fault}")]
     NoCredential {
         /// The source, for people.
@@ -115,7 +118,11 @@ impl SecretSource {
             Self::Command(words) => command::run(words, COMMAND_TIME)?,
         };
         let no_credential = |fault| SourceError::NoCredential { from: self.to_string(), fault };
-        credential(&bytes).map(|text| Secret::new(text.to_string())).map_err(no_credential)
+        let text = credential(&bytes).map_err(no_credential)?;
+        if is_quoted(&text) {
+            return Err(SourceError::Quoted(self.to_string()));
+        }
+        Ok(Secret::new(text.to_string()))
     }
 
     /// What tells that a file has changed; `None` for what is no file, or is not there.
@@ -182,8 +189,7 @@ fn read_all(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// A line of text, in each encoding that editors write, without the blanks around it. Quotes are no part of it either,
-/// but who wrote them is told: they may be meant for a shell that never reads them.
+/// A line of text, in each encoding that editors write, without the blanks around it.
 fn credential(bytes: &[u8]) -> Result<Zeroizing<String>, &'static str> {
     if bytes.len() > MAX_LENGTH {
         return Err("holds more than 16 KiB, so it is not a credential");
@@ -191,16 +197,21 @@ fn credential(bytes: &[u8]) -> Result<Zeroizing<String>, &'static str> {
     let text = match file::text(bytes) {
         Ok(Cow::Borrowed(text)) => Zeroizing::new(text.to_owned()),
         Ok(Cow::Owned(text)) => Zeroizing::new(text),
+        Err(file::UnreadableFile::UnmarkedUtf16) => return Err("looks like UTF-16: save it as UTF-8"),
         Err(_) => return Err("is not text: save it as UTF-8"),
     };
     let line = text.trim();
-    let quoted = |quote| line.len() > 1 && line.starts_with(quote) && line.ends_with(quote);
     match line {
         "" => Err("is empty"),
         line if line.chars().any(char::is_control) => Err("holds more than one line, or control characters"),
-        _ if quoted('"') || quoted('\'') => Err("is in quotes: write it without them"),
         line => Ok(Zeroizing::new(line.to_owned())),
     }
+}
+
+/// Quotes are hardly part of a credential: they may be meant for a shell that never reads them.
+fn is_quoted(line: &str) -> bool {
+    let quoted = |quote| line.len() > 1 && line.starts_with(quote) && line.ends_with(quote);
+    quoted('"') || quoted('\'')
 }
 
 #[cfg(unix)]
@@ -255,6 +266,7 @@ mod tests {
             (&[b'x'; MAX_LENGTH + 1], "more than 16 KiB"),
         ] {
             let said = read(content).expect_err("no credential");
+            let said = said.strip_prefix("the value from ").unwrap_or(&said);
             assert!(said.starts_with("the file ") && said.contains(fault) && !said.contains("one\n"), "{said}");
         }
     }

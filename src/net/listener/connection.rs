@@ -28,7 +28,7 @@ use super::timed_socket::{ConnectionState, TimedSocket};
 use super::tracked::Tracked;
 use super::write_timeout::WriteTimeout;
 use super::wrong_protocol::{Mixups, PeekedStream, TLS_HANDSHAKE};
-use super::{ConnectionLimits, Peer, http2};
+use super::{ConnectionConfig, ConnectionLimits, Peer, http2};
 use crate::net::shutdown::Shutdown;
 use crate::net::tls::certificate::Certificate;
 use crate::net::tls::server::Identity;
@@ -59,8 +59,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     pub(super) fn new(
-        tls: Option<Identity>,
-        limits: &ConnectionLimits,
+        ConnectionConfig { listener, tls, limits }: &ConnectionConfig,
         shutdown: Shutdown,
         handle: H,
         refuse: R,
@@ -68,12 +67,12 @@ where
         Self {
             http1: http1(limits),
             http2: http2::builder(limits),
-            tls,
+            tls: tls.clone(),
             limits: limits.clone(),
             shutdown,
             handle,
             refuse,
-            mixups: Mixups::default(),
+            mixups: Mixups::new(Arc::clone(listener)),
         }
     }
 

@@ -4,13 +4,14 @@
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout};
 
-use super::Peer;
+use super::{ListenerLabel, Peer};
 
 /// The first byte of every TLS connection: a record of the handshake (RFC 8446 section 5.1).
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
@@ -26,15 +27,25 @@ const USE_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\
     connection: close\r\ncontent-length: 79\r\n\r\n\
     This port of ninjaone-proxy speaks TLS: write https:// in the place of http://\n";
 
-/// When the log told of a mix-up last.
+/// Mix-ups of a listener, and when the log last told of one.
 #[derive(Debug, Default)]
-pub(super) struct Mixups(Cell<Option<Instant>>);
+pub(super) struct Mixups {
+    listener: Arc<ListenerLabel>,
+    last: Cell<Option<Instant>>,
+}
 
 impl Mixups {
+    pub(super) fn new(listener: Arc<ListenerLabel>) -> Self {
+        Self { listener, last: Cell::default() }
+    }
+
     /// TLS came to a clear-text port.
     pub(super) fn tls_in_clear(&self, peer: &Peer) {
         if self.is_due() {
+            let ListenerLabel { name, address } = &*self.listener;
             tracing::warn!(
+                listener = %name,
+                %address,
                 %peer,
                 "a caller speaks TLS to this port, which is clear text: write http:// in its address, or give the listener tls"
             );
@@ -44,7 +55,13 @@ impl Mixups {
     /// HTTP in clear text came to a TLS port: answers it.
     pub(super) async fn clear_in_tls<S: AsyncRead + AsyncWrite + Unpin>(&self, mut stream: S, peer: &Peer) {
         if self.is_due() {
-            tracing::warn!(%peer, "a caller speaks clear text to this port, which is TLS: write https:// in its address");
+            let ListenerLabel { name, address } = &*self.listener;
+            tracing::warn!(
+                listener = %name,
+                %address,
+                %peer,
+                "a caller speaks clear text to this port, which is TLS: write https:// in its address"
+            );
         }
         let answered = async {
             stream.write_all(USE_HTTPS).await?;
@@ -58,9 +75,9 @@ impl Mixups {
 
     fn is_due(&self) -> bool {
         let now = Instant::now();
-        let due = self.0.get().is_none_or(|last| now.duration_since(last) >= TOLD_EVERY);
+        let due = self.last.get().is_none_or(|last| now.duration_since(last) >= TOLD_EVERY);
         if due {
-            self.0.set(Some(now));
+            self.last.set(Some(now));
         }
         due
     }

@@ -1,6 +1,7 @@
 //! A caller's certificate, once the handshake has verified it.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use x509_parser::extensions::GeneralName;
@@ -50,6 +51,23 @@ fn name(certificate: &X509Certificate<'_>) -> Option<String> {
         | GeneralName::RegisteredID(_)
         | GeneralName::Invalid(..) => None,
     })
+}
+
+/// The DNS names and IP addresses among the subject alternative names; the subject itself is not a name of a server
+/// (RFC 6125 section 6.4.4).
+pub(crate) fn alternative_names(der: &[u8]) -> Vec<String> {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Vec::new() };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    names.value.general_names.iter().filter_map(server_name).collect()
+}
+
+fn server_name(name: &GeneralName<'_>) -> Option<String> {
+    if let GeneralName::DNSName(name) = name {
+        return Some((*name).to_owned());
+    }
+    let GeneralName::IPAddress(bytes) = name else { return None };
+    let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from)).ok().map(|ip| ip.to_string())
 }
 
 /// For the log.

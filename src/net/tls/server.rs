@@ -9,11 +9,12 @@ use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::ParsedCertificate;
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
+use rustls::{ConfigBuilder, InconsistentKeys, RootCertStore, ServerConfig, WantsVerifier};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::local::{Leaf, LocalCa, LocalError, RENEWAL};
+use super::certificate::alternative_names;
+use super::local::{self, Leaf, LocalCa, LocalError, RENEWAL};
 use super::pem::{self, PemError};
 use super::{TlsError, add_ca_file, provider};
 use crate::base::secret::source::{SecretSource, Stamp};
@@ -66,7 +67,7 @@ pub enum ServerError {
     #[error(transparent)]
     ClientCa(TlsError),
     /// They do not belong together, or are of a kind that is not known.
-    #[error("the certificate of {} cannot be used with the key that the configuration gives: {cause}", certificate.display())]
+    #[error("{}", pair(certificate, cause))]
     Pair {
         /// The configured path.
         certificate: PathBuf,
@@ -84,6 +85,16 @@ pub enum ServerError {
         /// What rustls says.
         cause: VerifierBuilderError,
     },
+}
+
+fn pair(certificate: &Path, cause: &rustls::Error) -> String {
+    let certificate = certificate.display();
+    if *cause == rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
+        return format!(
+            "the key belongs to another certificate than {certificate}: give the key that it was issued for"
+        );
+    }
+    format!("the certificate in {certificate} cannot be used with this key: {cause}")
 }
 
 /// What handshakes use from now on; it changes when the files do.
@@ -124,6 +135,13 @@ impl IdentitySource {
             parsed.as_ref().zip(name.ok()).is_some_and(|(parsed, name)| verify_server_name(parsed, &name).is_ok())
         };
         names.iter().copied().filter(|name| !covers(name)).collect()
+    }
+
+    /// The names and addresses that the certificate is for, none if it cannot be read. Reads the file.
+    pub fn names(&self) -> Vec<String> {
+        let Self::Files(files) = self else { return local::NAMES.map(str::to_owned).to_vec() };
+        let chain = pem::certificates(&files.certificate).unwrap_or_default();
+        chain.first().map(|first| alternative_names(first)).unwrap_or_default()
     }
 
     /// Gets certificate and key, and returns what follows their changes; it must be spawned, and never ends.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::entry::{ChainHead, Entry, LineKind, LogStart};
 use super::read::{LinePieces, Unreadable};
 use crate::base::file;
-use crate::base::state::make_folder;
+use crate::base::state::make_parent;
 
 /// Why the audit log cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -89,9 +89,7 @@ impl LogFile {
     /// Opens the log at `path`, and finds where its chain is. Blocks.
     pub(super) fn open(path: &Path, max_size: u64, sync: bool) -> Result<(Self, Found), LogFileError> {
         let failed = |error| LogFileError::of(path, error);
-        if let Some(folder) = path.parent() {
-            make_folder(folder).map_err(failed)?;
-        }
+        make_parent(path).map_err(failed)?;
         let mut head = open(options().write(true).create(true), &head_path(path))
             .map_err(|error| LogFileError::of(&head_path(path), error))?;
         head.try_lock().map_err(|error| match error {

@@ -27,10 +27,10 @@ pub struct KeyHash([u8; SHA256_OUTPUT_LEN]);
 /// A key that was just made.
 pub struct NewKey(Zeroizing<String>);
 
-/// Why a text is no hash of a key.
+/// Why a text is not the hash of a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "it is no hash of a key: \"ninjaone-proxy key new NAME\" makes a key and the line for this file, which begins with sha256:"
+    "this is not a key hash: \"ninjaone-proxy key new NAME\" makes a key and the line for this file, which begins with sha256:"
 )]
 pub struct BadKeyHash;
 

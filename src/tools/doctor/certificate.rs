@@ -3,9 +3,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
+
+use crate::net::tls::certificate::alternative_names;
 
 /// A certificate that ends within so many days should be renewed.
 pub(super) const SOON: i64 = 14;
@@ -34,7 +35,7 @@ impl CertificateFacts {
         Some(Self {
             subject: certificate.subject().to_string(),
             issuer: certificate.issuer().to_string(),
-            names: names(&certificate),
+            names: alternative_names(der),
             begins: date(begins),
             ends: date(ends),
             days_left,
@@ -58,21 +59,6 @@ impl std::fmt::Display for CertificateFacts {
         write!(f, ", issued by {issuer}, valid until {ends}")?;
         if *days_left >= 0 { write!(f, " ({days_left} days left)") } else { Ok(()) }
     }
-}
-
-/// The subject alternative names: the subject itself does not count (RFC 6125 section 6.4.4).
-fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
-    names.value.general_names.iter().filter_map(name).collect()
-}
-
-fn name(name: &GeneralName<'_>) -> Option<String> {
-    if let GeneralName::DNSName(name) = name {
-        return Some((*name).to_owned());
-    }
-    let GeneralName::IPAddress(bytes) = name else { return None };
-    let v4 = <[u8; 4]>::try_from(*bytes).map(|bytes| std::net::IpAddr::from(bytes).to_string());
-    v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(|bytes| std::net::IpAddr::from(bytes).to_string())).ok()
 }
 
 fn date(time: ASN1Time) -> String {

@@ -2,20 +2,21 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::certificate::{CertificateFacts, SOON};
 use super::instance_server::{InstanceServer, InstanceServerError};
+use super::read::said;
 use super::recording_verifier::{PresentedChain, RecordingVerifier};
 use super::reporter::Reporter;
 use super::{clock, milliseconds};
 use crate::config::self_call::{OwnListeners, SelfCall};
 use crate::net::dial::connect;
-use crate::net::dial::exchange::ExchangeError;
+use crate::net::dial::exchange::{CollectedAnswer, ExchangeError};
 use crate::net::tls::Trust;
 use crate::net::tls::server_verifier::TlsProblem;
 use crate::observe::logging::ErrorChain;
@@ -40,11 +41,16 @@ pub(super) async fn examine(
         chart.skip(&["tls", "clock"], "tcp failed");
         return Err("tcp failed");
     };
-    if !tls(place, stream, chart).await {
+    let answer = match &place.site.trust {
+        Some(trust) if tls(place, trust, stream, chart).await => Some(HeadAnswer::ask(place, chart).await),
+        Some(_) => None,
+        None => clear_text(place, chart).await,
+    };
+    let Some(answer) = answer else {
         chart.skip(&["clock"], "tls failed");
         return Err("tls failed");
-    }
-    examine_clock(place, chart).await;
+    };
+    examine_clock(place, answer, chart);
     Ok(())
 }
 
@@ -60,10 +66,15 @@ async fn name(place: &InstanceServer, chart: &Reporter) -> Option<Vec<SocketAddr
             Some(addresses)
         }
         outcome => {
-            let reason = outcome.err().map_or_else(|| "no address".to_owned(), |error| ErrorChain(&error).to_string());
+            let detail = match outcome {
+                Ok(_) => format!("the name {host} has no address"),
+                // It says the name itself.
+                Err(error @ InstanceServerError::Dial(_)) => ErrorChain(&error).to_string(),
+                Err(error) => format!("the name {host} cannot be resolved: {}", ErrorChain(&error)),
+            };
             let fix = "check host (a region: us, us2, eu, oc, ca, fed; or the name of a branded tenant), and the \
                         machine's DNS";
-            chart.fail("dns", format!("the name {host} cannot be resolved: {reason}"), fix);
+            chart.fail("dns", detail, fix);
             None
         }
     }
@@ -101,12 +112,8 @@ async fn tcp(place: &InstanceServer, addresses: &[SocketAddr], chart: &Reporter)
 }
 
 /// Whether the server can be trusted.
-async fn tls(place: &InstanceServer, stream: TcpStream, chart: &Reporter) -> bool {
+async fn tls(place: &InstanceServer, trust: &Trust, stream: TcpStream, chart: &Reporter) -> bool {
     chart.begin("tls");
-    let Some(trust) = &place.site.trust else {
-        chart.ok("tls", "none: clear text, which is accepted on loopback only");
-        return true;
-    };
     let (outcome, presented) = handshake(place, trust, stream).await;
     match outcome {
         Ok(stream) => trusted(&stream, presented.and_then(|presented| presented.leaf).as_ref(), trust, chart),
@@ -118,6 +125,20 @@ async fn tls(place: &InstanceServer, stream: TcpStream, chart: &Reporter) -> boo
         }
     }
     true
+}
+
+/// The first answer of a server without TLS; `None` if that is a wish for TLS.
+async fn clear_text(place: &InstanceServer, chart: &Reporter) -> Option<HeadAnswer> {
+    let answer = HeadAnswer::ask(place, chart).await;
+    chart.begin("tls");
+    if let Some(said) = answer.wish_for_tls(place).await {
+        let authority = &place.site.authority;
+        let fix = format!("write host = \"https://{authority}\"");
+        chart.fail("tls", format!("{authority} answered plain HTTP with 400{said}"), fix);
+        return None;
+    }
+    chart.ok("tls", "none: clear text, which is accepted on loopback only");
+    Some(answer)
 }
 
 /// A handshake as the proxy does it, and the certificates that it brought.
@@ -173,11 +194,34 @@ fn no_tls(place: &InstanceServer, error: &InstanceServerError) -> (String, Strin
     (format!("the handshake with {host} port {port} failed: {why}"), fix)
 }
 
-async fn examine_clock(place: &InstanceServer, chart: &Reporter) {
-    chart.begin("clock");
-    let (sent, begun) = (SystemTime::now(), Instant::now());
-    match place.exchange(Request::builder().method(Method::HEAD).uri("/")).await {
-        Ok(reply) => clock::examine(&reply.head.headers, sent, begun.elapsed(), chart),
+/// What came to `HEAD /`, and when.
+struct HeadAnswer {
+    outcome: Result<CollectedAnswer, InstanceServerError>,
+    sent: SystemTime,
+    took: Duration,
+}
+
+impl HeadAnswer {
+    async fn ask(place: &InstanceServer, chart: &Reporter) -> Self {
+        chart.begin("clock");
+        let (sent, begun) = (SystemTime::now(), Instant::now());
+        let outcome = place.exchange(Request::builder().method(Method::HEAD).uri("/")).await;
+        Self { outcome, sent, took: begun.elapsed() }
+    }
+
+    /// What a server that refuses clear text says of TLS, which only the body of another answer tells.
+    async fn wish_for_tls(&self, place: &InstanceServer) -> Option<String> {
+        let refused = |answer: &CollectedAnswer| answer.head.status == StatusCode::BAD_REQUEST;
+        self.outcome.as_ref().ok().filter(|answer| refused(answer))?;
+        let answer = place.exchange(Request::builder().uri("/")).await.ok().filter(refused)?;
+        let text = String::from_utf8_lossy(&answer.body).to_ascii_lowercase();
+        (text.contains("https") || text.contains("tls")).then(|| said(&answer.head, &answer.body))
+    }
+}
+
+fn examine_clock(place: &InstanceServer, HeadAnswer { outcome, sent, took }: HeadAnswer, chart: &Reporter) {
+    match outcome {
+        Ok(reply) => clock::examine(&reply.head.headers, sent, took, chart),
         Err(error) => {
             let detail = format!("HEAD / got no answer that tells the time: {}", ErrorChain(&error));
             let is_broken = matches!(error, InstanceServerError::Exchange(ExchangeError::Broken(_)));

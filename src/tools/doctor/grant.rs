@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, StatusCode};
 
+use super::instance_server::InstanceServer;
 use super::milliseconds;
 use super::reporter::Reporter;
 use crate::config::ListenerConfig;
@@ -33,7 +34,12 @@ struct GrantCheck {
 }
 
 /// Asks for each scope of the listeners, then for their combinations; the best token for a read, if one is granted.
-pub(super) async fn examine(endpoint: &Endpoint, listeners: &[&ListenerConfig], chart: &Reporter) -> Option<Granted> {
+pub(super) async fn examine(
+    endpoint: &Endpoint,
+    place: &InstanceServer,
+    listeners: &[&ListenerConfig],
+    chart: &Reporter,
+) -> Option<Granted> {
     let mut granted = Vec::new();
     let (mut refused, mut trouble): (Vec<Scope>, Option<String>) = (Vec::new(), None);
     for question in questions(listeners) {
@@ -43,7 +49,7 @@ pub(super) async fn examine(endpoint: &Endpoint, listeners: &[&ListenerConfig], 
             chart.skip(&[&question.check], because);
             continue;
         }
-        match ask(endpoint, &question, chart).await {
+        match ask(endpoint, place, &question, chart).await {
             Ok(token) => granted.push(token),
             Err(TokenError::InvalidScope) => refused.extend(question.scopes.iter()),
             Err(_) => trouble = Some(format!("{} failed", question.check)),
@@ -83,7 +89,12 @@ fn questions(listeners: &[&ListenerConfig]) -> Vec<GrantCheck> {
     questions
 }
 
-async fn ask(endpoint: &Endpoint, question: &GrantCheck, chart: &Reporter) -> Result<Granted, TokenError> {
+async fn ask(
+    endpoint: &Endpoint,
+    place: &InstanceServer,
+    question: &GrantCheck,
+    chart: &Reporter,
+) -> Result<Granted, TokenError> {
     let GrantCheck { check, scopes, listeners } = question;
     chart.begin(check);
     let begun = Instant::now();
@@ -95,7 +106,9 @@ async fn ask(endpoint: &Endpoint, question: &GrantCheck, chart: &Reporter) -> Re
         }
         Err(error) => {
             let outcome = if error.is_permanent() { "refused" } else { "no token for" };
-            chart.fail(check, format!("{outcome} {scopes}: {}", ErrorChain(&error)), fix(&error, *scopes, listeners));
+            let is_loop = matches!(&error, TokenError::Refused { status: StatusCode::LOOP_DETECTED, .. });
+            let fix = if is_loop { place.loop_fix() } else { fix(&error, *scopes, listeners) };
+            chart.fail(check, format!("{outcome} {scopes}: {}", ErrorChain(&error)), fix);
             Err(error)
         }
     }

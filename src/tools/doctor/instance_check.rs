@@ -11,6 +11,7 @@ use crate::base::secret::Secret;
 use crate::base::secret::source::SecretSource;
 use crate::config::sections::{InstanceSection, TimeoutsSection};
 use crate::config::self_call::OwnListeners;
+use crate::config::warnings::blanks;
 use crate::config::{Config, EndpointError, InstanceSite, ListenerConfig, SandboxWarning, is_set};
 use crate::observe::logging::ErrorChain;
 use crate::proxy::response::CONSOLE;
@@ -47,7 +48,8 @@ impl InstanceCheck<'_> {
                 }
             },
         };
-        let place = InstanceServer { site, timeouts: self.config.file.timeouts.clone() };
+        let instance = self.name.to_owned();
+        let place = InstanceServer { instance, site, timeouts: self.config.file.timeouts.clone() };
         let own = OwnListeners::of(&self.config.file);
         let reached = connection::examine(&place, (self.name, &own), chart).await;
         match credentials {
@@ -89,10 +91,11 @@ impl InstanceCheck<'_> {
             }
         };
         let detail = format!("client id {:?}, and its secret can be read", credentials.id());
-        let exposed: Vec<_> = credentials.sources().into_iter().filter_map(SecretSource::exposure).collect();
-        match exposed.is_empty() {
+        let exposed = credentials.sources().into_iter().filter_map(SecretSource::exposure);
+        let warnings: Vec<_> = exposed.chain(blanks(&credentials)).collect();
+        match warnings.is_empty() {
             true => chart.ok("credentials", detail),
-            false => chart.warn("credentials", detail, exposed.join("; ")),
+            false => chart.warn("credentials", detail, warnings.join("; ")),
         }
         Some(credentials)
     }
@@ -108,7 +111,7 @@ impl InstanceCheck<'_> {
                 return self.skip_token("token endpoint failed", chart);
             }
         };
-        match grant::examine(&endpoint, &self.listeners, chart).await {
+        match grant::examine(&endpoint, place, &self.listeners, chart).await {
             Some(token) => read::examine(place, &token, chart).await,
             None => chart.skip(&["read"], "no token was granted"),
         }

@@ -25,6 +25,8 @@ const MAX_BODY: usize = 1 << 20;
 /// An instance's server, and how long to wait for it.
 #[derive(Debug)]
 pub(super) struct InstanceServer {
+    /// The instance's name in the configuration.
+    pub(super) instance: String,
     pub(super) site: InstanceSite,
     pub(super) timeouts: TimeoutsSection,
 }
@@ -58,6 +60,15 @@ impl InstanceServer {
 
     pub(super) fn port(&self) -> u16 {
         self.site.authority.port_u16().unwrap_or(if self.site.trust.is_some() { 443 } else { 80 })
+    }
+
+    /// What to do if it sends requests back to the proxy that they come from.
+    pub(super) fn loop_fix(&self) -> String {
+        let Self { instance, site, .. } = self;
+        format!(
+            "{} sends requests back to this proxy: set host in [instances.{instance}] to NinjaOne's host",
+            site.authority
+        )
     }
 
     /// The addresses that TCP goes to: the instance's, or those of the proxy on the way.

@@ -20,6 +20,8 @@ use crate::proxy::response::CONSOLE;
 const TARGET: &str = "/v2/organizations?pageSize=1";
 /// The longest error code that is shown.
 const MAX_CODE: usize = 60;
+/// The longest beginning of a text that is shown.
+const MAX_LINE: usize = 100;
 
 /// Asks for one organization, and says what came.
 pub(super) async fn examine(place: &InstanceServer, token: &Granted, chart: &Reporter) {
@@ -35,7 +37,10 @@ pub(super) async fn examine(place: &InstanceServer, token: &Granted, chart: &Rep
             return chart.fail("read", detail, "try again; if it lasts, raise timeouts.upstream, or ask NinjaOne");
         }
     };
-    let fix = fix(&head, &body, place.host());
+    let fix = match head.status {
+        StatusCode::LOOP_DETECTED => Some(place.loop_fix()),
+        _ => fix(&head, &body, place.host()),
+    };
     let status = match fix {
         None => CheckStatus::Ok,
         // Whether NinjaOne lets other scopes read is for NinjaOne to say.
@@ -46,16 +51,27 @@ pub(super) async fn examine(place: &InstanceServer, token: &Granted, chart: &Rep
 }
 
 fn is_html(head: &Parts) -> bool {
-    let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.trim_start().to_ascii_lowercase().starts_with("text/html")
+    is_of_type(head, "text/html")
 }
 
-/// What the answer says beside its status: its error code, or that it is a page.
-fn said(head: &Parts, body: &[u8]) -> String {
+fn is_of_type(head: &Parts, wanted: &str) -> bool {
+    let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.trim_start().to_ascii_lowercase().starts_with(wanted)
+}
+
+/// The first line of a text that is meant for people.
+fn beginning(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(without_mark(body));
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    Some(line.chars().take(MAX_LINE).collect())
+}
+
+/// What the answer says after its status: its error code, the beginning of its text, or that it is a page.
+pub(super) fn said(head: &Parts, body: &[u8]) -> String {
     if is_html(head) {
         return " with an HTML page".to_owned();
     }
-    match code(body) {
+    match code(body).or_else(|| is_of_type(head, "text/plain").then(|| beginning(body)).flatten()) {
         Some(code) if !head.status.is_success() => format!(" {code:?}"),
         Some(_) | None => String::new(),
     }
@@ -114,5 +130,8 @@ mod tests {
         assert_eq!(said, " \"insufficient_privileges\"");
         assert!(fix.is_some_and(|fix| fix.contains(CONSOLE)));
         assert_eq!(told(500, "application/json", r#"{"resultCode":"FAILURE"}"#).0, " \"FAILURE\"");
+        let long: &'static str = "\nSend https, please.\nOr not.";
+        assert_eq!(told(400, "text/plain; charset=utf-8", long).0, " \"Send https, please.\"");
+        assert_eq!(told(400, "application/octet-stream", long).0, "");
     }
 }

@@ -15,7 +15,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("tls = { certificate = \"no.pem\", key = \"no.pem\" }", "", "no.pem cannot be read: "),
     ("", "[listeners.b]\naddress = \"0.0.0.0:0\"", "is not a loopback address"),
     #[cfg(unix)]
-    ("", "[listeners.b]\naddress = \"unix:no/folder/s\"", "cannot listen on unix:"),
+    ("", "[listeners.b]\naddress = \"unix:no/s\"", "cannot listen on unix:"),
     #[cfg(unix)]
     ("", "[listeners.b]\naddress = \"fd:ninja\"", "no socket was passed to this process"),
     ("instance = \"main\"", "[instances.b]\nhost = \"eu\"", "NINJAONE_CLIENT_ID is not set"),

@@ -1,0 +1,113 @@
+//! What an administrator should know of a configuration that has no mistake.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::{InstanceConfig, ListenerConfig, Settings};
+use crate::base::secret::Secret;
+use crate::base::secret::source::SecretSource;
+use crate::net::tls::Trust;
+use crate::net::tls::local::NAMES;
+use crate::net::tls::server::IdentitySource;
+use crate::proxy::token::credentials::Credentials;
+
+impl ListenerConfig {
+    /// What of it opens more than it may seem.
+    pub fn warnings(&self) -> Vec<String> {
+        let name = &self.name;
+        let clear = (self.place.is_exposed() && self.tls.is_none()).then(|| {
+            format!("listeners.{name} takes keys in clear text from the network: whoever listens there has them")
+        });
+        let observes = self.policy.observes().then(|| {
+            format!(
+                "listeners.{name} only observes its rules: it lets pass all that its scopes permit, guarded groups too"
+            )
+        });
+        clear.into_iter().chain(observes).chain(self.certificate_warnings()).collect()
+    }
+
+    /// Names that callers may use, and that the listener's certificate is not valid for. Reads it.
+    pub fn certificate_warnings(&self) -> Vec<String> {
+        let (Some(basis @ IdentitySource::Files(files)), name) = (&self.tls, &self.name) else { return Vec::new() };
+        let file = files.certificate.display();
+        let of_names = basis.uncovered(&self.names.iter().map(String::as_str).collect::<Vec<_>>());
+        let told = of_names.iter().map(|uncovered| {
+            format!("listeners.{name}: the certificate in {file} is not valid for {uncovered}, which is in names: callers that use this name refuse the connection; {}", is_for(basis))
+        });
+        let addresses = self.place.addresses().into_iter().map(|address| address.ip());
+        let own = addresses.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string());
+        let known: Vec<String> =
+            NAMES.iter().map(|&name| name.to_owned()).chain(own).chain(self.names.clone()).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let none = basis.uncovered(&known).len() == known.len() && self.names.is_empty();
+        let none = none.then(|| {
+            format!("listeners.{name}: the certificate in {file} is not valid for localhost, nor for the address of this listener, so callers get 421: {}", is_for(basis))
+        });
+        told.chain(none).collect()
+    }
+}
+
+/// What a certificate is valid for, and what to write so that callers may use it.
+fn is_for(basis: &IdentitySource) -> String {
+    let names = basis.names();
+    if names.is_empty() {
+        return "it has no names that a server can use: get another one".to_owned();
+    }
+    let usable: Vec<String> = names
+        .iter()
+        .filter(|name| !name.contains('*') && name.parse::<IpAddr>().is_err())
+        .map(|name| format!("{name:?}"))
+        .collect();
+    let write = match usable.is_empty() {
+        true => "list the name that callers use in names".to_owned(),
+        false => format!("write names = [{}]", usable.join(", ")),
+    };
+    format!("it is for {}: {write}", names.join(", "))
+}
+
+impl Settings {
+    /// Who else may read or write what shall be secret.
+    pub fn exposures(&self) -> Vec<String> {
+        let keys = self.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.exposure());
+        self.instances.iter().flat_map(InstanceConfig::exposures).chain(keys).collect()
+    }
+
+    /// Credentials that look damaged.
+    pub fn suspicions(&self) -> Vec<String> {
+        let of = |instance: &InstanceConfig| -> Vec<String> {
+            let found = instance.origin.as_ref().map(|origin| blanks(&origin.credentials)).unwrap_or_default();
+            found.into_iter().map(|what| format!("instances.{}: {what}", instance.name)).collect()
+        };
+        self.instances.iter().flat_map(of).collect()
+    }
+
+    /// What of the roots that are trusted could not be read; others are trusted beside it.
+    pub fn complaints(&self) -> BTreeSet<String> {
+        let instances = self.instances.iter().filter_map(|instance| instance.origin.as_ref()?.site.trust.as_ref());
+        let trusts = instances.chain(self.traces.iter().map(|traces| &traces.trust));
+        trusts.flat_map(Trust::complaints).cloned().collect()
+    }
+}
+
+/// Id and secret that have a blank in them, and where they are read from: nothing of them is shown.
+pub(crate) fn blanks(credentials: &Credentials) -> Vec<String> {
+    let pairs = credentials.pairs();
+    let Some(pair) = pairs.first() else { return Vec::new() };
+    let [id, secret] = credentials.sources();
+    let has_blank = |value: &Secret| value.expose().contains(char::is_whitespace);
+    [("client id", &pair.id, id), ("client secret", &pair.secret, secret)]
+        .into_iter()
+        .filter(|(_, value, _)| has_blank(value))
+        .map(|(what, _, source)| {
+            format!("the {what} from {source} has a blank in it: check that it was copied whole, and alone")
+        })
+        .collect()
+}
+
+impl InstanceConfig {
+    /// Who else may read or write its credentials.
+    fn exposures(&self) -> Vec<String> {
+        let sources = self.origin.iter().flat_map(|origin| origin.credentials.sources());
+        sources.filter_map(SecretSource::exposure).collect()
+    }
+}
