@@ -1,6 +1,6 @@
 //! The composition: bind, start a worker for each core, say where we listen, run until shutdown.
 //!
-//! The start is the first reload: what a configuration asks for is made beside what there is, and then takes its place.
+//! The start is the first reload: what a configuration asks for is made while the old one serves, and then takes its place.
 
 mod admin_listener;
 mod audit_thread;
@@ -137,14 +137,14 @@ struct RenewedGrant {
     _kept: KeptGrant,
 }
 
-/// What a configuration asks for, made beside what there is; dropping it leaves that as it is.
+/// What a configuration asks for, made while the old one serves; dropping it leaves that as it is.
 struct Next {
     doors: BoundListeners,
     tenants: Vec<InstanceRuntime>,
     sandboxes: Addresses,
     listeners: Vec<Arc<ListenerConfig>>,
     recorder: Option<UsageSaver>,
-    /// Who else may read or write what shall be secret.
+    /// Who else may read or write secrets.
     exposures: Vec<String>,
     /// Sandboxes that seem not to be meant.
     doubts: Vec<String>,
@@ -215,7 +215,7 @@ impl App {
                 for key in restart {
                     tracing::warn!(
                         key,
-                        "this key counts only after a restart; the rest of the configuration is in force"
+                        "this key applies only after a restart; the rest of the configuration is in force"
                     );
                 }
                 self.reloads.loaded(false, at, *digest);
@@ -224,7 +224,10 @@ impl App {
             }
             (Err(_), why) => {
                 let error = why.as_deref().unwrap_or_default();
-                tracing::error!(error, "configuration NOT reloaded, the one before stays in force: mend it");
+                tracing::error!(
+                    error,
+                    "configuration NOT reloaded, the previous one stays in force: correct it and save again"
+                );
                 self.reloads.refused();
             }
         }

@@ -40,7 +40,7 @@ use routes::{Format, Selection};
 const USAGE: u8 = 64;
 /// A file that was given cannot be used (EX_DATAERR).
 const DATA: u8 = 65;
-/// Recorded use would not pass, the audit log is not whole, or the proxy is not alive or not ready.
+/// Recorded use would not pass, the audit log was changed, or lines are missing, or the proxy is not alive or not ready.
 const REFUSED: u8 = 1;
 /// A resource of the system is missing: an address cannot be bound (EX_OSERR).
 const OS: u8 = 71;
@@ -57,7 +57,7 @@ const SOFTWARE: u8 = 70;
 #[command(
     name = "ninjaone-proxy",
     version,
-    after_help = "Exit codes: 0 drained, 1 doctor found a failure, check --against a refusal, audit verify a change, or health or wait no proxy, 64 usage, 65 unusable data, 70 unexpected failure, 71 cannot bind, 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
+    after_help = "Exit codes: 0 success; 1 doctor found a failure, check --against a refusal, audit verify a change, or health or wait no proxy; 64 usage; 65 unusable data; 70 unexpected failure; 71 cannot bind; 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
 )]
 struct Arguments {
     /// Configuration file [default: config.toml in the working directory, else built-in defaults]
@@ -69,21 +69,20 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the proxy until SIGTERM or SIGINT, then drain; SIGHUP or a changed file: with another configuration
+    /// Run the proxy (the default): SIGTERM and SIGINT drain it, SIGHUP or a change of the file loads the configuration again
     Run,
-    /// Check the configuration and its credentials; print what is in force, and warnings
+    /// Check the configuration and its credentials; print the effective configuration and warnings
     Check {
-        /// Whether the use recorded in this file (see learn) would pass; 1 if some would not
+        /// Also check whether the use recorded in this file (see learn) would pass; exit with 1 if some would not
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
-        /// Check what the file says alone, for another machine: no credentials are read, and files that are not here
-        /// are left out
+        /// Check only the file, for another machine: read no credentials, and skip files that are not here
         #[arg(long)]
         offline: bool,
     },
-    /// Print the least rules that cover the use recorded through listeners with mode = "observe"
+    /// Print the smallest set of rules that covers the use recorded by listeners with mode = "observe"
     Learn {
-        /// The record [default: that of the configuration]
+        /// The file of recorded use [default: learn.file of the configuration]
         #[arg(long, value_name = "FILE")]
         from: Option<PathBuf>,
         /// As rules of this caller, which need not exist yet: for one tool that used the listener. No caller can do more
@@ -116,13 +115,13 @@ enum Command {
         #[command(flatten)]
         which: Which,
     },
-    /// List the groups of operations: how many, which scopes they need, what they open
+    /// List the groups of operations: their size, the scopes they need, what they open
     Groups {
         /// How to print [default: table on a terminal, tsv in a pipe]
         #[arg(long, value_name = "FORMAT")]
         format: Option<Format>,
     },
-    /// Compare the operations that are built in with NinjaOne's documents, and fetch an instance's own
+    /// Compare the built-in operations with an OpenAPI document of NinjaOne, or fetch the document of an instance
     Catalog {
         #[command(subcommand)]
         command: CatalogCommand,
@@ -137,7 +136,7 @@ enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
-    /// Try all that the proxy needs, from the configuration to a read of NinjaOne, and say how to fix what fails
+    /// Test everything that the proxy needs, from the configuration to a read from NinjaOne, and say how to fix what fails
     Doctor {
         /// Print JSON
         #[arg(long)]
@@ -145,41 +144,41 @@ enum Command {
         /// Only this instance [default: every instance]
         #[arg(long, value_name = "NAME")]
         instance: Option<String>,
-        /// Also fetch the document that the instance publishes of itself, some megabytes, and say which allowed operations
-        /// it lacks
+        /// Also fetch the OpenAPI document of the instance (some megabytes), and name the allowed operations that it lacks
         #[arg(long)]
         catalog: bool,
     },
-    /// Write the configuration of a tenant and the file of its secret, asking for what the options do not say, and try it
+    /// Write a configuration for your tenant and the file of its secret, and test it; asks for what the options do not give
     Init(Init),
-    /// Ask the running proxy whether it is alive; 1 if not. For a container's health check: mistakes of the
-    /// configuration file do not matter
+    /// Ask the running proxy whether it is alive; exit with 1 if not. For health checks of containers: works with a broken
+    /// configuration file too
     Health {
         #[command(flatten)]
         whom: HealthTarget,
-        /// Whether it is ready: it has a token for every listener, and does not drain
+        /// Ask whether it is ready: it has a token for every listener and is not draining
         #[arg(long)]
         ready: bool,
-        /// The longest time to wait for the answer
+        /// How long to wait for the answer
         #[arg(long, value_name = "TIME", default_value = "3s", value_parser = period)]
         timeout: Duration,
     },
-    /// Wait until the running proxy is ready; 1 if it is not in time. For what must not start before there is a token
+    /// Wait until the running proxy is ready; exit with 1 if it is not in time. For services that must not start until a
+    /// token is available
     Wait {
         #[command(flatten)]
         whom: HealthTarget,
-        /// The longest time to wait
+        /// How long to wait
         #[arg(long, value_name = "TIME", default_value = "60s", value_parser = period)]
         timeout: Duration,
     },
-    /// Print the completions of a shell
+    /// Print shell completions
     Completions {
         /// The shell
         shell: Shell,
     },
     /// Write manual pages, one for each command
     Man {
-        /// Where to; made if it is not there
+        /// The folder to write to; created if it does not exist
         #[arg(value_name = "FOLDER")]
         folder: PathBuf,
     },
@@ -215,13 +214,13 @@ struct Which {
     json: bool,
 }
 
-/// Runs the command that the process's arguments name.
+/// Runs the command that the arguments of the process name.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             let code = if error.use_stderr() { USAGE } else { 0 };
-            // A closed standard error leaves nobody to tell.
+            // Standard error may be closed.
             let _ = error.print();
             return code.into();
         }
@@ -290,22 +289,22 @@ fn run_command(arguments: &Arguments) -> Result<(), CommandError> {
     }
 }
 
-/// The operations that are known: the built-in ones, where a mistake keeps the configuration from naming more.
+/// The known operations: the built-in ones alone if a mistake keeps the configuration from naming more.
 fn catalog_of(config: Result<Config, CommandError>) -> Result<Arc<Catalog>, CommandError> {
     let known = config.and_then(|config| config.catalog().map_err(|error| failure(CONFIG)(error.into())));
     known.or_else(|failed| {
-        write_note(&format!("only built-in operations are counted: {}", ErrorChain(&*failed.error)));
+        write_note(&format!("only built-in operations are listed: {}", ErrorChain(&*failed.error)));
         Catalog::built_in().map(Arc::new).map_err(|error| failure(SOFTWARE)(error.into()))
     })
 }
 
-/// Writes a line to standard error; a closed one leaves nobody to tell.
+/// Writes a line to standard error, which may be closed.
 fn write_note(text: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "ninjaone-proxy: {}", plain::lines(text));
 }
 
-/// Writes to standard output; a reader who has seen enough is no failure.
+/// Writes to standard output; a reader who has seen enough is not a failure.
 fn print(text: &str) -> Result<(), CommandError> {
     use std::io::{ErrorKind, Write};
     match std::io::stdout().write_all(plain::lines(text).as_bytes()) {
@@ -341,10 +340,10 @@ fn subjects<'a>(listeners: &'a [ListenerConfig], which: &Which) -> Result<Vec<Po
     Ok(subjects)
 }
 
-/// Sees to it that nobody else looks at the secrets that are read from now on.
+/// Keeps the secrets that are read from now on out of core dumps.
 fn forbid_dumps(config: &Config) -> Result<(), CommandError> {
     if !config.file.process.core_dumps {
-        let context = || "core dumps cannot be switched off; to go on with them, set core-dumps = true in [process]";
+        let context = || "core dumps cannot be switched off; to start anyway, set core-dumps = true in [process]";
         crate::base::secret::forbid_dumps().with_context(context).map_err(failure(OS))?;
     }
     Ok(())
@@ -361,7 +360,7 @@ fn runtime() -> Result<LocalRuntime, CommandError> {
     runtime.map_err(|error| failure(OS)(error.into()))
 }
 
-/// `doctor`, to which a bad configuration is one more finding.
+/// `doctor`, which reports a bad configuration as a finding.
 fn examine(config: Result<Config, CommandError>, only: Option<&str>, how: (bool, bool)) -> Result<(), CommandError> {
     let config = config.and_then(|config| log_filter(&config).map(|_| config));
     let config = config.map_err(|failure| ErrorChain(&*failure.error).to_string());
@@ -374,7 +373,7 @@ fn examine(config: Result<Config, CommandError>, only: Option<&str>, how: (bool,
     config.as_ref().map_or(Ok(()), forbid_dumps)?;
     let runtime = runtime()?;
     let examined = runtime.block_on(doctor::doctor(config.as_ref().map_err(String::as_str), only, how));
-    // A look-up that was given up is not waited for.
+    // A lookup that was given up is not waited for.
     runtime.shutdown_background();
     examined
 }

@@ -63,7 +63,7 @@ use value::{Address, ClientId, ClientSecret, InstanceAddress, Mode, Permissions,
 /// Where a configuration is looked for if none is given.
 pub const DEFAULT_FILE: &str = "config.toml";
 
-/// The name that stands for the built-in defaults in messages.
+/// The name of the built-in defaults in messages.
 const BUILT_IN: &str = "built-in defaults";
 
 /// The largest configuration file.
@@ -108,7 +108,7 @@ pub struct Settings {
     pub listeners: Vec<ListenerConfig>,
     /// Where the operations used are recorded, if a listener only observes its rules.
     pub record: Option<PathBuf>,
-    /// The audit log, if there shall be one.
+    /// The audit log, if it is enabled.
     pub audit: Option<audit_log::AuditConfig>,
     /// Where spans go, if anywhere.
     pub traces: Option<traces::TracesConfig>,
@@ -313,7 +313,7 @@ impl Config {
         let buffers = &self.file.limits.buffers;
         if buffers.get_ref().0 < MIN_BUFFERS {
             return Err(
-                self.mistake(buffers, format!("{:?} is too little: give at least 4MiB", buffers.get_ref().to_string()))
+                self.mistake(buffers, format!("{:?} is too small: write 4MiB or more", buffers.get_ref().to_string()))
             );
         }
         Ok(())
@@ -388,7 +388,7 @@ impl Config {
             return Ok(number);
         }
         let hint = "write a number above 0 and up to 1000000, such as 10 or 0.5, or leave the key out";
-        Err(self.mistake(place, format!("{number} requests per second cannot be: {hint}")))
+        Err(self.mistake(place, format!("{number} is out of range: {hint}")))
     }
 
     /// Where an instance is, and whom to trust there; `None` for the sandbox.
@@ -509,7 +509,7 @@ impl Config {
         }
     }
 
-    /// A default stands nowhere in the file.
+    /// A default is nowhere in the file.
     fn no_credential<T>(&self, instance: &str, key: &str, place: &Spanned<T>, error: &SourceError) -> ConfigMistake {
         let unset = matches!(error, SourceError::NoVariable(_));
         let hint = if unset { format!(": set it, or give {key} as {{ file = \"PATH\" }}") } else { String::new() };
@@ -602,7 +602,9 @@ impl Config {
             [] => Ok(Groups::Ordinary),
             [one] if one.get_ref() == group::NONE => Ok(Groups::Only(Vec::new())),
             [..] => match names.iter().find(|name| *name.get_ref() == group::NONE) {
-                Some(none) => Err(self.mistake(none, "\"none\" stands alone: it means that no group is open")),
+                Some(none) => {
+                    Err(self.mistake(none, "\"none\" must be the only entry: it means that no group is open"))
+                }
                 None => names.iter().map(find).collect::<Result<_, _>>().map(Groups::Only),
             },
         }
@@ -730,7 +732,7 @@ impl Config {
     fn permissions(&self, file: &ListenerSection) -> Result<u32, ConfigMistake> {
         match (file.mode.as_ref().map(Spanned::get_ref), &file.permissions) {
             (Some(Mode::Permissions(_)), Some(permissions)) => {
-                Err(self.mistake(permissions, "mode says the permissions already: leave one of the two out"))
+                Err(self.mistake(permissions, "mode sets the permissions already: leave one of the two out"))
             }
             (Some(Mode::Permissions(Permissions(mode))), None) => Ok(*mode),
             (_, Some(permissions)) => Ok(permissions.get_ref().0),
@@ -738,13 +740,13 @@ impl Config {
         }
     }
 
-    /// Whoever reaches a port uses the proxy's credentials.
+    /// Anyone who reaches a port uses the proxy's credentials.
     fn check_exposure(&self, ip: IpAddr, file: &ListenerSection) -> Result<(), ConfigMistake> {
         let message = if ip.is_loopback() || (!file.callers.is_empty() && (file.tls.is_some() || file.cleartext)) {
             return Ok(());
         } else if file.callers.is_empty() {
             format!(
-                "{ip} is not a loopback address, and whoever reaches this port would use the proxy's credentials: use 127.0.0.1 or [::1], or say who may call (\"ninjaone-proxy key new NAME\")"
+                "{ip} is not a loopback address, and anyone who reaches this port would use the proxy's credentials: use 127.0.0.1 or [::1], or say who may call (\"ninjaone-proxy key new NAME\")"
             )
         } else {
             format!(
@@ -815,7 +817,7 @@ impl Config {
             None => {
                 let list = known().collect::<Vec<_>>().join(", ");
                 let message = format!(
-                    "the key is missing, and there are several instances ({list}): write instance = {:?}, or another of them",
+                    "this key is needed, since there are several instances ({list}): write instance = {:?}, or another of them",
                     known().next().unwrap_or_default()
                 );
                 return Err(self.about(&["listeners", listener, "instance"], &[&["instances"]], message));

@@ -49,7 +49,7 @@
 //! other processes; one queue for all where a socket is a file or was passed), its own upstream connections and its own copy of the bearer, so that a request takes no lock.
 //! Only where an instance has a limited rate do workers share something on the way of a request, see [`proxy::rate_limit`].
 //! Token flights (each on a connection of its own), the admin listener and the sandbox run on the main thread. There a reload makes what another
-//! configuration asks for, beside what there is, and then sends each worker word of it: a request keeps what it began with.
+//! configuration asks for, while the old one serves, and then tells each worker: a request keeps what it began with.
 //! The audit log has a thread of its own, for which only writes wait.
 
 pub mod app;

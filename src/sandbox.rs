@@ -53,7 +53,7 @@ const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration:
 /// How long a connection may wait for its next request; hyper's 30 seconds would end pooled ones under test.
 const IDLE: Duration = Duration::from_secs(300);
 
-/// What the sandbox is told at its start. It has no `Debug`: it holds the client secret.
+/// How the sandbox is started. It has no `Debug`: it holds the client secret.
 #[derive(Clone)]
 pub struct Options {
     /// The only client id that the token endpoint knows.

@@ -123,7 +123,7 @@ impl InstanceRuntime {
         self.account.site.authority.as_str()
     }
 
-    /// It is served now: what was read again of its credentials counts.
+    /// It is served now: the credentials that were just read apply.
     pub(super) fn settle(&mut self) {
         if let Some(read) = self.reread.take() {
             self.account.credentials.renew(&read);

@@ -227,7 +227,7 @@ pub(super) fn replace(old: &mut Vec<BoundListener>, new: Vec<BoundListener>) {
         match new.iter().find(|new| new.id == door.id) {
             Some(new) => new.resize(door),
             None => {
-                tracing::info!(listener = %door.name, address = %door.url(), "not listening any more");
+                tracing::info!(listener = %door.name, address = %door.url(), "no longer listening");
                 door.close();
             }
         }
@@ -261,7 +261,7 @@ fn identity(
     Ok(Arc::new(FollowedCertificate { basis: basis.clone(), identity, following }))
 }
 
-/// A listener that is no proxy, such as the admin listener.
+/// A listener that does not proxy, such as the admin listener.
 pub(super) struct Single {
     /// Where it was to be.
     pub(super) place: ListenAddress,
@@ -270,7 +270,7 @@ pub(super) struct Single {
     pub(super) hold: Hold,
 }
 
-/// Binds a listener that is no proxy.
+/// Binds a listener that does not proxy.
 pub(super) fn bind_single(what: &str, place: &ListenAddress) -> Result<Single, StartError> {
     let fault = |error| bind_error(what.to_owned(), place, error);
     let opened = place.open(1, &mut Inheritance::default(), &[]).map_err(fault)?;

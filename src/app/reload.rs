@@ -107,7 +107,7 @@ impl Loader {
         self.seen = files.into_iter().map(|path| (stamp(&path), path)).map(|(stamp, path)| (path, stamp)).collect();
     }
 
-    /// A mistake may be mended in a file that the configuration in force does not name.
+    /// A mistake may be corrected in a file that the configuration in force does not name.
     fn watch_more(&mut self, files: Vec<PathBuf>) {
         for path in files {
             if !self.seen.iter().any(|(seen, _)| *seen == path) {

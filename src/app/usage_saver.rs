@@ -38,7 +38,7 @@ impl UsageSaver {
     }
 }
 
-/// Saves from time to time, on the current thread's local runtime, until nobody counts any more.
+/// Saves from time to time, on the current thread's local runtime, until nobody records any more.
 pub(super) fn keep(ledger: Arc<UsageStore>) {
     tracing::info!(file = %ledger.file().display(), "operations used are recorded");
     tokio::task::spawn_local(async move {

@@ -72,7 +72,7 @@ pub(super) struct RuntimeConfig {
 /// New sockets for one worker, by the numbers of their doors.
 pub(super) type Sockets = Vec<(u64, Socket)>;
 
-/// What a worker is told.
+/// What a worker is to do.
 enum Command {
     /// To serve this plan from now on. Dropping the last part says that it does.
     Serve(Arc<RuntimeConfig>, Sockets, mpsc::Sender<()>),
@@ -106,7 +106,7 @@ impl LivenessCheck {
     pub async fn felt(&self) {
         let (answer, mut answered) = mpsc::channel(1);
         for words in &self.0 {
-            // One that has ended is told of elsewhere.
+            // One that has ended is reported elsewhere.
             let _ = words.send(Command::Answer(answer.clone()));
         }
         drop(answer);
@@ -194,7 +194,7 @@ impl Worker {
         Self { ids, lines, upstreams: Rc::default(), seats: Vec::new(), serving: JoinSet::new() }
     }
 
-    /// Serves what it is told, until the shutdown has begun and all listeners have drained.
+    /// Serves as commanded, until the shutdown has begun and all listeners have drained.
     async fn work(mut self, mut words: UnboundedReceiver<Command>, shutdown: Shutdown) -> io::Result<()> {
         tokio::task::spawn_local(sweep(Rc::clone(&self.upstreams)));
         if let Some(lines) = &self.lines {

@@ -1,4 +1,4 @@
-//! Two clocks that are read together: the monotonic one stands still while a laptop sleeps, the wall clock may be set.
+//! Two clocks that are read together: the monotonic one stops while a laptop sleeps, the wall clock may be set.
 
 pub mod lifetime;
 pub mod timer;

@@ -20,7 +20,7 @@ pub enum UnreadableFile {
     #[error("it is {0}, and only regular files are read")]
     NotRegular(&'static str),
     /// It holds more than such a file has.
-    #[error("it is larger than {0} bytes, so it is not a file of this kind")]
+    #[error("it is larger than {0} bytes: another file was meant")]
     TooLarge(u64),
     /// Its encoding is not known.
     #[error("it is not text: save it as UTF-8")]
@@ -149,7 +149,7 @@ pub struct Lock {
     _file: File,
 }
 
-/// Waits for the lock that this file stands for, which is made if it is not there and stays. Blocks.
+/// Waits for the lock of this file, which is made if missing and stays. Blocks.
 pub fn lock(path: &Path) -> io::Result<Lock> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -164,7 +164,7 @@ pub fn lock(path: &Path) -> io::Result<Lock> {
             Ok(()) => return Ok(Lock { _file: file }),
             Err(TryLockError::Error(error)) => return Err(error),
             Err(TryLockError::WouldBlock) if begun.elapsed() > LOCK_TIME => {
-                let what = format!("another process has had the lock {} for {LOCK_TIME:?}: end it", path.display());
+                let what = format!("another process has held the lock {} for {LOCK_TIME:?}: end it", path.display());
                 return Err(io::Error::new(io::ErrorKind::TimedOut, what));
             }
             Err(TryLockError::WouldBlock) => sleep(LOCK_STEP),

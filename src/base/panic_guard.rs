@@ -121,7 +121,7 @@ mod tests {
         }));
         let counted = outside();
         let said = within(|| panic!("{}", "value")).expect_err("a panic").to_string();
-        assert_eq!(outside(), counted, "the owner of the fence counts it");
+        assert_eq!(outside(), counted, "the owner of the guard records it");
         assert!(std::thread::spawn(|| panic!("outside")).join().is_err());
         assert_eq!(outside(), counted + 1);
         let _ = std::panic::take_hook();

@@ -1,4 +1,4 @@
-//! The supervisor: what systemd, or whoever speaks its protocol (sd_notify(3)), is told of the process's life.
+//! The supervisor: reports the state of the process to systemd, or to anything else that speaks sd_notify(3).
 //!
 //! Not by a crate: `sd-notify` knows no abstract sockets and waits for a full one, and the rest of it is this page.
 
@@ -41,7 +41,7 @@ impl ServiceManager {
             if timeout(limit / 3, alive()).await.is_ok() {
                 self.notify("WATCHDOG=1");
             } else {
-                tracing::error!("a worker shows no sign of life");
+                tracing::error!("a worker does not respond");
             }
             sleep(limit / 3).await;
         }
@@ -58,7 +58,7 @@ impl ServiceManager {
         match Socket::to(&address) {
             Ok(socket) => Self { socket: Some(socket.into()), watchdog },
             Err(error) => {
-                tracing::warn!(%error, "the supervisor (NOTIFY_SOCKET) cannot be told anything");
+                tracing::warn!(%error, "cannot write to the supervisor (NOTIFY_SOCKET)");
                 Self::default()
             }
         }
@@ -74,7 +74,7 @@ impl ServiceManager {
     fn notify(&self, text: &str) {
         let Some(socket) = &self.socket else { return };
         if let Err(error) = socket.send(text) {
-            tracing::warn!(%error, "the supervisor (NOTIFY_SOCKET) cannot be told anything");
+            tracing::warn!(%error, "cannot write to the supervisor (NOTIFY_SOCKET)");
         }
     }
 }

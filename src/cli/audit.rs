@@ -12,12 +12,12 @@ use crate::observe::audit_log::verify::{VerifyReport, verify};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditCommand {
-    /// Follow the chain through all files of the log, and say which lines were changed, removed, reordered or cut off
+    /// Follow the chain through all files of the log, and name the lines that were changed, removed, reordered or cut off
     ///
-    /// Exit codes: 0 the log is whole, 1 it is not, 65 it cannot be read.
+    /// Exit codes: 0 the log is complete and unchanged, 1 it is not, 65 it cannot be read.
     Verify {
-        /// The log; files that it was renamed to (FILE.NUMBER) and its head (FILE.head) are found beside it [default:
-        /// that of the configuration]
+        /// The log; files that it was renamed to (FILE.NUMBER) and its head (FILE.head) are found next to it [default:
+        /// audit.file of the configuration]
         file: Option<PathBuf>,
         /// A head that was kept elsewhere, as this command prints it: the log must have that line, or begin after it; may
         /// be repeated
@@ -47,7 +47,11 @@ pub(super) fn audit(
     };
     let report = verify(&file, known).context("audit verify").map_err(failure(DATA))?;
     print(&text(&file, &report))?;
-    if report.findings.is_empty() { Ok(()) } else { Err(failure(REFUSED)(anyhow!("the audit log is not whole"))) }
+    if report.findings.is_empty() {
+        Ok(())
+    } else {
+        Err(failure(REFUSED)(anyhow!("the audit log was changed, or lines are missing")))
+    }
 }
 
 fn text(file: &std::path::Path, report: &VerifyReport) -> String {
@@ -65,5 +69,5 @@ fn text(file: &std::path::Path, report: &VerifyReport) -> String {
         text += &format!("and {more} more findings\n");
     }
     text += &head.map_or_else(String::new, |head| format!("head {head}\n"));
-    text + if findings.is_empty() { "the log is whole\n" } else { "" }
+    text + if findings.is_empty() { "the log is complete and unchanged\n" } else { "" }
 }

@@ -19,7 +19,7 @@ use crate::tools::explain::operation;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CatalogCommand {
-    /// List what an OpenAPI document of NinjaOne adds, lacks and changes against the operations that are built in
+    /// List what an OpenAPI document of NinjaOne adds, lacks and changes, compared with the built-in operations
     Diff {
         /// The document, in JSON or YAML
         file: PathBuf,
@@ -27,10 +27,9 @@ pub(super) enum CatalogCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Fetch the OpenAPI document that an instance publishes of itself, without credentials: for catalog diff, or as
-    /// catalog-file
+    /// Fetch the OpenAPI document that an instance publishes, without credentials: for catalog diff, or as catalog-file
     Fetch {
-        /// The file to write; one that is there is replaced as a whole
+        /// The file to write; an existing one is replaced
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
         /// The instance [default: the only one]

@@ -102,7 +102,7 @@ impl Spinner {
         self.write("\r\u{1b}[K");
     }
 
-    /// A spinner that cannot be drawn is no failure.
+    /// A spinner that cannot be drawn is not a failure.
     fn write(&self, text: &str) {
         if self.on {
             let mut out = std::io::stderr().lock();

@@ -26,10 +26,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The longest that `wait` gives one look, so that one that hangs is not the last.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// The environment variable that stands for `--admin`.
+/// The environment variable that replaces `--admin`.
 const ADMIN: &str = "NINJAONE_PROXY_ADMIN";
 
-/// Whom to ask.
+/// Which listener to ask.
 #[derive(Debug, Args)]
 pub(super) struct HealthTarget {
     /// Ask the admin or probe listener at this address [default: NINJAONE_PROXY_ADMIN of the environment, else

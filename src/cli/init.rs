@@ -32,7 +32,7 @@ pub(super) struct Init {
     /// The id of the API client app
     #[arg(long, value_name = "ID", value_parser = client_id)]
     client_id: Option<String>,
-    /// The file that holds the client secret; if it is not there, it is made with mode 0600 from what standard input says
+    /// The file of the client secret; if it does not exist, it is created with mode 0600 from standard input
     #[arg(long, value_name = "FILE", group = "secret")]
     secret_file: Option<PathBuf>,
     /// The environment variable that holds the client secret
@@ -41,19 +41,19 @@ pub(super) struct Init {
     /// The systemd credential that holds the client secret
     #[arg(long, value_name = "NAME", group = "secret", value_parser = word)]
     secret_credential: Option<String>,
-    /// The program that prints the client secret, and its arguments; to be given last
+    /// The program that prints the client secret, and its arguments; must be the last option
     #[arg(long, value_name = "WORD", group = "secret", num_args = 1.., allow_hyphen_values = true)]
     secret_command: Vec<String>,
-    /// What the listener may do, with commas between: monitoring (reads), management (writes), control
+    /// The scopes of the listener, separated by commas: monitoring (reads), management (writes), control
     #[arg(long, value_name = "SCOPES", value_parser = scopes)]
     scopes: Option<Scopes>,
     /// The configuration file to write
     #[arg(long, value_name = "FILE", default_value = "config.toml")]
     output: PathBuf,
-    /// Replace the configuration file if it is there
+    /// Replace an existing configuration file
     #[arg(long)]
     force: bool,
-    /// Do not try the new configuration out with doctor
+    /// Do not test the new configuration with doctor
     #[arg(long)]
     no_doctor: bool,
 }
@@ -75,8 +75,7 @@ enum SecretPlace {
 pub(super) fn init(given: &Init) -> Result<(), CommandError> {
     if !given.force && given.output.symlink_metadata().is_ok() {
         let file = given.output.display();
-        let error =
-            anyhow!("{file} is there already, and stays as it is: give another --output, or --force to replace it");
+        let error = anyhow!("{file} exists already: give another --output, or --force to replace it");
         return Err(failure(USAGE)(error));
     }
     let (text, secret) = answers(given, &mut Prompt).map_err(failure(USAGE))?;
@@ -242,7 +241,7 @@ fn quoted(text: &str) -> String {
 fn text(host: &str, id: &str, secret: &str, Scopes(scopes): &Scopes) -> String {
     let scopes: Vec<_> = scopes.iter().map(|scope| quoted(scope.as_str())).collect();
     format!(
-        "# Written by \"ninjaone-proxy init\". README.md and config.toml of the program have every key with its default.\n\n\
+        "# Written by \"ninjaone-proxy init\". docs/configuration.md has every key with its default.\n\n\
          [instances.main]\nhost = {}\nclient-id = {}\nclient-secret = {secret}\n\n\
          [listeners.local]\naddress = {}\nscopes = [{}]\n",
         quoted(host),

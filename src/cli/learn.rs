@@ -98,7 +98,7 @@ fn write_to(config: &Config, lessons: &[LearnedRules], catalog: &Catalog) -> Res
     if let Some(edited) = &edited {
         edited.replace(config).map_err(|error| failure(CONFIG)(error.into()))?;
     } else {
-        said += "# Nothing was used there by whom you ask for: nothing was written.\n";
+        said += "# This listener or caller used nothing, so nothing was written.\n";
     }
     print(&said)
 }
@@ -117,11 +117,11 @@ fn printed(lessons: &[LearnedRules], catalog: &Catalog, file: &Path, json: bool)
         return format!("{}\n", Value::from(lessons.iter().map(|lesson| lesson.json(catalog)).collect::<Vec<_>>()));
     }
     let mut text = format!(
-        "# From {}: the least that covers what was used. Paste it over these keys, or let \"learn --write\" do it.\n",
+        "# From {}: the least that covers what was used. Paste it over these keys, or run learn --write.\n",
         file.display()
     );
     if lessons.is_empty() {
-        text += "# Nothing was used there by whom you ask for.\n";
+        text += "# This listener or caller used nothing.\n";
     }
     text + &lessons.iter().map(|lesson| lesson.toml(catalog)).collect::<String>()
 }
@@ -244,7 +244,7 @@ impl LearnedRules {
     fn told_key(&self) -> String {
         let (Some(key), (_, Some(caller))) = (&self.key, &self.entrance) else { return String::new() };
         format!(
-            "# The key of {caller}. It is shown only here, and keeps its worth only if this is used: {}\n",
+            "# The key of {caller}. It is shown only here; it works once these rules are in the configuration: {}\n",
             key.expose()
         )
     }
@@ -436,7 +436,9 @@ fn outcome(policy: &Policy, what: &OperationUse, count: &Count) -> LearnResult {
 
 /// Something that a rule of `allow` stood for.
 fn unknown(policy: &Policy, rule: &str) -> LearnResult {
-    let Ok(rule) = Rule::parse(rule) else { return LearnResult::Refused("it is no operation and no rule".to_owned()) };
+    let Ok(rule) = Rule::parse(rule) else {
+        return LearnResult::Refused("it is neither an operation nor a rule".to_owned());
+    };
     let methods = crate::proxy::policy::rule::METHODS;
     let Some(method) = methods.iter().find(|method| rule.has_method(method)) else { return LearnResult::Depends };
     ask(policy, method, &rule.path_text().replace("{id}", "1"))

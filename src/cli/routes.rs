@@ -17,7 +17,7 @@ use crate::tools::explain::operation;
 /// Which operations are shown, and how.
 #[derive(Debug, Args)]
 pub(super) struct Selection {
-    /// Also those that it does not allow, with the reason
+    /// Include operations that are not allowed, with the reason
     #[arg(long)]
     all: bool,
     /// Only operations of this group; may be repeated
@@ -29,7 +29,7 @@ pub(super) struct Selection {
     /// Only operations of this risk: low, medium, high, critical; may be repeated
     #[arg(long = "risk", value_name = "NAME", value_parser = parse_risk)]
     risks: Vec<Risk>,
-    /// Only operations with this decision, --all included
+    /// Only operations with this decision; implies --all
     #[arg(long, value_name = "DECISION")]
     decision: Option<Openness>,
     /// How to print [default: table on a terminal, tsv in a pipe: listener, caller, method, path, scope, group, risk, decision, reason]
@@ -260,7 +260,7 @@ pub(super) fn groups(catalog: &Catalog, wanted: Option<Format>) -> String {
         Format::Json => format!("{}\n", Value::from(groups.iter().map(Summary::json).collect::<Vec<_>>())),
         Format::Tsv => groups.iter().map(|summary| format!("{}\n", summary.cells().join("\t"))).collect(),
         Format::Table => {
-            let header = ["GROUP", "OPERATIONS", "SCOPES", "RISK", "BY ITSELF", "WHAT IT OPENS"].map(str::to_owned);
+            let header = ["GROUP", "OPERATIONS", "SCOPES", "RISK", "DEFAULT", "WHAT IT OPENS"].map(str::to_owned);
             columns(&[header].into_iter().chain(groups.iter().map(Summary::cells)).collect::<Vec<_>>())
         }
     }

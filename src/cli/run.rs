@@ -33,7 +33,7 @@ pub(super) fn run(config: Config) -> Result<(), CommandError> {
     }
     let runtime = runtime()?;
     let served = runtime.block_on(serve(Loaded { config, settings }, inheritance));
-    // To drop it would be to wait for whoever waits for the workers: after a second signal nobody shall.
+    // Dropping it would wait for the workers, and a second signal means not to.
     runtime.shutdown_background();
     served
 }
@@ -78,7 +78,7 @@ async fn serve(loaded: Loaded, inheritance: Inheritance) -> Result<(), CommandEr
 }
 
 fn draining(signal: &str) {
-    tracing::info!(signal, "draining; a second signal ends at once");
+    tracing::info!(signal, "draining; a second signal ends the process at once");
 }
 
 async fn reload(app: &mut App, loader: &mut Loader, cause: &str, notes: &mut Notes, supervisor: &ServiceManager) {
@@ -94,7 +94,8 @@ async fn reload(app: &mut App, loader: &mut Loader, cause: &str, notes: &mut Not
         }
         Err(error) => {
             let why = ErrorChain(&error);
-            supervisor.ready(&format!("serving; the new configuration was refused, the one before is in force: {why}"));
+            supervisor
+                .ready(&format!("serving; the new configuration was refused, the previous one is in force: {why}"));
         }
     }
 }
@@ -133,7 +134,7 @@ impl SettingsNotice {
     }
 }
 
-/// What the log has told; it is told once.
+/// What the log has said, which it says once.
 #[derive(Default)]
 struct Notes {
     local_ca: Option<PathBuf>,
@@ -170,19 +171,19 @@ impl Notes {
             tracing::warn!(instance = %name, address = %format_args!("http://{address}"), "this is a SANDBOX: all data is invented, nothing reaches NinjaOne{}", self.sandbox_hint);
         }
         for warning in doubts.iter().filter(|doubt| !self.doubts.contains(doubt)) {
-            tracing::warn!(warning, "INVENTED DATA is served, and a tenant seems to be meant");
+            tracing::warn!(warning, "INVENTED DATA is served, although a tenant seems to be meant");
         }
         for warning in suspicions.iter().filter(|suspicion| !self.suspicions.contains(suspicion)) {
             tracing::warn!(warning, "a credential looks damaged");
         }
         for exposure in exposures.iter().filter(|exposure| !self.exposures.contains(*exposure)) {
-            tracing::warn!(exposure, "a credential is open to others");
+            tracing::warn!(exposure, "others can read or write a credential");
         }
         for complaint in complaints.difference(&self.complaints) {
             tracing::warn!(complaint, "not all root certificates of this system can be read; the others are trusted");
         }
         for warning in certificates.iter().filter(|warning| !self.certificates.contains(*warning)) {
-            tracing::warn!(warning, "the certificate of a listener does not fit its names");
+            tracing::warn!(warning, "the certificate of a listener does not match its names");
         }
         let sandboxes = app.sandboxes.clone();
         let exposures = exposures.into_iter().collect();

@@ -93,7 +93,7 @@ fn find(source: &str, text: &str) -> Result<Vec<Listening>, NotListening> {
     }
 }
 
-/// Nobody can call an address that stands for all.
+/// Nobody can call the address that means all addresses.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });

@@ -25,7 +25,7 @@ pub enum EditError {
     /// Somebody else wrote to the file.
     #[error("{0} has changed since it was read: run the command again")]
     Changed(PathBuf),
-    /// With the new keys it is no good configuration.
+    /// With the new keys the configuration is refused.
     #[error("the configuration with these keys is refused, so nothing was written: {0}")]
     Refused(#[from] ConfigMistake),
     /// The file system refuses.
@@ -51,7 +51,7 @@ impl Config {
     }
 }
 
-/// Writes another file beside it, with the same permissions, and renames it. A link stays one.
+/// Writes another file in the same folder, with the same permissions, and renames it. A link stays one.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let path = fs::canonicalize(path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

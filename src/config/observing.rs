@@ -46,14 +46,17 @@ impl Config {
     pub fn traces(&self) -> Result<Option<traces::TracesConfig>, ConfigMistake> {
         let TracesSection { endpoint, sample } = &self.file.traces;
         if !(0.0..=1.0).contains(sample.get_ref()) {
-            let message = format!("{} is no part of all traces: write a number from 0 to 1", sample.get_ref());
+            let message = format!(
+                "{} is out of range: write a number from 0 to 1, the part of all traces that is sent",
+                sample.get_ref()
+            );
             return Err(self.mistake(sample, message));
         }
         let Some(place) = endpoint else { return Ok(None) };
         let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
         let mut endpoint = Url::parse(place.get_ref()).ok().filter(is_web).ok_or_else(|| {
             let hint = "write the URL of a collector, such as http://127.0.0.1:4318";
-            self.mistake(place, format!("{:?} is no URL of http or https: {hint}", place.get_ref()))
+            self.mistake(place, format!("{:?} is not an http or https URL: {hint}", place.get_ref()))
         })?;
         if endpoint.path() == "/" {
             endpoint.set_path("/v1/traces");
@@ -87,7 +90,7 @@ impl Config {
     }
 
     fn folder(&self, what: &str, table: &str) -> Result<StateFolder, ConfigMistake> {
-        let message = |error| format!("there is no place for {what}: {error}; write file = \"PATH\" in [{table}]");
+        let message = |error| format!("nowhere to write {what}: {error}; or write file = \"PATH\" in [{table}]");
         StateFolder::find().map_err(|error| self.about(&[table, "file"], &[&["listeners"]], message(error)))
     }
 }

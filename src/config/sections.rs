@@ -68,7 +68,7 @@ pub struct InstanceSection {
     pub client_secret: Spanned<ClientSecret>,
     /// How the token endpoint is given both.
     pub client_auth: ClientAuthMethod,
-    /// PEM file of trust anchors beside the system's.
+    /// PEM file of trust anchors in addition to the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<Spanned<PathBuf>>,
     /// PEM file of the certificate that the instance is shown if it asks for one, and those that lead to a root.
@@ -125,7 +125,7 @@ pub struct ListenerSection {
     /// The instance's name; optional while there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<Spanned<String>>,
-    /// The names beside localhost, 127.0.0.1 and `[::1]` that callers may use.
+    /// The names that callers may use in addition to localhost, 127.0.0.1 and `[::1]`.
     pub names: Vec<Spanned<String>>,
     /// The ceiling.
     pub scopes: Spanned<Vec<Spanned<String>>>,

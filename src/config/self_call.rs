@@ -102,7 +102,7 @@ fn covers(own: IpAddr, target: IpAddr) -> bool {
     }
 }
 
-/// A connection to the address that stands for all ends at this machine.
+/// A connection to the address that means all addresses ends at this machine.
 fn reached(target: IpAddr) -> IpAddr {
     match target {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -118,7 +118,7 @@ fn is_of_this_machine(ip: IpAddr) -> bool {
 
 impl Config {
     /// Looks up where the instances are, and refuses one that leads to a listener of this proxy. Names that cannot be
-    /// looked up, or not soon, are no mistake.
+    /// looked up, or not soon, are not a mistake.
     pub async fn check_self_calls(
         &self,
         instances: &[InstanceConfig],

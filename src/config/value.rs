@@ -221,7 +221,7 @@ fn parse_loopback(text: &str) -> Result<ListenAddress, String> {
         return Ok(place);
     }
     Err(format!(
-        "{text:?} is not a loopback address: whoever reaches this port can read it. Use localhost, 127.0.0.1 or [::1]"
+        "{text:?} is not a loopback address, and anyone who reaches this port could read it: use localhost, 127.0.0.1 or [::1]"
     ))
 }
 
@@ -344,7 +344,7 @@ impl<'de> Visitor<'de> for ReferenceVisitor {
         let mut reference = None;
         while let Some(key) = map.next_key::<String>()? {
             if reference.is_some() {
-                return Err(de::Error::custom("give one of env, file, credential and command, not several"));
+                return Err(de::Error::custom("give only one of env, file, credential and command"));
             }
             reference = Some(match key.as_str() {
                 "env" => Reference::Env(map.next_value()?),

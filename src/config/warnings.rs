@@ -16,11 +16,11 @@ impl ListenerConfig {
     pub fn warnings(&self) -> Vec<String> {
         let name = &self.name;
         let clear = (self.place.is_exposed() && self.tls.is_none()).then(|| {
-            format!("listeners.{name} takes keys in clear text from the network: whoever listens there has them")
+            format!("listeners.{name} takes keys in clear text from the network: anyone who listens there can use them")
         });
         let observes = self.policy.observes().then(|| {
             format!(
-                "listeners.{name} only observes its rules: it lets pass all that its scopes permit, guarded groups too"
+                "listeners.{name} only observes its rules: it lets through everything that its scopes permit, guarded groups included"
             )
         });
         clear.into_iter().chain(observes).chain(self.certificate_warnings()).collect()
@@ -66,7 +66,7 @@ fn is_for(basis: &IdentitySource) -> String {
 }
 
 impl Settings {
-    /// Who else may read or write what shall be secret.
+    /// Who else may read or write secrets.
     pub fn exposures(&self) -> Vec<String> {
         let keys = self.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.exposure());
         self.instances.iter().flat_map(InstanceConfig::exposures).chain(keys).collect()
@@ -81,7 +81,7 @@ impl Settings {
         self.instances.iter().flat_map(of).collect()
     }
 
-    /// What of the roots that are trusted could not be read; others are trusted beside it.
+    /// What of the roots that are trusted could not be read; the others are trusted.
     pub fn complaints(&self) -> BTreeSet<String> {
         let instances = self.instances.iter().filter_map(|instance| instance.origin.as_ref()?.site.trust.as_ref());
         let trusts = instances.chain(self.traces.iter().map(|traces| &traces.trust));

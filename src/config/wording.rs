@@ -49,7 +49,7 @@ fn wrong_type(message: &str, line: &str, raw: &str) -> Option<String> {
         "a sequence" if line.contains("command") => {
             Some("a command is a list of words: write { command = [\"PROGRAM\", \"ARGUMENT\"] }".to_owned())
         }
-        _ if raw.is_empty() => Some(format!("this is {}, and {wanted} is needed", kind(found))),
+        _ if raw.is_empty() => Some(format!("this is {}, but {wanted} is needed", kind(found))),
         "a boolean" => {
             let yes = ["true", "yes", "on", "1"].contains(&bare.to_ascii_lowercase().as_str());
             let no = ["false", "no", "off", "0"].contains(&bare.to_ascii_lowercase().as_str());

@@ -112,7 +112,7 @@ fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// Connects to each address some time after the one before it, or at once if that fails. The first connection wins;
-/// without any, the first error counts: that of the preferred address.
+/// without any, the first error is returned: that of the preferred address.
 async fn race(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     if let [only] = addresses {
         return TcpStream::connect(only).await;

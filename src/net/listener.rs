@@ -159,7 +159,7 @@ where
         tokio::task::spawn_local(slot.hold(conversation));
     }
 
-    /// Whether its connections may go on beside new ones on these terms.
+    /// Whether its connections may go on together with new ones of this configuration.
     fn goes_with(&self, ConnectionConfig { tls, .. }: &ConnectionConfig) -> bool {
         match (&self.host.tls, tls) {
             (None, None) => true,

@@ -48,7 +48,7 @@ pub async fn whenever_a_child_ends(then: impl Fn()) {
             then();
             ended.recv().await;
         },
-        Err(error) => tracing::warn!(%error, "the end of child processes is not heard of"),
+        Err(error) => tracing::warn!(%error, "the end of child processes cannot be observed"),
     }
 }
 
@@ -89,7 +89,7 @@ impl Signals {
         })
     }
 
-    /// What the next one asks for. Of several that ask for a reload while nobody looks, one is told.
+    /// What the next one asks for. Of several that ask for a reload while nobody looks, one is reported.
     #[cfg(unix)]
     pub async fn next(&mut self) -> ShutdownSignal {
         tokio::select! {

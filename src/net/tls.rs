@@ -27,7 +27,7 @@ pub enum TlsError {
     /// A file gives no certificates.
     #[error(transparent)]
     Certificates(PemError),
-    /// A certificate in the file is no trust anchor.
+    /// A certificate in the file cannot be a trust anchor.
     #[error("the file {} holds a certificate that cannot be trusted: {cause}", path.display())]
     BadCertificate {
         /// The configured path.
@@ -45,7 +45,7 @@ pub enum TlsError {
     #[error(transparent)]
     Roots(#[from] RootsError),
     /// No certificate of a server can be judged.
-    #[error("certificates cannot be judged")]
+    #[error("certificates cannot be verified")]
     Judge(#[from] rustls::client::VerifierBuilderError),
     /// The provider lacks a protocol version: a build mistake.
     #[error("the TLS provider cannot be used")]
@@ -112,7 +112,7 @@ impl Trust {
         self.roots.roots == other.roots.roots && self.pinned == other.pinned && self.shown == other.shown
     }
 
-    /// What of the system's roots could not be read, which others are trusted beside.
+    /// What of the system's roots could not be read; the others are trusted.
     pub fn complaints(&self) -> &[String] {
         &self.complaints
     }

@@ -156,7 +156,7 @@ impl RequestLog {
         self.trace = self.span.as_ref().map(|span| span.trace()).or(parent.map(|parent| parent.trace));
     }
 
-    /// Tells whoever gets these headers next which trace it belongs to; begins one if there is none.
+    /// Writes into these headers which trace the request belongs to; begins one if there is none.
     pub fn propagate_trace(&mut self, headers: &mut HeaderMap) {
         match &self.span {
             Some(span) => span.name(headers),

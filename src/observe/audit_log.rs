@@ -41,7 +41,7 @@ pub struct AuditConfig {
     pub on_failure: OnFailure,
 }
 
-/// When the system is told to write the file to the disk.
+/// When the system is asked to write the file to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Durability {
@@ -106,7 +106,7 @@ struct Handle {
     on_failure: OnFailure,
 }
 
-/// A request whose end will be recorded: when that is told, or else when this is dropped.
+/// A request whose end will be recorded: when it is reported, or else when this is dropped.
 #[derive(Debug)]
 pub struct OpenEntry {
     pen: Arc<Handle>,

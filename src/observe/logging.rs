@@ -27,7 +27,9 @@ static PAPER: OnceLock<Option<LogOutput>> = OnceLock::new();
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
     /// The level cannot be read.
-    #[error("{0:?} is no log level: valid are error, warn, info, debug, trace, and lists such as \"info,hyper=debug\"")]
+    #[error(
+        "{0:?} is not a log level: valid are error, warn, info, debug, trace, and lists such as \"info,hyper=debug\""
+    )]
     Level(String, #[source] Option<ParseError>),
     /// There is a log already.
     #[error("the log was started twice")]
@@ -60,7 +62,7 @@ const PARSERS: [&str; 4] = ["h2", "hyper", "rustls", "tokio_rustls"];
 
 /// Reads a level, or a list of levels by module.
 pub fn filter(level: &str) -> Result<Targets, LoggingError> {
-    // A word that is no level would be taken for the name of a module.
+    // A word that is not a level would be taken for the name of a module.
     if level.split(',').any(|part| !part.contains('=') && part.trim().parse::<LevelFilter>().is_err()) {
         return Err(LoggingError::Level(level.to_owned(), None));
     }

@@ -119,7 +119,7 @@ impl Metrics {
             let counter = self.token_requests.with_label_values(&[result]);
             counter.inc_by(count.saturating_sub(counter.get()));
         }
-        // Of an instance that is not served any more nothing is told.
+        // An instance that is not served any more has no metrics.
         self.token_expiry.reset();
         self.token_age.reset();
         let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);

@@ -14,7 +14,7 @@ pub struct SupportId {
 }
 
 impl SupportId {
-    /// As an answer tells it; `None` also for what is no such id, or more than one.
+    /// As an answer tells it; `None` also for anything else, or more than one.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let mut lines = headers.get_all(NAME).iter();
         let (only, None) = (lines.next()?.as_bytes(), lines.next()) else { return None };

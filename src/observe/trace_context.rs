@@ -73,7 +73,7 @@ fn put(headers: &mut HeaderMap, trace: TraceId, span: u64, sampled: bool) {
     write(&mut text, 36, &span.to_be_bytes());
     write(&mut text, 53, &[u8::from(sampled)]);
     if let Ok(mut value) = HeaderValue::from_bytes(&text) {
-        // It is never the same again: HTTP/2 shall not keep it in its table, where it would push others out.
+        // It is never the same again: in the table of HTTP/2 it would push others out.
         value.set_sensitive(true);
         headers.insert(PARENT, value);
     }

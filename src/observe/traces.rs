@@ -73,7 +73,7 @@ pub struct Span {
     begun: SystemTime,
 }
 
-/// What is told of a request when it has ended.
+/// What is recorded of a request when it has ended.
 #[derive(Debug, Default)]
 pub struct SpanLabels<'a> {
     /// Of the request; `None` of one that could not be read.
@@ -179,7 +179,7 @@ impl Span {
         self.trace
     }
 
-    /// Tells whoever gets these headers next that it is called from here.
+    /// Writes into these headers that the call comes from here.
     pub fn name(&self, headers: &mut HeaderMap) {
         trace_context::name(headers, self.trace, self.id, self.parent.is_some());
     }

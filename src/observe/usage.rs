@@ -88,8 +88,8 @@ pub enum UsageError {
     /// The system does not let it be read or written.
     #[error("{0} cannot be read or written")]
     Io(PathBuf, #[source] io::Error),
-    /// It is no such file.
-    #[error("{0} is no record of used operations: move it away, and record anew")]
+    /// It is another kind of file.
+    #[error("{0} is not a record of used operations: move it away, and record again")]
     Form(PathBuf, #[source] serde_json::Error),
     /// It was written by a later version.
     #[error("{0} has the form {1}, and this version knows {VERSION}: use a later ninjaone-proxy")]
@@ -355,7 +355,7 @@ mod tests {
     fn usage_of_another_form_is_left_alone() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("used.json");
-        for (text, wanted) in [("nonsense", "is no record"), ("{\"version\":9,\"used\":[]}", "has the form 9")] {
+        for (text, wanted) in [("nonsense", "is not a record"), ("{\"version\":9,\"used\":[]}", "has the form 9")] {
             fs::write(&file, text).expect("a file");
             let error = read(&file).expect_err("no such file").to_string();
             assert!(error.contains(wanted), "{error}");

@@ -27,7 +27,7 @@ pub(super) enum SandboxBody {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SizedBody {
     left: u64,
-    /// Whether the length is told beforehand.
+    /// Whether the length is sent ahead.
     told: bool,
 }
 
@@ -42,7 +42,7 @@ impl SandboxBody {
         Self::Whole(None)
     }
 
-    /// The length if it is told beforehand.
+    /// The length if it is sent ahead.
     pub(super) fn length(&self) -> Option<u64> {
         match self {
             Self::Whole(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),

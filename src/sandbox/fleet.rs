@@ -37,7 +37,7 @@ pub(super) struct DeviceClass {
 /// The class of each of ten devices, as a place among [`CLASSES`].
 const CLASS_OF_TEN: [usize; 10] = [0, 0, 0, 0, 0, 1, 1, 2, 3, 4];
 
-/// Which list a shape's `id` counts in.
+/// Which list a shape's `id` belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum IdList {
     Organization,
@@ -150,7 +150,7 @@ impl InventedThing {
         Self { kind, id, device, location, organization: organization_of(location) }
     }
 
-    /// This thing seen as one of its aspects, or the other thing that `shape` names beside it.
+    /// This thing seen as one of its aspects, or the other thing that `shape` names with it.
     pub(super) fn within(self, shape: &str) -> Self {
         match IdList::of(shape) {
             IdList::Organization => Self { kind: IdList::Organization, id: self.organization, ..self },

@@ -93,7 +93,7 @@ impl Invention<'_> {
     }
 }
 
-/// Where in an answer a value stands.
+/// Where in an answer a value is.
 struct ValuePath<'a> {
     shape: &'a str,
     field: &'a str,
@@ -106,7 +106,7 @@ impl ValuePath<'_> {
     }
 }
 
-/// A word of an enumeration. The entity types name what the ids beside them count: the first word does.
+/// A word of an enumeration. The entity types name what the ids next to them belong to: the first word does.
 fn enumerated(words: &str, field: &str, subject: &InventedThing) -> String {
     let fixed = matches!(field, "entityType" | "relEntityType" | "scope" | "definitionScope" | "nodeClass");
     let count = if fixed { 1 } else { words.split('|').count() as u64 };

@@ -95,7 +95,7 @@ impl Cursors {
 }
 
 impl ReportPage {
-    /// The page of `rows`, and the cursor object beside it: its offset is that of the first row, or the end of all.
+    /// The page of `rows`, and its cursor object: its offset is that of the first row, or the end of all.
     pub(super) fn cut(self, rows: Vec<InventedThing>) -> (Vec<InventedThing>, Value) {
         let offset = self.offset.min(rows.len());
         let page: Vec<_> = rows.into_iter().skip(offset).take(self.size).collect();

@@ -64,7 +64,7 @@ impl SandboxRequest<'_> {
 
     fn is_number(&self, name: &str) -> bool {
         let is_it = |part: &TemplateSegment| matches!(part, TemplateSegment::Parameter(other, ParameterType::Integer) if other == name);
-        // An id beside an entity type counts in that entity's list, whichever it is.
+        // An id next to an entity type belongs to that entity's list, whichever it is.
         !name.contains("ntityId") && self.operation.segments.iter().any(is_it)
     }
 

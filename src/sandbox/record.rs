@@ -46,7 +46,7 @@ impl LastRequest {
     }
 }
 
-/// Schemes that may be shown; what else stands before the first space could be a secret.
+/// Schemes that may be shown; anything else before the first space could be a secret.
 const SCHEMES: [&str; 4] = ["Bearer", "Basic", "Digest", "NJ"];
 
 /// Of each Authorization value only the scheme and the length of the rest stay.

@@ -24,11 +24,11 @@ pub(crate) use instance_check::sandbox;
 use reporter::Reporter;
 
 /// Examines a configuration, or the message why there is none, and then its instances, or only the one of this name.
-/// No listener is bound, so a proxy may run beside it. With `catalog`, what each instance publishes of itself is fetched
+/// No listener is bound, so a proxy may run meanwhile. With `catalog`, what each instance publishes of itself is fetched
 /// too.
 pub async fn examine(config: Result<&Config, &str>, only: Option<&str>, catalog: bool, chart: &Reporter) {
     let mistaken =
-        |mistake: &str| chart.fail("configuration", mistake, "mend it there; \"ninjaone-proxy check\" shows the whole");
+        |mistake: &str| chart.fail("configuration", mistake, "correct it there, then run \"ninjaone-proxy check\"");
     let config = match config {
         Ok(config) => config,
         Err(mistake) => return mistaken(mistake),

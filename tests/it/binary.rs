@@ -208,7 +208,7 @@ fn the_binary_tells_of_callers_that_speak_tls_to_clear_text_once_a_minute() {
     assert_eq!(running.get("/v2/organizations"), 200);
     assert_eq!(running.terminate(), Some(0));
     let log = running.log.take().expect("a log").join().expect("lines");
-    let of_mixups = |line: &&String| line.contains("a caller speaks TLS to this port, which is clear text");
+    let of_mixups = |line: &&String| line.contains("a caller speaks TLS to this port, which is plain HTTP");
     let told: Vec<_> = log.iter().filter(of_mixups).collect();
     let place = format!("listener=local address=http://{}", running.address);
     assert!(told.iter().all(|line| line.contains(&place)), "{told:?}");

@@ -48,7 +48,7 @@ fn a_configuration_mistake_is_78_and_starts_nothing() {
     assert!(said.contains("missing.toml: the configuration cannot be read"), "{said}");
     for arguments in [&["run"][..], &["check"]] {
         let (code, _, said) = run("[log]\nlevel = \"loud\"\n[listeners.local]\naddress = \"127.0.0.1:0\"", arguments);
-        assert!(code == 78 && said.contains("log.level: \"loud\" is no log level: valid are error, "), "{said}");
+        assert!(code == 78 && said.contains("log.level: \"loud\" is not a log level: valid are error, "), "{said}");
     }
 }
 
@@ -264,7 +264,7 @@ fn commands_that_do_not_need_the_configuration_work_with_a_broken_one() {
     }
     let (code, said, errors) = run("x", &["groups"]);
     assert_eq!((code, said.as_str()), (0, run("", &["groups"]).1.as_str()));
-    assert!(errors.starts_with("ninjaone-proxy: only built-in operations are counted: config.toml:1:"), "{errors}");
+    assert!(errors.starts_with("ninjaone-proxy: only built-in operations are listed: config.toml:1:"), "{errors}");
 }
 
 #[test]

@@ -179,7 +179,7 @@ const MISTAKES: [(&str, &str, &str); 83] = [
     ),
     (
         "[instances.a]\n[instances.b]\n[listeners.local]",
-        ":3:12: listeners.local.instance: the key is missing, and there are several instances (a, b)",
+        ":3:12: listeners.local.instance: this key is needed, since there are several instances (a, b)",
         "write instance = \"a\"",
     ),
     ("[instances.a]\n[instances.b]", ":1:2: listeners.local.instance: the key is missing", ""),

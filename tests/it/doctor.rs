@@ -298,7 +298,7 @@ fn doctor_takes_a_configuration_mistake_for_a_finding() {
     for (text, said) in [
         ("[listeners.local]\nadress = \"127.0.0.1:0\"", "config.toml:2:1: listeners.local.adress: unknown key"),
         ("[instances.main]\nhost = \"eu\"\nca-file = \"missing.pem\"\n[listeners.local]\n", "missing.pem"),
-        ("[log]\nlevel = \"loud\"", "log.level: \"loud\" is no log level"),
+        ("[log]\nlevel = \"loud\"", "log.level: \"loud\" is not a log level"),
     ] {
         let visit = Visit::with(text);
         visit.fails("configuration", said, "check");

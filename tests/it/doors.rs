@@ -184,7 +184,7 @@ fn a_unix_socket_that_cannot_be_made_says_why() {
     std::fs::set_permissions(folder.path().join("file"), std::fs::Permissions::from_mode(0o600)).expect("a mode");
     let long = "x".repeat(120);
     for (path, said) in [
-        ("file", "there is a file that is no socket: remove it, or change the address"),
+        ("file", "there is a file that is not a socket: remove it, or change the address"),
         ("none/s.sock", "the folder is missing: make it, or let systemd do so with RuntimeDirectory="),
         (long.as_str(), "the path is too long for a socket"),
     ] {

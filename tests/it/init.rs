@@ -85,7 +85,7 @@ fn init_needs_no_terminal_where_options_say_all() {
     assert!(read(folder.path(), "n.toml").0.contains("client-secret = { file = \"secrets/one\" }"));
 
     let (code, said, asked) = init(folder.path(), &[&given[..], &["--output", "n.toml"]].concat(), "");
-    assert!(code == 64 && asked.contains("n.toml is there already, and stays as it is"), "{said}{asked}");
+    assert!(code == 64 && asked.contains("n.toml exists already: give another --output"), "{said}{asked}");
     let more = ["--output", "n.toml", "--force", "--no-doctor"];
     let (code, said, _) = init(folder.path(), &[&given[..], &more].concat(), "");
     assert!(code == 0 && said.contains("replaced n.toml"), "{said}");

@@ -162,7 +162,7 @@ fn a_record_that_is_missing_or_none_is_told_with_what_to_do() {
     assert!(code == 65 && error.contains("set mode = \"observe\" on a listener"), "{error}");
     std::fs::write(folder.path().join("used.json"), "[]").expect("a file");
     let (code, _, error) = run(folder.path(), text, &["learn"]);
-    assert!(code == 65 && error.contains("is no record of used operations"), "{error}");
+    assert!(code == 65 && error.contains("is not a record of used operations"), "{error}");
     let (code, said, _) =
         run(folder.path(), "[listeners.local]\nmode = \"observe\"\n[learn]\nfile = \"used.json\"", &["check"]);
     assert!(code == 0 && said.contains("only observes its rules"), "{said}");

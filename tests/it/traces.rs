@@ -110,9 +110,9 @@ fn traces_that_begin_here_are_sampled_and_a_collector_that_fails_harms_no_reques
 fn mistakes_in_the_traces_table_are_told() {
     let folder = tempfile::tempdir().expect("a folder");
     for (table, wanted) in [
-        ("endpoint = \"collector:4317\"", "is no URL of http or https: write the URL of a collector"),
-        ("endpoint = \"grpc://collector\"", "is no URL of http or https"),
-        ("sample = 1.5", "traces.sample: 1.5 is no part of all traces: write a number from 0 to 1"),
+        ("endpoint = \"collector:4317\"", "is not an http or https URL: write the URL of a collector"),
+        ("endpoint = \"grpc://collector\"", "is not an http or https URL"),
+        ("sample = 1.5", "traces.sample: 1.5 is out of range: write a number from 0 to 1"),
         ("endpiont = \"x\"", "did you mean \"endpoint\"?"),
     ] {
         std::fs::write(folder.path().join("config.toml"), format!("[traces]\n{table}")).expect("a file");

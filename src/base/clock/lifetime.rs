@@ -1,4 +1,4 @@
-//! How long something has been, by a measure that never goes back: a sleep counts, and so does a step of the wall clock
+//! How long something has been, by a measure that never goes back: time asleep is included, and so is a step of the wall clock
 //! forward; a step back takes nothing away.
 
 use std::sync::atomic::{AtomicI64, Ordering};

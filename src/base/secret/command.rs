@@ -139,7 +139,7 @@ impl Output {
 #[cfg(unix)]
 pub fn reap_orphans() {
     use rustix::process::{WaitOptions, wait};
-    // A child that a command is made of is not ours to take, and whoever waits for it comes here afterwards.
+    // A child that a command is made of is not ours to take, and what waits for it comes here afterwards.
     if std::process::id() == 1
         && let Ok(_nobody_waits) = CHILDREN.try_write()
     {

@@ -36,7 +36,7 @@ pub enum SecretSource {
 /// Why a credential cannot be read. Never holds any of it.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// The variable is missing, or is no text.
+    /// The variable is missing, or not text.
     #[error("the environment variable {0} is not set")]
     NoVariable(String),
     /// The system does not let us.
@@ -48,10 +48,10 @@ pub enum SourceError {
         cause: io::Error,
     },
     /// There is no folder of credentials.
-    #[error("there is no credential {0:?}: only a systemd service with LoadCredential={0}:PATH or the like has some")]
+    #[error("there is no credential {0:?}: systemd passes them to services with LoadCredential={0}:PATH")]
     NoCredentials(String),
     /// A name that leads out of the folder.
-    #[error("{0:?} is no name of a systemd credential")]
+    #[error("{0:?} is not the name of a systemd credential")]
     BadName(String),
     /// The program did not start.
     #[error("the command {name:?} cannot be run: {cause}")]
@@ -125,7 +125,7 @@ impl SecretSource {
         Ok(Secret::new(text.to_string()))
     }
 
-    /// What tells that a file has changed; `None` for what is no file, or is not there.
+    /// What shows that a file has changed; `None` for anything else than a file that exists.
     pub fn stamp(&self) -> Option<Stamp> {
         match self {
             Self::File(path) => std::fs::metadata(path).ok().map(|metadata| stamp(&metadata)),

@@ -9,7 +9,7 @@ pub(super) const CONFIG_MODE: u32 = 0o640;
 /// Of the file of the secret.
 pub(super) const SECRET_MODE: u32 = 0o600;
 
-/// Writes a file beside its place and moves it there. Without `replace` one that is there is an error and stays.
+/// Writes a file under another name in the same folder and moves it into place. Without `replace` an existing one is an error and stays.
 pub(super) fn write(path: &Path, bytes: &[u8], mode: u32, replace: bool) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     let aside = path.with_file_name(format!(".{name}.{:016x}", fastrand::u64(..)));

@@ -87,7 +87,7 @@ impl Coding {
         match self {
             Self::Gzip => MultiGzDecoder::new(body).take(limit).read_to_end(text)?,
             Self::Deflate if is_zlib(body) => ZlibDecoder::new(body).take(limit).read_to_end(text)?,
-            // Some servers leave out the frame that the name stands for (RFC 9110 section 8.4.1.2).
+            // Some servers leave out the frame that the name means (RFC 9110 section 8.4.1.2).
             Self::Deflate => DeflateDecoder::new(body).take(limit).read_to_end(text)?,
         };
         Ok(())

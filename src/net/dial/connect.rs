@@ -116,9 +116,9 @@ impl Step {
     }
 }
 
-/// Why an authority is no instance.
+/// Why an authority cannot be an instance.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no host name or IP address")]
+#[error("{0:?} is not a host name or IP address")]
 pub struct BadHost(String);
 
 impl Connector {

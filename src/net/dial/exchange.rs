@@ -20,8 +20,8 @@ use super::connect::{ConnectError, Connection, Connector, Offer, tls_in};
 use super::protocol::{self, ExchangeBreak};
 use crate::net::body::coding::{self, CodingError};
 
-/// What may come beside the body, in bytes: certificates, the head, informational answers, framing.
-const MAX_BESIDE: usize = 1 << 20;
+/// What may come in addition to the body, in bytes: certificates, the head, informational answers, framing.
+const MAX_OVERHEAD: usize = 1 << 20;
 
 /// An answer that was read to its end.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Connector {
     pub async fn exchange(&self, request: Request<Bytes>, limit: usize) -> Result<CollectedAnswer, ExchangeError> {
         let deadline = Instant::now() + self.patience();
         let record = Arc::new(AtomicBool::new(false));
-        let left = limit.saturating_add(MAX_BESIDE);
+        let left = limit.saturating_add(MAX_OVERHEAD);
         let wrap = |stream| Bounded { stream, left, first: true, record: Arc::clone(&record) };
         let (head, body) = match self.connect(Offer::Http1, deadline, wrap).await? {
             Connection::Clear(stream) => {

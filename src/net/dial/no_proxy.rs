@@ -43,7 +43,7 @@ fn is_named(entry: &str, host: &str, own: Option<IpAddr>, port: u16) -> bool {
     }
 }
 
-/// Name or address, and the port if there is one; `None` if that is no port.
+/// Name or address, and the port if there is one; `None` if it is not a port.
 fn split_port(entry: &str) -> Option<(&str, Option<u16>)> {
     // More than one colon outside of brackets is an address.
     let (name, digits) = match entry.rsplit_once(':') {
@@ -64,7 +64,7 @@ fn is_in(address: IpAddr, network: &str, length: &str) -> bool {
         return false;
     };
     let bits = |address: u128, network: u128, width: u32| {
-        // A shift by the whole width is no shift.
+        // A shift by the whole width does nothing.
         length <= width && (length == 0 || (address ^ network) >> (width - length) == 0)
     };
     match (address, network) {

@@ -30,7 +30,7 @@ pub struct HttpProxy {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BadProxy {
     /// It cannot be read.
-    #[error("it is no URL of a proxy: write http://HOST:PORT or http://USER:PASSWORD@HOST:PORT")]
+    #[error("it is not the URL of a proxy: write http://HOST:PORT or http://USER:PASSWORD@HOST:PORT")]
     Form,
     /// Another scheme than `http`.
     #[error(
@@ -172,7 +172,7 @@ fn basic(user: &str, password: &str) -> Secret {
     Secret::new(format!("Basic {}", Zeroizing::new(STANDARD.encode(&*pair)).as_str()))
 }
 
-/// Without percent-encoding; what is no such code stays as it is.
+/// Without percent-encoding; anything else stays as it is.
 fn decoded(text: &str) -> Zeroizing<Vec<u8>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut rest = text.as_bytes();

@@ -47,7 +47,7 @@ pub enum BindError {
     #[error("another process answers there: end it, or change the address")]
     Live,
     /// The path is taken by something else.
-    #[error("there is a file that is no socket: remove it, or change the address")]
+    #[error("there is a file that is not a socket: remove it, or change the address")]
     NoSocket,
     /// The socket cannot be given to its group.
     #[error("the socket cannot be given to the group {group}: the user of this process must be a member of it")]
@@ -71,16 +71,16 @@ pub enum BindError {
     /// Another listener has it.
     #[error("another listener has this socket: pass one for each listener")]
     Taken,
-    /// It is no TCP or Unix socket, or not one that listens.
-    #[error("it is no listening TCP or Unix stream socket: write ListenStream= in its unit, and no Accept=yes")]
+    /// It is not a TCP or Unix socket that listens.
+    #[error("it is not a listening TCP or Unix stream socket: write ListenStream= in its unit, without Accept=yes")]
     NotListening,
     /// It listens beyond this machine.
     #[error(
-        "{0} is not a loopback address: whoever reaches it uses the proxy's credentials; write ListenStream=127.0.0.1:PORT or a path"
+        "{0} is not a loopback address, and anyone who reaches it would use the proxy's credentials: write ListenStream=127.0.0.1:PORT or a path"
     )]
     Exposed(SocketAddr),
     /// The file is not the one that was bound.
-    #[error("the socket file was replaced by somebody else: its permissions cannot be changed; start the proxy anew")]
+    #[error("the socket file was replaced by somebody else: its permissions cannot be changed; restart the proxy")]
     Replaced,
     /// There are no such sockets here.
     #[error("sockets of this kind do not work on this system: use an address such as \"127.0.0.1:8080\"")]
@@ -177,7 +177,7 @@ impl ListenAddress {
         }
     }
 
-    /// Binds it once for each of `count` workers. There shall be one `inheritance` in a process: looking at it takes
+    /// Binds it once for each of `count` workers. There must be only one `inheritance` in a process: looking at it takes
     /// it out of the environment. `own` is what this process listens on already.
     pub fn open(&self, count: usize, inheritance: &mut Inheritance, own: &[&Hold]) -> Result<BoundSockets, BindError> {
         let own: Vec<&PortGuard> = own.iter().flat_map(|hold| &hold.keepers).collect();
@@ -213,7 +213,7 @@ fn loopback(port: u16) -> [SocketAddr; 2] {
     [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
 }
 
-/// A system may have one of the two addresses only, which is no failure: nobody else can be there either. But where
+/// A system may have one of the two addresses only, which is not a failure: nobody else can be there either. But where
 /// another process has the port on one of them, callers of `localhost` would reach it with their keys.
 fn open_localhost(port: u16, count: usize, own: &[&PortGuard]) -> io::Result<Vec<tcp::TcpSockets>> {
     let mut tries = 0;

@@ -29,7 +29,7 @@ pub struct Buffers {
 
 /// The memory is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the memory for messages on their way is used up")]
+#[error("the memory for messages in transit is used up")]
 pub struct BuffersFull;
 
 /// A part of the memory; dropping it gives it back.

@@ -1,8 +1,8 @@
 //! The heads of requests, watched byte by byte on their way to the parser: what it does not tell of them.
 //!
-//! hyper drops `Content-Length` beside `Transfer-Encoding`, drops a second `Content-Length`, takes a bare line feed for
+//! hyper drops `Content-Length` next to `Transfer-Encoding`, drops a second `Content-Length`, takes a bare line feed for
 //! the end of a line, and cuts a fragment off the target. Each makes two readers see different requests in the same
-//! bytes (RFC 9112 sections 2.2, 3.2, 6.3 and 11.2). This is no second parser: what is wrong in any other way is left
+//! bytes (RFC 9112 sections 2.2, 3.2, 6.3 and 11.2). This is not a second parser: whatever else is wrong is left
 //! to hyper, and wherever the two might disagree on where a head begins, nothing more is served.
 
 use super::chunks::{Chunks, Course};
@@ -55,7 +55,7 @@ enum HeadPart {
     Chunks(Chunks),
     /// Nobody knows: after a fault, or in a body whose length cannot be read here.
     Lost,
-    /// In a body that is no chunks: nothing more may be read.
+    /// In a body that is not made of chunks: nothing more may be read.
     Broken,
 }
 
@@ -101,7 +101,7 @@ impl Heads {
         matches!(self.place, HeadPart::Body(_) | HeadPart::Chunks(_) | HeadPart::Lost | HeadPart::Broken)
     }
 
-    /// Whether a body is no chunks, so that nothing more may be read.
+    /// Whether a body is not made of chunks, so that nothing more may be read.
     pub fn is_broken(&self) -> bool {
         self.place == HeadPart::Broken
     }

@@ -16,7 +16,7 @@ pub(super) struct TcpSockets {
 
 /// Keeps other processes out of a port that our workers share, as long as it is there.
 ///
-/// Linux lets any process of the same user bind a port beside sockets that share it (`SO_REUSEPORT`), and gives it a
+/// Linux lets any process of the same user bind a port together with sockets that share it (`SO_REUSEPORT`), and gives it a
 /// part of the callers, with their keys. Before it does, it looks at every socket of the port. So there is one more
 /// that never listens, and stopped sharing once it was bound.
 #[derive(Debug)]
@@ -231,7 +231,7 @@ mod tests {
         let port = first.keeper.address().port();
         let wide = SocketAddr::from(([0, 0, 0, 0], port));
         assert!(bind(wide, 2, &[]).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse), "not ours");
-        let second = bind(wide, 2, &[&first.keeper]).expect("beside the old one");
+        let second = bind(wide, 2, &[&first.keeper]).expect("next to the old one");
         assert!(!intrudes(wide) && !intrudes(first.keeper.address()));
         drop(first);
         assert!(!intrudes(wide));

@@ -223,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8> + Unpin> As
             self.track.phase.set(Phase::Head);
             self.timer.clear();
             self.begun = false;
-            // Whoever reads next finds out.
+            // The next read finds out.
             let _ = self.poll_late(cx);
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;

@@ -47,7 +47,7 @@ impl Mixups {
                 listener = %name,
                 %address,
                 %peer,
-                "a caller speaks TLS to this port, which is clear text: write http:// in its address, or give the listener tls"
+                "a caller speaks TLS to this port, which is plain HTTP: write http:// in its address, or give the listener tls"
             );
         }
     }
@@ -60,7 +60,7 @@ impl Mixups {
                 listener = %name,
                 %address,
                 %peer,
-                "a caller speaks clear text to this port, which is TLS: write https:// in its address"
+                "a caller speaks plain HTTP to this port, which is TLS: write https:// in its address"
             );
         }
         let answered = async {

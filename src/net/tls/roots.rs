@@ -37,7 +37,7 @@ pub enum RootsError {
     None(String),
 }
 
-/// The certificates of roots, and what could not be read beside them.
+/// The certificates of roots, and what could not be read.
 #[derive(Debug, Default)]
 pub(super) struct Roots {
     pub(super) certificates: Vec<CertificateDer<'static>>,
@@ -46,7 +46,7 @@ pub(super) struct Roots {
     pub(super) origin: &'static str,
 }
 
-/// Reads them. `variable` reads the environment; a variable that is empty counts as not set.
+/// Reads them. `variable` reads the environment; an empty variable is taken as not set.
 pub(super) fn load(variable: impl Fn(&str) -> Option<OsString>) -> Result<Roots, RootsError> {
     let set = |name| variable(name).filter(|value| !value.is_empty());
     let (file, folders) = (set(FILE).map(PathBuf::from), set(FOLDER));

@@ -78,7 +78,7 @@ pub enum ServerError {
     #[error(transparent)]
     Local(#[from] LocalError),
     /// No certificate of a caller can be judged.
-    #[error("callers' certificates cannot be judged by the file {}: {cause}", path.display())]
+    #[error("callers' certificates cannot be verified by the file {}: {cause}", path.display())]
     Clients {
         /// The configured path.
         path: PathBuf,
@@ -227,7 +227,7 @@ impl Files {
         Ok(offering(config))
     }
 
-    /// A file that cannot be used leaves the old configuration in place, and is told once.
+    /// A file that cannot be used leaves the old configuration in place, and is logged once.
     async fn follow(self, mut seen: [Option<Stamp>; 3], sender: watch::Sender<Arc<ServerConfig>>) {
         loop {
             tokio::time::sleep(LOOK).await;

@@ -22,7 +22,7 @@ pub(crate) struct ServerVerifier {
 /// A server shows the certificate of a CA as its own, and it is not one of `ca-file`.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the server's certificate is marked as that of a CA (CA:TRUE): give exactly this certificate as ca-file, or have the server use one that is not"
+    "the server's certificate is marked as that of a CA (CA:TRUE): give exactly this certificate as ca-file, or have the server use one without that mark"
 )]
 pub struct CaAsServer;
 

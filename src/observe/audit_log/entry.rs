@@ -82,7 +82,7 @@ pub struct ChainHead {
     pub hash: Hash,
 }
 
-/// Text that is no place in the chain.
+/// Text that does not name a place in the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a head is the number of a line (from 1), a colon and 64 hexadecimal digits, as audit verify prints it")]
 pub struct BadChainHead;
@@ -315,7 +315,7 @@ pub struct ReadLine {
     pub kind: LineKind,
 }
 
-/// What matters of a line's kind to whoever follows the chain.
+/// What matters of a line's kind for following the chain.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LineKind {
     /// A process begins to write.

@@ -175,11 +175,14 @@ impl LogFile {
         for entry in entries {
             head = entry.write(head, &mut text);
         }
-        let mends = self.now.feed;
-        if self.now.first.is_some() && !mends && self.now.length.saturating_add(text.len() as u64) > self.max_size {
+        let feed_missing = self.now.feed;
+        if self.now.first.is_some()
+            && !feed_missing
+            && self.now.length.saturating_add(text.len() as u64) > self.max_size
+        {
             self.rotate()?;
         }
-        if mends {
+        if feed_missing {
             text.insert(0, b'\n');
         }
         self.log.write_all(&text)?;
@@ -234,7 +237,7 @@ impl LogFile {
         use std::os::unix::fs::MetadataExt;
         let here = match std::fs::symlink_metadata(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                tracing::error!(file = %self.path.display(), "the audit log was taken away; a new file goes on with its chain");
+                tracing::error!(file = %self.path.display(), "the audit log was moved away; a new file continues its chain");
                 let unsafe_lines = self.now.head != self.safe.head;
                 self.begin_file()?;
                 let again = "what was not safe yet is written again".to_owned();
@@ -277,7 +280,7 @@ impl TailScan {
     }
 }
 
-/// For a file that nobody else reads, and that is no link.
+/// For a file that nobody else reads, and that is not a link.
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true);

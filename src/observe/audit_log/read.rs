@@ -49,11 +49,11 @@ impl LinePiece<'_> {
     }
 }
 
-/// Bytes between lines that are no line, as they are taken down when a process finds them.
+/// Bytes between lines that do not form a line, as a process records them when it finds them.
 pub(super) struct Unreadable {
     context: Context,
     bytes: u64,
-    /// A line feed that counts only if something follows.
+    /// A line feed that matters only if something follows.
     feed: bool,
     /// How many line feeds there were.
     feeds: u64,

@@ -1,7 +1,7 @@
 //! Follows the chain of an audit log and finds where it is broken.
 //!
 //! A line's own hash tells whether it is as it was written; its number and the hash of the line before tell whether it
-//! stands where it was written; the head file, and heads that were kept elsewhere, tell whether the end is there.
+//! is where it was written; the head file, and heads that were kept elsewhere, tell whether the end is there.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -47,21 +47,21 @@ pub enum Tampering {
     /// Lines are not there.
     #[error("{place}: removed: {} missing before this line", lines(*.from, *.to))]
     Removed {
-        /// What stands after them.
+        /// What comes after them.
         place: FileLine,
         /// The number of the first.
         from: u64,
         /// The number of the last.
         to: u64,
     },
-    /// A line stands after lines that were written after it.
-    #[error("{place}: reordered: line {seq} stands after line {after}")]
+    /// A line comes after lines that were written after it.
+    #[error("{place}: reordered: line {seq} comes after line {after}")]
     Reordered {
         /// The line.
         place: FileLine,
         /// Its number.
         seq: u64,
-        /// The line that it stands after.
+        /// The line that it comes after.
         after: u64,
     },
     /// A line is there twice, or another one with its number.
@@ -81,7 +81,7 @@ pub enum Tampering {
         seq: u64,
     },
     /// What no process wrote.
-    #[error("{place}: inserted: {bytes} bytes that are no line of the log")]
+    #[error("{place}: inserted: {bytes} bytes that do not form a line of the log")]
     Inserted {
         /// Where.
         place: FileLine,
@@ -154,7 +154,7 @@ pub enum VerifyNote {
         bytes: u64,
     },
     /// A process ended without saying so.
-    #[error("{place}: the process before this line ended abruptly")]
+    #[error("{place}: the process before this line was killed or crashed")]
     Abrupt {
         /// The line with which the next began.
         place: FileLine,
@@ -176,7 +176,7 @@ pub enum VerifyNote {
         last: String,
     },
     /// Lines that the head file does not know yet.
-    #[error("{0} lines are newer than the head file: a process was killed before it was written, or runs")]
+    #[error("{0} lines are newer than the head file: normal while the proxy is running, or after a kill")]
     Newer(u64),
 }
 
@@ -364,7 +364,7 @@ impl Verifier {
         changed
     }
 
-    /// A line that stands behind one that was written after it.
+    /// A line that comes after one that was written later.
     fn stray(&mut self, place: &FileLine, seq: u64, after: u64) {
         let range = self.missing.iter().position(|(_, from, to)| (*from..=*to).contains(&seq));
         let Some((before, from, to)) = range.map(|range| self.missing.swap_remove(range)) else {
@@ -452,7 +452,7 @@ impl Verifier {
         self.report
     }
 
-    /// What stands after the last line: the beginning of one that was never safe, or something else. How many changed
+    /// What comes after the last line: the beginning of one that was never safe, or something else. How many changed
     /// lines it is taken for.
     fn finish_debris(&mut self, last: u64, end: u64) -> u64 {
         let Some((place, debris)) = self.debris.take() else { return 0 };

@@ -89,7 +89,7 @@ impl Writer {
         }
         let unwritten = self.backlog.len() as u64 + self.lost;
         if unwritten > 0 {
-            tracing::error!(records = unwritten, "the audit log could not be written to the end");
+            tracing::error!(records = unwritten, "the last lines of the audit log could not be written");
         }
     }
 

@@ -65,7 +65,7 @@ impl RequestSeries {
             )?,
             overruled: families.counter(
                 "ninjaone_proxy_overruled_total",
-                "Requests that passed a listener that only observes its rules, by the code of the refusal that they had got.",
+                "Requests that a listener with mode observe let through, by the code of the refusal that enforce would have given.",
                 &["listener", "code"],
             )?,
             panics: families.counter("ninjaone_proxy_panics_total", "Panics: requests that one ended, and others (listener none).", &["listener"])?,

@@ -114,11 +114,11 @@ async fn ask(
     }
 }
 
-/// What cures a failure of the token endpoint itself; `listeners` are those that go without a token.
+/// What to do about a failure of the token endpoint itself; `listeners` are those without a token.
 pub fn fix(error: &TokenError, scopes: ScopeSet, listeners: &str) -> String {
     match error {
         TokenError::UnknownClient => format!(
-            "check host (NinjaOne does not know a client id of another region) and client-id; it stands in {CONSOLE}"
+            "check host (NinjaOne does not know a client id of another region) and client-id, which is in {CONSOLE}"
         ),
         TokenError::InvalidClient => format!(
             "copy client id and secret again from {CONSOLE}, or regenerate the secret (it is shown once, and the old one \
@@ -140,26 +140,26 @@ pub fn fix(error: &TokenError, scopes: ScopeSet, listeners: &str) -> String {
              passes by itself"
         ),
         TokenError::Unusable(_) => {
-            "check host and token-path: what answers there is no token endpoint of NinjaOne".to_owned()
+            "check host and token-path: what answers there is not the token endpoint of NinjaOne".to_owned()
         }
         TokenError::Timeout => "try again, or raise timeouts.token".to_owned(),
-        TokenError::Exchange(error) => cure_exchange(error),
+        TokenError::Exchange(error) => fix_exchange(error),
     }
 }
 
 /// What to do where the endpoint gave no answer although the connection was tried, and worked, just before.
-fn cure_exchange(error: &ExchangeError) -> String {
+fn fix_exchange(error: &ExchangeError) -> String {
     let text = match error {
         ExchangeError::Connect(_) => {
-            "the connection worked a moment ago, so it comes and goes: look at this network, and at what stands between"
+            "the connection worked a moment ago, so the network is unstable: look at this network, and at proxies and firewalls on the way"
         }
         ExchangeError::Broken(_) => {
-            "check host, its port and token-path; a port that speaks TLS wants https://; if all is right, something between \
-             here and NinjaOne cuts connections off"
+            "check host, its port and token-path; a port that speaks TLS wants https://; if all of these are right, something \
+             between here and NinjaOne closes connections"
         }
         ExchangeError::IsTls => "write host with https:// instead of http://",
         ExchangeError::Syntax(_) | ExchangeError::TooLong(_) => {
-            "check host and token-path: what answers there is no token endpoint of NinjaOne"
+            "check host and token-path: what answers there is not the token endpoint of NinjaOne"
         }
         ExchangeError::Coding(_) => {
             "something between here and NinjaOne changes answers, which were asked for uncompressed: have it leave them alone"

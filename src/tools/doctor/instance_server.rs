@@ -42,7 +42,7 @@ pub(super) enum InstanceServerError {
     Dial(#[from] DialError),
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("it is no host name or IP address")]
+    #[error("it is not a host name or IP address")]
     Name(#[from] rustls::pki_types::InvalidDnsNameError),
     #[error(transparent)]
     Way(#[from] SiteError),

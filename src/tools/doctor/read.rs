@@ -97,8 +97,10 @@ fn fix(head: &Parts, body: &[u8], host: &str) -> Option<String> {
              come from another host: check host and token-path"
         ),
         StatusCode::TOO_MANY_REQUESTS => "NinjaOne limits the rate of requests: try again in a minute".to_owned(),
-        status if status.is_redirection() => format!("{host} redirects to {location}: give the API's own host as host"),
-        status if status.is_server_error() => "NinjaOne fails itself: try again, then ask its support".to_owned(),
+        status if status.is_redirection() => format!("{host} redirects to {location}: set host to the host of the API"),
+        status if status.is_server_error() => {
+            "NinjaOne has a fault of its own: try again, then ask its support".to_owned()
+        }
         _ if page => format!("{host} answers with a web page: check that host is NinjaOne's API, or try later"),
         _ => format!("check that {host} is NinjaOne's API"),
     };

@@ -122,7 +122,7 @@ impl PresentedChain {
 
 fn cure_unknown_issuer(host: &str, root: &str) -> String {
     format!(
-        "if {host} has a private CA, or a TLS-inspecting proxy stands in between, give the CA certificate of {root} \
+        "if {host} has a private CA, or a TLS-inspecting proxy is on the way, give the CA certificate of {root} \
          as ca-file; if the issuer is a public CA, the server does not send its intermediate certificates"
     )
 }

@@ -1,4 +1,4 @@
-//! Where a check writes down what it found, for whoever reads along.
+//! Where a check writes down what it found, for people who read along.
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -22,7 +22,7 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// A chart that nobody's name stands on yet.
+    /// A report without the name of an instance yet.
     pub fn new(news: UnboundedSender<DoctorEvent>) -> Self {
         Self { instance: None, news }
     }

@@ -22,11 +22,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "",
         "[instances.b]",
-        ":6:12: listeners.local.instance: the key is missing, and there are several instances (b, main)",
+        ":6:12: listeners.local.instance: this key is needed, since there are several instances (b, main)",
     ),
     ("", "[timeouts]\nclient = \"30\"", "\"30\" is not a length of time"),
     ("", "[limits]\nhead = \"1B\"", "\"1B\" is out of range"),
-    ("", "[log]\nlevel = \"loud\"", "log.level: \"loud\" is no log level"),
+    ("", "[log]\nlevel = \"loud\"", "log.level: \"loud\" is not a log level"),
 ];
 
 #[test]

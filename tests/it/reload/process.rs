@@ -52,7 +52,7 @@ fn sighup_takes_the_file_at_once_and_says_what_needs_a_restart() {
     }
     write(&running, "[listeners.local]\naddres = 1");
     hang_up(&running);
-    let refused = "configuration NOT reloaded, the one before stays in force: mend it error=\"config.toml:2:1: listeners.local.addres: unknown key";
+    let refused = "configuration NOT reloaded, the previous one stays in force: correct it and save again error=\"config.toml:2:1: listeners.local.addres: unknown key";
     eventually("it is said", || running.log().contains(refused));
     assert_eq!(status(&running), 403);
 }
@@ -123,7 +123,7 @@ fn a_supervisor_hears_of_start_reload_and_end_and_signs_of_life() {
     write(&running, "x = 1");
     hang_up(&running);
     assert!(heard().0.starts_with("RELOADING=1\n"));
-    let refused = "READY=1\nSTATUS=serving; the new configuration was refused, the one before is in force: config.toml:1:1: x: unknown key";
+    let refused = "READY=1\nSTATUS=serving; the new configuration was refused, the previous one is in force: config.toml:1:1: x: unknown key";
     let said = heard().0;
     assert!(said.starts_with(refused), "{said}");
     std::thread::sleep(Duration::from_secs(1));
