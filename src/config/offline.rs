@@ -94,7 +94,7 @@ impl Config {
                     self.mistake(if matches!(error, TlsError::Key(_)) { key } else { certificate }, error.to_string())
                 })
             }
-            (Some(place), None) | (None, Some(place)) => Err(self.mistake(place, super::PAIR)),
+            (Some(place), None) | (None, Some(place)) => Err(self.mistake(place, super::instances::PAIR)),
             (Some(_), Some(_)) | (None, None) => Ok(trust),
         }
     }

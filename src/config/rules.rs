@@ -1,0 +1,151 @@
+//! Scopes, groups and rules of listeners and callers become policies.
+
+use std::sync::Arc;
+
+use toml::Spanned;
+
+use super::mistake::ConfigMistake;
+use super::sections::{CallerSection, ListenerSection};
+use super::settings::CallerConfig;
+use super::{Config, nearest};
+use crate::proxy::authn::callers::CallerProofs;
+use crate::proxy::authn::key::KeyHash;
+use crate::proxy::policy::catalog::{Catalog, Scope, ScopeSet};
+use crate::proxy::policy::group::{self, Group};
+use crate::proxy::policy::rule::Rule;
+use crate::proxy::policy::{Groups, InstanceId, Policy, PolicyError, Rules};
+
+/// What a listener or a caller says of what is open.
+pub(super) struct RulesFile<'a> {
+    pub(super) scopes: &'a Spanned<Vec<Spanned<String>>>,
+    pub(super) groups: &'a [Spanned<String>],
+    pub(super) allow: &'a [Spanned<String>],
+    pub(super) deny: &'a [Spanned<String>],
+}
+
+impl Config {
+    pub(super) fn policy(
+        &self,
+        rules: &RulesFile<'_>,
+        instance: InstanceId,
+        catalog: &Arc<Catalog>,
+    ) -> Result<Policy, ConfigMistake> {
+        let scopes = self.scopes(rules.scopes)?;
+        let (groups, allow, deny) = (self.groups(rules.groups)?, self.rules(rules.allow)?, self.rules(rules.deny)?);
+        Policy::new(Arc::clone(catalog), instance, Rules { scopes, groups, allow, deny })
+            .map_err(|error| self.policy_mistake(rules, &error))
+    }
+
+    fn groups(&self, names: &[Spanned<String>]) -> Result<Groups, ConfigMistake> {
+        let find = |name: &Spanned<String>| {
+            let text = name.get_ref();
+            let unknown = || {
+                let valid = Group::names();
+                format!("unknown group {text:?}: valid groups are {}{}", valid.join(", "), nearest(text, valid))
+            };
+            Group::find(text).ok_or_else(|| self.mistake(name, unknown()))
+        };
+        match names {
+            [] => Ok(Groups::Ordinary),
+            [one] if one.get_ref() == group::NONE => Ok(Groups::Only(Vec::new())),
+            [..] => match names.iter().find(|name| *name.get_ref() == group::NONE) {
+                Some(none) => {
+                    Err(self.mistake(none, "\"none\" must be the only entry: it means that no group is open"))
+                }
+                None => names.iter().map(find).collect::<Result<_, _>>().map(Groups::Only),
+            },
+        }
+    }
+
+    pub(super) fn caller(
+        &self,
+        name: &str,
+        file: &Spanned<CallerSection>,
+        listener: &ListenerSection,
+        ceiling: &Arc<Policy>,
+    ) -> Result<CallerConfig, ConfigMistake> {
+        let CallerSection { key, certificate, uids, gids, scopes, groups, allow, deny } = file.get_ref();
+        if key.is_none() && certificate.is_none() && uids.is_empty() && gids.is_empty() {
+            let message = format!(
+                "the caller {name} has nothing to prove who it is: give it key, uids, gids or certificate (\"ninjaone-proxy key new {name}\" makes a key)"
+            );
+            return Err(self.mistake(file, message));
+        }
+        let hash = |text: &Spanned<String>| {
+            KeyHash::parse(text.get_ref()).map_err(|error| {
+                // Anything else may be the key itself.
+                let shown = text.get_ref().starts_with("sha256:").then(|| format!("{:?}", text.get_ref()));
+                let message = error.to_string();
+                self.mistake(text, shown.map_or(message.clone(), |shown| message.replacen("this", &shown, 1)))
+            })
+        };
+        if let Some((key, _)) =
+            key.as_ref().and_then(|key| Some((key, hash(key).ok()?))).filter(|(_, hash)| hash.is_guessed(name))
+        {
+            let message = format!(
+                "this is the hash of a key that is guessed at once, such as a common word, the caller's name or nothing: \"ninjaone-proxy key new {name}\" makes one that nobody can guess"
+            );
+            return Err(self.mistake(key, message));
+        }
+        let key = key.as_ref().map(hash).transpose()?;
+        let certificate = certificate.as_ref().map(hash).transpose()?;
+        let entry = CallerProofs { name: name.to_owned(), key, certificate, uids: uids.clone(), gids: gids.clone() };
+        let rules = RulesFile { scopes: scopes.as_ref().unwrap_or(&listener.scopes), groups, allow, deny };
+        let policy = self.policy(&rules, ceiling.instance(), &ceiling.shared_catalog())?;
+        let within = policy.within(Arc::clone(ceiling));
+        let policy = within.map_err(|error| self.mistake(rules.scopes, error.to_string()))?;
+        Ok(CallerConfig { entry, policy: Arc::new(policy) })
+    }
+
+    fn scopes(&self, names: &Spanned<Vec<Spanned<String>>>) -> Result<ScopeSet, ConfigMistake> {
+        let valid = Scope::ALL.map(Scope::as_str);
+        let scope = |name: &Spanned<String>| {
+            let text = name.get_ref();
+            let hint =
+                || format!("unknown scope {text:?}: valid scopes are {}{}", valid.join(", "), nearest(text, valid));
+            Scope::parse(text).ok_or_else(|| self.mistake(name, hint()))
+        };
+        let scopes: ScopeSet = names.get_ref().iter().map(scope).collect::<Result<_, _>>()?;
+        if scopes.iter().next().is_none() {
+            return Err(self.mistake(
+                names,
+                "a listener needs at least one scope, such as [\"monitoring\"]: NinjaOne grants no token without",
+            ));
+        }
+        Ok(scopes)
+    }
+
+    fn rules(&self, texts: &[Spanned<String>]) -> Result<Vec<Rule>, ConfigMistake> {
+        let rule = |text: &Spanned<String>| {
+            Rule::parse(text.get_ref()).map_err(|error| {
+                let hint = error.unknown_group().map_or_else(String::new, |name| nearest(name, Group::names()));
+                self.mistake(text, format!("{:?}: {error}{hint}", text.get_ref()))
+            })
+        };
+        texts.iter().map(rule).collect()
+    }
+
+    fn policy_mistake(&self, file: &RulesFile<'_>, error: &PolicyError) -> ConfigMistake {
+        match error {
+            PolicyError::AboveCeiling { rule, scope } => {
+                let hint = format!(
+                    "add {:?} to scopes (and to the API client app in NinjaOne), or take the rule out",
+                    scope.as_str()
+                );
+                let place = file.allow.iter().find(|allow| allow.get_ref() == rule);
+                let message = format!("{error}: {hint}");
+                place.map_or_else(|| self.mistake(file.scopes, &message), |place| self.mistake(place, &message))
+            }
+            PolicyError::Misspelled { rule, .. } => {
+                let place = file.allow.iter().chain(file.deny).find(|entry| entry.get_ref() == rule);
+                let message = error.to_string();
+                place.map_or_else(|| self.mistake(file.scopes, &message), |place| self.mistake(place, &message))
+            }
+            PolicyError::AboveListener(_) => self.mistake(file.scopes, error.to_string()),
+            PolicyError::TooManyRules => match file.allow.first().or(file.deny.first()) {
+                Some(place) => self.mistake(place, error.to_string()),
+                None => self.mistake(file.scopes, error.to_string()),
+            },
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What the stages are made of, once the configuration is checked.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::instance_site::ServerConfig;
+use super::sandbox_warning::SandboxWarning;
+use crate::net::listener::ListenAddress;
+use crate::net::tls::server::IdentitySource;
+use crate::observe::audit_log;
+use crate::observe::traces;
+use crate::proxy::authn::browser;
+use crate::proxy::authn::callers::CallerProofs;
+use crate::proxy::policy::Policy;
+use crate::proxy::rate_limit::RateLimits;
+use crate::proxy::token::endpoint::ClientAuthMethod;
+
+/// What the stages are made of.
+#[derive(Debug)]
+pub struct Settings {
+    /// By [`InstanceId`].
+    pub instances: Vec<InstanceConfig>,
+    /// In the order of their names.
+    pub listeners: Vec<ListenerConfig>,
+    /// Where the operations used are recorded, if a listener only observes its rules.
+    pub record: Option<PathBuf>,
+    /// The audit log, if it is enabled.
+    pub audit: Option<audit_log::AuditConfig>,
+    /// Where spans go, if anywhere.
+    pub traces: Option<traces::TracesConfig>,
+    /// Instances that are the sandbox although a tenant seems to be meant.
+    pub doubts: Vec<SandboxWarning>,
+}
+
+/// A NinjaOne tenant.
+#[derive(Debug)]
+pub struct InstanceConfig {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where it is, and whom we are there; `None` for the embedded sandbox.
+    pub origin: Option<ServerConfig>,
+    /// The path of its token endpoint.
+    pub token_path: String,
+    /// How that is given the credentials.
+    pub client_auth: ClientAuthMethod,
+    /// How fast requests go to it; `None`: as they come.
+    pub rate: Option<RateLimits>,
+    /// The command line that examines it.
+    pub doctor: String,
+}
+
+/// A local port.
+#[derive(Debug)]
+pub struct ListenerConfig {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where it listens.
+    pub place: ListenAddress,
+    /// What its TLS is made of; `None` for clear text.
+    pub tls: Option<IdentitySource>,
+    /// Further names that callers may use.
+    pub names: Vec<String>,
+    /// The pages of other origins that may use it.
+    pub origins: Vec<browser::WebOrigin>,
+    /// What may be done through it at most.
+    pub policy: Arc<Policy>,
+    /// Who may call, by [`crate::proxy::authn::callers::CallerId`]; empty: everybody who reaches it.
+    pub callers: Vec<CallerConfig>,
+}
+
+/// Somebody who may call.
+#[derive(Debug)]
+pub struct CallerConfig {
+    /// Its name and its proofs.
+    pub entry: CallerProofs,
+    /// What it may do.
+    pub policy: Arc<Policy>,
+}
+
+impl ListenerConfig {
+    /// What is open to those who call: the policy of each caller, or the listener's own where there are none.
+    pub fn policies(&self) -> Vec<&Arc<Policy>> {
+        match self.callers.as_slice() {
+            [] => vec![&self.policy],
+            callers => callers.iter().map(|caller| &caller.policy).collect(),
+        }
+    }
+}
