@@ -18,7 +18,7 @@ use crate::proxy::token::endpoint::ClientAuthMethod;
 /// What the stages are made of.
 #[derive(Debug)]
 pub struct Settings {
-    /// By [`InstanceId`].
+    /// By [`crate::proxy::policy::InstanceId`].
     pub instances: Vec<InstanceConfig>,
     /// In the order of their names.
     pub listeners: Vec<ListenerConfig>,

@@ -182,7 +182,7 @@ const MISTAKES: [(&str, &str, &str); 83] = [
         ":3:12: listeners.local.instance: this key is needed, since there are several instances (a, b)",
         "write instance = \"a\"",
     ),
-    ("[instances.a]\n[instances.b]", ":1:2: listeners.local.instance: the key is missing", ""),
+    ("[instances.a]\n[instances.b]", ":1:2: listeners.local.instance: this key is needed", ""),
     (
         "[instances.main]\nhost = \"http://eu.ninjarmm.com\"",
         ":2:8: instances.main.host: \"http://eu.ninjarmm.com\" would send the client secret in clear text",
@@ -297,11 +297,11 @@ const MISTAKES: [(&str, &str, &str); 83] = [
     ),
     (
         "[instances.main.rate]\nrequests-per-second = 0",
-        ":2:23: instances.main.rate.requests-per-second: 0 requests per second cannot be: write a number above 0",
+        ":2:23: instances.main.rate.requests-per-second: 0 is out of range: write a number above 0",
         "",
     ),
-    ("[instances.main.rate]\nrequests-per-second = -0.5", ": -0.5 requests per second cannot be", ""),
-    ("[instances.main.rate]\nrequests-per-second = nan", ": NaN requests per second cannot be", ""),
+    ("[instances.main.rate]\nrequests-per-second = -0.5", ": -0.5 is out of range", ""),
+    ("[instances.main.rate]\nrequests-per-second = nan", ": NaN is out of range", ""),
     (
         "[instances.main.rate]\nrequests-per-second = 2\nburst = 0",
         ":3:9: instances.main.rate.burst: 0 is not in the range: write a whole number from 1 to 4294967295",

@@ -252,10 +252,10 @@ fn a_socket_that_was_not_passed_or_does_not_listen_is_a_start_error() {
         assert!(said.contains("no such socket was passed to this process: there are 3 (ninja); change"), "{said}");
     }
     let said = start("3", PASS, Stdio::null());
-    assert!(said.contains("it is no listening TCP or Unix stream socket"), "{said}");
+    assert!(said.contains("it is not a listening TCP or Unix stream socket"), "{said}");
     let (socket, _other) = UnixStream::pair().expect("sockets");
     let said = start("3", PASS, Stdio::from(std::os::fd::OwnedFd::from(socket)));
-    assert!(said.contains("it is no listening TCP or Unix stream socket"), "{said}");
+    assert!(said.contains("it is not a listening TCP or Unix stream socket"), "{said}");
     let open = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
     let said = start("3", PASS, Stdio::from(std::os::fd::OwnedFd::from(open)));
     assert!(said.contains("is not a loopback address"), "{said}");

@@ -47,7 +47,7 @@ fn sighup_takes_the_file_at_once_and_says_what_needs_a_restart() {
     let admin = address(&running, "admin listening");
     let ready = request(admin, "GET", "/readyz", "", b"").json();
     assert_eq!(ready["configuration"]["needsRestart"], serde_json::json!(["log.level", "log.format"]));
-    for line in ["reloading the configuration cause=\"SIGHUP\"", "counts only after a restart", "key=\"log.format\""] {
+    for line in ["reloading the configuration cause=\"SIGHUP\"", "applies only after a restart", "key=\"log.format\""] {
         eventually(line, || running.log().contains(line));
     }
     write(&running, "[listeners.local]\naddres = 1");
