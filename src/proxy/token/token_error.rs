@@ -38,7 +38,7 @@ pub enum TokenError {
         retry_after: Option<Duration>,
     },
     /// A success without a usable token.
-    #[error("the token endpoint's answer is no usable grant: {0}")]
+    #[error("the token endpoint's answer is not a usable grant: {0}")]
     Unusable(&'static str),
 }
 

@@ -11,13 +11,13 @@ use http::{StatusCode, response};
 #[derive(Debug, thiserror::Error)]
 pub enum MalformedAnswer {
     /// It cannot be parsed, or is too long.
-    #[error("it is no HTTP")]
+    #[error("it is not HTTP")]
     Syntax(#[source] hyper::Error),
-    /// So many informational answers, or so much of them, that no end is to be seen.
+    /// So many informational answers, or such long ones, that the end is not in sight.
     #[error("too many informational answers (1xx) come before it")]
     Informational,
     /// Not between 200 and 599 (RFC 9110 section 15).
-    #[error("{0} is no final status")]
+    #[error("{0} is not a final status")]
     Status(StatusCode),
     /// 101, and no upgrade was asked for (RFC 9110 section 15.2.2).
     #[error("it switches protocols unasked")]
@@ -28,8 +28,8 @@ pub enum MalformedAnswer {
     /// A length beside a transfer coding (RFC 9112 section 6.3).
     #[error("it has a length and a transfer coding")]
     Doubled,
-    /// No single number (RFC 9110 section 8.6), or one where there is no body.
-    #[error("its length is no single number")]
+    /// Not a single number (RFC 9110 section 8.6), or one where there is no body.
+    #[error("its length is not a single number")]
     Length,
 }
 

@@ -69,13 +69,13 @@ pub enum SkipReason {
     #[error("the reference {0:?} leads nowhere in the document")]
     Reference(String),
     /// Something other than `key: value`.
-    #[error("its {0} is no {1}")]
+    #[error("its {0} is not a {1}")]
     Kind(&'static str, &'static str),
     /// An enumeration of no words, or of a word that no segment can be.
     #[error("the parameter {0} is one of words that cannot stand in a path")]
     Words(String),
     /// A key that may be a method of a later OpenAPI.
-    #[error("{0:?} is no method that the proxy knows")]
+    #[error("{0:?} is not a method that the proxy knows")]
     Method(String),
     /// The same template with the same method, maybe with other names.
     #[error("the document has it twice")]
@@ -88,23 +88,23 @@ pub enum SkipReason {
     Catalog(&'static str),
 }
 
-/// Why a text is no document.
+/// Why a text is not a document.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
     /// It is too long.
     #[error("it is larger than {} MiB", MAX_DOCUMENT >> 20)]
     TooLarge,
-    /// It begins with `{`, and is no JSON.
-    #[error("it begins with {{ and is no JSON: {0}")]
+    /// It begins with `{`, and is not JSON.
+    #[error("it begins with {{ and is not JSON: {0}")]
     Json(#[from] serde_json::Error),
-    /// It is no YAML.
-    #[error("it is no YAML: {0}")]
+    /// It is not YAML.
+    #[error("it is not YAML: {0}")]
     Yaml(#[from] YamlError),
     /// Its root is a word or a list.
-    #[error("it is no OpenAPI document: it is no mapping of keys to values")]
+    #[error("it is not an OpenAPI document: it is not a mapping of keys to values")]
     NoMapping,
     /// It declares nothing.
-    #[error("it is no OpenAPI document: it has no paths")]
+    #[error("it is not an OpenAPI document: it has no paths")]
     NoPaths,
     /// It declares too much.
     #[error("it has more than {MAX_OPERATIONS} operations")]

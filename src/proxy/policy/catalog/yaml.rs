@@ -19,14 +19,14 @@ const NODE: usize = 64;
 /// Why a text is no tree; lines count from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum YamlError {
-    /// It is no YAML.
+    /// It is not YAML.
     #[error(transparent)]
     Syntax(#[from] ScanError),
     /// Lists in lists in lists.
     #[error("line {0}: it is nested deeper than {MAX_DEPTH} levels")]
     Deep(usize),
     /// A list or a mapping as key.
-    #[error("line {0}: a key is no word")]
+    #[error("line {0}: a key is not a word")]
     Key(usize),
     /// A mapping with two values for a key.
     #[error("line {0}: the key {1:?} stands twice in one mapping")]
@@ -170,7 +170,7 @@ mod tests {
             (nest("[", "]"), "line 1: it is nested deeper"),
             (nest("{a: ", "}"), "line 1: it is nested deeper"),
             ("a: 1\nb: 2\na: 3\n".to_owned(), "line 3: the key \"a\" stands twice"),
-            ("? [a]\n: b\n".to_owned(), "line 1: a key is no word"),
+            ("? [a]\n: b\n".to_owned(), "line 1: a key is not a word"),
             ("a: &x [*x]\n".to_owned(), "line 1: an alias stands within what it means"),
             (bomb, ": aliases copy more than 64 MiB"),
             ("a: [b\n".to_owned(), "line"),
