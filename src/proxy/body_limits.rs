@@ -1,4 +1,4 @@
-//! What bodies may cost.
+//! The limits of request bodies: bytes, time between pieces, memory.
 
 use std::sync::Arc;
 use std::time::Duration;

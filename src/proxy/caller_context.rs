@@ -1,4 +1,4 @@
-//! What a caller has on a listener.
+//! The policy, the token source, and the usage counters that belong to a caller of a listener.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What the audit log and the status page are told of a request, and which rule decided it.
+//! The fields of a request for the audit log and the status page, and the rule that decided it.
 //!
 //! The path is told with its ids: who looks for what was done wants to know to which device. The query and the body are
 //! not told: they hold values, personal data and secrets among them.

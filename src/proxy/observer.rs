@@ -1,4 +1,4 @@
-//! What the access log, the metrics, the trace and the usage are told of a request: what the proof of each stage says.
+//! Tells access log, metrics, trace, and usage what the proof of each stage says of a request.
 
 use crate::observe::access_log::RequestLog;
 use crate::proxy::audit::Audited;

@@ -1,4 +1,4 @@
-//! How fast requests go up to an instance: first come, first served, over all workers and listeners.
+//! How fast requests go up to an instance, first come, first served; obeys Retry-After of its 429 answers.
 
 pub mod schedule;
 

@@ -1,4 +1,4 @@
-//! What is certain about the fields of invented things: names, and what one answer repeats of another.
+//! Fields of invented things that must agree: names, and what one answer repeats of another.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The shapes of answers, read line by line from a compact notation of our own.
+//! The fields of each answer: shapes.txt, read line by line.
 
 use std::collections::HashMap;
 

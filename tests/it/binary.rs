@@ -40,12 +40,16 @@ impl Running {
             .expect("the binary runs");
         let mut lines = BufReader::new(child.stderr.take().expect("standard error")).lines();
         let mut log = Vec::new();
-        let listening = lines.by_ref().take(30).map(|line| line.expect("a line")).find_map(|line| {
+        // At trace level the libraries write many lines before it.
+        let listening = lines.by_ref().take(10_000).map(|line| line.expect("a line")).find_map(|line| {
             log.push(line.clone());
             let (_, rest) = line.split_once("listening listener=local address=http://")?;
             rest.split(' ').next()?.parse().ok()
         });
-        let address = listening.unwrap_or_else(|| panic!("the address stands in the first lines: {log:?}"));
+        let address = listening.unwrap_or_else(|| {
+            let _ = child.kill();
+            panic!("the log does not name the address: {log:?}")
+        });
         let log = std::thread::spawn(move || log.into_iter().chain(lines.map_while(Result::ok)).collect());
         Self { child, address, log: Some(log), _folder: folder }
     }

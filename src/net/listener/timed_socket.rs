@@ -1,4 +1,4 @@
-//! The bytes of one connection, seen on their way to and from hyper: what its parser hides, and how it ends.
+//! The socket of a caller with its time-outs (head, idle) and what hyper's parser hides; lingering close.
 //!
 //! hyper does not tell all of a head (see [`super::head`]), answers a malformed one with an empty body, and closes a
 //! connection while bytes are still coming, which resets it and loses the answer.

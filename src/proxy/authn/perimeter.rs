@@ -1,4 +1,4 @@
-//! What the perimeter looks at in the head of a request.
+//! The first checks of a head: Host, Origin, relayed requests, ambiguous framing.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

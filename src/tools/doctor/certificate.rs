@@ -1,4 +1,4 @@
-//! What a certificate says of itself.
+//! Reads names and dates out of a certificate.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

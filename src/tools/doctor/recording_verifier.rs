@@ -1,4 +1,4 @@
-//! A witness of a TLS handshake: what the server presented, and why it is not trusted.
+//! What doctor says about a server certificate that is expired, for another name, or not trusted, and the fix.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
