@@ -17,7 +17,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::config::ListenerConfig;
-use crate::net::listener::{self, Bound, Buffers, ConnectionConfig, ConnectionLimits, ListenerLabel, Slots, Socket};
+use crate::net::listener::{
+    self, Bound, Buffers, ConnectionConfig, ConnectionLimits, ListenerLabel, ListeningSocket, Slots,
+};
 use crate::net::shutdown::Shutdown;
 use crate::observe::metrics::{Metrics, TokenStatus};
 use crate::observe::refusals::RecentRefusals;
@@ -236,7 +238,12 @@ pub(super) fn limits() -> ConnectionLimits {
 
 /// Serves the admin listener on bound sockets until it is closed, which a shutdown does not: it must be able to tell
 /// that the process drains.
-pub(super) fn serve(sockets: Vec<Socket>, bound: &Bound, state: &Rc<AdminState>, closed: &Shutdown) -> io::Result<()> {
+pub(super) fn serve(
+    sockets: Vec<ListeningSocket>,
+    bound: &Bound,
+    state: &Rc<AdminState>,
+    closed: &Shutdown,
+) -> io::Result<()> {
     let limits = limits();
     let config = AuthnConfig {
         names: Vec::new(),

@@ -13,7 +13,7 @@ use crate::config::ListenerConfig;
 use crate::config::sections::ConfigFile;
 use crate::net::listener::{
     self, BindError, Bound, BoundSockets, Buffers, ConnectionConfig, ConnectionLimits, Hold, Inheritance,
-    ListenAddress, ListenerLabel, Slots, Socket,
+    ListenAddress, ListenerLabel, ListeningSocket, Slots,
 };
 use crate::net::shutdown::{self, Shutdown, Trigger};
 use crate::net::tls::server::{Identity, IdentitySource};
@@ -265,7 +265,7 @@ fn identity(
 pub(super) struct Single {
     /// Where it was to be.
     pub(super) place: ListenAddress,
-    pub(super) sockets: Vec<Socket>,
+    pub(super) sockets: Vec<ListeningSocket>,
     pub(super) bound: Bound,
     pub(super) hold: Hold,
 }

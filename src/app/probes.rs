@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::admin_listener::{self, AdminState};
 use super::listeners::Single;
-use crate::net::listener::{self, Bound, ConnectionConfig, Hold, ListenAddress, ListenerLabel, Socket};
+use crate::net::listener::{self, Bound, ConnectionConfig, Hold, ListenAddress, ListenerLabel, ListeningSocket};
 use crate::net::shutdown::{self, Shutdown, Trigger};
 use crate::proxy::authn;
 use crate::proxy::response;
@@ -81,7 +81,7 @@ async fn answer(head: &http::request::Parts, desk: &AdminState) -> Response<Full
 }
 
 /// Serves until it is closed, which a shutdown does not: it must be able to tell that the process drains.
-fn serve(socket: Socket, label: ListenerLabel, desk: &Rc<AdminState>, closed: Shutdown) {
+fn serve(socket: ListeningSocket, label: ListenerLabel, desk: &Rc<AdminState>, closed: Shutdown) {
     let desk = Rc::clone(desk);
     let handle = move |_, request: http::Request<listener::RequestBody>| {
         let desk = Rc::clone(&desk);

@@ -70,7 +70,7 @@ fn pages(ledger: &UsageStore, listener: &ListenerConfig) -> Vec<Arc<UsageCounter
     }
 }
 
-/// The operations of the catalogue, then the rules that stand for what it lacks.
+/// The operations of the catalogue, then the rules for what it lacks.
 fn names(policy: &Policy) -> Vec<String> {
     let operations =
         policy.catalog().iter().filter_map(|(id, _)| policy.catalog().name(id)).map(|name| name.to_string());

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::config::ListenerConfig;
-use crate::net::listener::{self, ConnectionConfig, Socket};
+use crate::net::listener::{self, ConnectionConfig, ListeningSocket};
 use crate::net::shutdown::Shutdown;
 use crate::observe::access_log::Sink;
 use crate::observe::audit_log::AuditLog;
@@ -70,10 +70,10 @@ pub(super) struct RuntimeConfig {
 }
 
 /// New sockets for one worker, by the numbers of their doors.
-pub(super) type Sockets = Vec<(u64, Socket)>;
+pub(super) type Sockets = Vec<(u64, ListeningSocket)>;
 
 /// What a worker is to do.
-enum Command {
+enum WorkerCommand {
     /// To serve this plan from now on. Dropping the last part says that it does.
     Serve(Arc<RuntimeConfig>, Sockets, mpsc::Sender<()>),
     /// To show that it is alive, by dropping this.
@@ -83,13 +83,13 @@ enum Command {
 /// All workers.
 pub(super) struct Workers {
     threads: Vec<thread::JoinHandle<io::Result<()>>>,
-    words: Vec<UnboundedSender<Command>>,
+    words: Vec<UnboundedSender<WorkerCommand>>,
     ended: UnboundedReceiver<()>,
 }
 
 /// Asks workers whether they are alive.
 #[derive(Clone)]
-pub struct LivenessCheck(Vec<UnboundedSender<Command>>);
+pub struct LivenessCheck(Vec<UnboundedSender<WorkerCommand>>);
 
 /// Tells that a worker has ended, also when it panicked.
 struct EndNotice(UnboundedSender<()>);
@@ -107,7 +107,7 @@ impl LivenessCheck {
         let (answer, mut answered) = mpsc::channel(1);
         for words in &self.0 {
             // One that has ended is reported elsewhere.
-            let _ = words.send(Command::Answer(answer.clone()));
+            let _ = words.send(WorkerCommand::Answer(answer.clone()));
         }
         drop(answer);
         answered.recv().await;
@@ -143,7 +143,7 @@ impl Workers {
         let (taken, mut all) = mpsc::channel(1);
         for (words, sockets) in self.words.iter().zip(sockets) {
             // One that has ended ends the process.
-            let _ = words.send(Command::Serve(Arc::clone(plan), sockets, taken.clone()));
+            let _ = words.send(WorkerCommand::Serve(Arc::clone(plan), sockets, taken.clone()));
         }
         drop(taken);
         all.recv().await;
@@ -195,7 +195,7 @@ impl Worker {
     }
 
     /// Serves as commanded, until the shutdown has begun and all listeners have drained.
-    async fn work(mut self, mut words: UnboundedReceiver<Command>, shutdown: Shutdown) -> io::Result<()> {
+    async fn work(mut self, mut words: UnboundedReceiver<WorkerCommand>, shutdown: Shutdown) -> io::Result<()> {
         tokio::task::spawn_local(sweep(Rc::clone(&self.upstreams)));
         if let Some(lines) = &self.lines {
             tokio::task::spawn_local(Rc::clone(lines).flow());
@@ -203,8 +203,8 @@ impl Worker {
         while !(shutdown.has_begun() && self.serving.is_empty()) {
             tokio::select! {
                 Some(word) = words.recv() => match word {
-                    Command::Serve(plan, sockets, _taken) => self.serve(&plan, sockets)?,
-                    Command::Answer(_alive) => {}
+                    WorkerCommand::Serve(plan, sockets, _taken) => self.serve(&plan, sockets)?,
+                    WorkerCommand::Answer(_alive) => {}
                 },
                 Some(ended) = self.serving.join_next() => ended??,
                 () = shutdown.clone().begun(), if !shutdown.has_begun() => {}
@@ -233,7 +233,7 @@ impl Worker {
         Ok(())
     }
 
-    fn spawn_listener(&mut self, post: &ListenerSpec, proxy: Rc<Proxy>, socket: Socket) {
+    fn spawn_listener(&mut self, post: &ListenerSpec, proxy: Rc<Proxy>, socket: ListeningSocket) {
         let proxy = Rc::new(RefCell::new(proxy));
         let (terms, followed) = watch::channel(post.terms.clone());
         self.seats.push(ActiveListener { door: post.door, proxy: Rc::clone(&proxy), terms });

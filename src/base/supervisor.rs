@@ -5,14 +5,14 @@
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
-use socket::Socket;
+use socket::NotifySocket;
 use tokio::time::{sleep, timeout};
 
 /// Whom to tell; nobody, if nobody asked for it.
 #[derive(Debug, Clone, Default)]
 pub struct ServiceManager {
     #[cfg(target_os = "linux")]
-    socket: Option<std::sync::Arc<Socket>>,
+    socket: Option<std::sync::Arc<NotifySocket>>,
     /// How long it goes without a sign of life before it ends the process.
     watchdog: Option<Duration>,
 }
@@ -55,7 +55,7 @@ impl ServiceManager {
         let number = |name: &str| variable(name).and_then(|value| value.into_string().ok()?.parse::<u64>().ok());
         let for_us = number("WATCHDOG_PID").is_none_or(|id| id == u64::from(own_id));
         let watchdog = number("WATCHDOG_USEC").filter(|limit| for_us && *limit > 0).map(Duration::from_micros);
-        match Socket::to(&address) {
+        match NotifySocket::to(&address) {
             Ok(socket) => Self { socket: Some(socket.into()), watchdog },
             Err(error) => {
                 tracing::warn!(%error, "cannot write to the supervisor (NOTIFY_SOCKET)");
@@ -101,12 +101,12 @@ mod socket {
 
     /// Where notifications go.
     #[derive(Debug)]
-    pub(super) struct Socket {
+    pub(super) struct NotifySocket {
         own: UnixDatagram,
         far: SocketAddr,
     }
 
-    impl Socket {
+    impl NotifySocket {
         /// A path, or after an `@` an abstract name.
         pub(super) fn to(address: &OsStr) -> io::Result<Self> {
             let far = match address.as_bytes().strip_prefix(b"@") {

@@ -10,12 +10,12 @@ use super::key_position::{key_at, span_of};
 #[derive(Debug)]
 pub struct ConfigMistake {
     file: PathBuf,
-    place: Option<Position>,
+    place: Option<TextPosition>,
     message: String,
 }
 
 #[derive(Debug)]
-struct Position {
+struct TextPosition {
     line: usize,
     column: usize,
     key: String,
@@ -32,7 +32,7 @@ impl ConfigMistake {
         let spans = [key].into_iter().chain(others.iter().copied()).find_map(|key| span_of(text, key));
         let (name, message) = (key.join("."), message.into());
         match spans.and_then(|span| place(text, span.start)) {
-            Some(place) => Self { file: file.to_owned(), place: Some(Position { key: name, ..place }), message },
+            Some(place) => Self { file: file.to_owned(), place: Some(TextPosition { key: name, ..place }), message },
             None => Self::of_file(file, format!("{name}: {message}")),
         }
     }
@@ -46,7 +46,7 @@ impl ConfigMistake {
 impl fmt::Display for ConfigMistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file.display())?;
-        if let Some(Position { line, column, key }) = &self.place {
+        if let Some(TextPosition { line, column, key }) = &self.place {
             write!(f, ":{line}:{column}: {key}")?;
         }
         write!(f, ": {}", self.message)
@@ -56,13 +56,13 @@ impl fmt::Display for ConfigMistake {
 impl std::error::Error for ConfigMistake {}
 
 /// Line and column (in characters, from 1) and the key with its table. Never the value: it may be a secret.
-fn place(text: &str, offset: usize) -> Option<Position> {
+fn place(text: &str, offset: usize) -> Option<TextPosition> {
     let before = text.get(..offset).filter(|_| !text.is_empty())?;
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = before.matches('\n').count() + 1;
     let column = before.get(line_start..)?.chars().count() + 1;
     let key = key_at(text, offset).unwrap_or_else(|| key(text, line_start));
-    Some(Position { line, column, key })
+    Some(TextPosition { line, column, key })
 }
 
 /// The dotted key of the line in a text that is not TOML; for a list over many lines that of the nearest line above.

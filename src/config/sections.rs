@@ -11,7 +11,7 @@ use toml::Spanned;
 use super::host::InstanceHost;
 use super::units::{Pause, Period, Size};
 use super::value::{
-    Address, AdminAddress, ClientId, ClientSecret, InstanceAddress, LocalCa, Mode, Permissions, ProbeAddress,
+    Address, AdminAddress, ClientId, ClientSecret, InstanceAddress, LocalCaChoice, Mode, Permissions, ProbeAddress,
     ProxyChoice, Reference,
 };
 use crate::net::listener::ListenAddress;
@@ -174,7 +174,7 @@ pub struct CallerSection {
 #[serde(untagged)]
 pub enum TlsChoice {
     /// `"local-ca"`.
-    LocalCa(LocalCa),
+    LocalCa(LocalCaChoice),
     /// Files.
     Files(TlsSection),
 }

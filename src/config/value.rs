@@ -66,7 +66,7 @@ pub enum Reference {
     Command(Vec<String>),
 }
 
-/// The client id: no secret, so it may stand in the file.
+/// The client id: not a secret, so it may be in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum ClientId {
@@ -105,7 +105,7 @@ impl fmt::Debug for SecretText {
 
 /// The word `"local-ca"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum LocalCa {
+pub enum LocalCaChoice {
     /// The only one.
     #[serde(rename = "local-ca")]
     Word,
@@ -125,7 +125,7 @@ impl<'de> Visitor<'de> for TlsVisitor {
         let bad = || {
             E::custom(format!("{text:?} is not a kind of TLS: write \"local-ca\", or a table with certificate and key"))
         };
-        (text == "local-ca").then_some(TlsChoice::LocalCa(LocalCa::Word)).ok_or_else(bad)
+        (text == "local-ca").then_some(TlsChoice::LocalCa(LocalCaChoice::Word)).ok_or_else(bad)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TlsChoice, A::Error> {

@@ -46,7 +46,9 @@ use tokio::time::{sleep, timeout};
 use crate::net::shutdown::{self, Shutdown, Trigger};
 use crate::net::tls::server::Identity;
 use accept::{Accept, accept};
-pub use address::{BindError, Bound, BoundSockets, Hold, Inheritance, ListenAddress, Socket, SocketFile, group};
+pub use address::{
+    BindError, Bound, BoundSockets, Hold, Inheritance, ListenAddress, ListeningSocket, SocketFile, group,
+};
 pub use buffers::{Buffers, BuffersFull, Reservation};
 use connection::ConnectionServer;
 pub use peer::{Peer, User};
@@ -108,7 +110,7 @@ pub struct ConnectionConfig {
 /// Runs on a current-thread runtime; `handle` is called once for each request, over HTTP/1 in order on each connection.
 /// `refuse` makes the whole answer, byte for byte, to a head that the parser refuses.
 pub async fn serve<H, R, F, B>(
-    socket: Socket,
+    socket: ListeningSocket,
     terms: watch::Receiver<ConnectionConfig>,
     shutdown: Shutdown,
     handle: H,
@@ -123,9 +125,11 @@ where
 {
     let invite = move |terms: &ConnectionConfig| ConnectionGroup::new(terms, &handle, &refuse);
     match socket {
-        Socket::Tcp(listener) => accept_loop(TcpListener::from_std(listener)?, terms, shutdown, invite).await,
+        ListeningSocket::Tcp(listener) => accept_loop(TcpListener::from_std(listener)?, terms, shutdown, invite).await,
         #[cfg(unix)]
-        Socket::Unix(listener) => accept_loop(UnixListener::from_std(listener)?, terms, shutdown, invite).await,
+        ListeningSocket::Unix(listener) => {
+            accept_loop(UnixListener::from_std(listener)?, terms, shutdown, invite).await
+        }
     }
     Ok(())
 }

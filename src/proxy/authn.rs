@@ -28,7 +28,7 @@ use crate::net::listener::head::FramingError;
 pub use authn_error::AuthnError;
 use browser::{AllowedOrigins, FetchMetadata, WebOrigin};
 pub use caller::{Authenticated, Caller, Destination, GrantedToken, Unauthenticated};
-use callers::{Callers, Identity, KnownCallers};
+use callers::{Callers, KnownCallers, ProofIdentity};
 use key::KeyHash;
 use key_hint::KeyHint;
 use local_tokens::{LocalTokens, OAuthPath, TokenRequest};
@@ -58,7 +58,7 @@ pub struct Authn<C = ()> {
 /// What a guard is made of.
 #[derive(Debug)]
 pub struct AuthnConfig<C = ()> {
-    /// The names beside localhost, 127.0.0.1 and `[::1]` that callers may use.
+    /// The names in addition to localhost, 127.0.0.1 and `[::1]` that callers may use.
     pub names: Vec<String>,
     /// The listener's port; `None` without one.
     pub port: Option<u16>,
@@ -137,15 +137,15 @@ impl<C> Authn<C> {
         visitor: Unauthenticated,
         headers: &HeaderMap,
     ) -> Result<Authenticated<'_, C>, AuthnError> {
-        let Identity { id, context, .. } =
+        let ProofIdentity { id, context, .. } =
             self.identify(Some(&visitor.peer), headers).map_err(|error| self.throttled(error))?;
         Ok(Authenticated { caller: Caller { peer: visitor.peer, id }, context })
     }
 
     /// Whose request it is; wrong keys are not counted.
-    pub fn identify(&self, peer: Option<&Peer>, headers: &HeaderMap) -> Result<Identity<'_, C>, AuthnError> {
+    pub fn identify(&self, peer: Option<&Peer>, headers: &HeaderMap) -> Result<ProofIdentity<'_, C>, AuthnError> {
         let known = match &self.callers {
-            Callers::Anonymous(context) => return Ok(Identity::anonymous(context)),
+            Callers::Anonymous(context) => return Ok(ProofIdentity::anonymous(context)),
             Callers::Known(known) => known,
         };
         let presented = PresentedProof::read(headers);
@@ -153,7 +153,7 @@ impl<C> Authn<C> {
             PresentedProof::Key { key, .. } => self.of_key(known, key),
             PresentedProof::Nothing | PresentedProof::Unreadable(_) => None,
         };
-        let is_named = |found: &Identity<'_, C>| match &presented {
+        let is_named = |found: &ProofIdentity<'_, C>| match &presented {
             PresentedProof::Key { name: Some(name), .. } => found.name == Some(name),
             PresentedProof::Key { name: None, .. } | PresentedProof::Nothing | PresentedProof::Unreadable(_) => true,
         };
@@ -167,7 +167,7 @@ impl<C> Authn<C> {
         }
     }
 
-    fn of_key<'a>(&self, known: &'a KnownCallers<C>, key: &[u8]) -> Option<Identity<'a, C>> {
+    fn of_key<'a>(&self, known: &'a KnownCallers<C>, key: &[u8]) -> Option<ProofIdentity<'a, C>> {
         match self.issuer.caller(key, Moment::now()) {
             // Of a caller that is gone, or whose proofs have changed since.
             Some(mark) => known.of_mark(mark),
@@ -243,7 +243,7 @@ impl<C> Authn<C> {
 }
 
 /// The caller whose user or certificate is at the other end.
-fn of_peer<'a, C>(known: &'a KnownCallers<C>, peer: &Peer) -> Option<Identity<'a, C>> {
+fn of_peer<'a, C>(known: &'a KnownCallers<C>, peer: &Peer) -> Option<ProofIdentity<'a, C>> {
     let of_user = peer.user().and_then(|user| known.of_user(user.uid, user.gid));
     of_user.or_else(|| known.of_certificate(KeyHash::of_fingerprint(peer.certificate()?.fingerprint())))
 }

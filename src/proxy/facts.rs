@@ -1,6 +1,6 @@
 //! The fields of a request for the audit log and the status page, and the rule that decided it.
 //!
-//! The path is told with its ids: who looks for what was done wants to know to which device. The query and the body are
+//! The path has its ids: a person who looks for what was done wants to know to which device. The query and the body are
 //! not told: they hold values, personal data and secrets among them.
 
 use http::{StatusCode, Uri};

@@ -56,7 +56,7 @@ fn is_kept_from_upstream(name: &str) -> bool {
             name,
             // What the upstream connection has of its own.
             "host" | "authorization" | "expect" | "http2-settings"
-            // Credentials of the caller, and what older clients send beside them.
+            // Credentials of the caller, and what older clients send with them.
             | "cookie" | "cookie2" | "client-id" | "client-secret" | "x-api-key" | "x-nj-date" | "sessionkey"
             // Where the request came from.
             | "forwarded" | "via" | "x-real-ip" | "x-client-ip" | "x-cluster-client-ip" | "true-client-ip"
@@ -98,7 +98,7 @@ impl CallerOrigin {
 }
 
 /// A `Location` that points at the instance, as the caller must follow it: on `origin`, such as
-/// `http://localhost:8080`. `None` if it shall stay as it is: it points elsewhere (a signed URL), is relative, or
+/// `http://localhost:8080`. `None` if it must stay as it is: it points elsewhere (a signed URL), is relative, or
 /// names the instance's root, where no operation is but the web console (`https://eu.ninjarmm.com/#/...`).
 pub fn localize(location: &HeaderValue, instance: &Authority, origin: &str) -> Option<HeaderValue> {
     let text = location.to_str().ok()?;

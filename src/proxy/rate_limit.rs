@@ -57,7 +57,7 @@ pub struct RateLimited {
 
 /// The way in to one instance, shared by all workers.
 ///
-/// Who waits stands in the queue of a semaphore: of `slots` first, if there are such, and then of `turn`, which the
+/// Whoever waits is in the queue of a semaphore: of `slots` first, if there are such, and then of `turn`, which the
 /// foremost holds while it sleeps until the schedule lets it go. Both queues are in order of arrival. Who leaves is
 /// taken out of them and has taken nothing from the schedule, so that those behind move up.
 #[derive(Debug)]
@@ -198,7 +198,7 @@ impl RateLimiter {
         Ok(())
     }
 
-    /// Who certainly has to wait longer than it may is told so at once.
+    /// A request that would have to wait longer than it may is refused at once.
     fn check(&self, deadline: Instant) -> Result<(), RateLimited> {
         let ready = self.schedule().ready();
         if ready > deadline.saturating_duration_since(self.origin) { Err(self.late(Limit::Pace)) } else { Ok(()) }

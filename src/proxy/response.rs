@@ -107,7 +107,7 @@ pub struct RefusalSummary {
     pub code: &'static str,
     /// Whose fault it is.
     pub blame: Fault,
-    /// What the caller is told.
+    /// The text for the caller.
     pub detail: String,
 }
 

@@ -93,7 +93,7 @@ pub enum NoToken {
     Timeout,
 }
 
-/// How a key's token stands: what readiness and metrics tell.
+/// The state of a key's token: what readiness and metrics tell.
 #[derive(Debug, Clone)]
 pub struct KeyStatus {
     /// The time to expiry, if there is a usable grant.
@@ -155,7 +155,7 @@ impl Tokens {
         KeptGrant(keeping.abort_handle())
     }
 
-    /// How the token of these scopes stands.
+    /// The state of the token of these scopes.
     pub async fn status(&self, scopes: ScopeSet) -> KeyStatus {
         let state = self.cache.get(&scopes).await;
         let (state, now) = (state.as_deref(), (self.clock)());
@@ -207,7 +207,7 @@ impl Tokens {
         Arc::new(state)
     }
 
-    /// What lasts is told loudly, and once.
+    /// A lasting failure is logged as an error, once.
     fn log_change(&self, scopes: ScopeSet, state: &KeyState, previous: Option<&KeyState>) {
         let (now, host) = ((self.clock)(), self.endpoint.host());
         let seconds = |span: Duration| Duration::from_secs(span.as_secs_f64().round() as u64);

@@ -98,7 +98,7 @@ impl Upstream {
         self.pool.sweep();
     }
 
-    /// Sends a permitted request with its bearer and waits for the head of the answer. A write stands in the audit log by
+    /// Sends a permitted request with its bearer and waits for the head of the answer. A write is in the audit log by
     /// then, if there is one.
     ///
     /// A connection from the pool may have died unused: what provably was not sent goes out again on another one, once,

@@ -121,7 +121,7 @@ impl SandboxRequest<'_> {
         json!({ "page": page, "pageSize": size, "count": rows.len(), "results": rows })
     }
 
-    /// A page of a ticket board: its size and start stand in the body.
+    /// A page of a ticket board: its size and start are in the body.
     fn board(&self, invention: &Invention<'_>) -> Value {
         let number = |name: &str| self.body.get(name).and_then(Value::as_u64);
         let last = number("lastCursorId").unwrap_or(0);

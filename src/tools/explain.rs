@@ -23,21 +23,21 @@ const HEAD_SIZE: usize = 1 << 20;
 /// Why nothing can be explained.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
-    /// It is no method.
-    #[error("{0:?} is no request method: write GET, POST, PUT, PATCH or DELETE")]
+    /// It is not a method.
+    #[error("{0:?} is not a request method: write GET, POST, PUT, PATCH or DELETE")]
     Method(String),
-    /// It is no target.
-    #[error("{0:?} is no request target: write a path such as /v2/device/7/disks")]
+    /// It is not a target.
+    #[error("{0:?} is not a request target: write a path such as /v2/device/7/disks")]
     Target(String),
-    /// It is no field.
-    #[error("{0:?} is no header field: write \"Name: value\"")]
+    /// It is not a field.
+    #[error("{0:?} is not a header field: write \"Name: value\"")]
     Field(String),
     /// Something that the system must give.
     #[error("the system gives no randomness")]
     System(#[from] getrandom::Error),
 }
 
-/// The answer for every subject. Fails for what is no method, no target or no field at all.
+/// The answer for every subject. Fails for what is not a method, a target, or a field.
 pub fn explain<'a>(
     subjects: &'a [PolicyTarget<'a>],
     method: &str,

@@ -21,7 +21,7 @@ use ninjaone_proxy::base::secret::Secret;
 use ninjaone_proxy::base::secret::source::SecretSource;
 use ninjaone_proxy::net::dial::Route;
 use ninjaone_proxy::net::dial::connect::Connector;
-use ninjaone_proxy::net::listener::{self, ConnectionConfig, ConnectionLimits, Peer, Slots, Socket};
+use ninjaone_proxy::net::listener::{self, ConnectionConfig, ConnectionLimits, ListeningSocket, Peer, Slots};
 use ninjaone_proxy::net::shutdown;
 use ninjaone_proxy::proxy::authn::callers::{CallerProofs, Callers};
 use ninjaone_proxy::proxy::authn::key::KeyHash;
@@ -242,7 +242,7 @@ fn peer() -> Peer {
         };
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         let (_keep, terms) = watch::channel(ConnectionConfig { listener: Arc::default(), tls: None, limits });
-        let served = listener::serve(Socket::Tcp(socket), terms, shutdown, handle, |_, _| Vec::new());
+        let served = listener::serve(ListeningSocket::Tcp(socket), terms, shutdown, handle, |_, _| Vec::new());
         runtime.expect("a runtime").block_on(served).expect("an end");
     });
     exchange(address, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");

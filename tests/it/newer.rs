@@ -235,7 +235,7 @@ fn a_file_that_is_no_document_is_a_mistake_with_place_and_cause() {
         ("openapi: 3.0.1\n".to_owned(), "it is not an OpenAPI document: it has no paths"),
         ("paths:\n".to_owned(), "it is not an OpenAPI document: it has no paths"),
         ("{\"paths\": {}}".to_owned(), "it is not an OpenAPI document: it has no paths"),
-        ("paths:\n  /v2/x: {}\n  /v2/x: {}\n".to_owned(), "line 3: the key \"/v2/x\" stands twice in one mapping"),
+        ("paths:\n  /v2/x: {}\n  /v2/x: {}\n".to_owned(), "line 3: the key \"/v2/x\" is in one mapping twice"),
         (bomb, "aliases copy more than 64 MiB"),
         (format!("paths:\n{many}"), "it has more than 10000 operations"),
     ] {
@@ -290,11 +290,11 @@ paths:
         "GET /v2/fine/{b} is left out: the document has it twice",
         "GET /v2/op is left out: its operation is not a mapping",
         "GET /v2/security is left out: its security is not a list",
-        "GET /v2/words/{a} is left out: the parameter a is one of words that cannot stand in a path",
+        "GET /v2/words/{a} is left out: the parameter a is one of words that cannot be in a path",
         "GET /v2/x{a} is left out: a parameter is only a part of a segment",
         "GET /v2/{a b} is left out: the name of a parameter is too long, or has other characters",
         "GET /v2/{} is left out: the name of a parameter",
-        "POST /v2/words/{a} is left out: the parameter a is one of words that cannot stand in a path",
+        "POST /v2/words/{a} is left out: the parameter a is one of words that cannot be in a path",
     ];
     assert_eq!(skipped.len(), expected.len(), "{skipped:#?}");
     for (said, wanted) in skipped.iter().zip(expected) {

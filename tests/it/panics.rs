@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use ninjaone_proxy::base::panic_guard;
-use ninjaone_proxy::net::listener::{self, ConnectionConfig, ConnectionLimits, Slots, Socket};
+use ninjaone_proxy::net::listener::{self, ConnectionConfig, ConnectionLimits, ListeningSocket, Slots};
 use ninjaone_proxy::net::shutdown::{self, Trigger};
 use tokio::sync::Semaphore;
 
@@ -90,7 +90,7 @@ impl Served {
                 .build_local(tokio::runtime::LocalOptions::default())
                 .expect("a runtime");
             let handle = |_, request: Request<listener::RequestBody>| handle(request.uri().path().to_owned());
-            let serving = listener::serve(Socket::Tcp(listener), terms, shutdown, handle, |_, _| Vec::new());
+            let serving = listener::serve(ListeningSocket::Tcp(listener), terms, shutdown, handle, |_, _| Vec::new());
             runtime.block_on(serving).expect("a listener to its end");
         });
         Self { address, connections, trigger, thread }

@@ -10,7 +10,7 @@ const BOTH: &str = "scopes = [\"monitoring\", \"management\"]\n";
 /// A listener's rules, and the warning about them.
 const FINDINGS: [(&str, &str); 30] = [
     // Groups.
-    ("groups = [\"queries\", \"queries\"]", "\"queries\" in groups stands there twice"),
+    ("groups = [\"queries\", \"queries\"]", "\"queries\" in groups is there twice"),
     ("groups = [\"webhooks\"]", "\"webhooks\" in groups opens nothing: its operations need the scope management"),
     (
         "groups = [\"org-admin\", \"queries\"]",
@@ -86,11 +86,11 @@ const FINDINGS: [(&str, &str); 30] = [
     ),
     (
         "allow = [\"GET /v2/device/abc/disks\"]",
-        "matches no known operation: GET /v2/device/{id}/disks has a number where \"abc\" stands",
+        "matches no known operation: GET /v2/device/{id}/disks has a number where \"abc\" is",
     ),
     (
         "deny = [\"POST /v2/device/{id}/reboot/SOFT\"]",
-        "POST /v2/device/{id}/reboot/{mode} has one of NORMAL, FORCED where \"SOFT\" stands",
+        "POST /v2/device/{id}/reboot/{mode} has one of NORMAL, FORCED where \"SOFT\" is",
     ),
     ("deny = [\"DELETE /v2/devices\"]", "\"DELETE /v2/devices\" in deny matches no known operation: this path has GET"),
     (

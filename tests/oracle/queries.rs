@@ -76,7 +76,7 @@ fn decodings(raw: &str) -> [Vec<u8>; 4] {
     [raw.as_bytes().to_vec(), once, twice, thrice]
 }
 
-/// One decoding, as lenient as any server's: what is no encoding stays.
+/// One decoding, as lenient as any server's: what is not an encoding stays.
 pub(crate) fn decode(bytes: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::new();
     let mut rest = bytes;

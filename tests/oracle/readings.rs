@@ -29,7 +29,7 @@ pub(crate) fn obviously_allowed(path: &str) -> bool {
     })
 }
 
-/// One decoding, as lenient as any server's: what is no encoding stays.
+/// One decoding, as lenient as any server's: what is not an encoding stays.
 fn decode(path: &str) -> String {
     let bytes = path.as_bytes();
     let mut decoded = Vec::new();

@@ -92,7 +92,7 @@ pub enum BindError {
 
 /// A bound socket that accepts connections.
 #[derive(Debug)]
-pub enum Socket {
+pub enum ListeningSocket {
     /// On a TCP port.
     Tcp(std::net::TcpListener),
     /// On a socket file.
@@ -115,7 +115,7 @@ pub enum Bound {
 #[derive(Debug)]
 pub struct BoundSockets {
     /// For each worker one, or one for each address.
-    pub sockets: Vec<Vec<Socket>>,
+    pub sockets: Vec<Vec<ListeningSocket>>,
     /// Where that is.
     pub bound: Bound,
     /// Keeps the place until it is dropped.
@@ -193,10 +193,13 @@ impl ListenAddress {
 impl BoundSockets {
     /// Of these addresses, at least one.
     fn tcp(opened: Vec<tcp::TcpSockets>) -> Self {
-        let (mut sockets, mut keepers) = (Vec::<Vec<Socket>>::new(), Vec::new());
+        let (mut sockets, mut keepers) = (Vec::<Vec<ListeningSocket>>::new(), Vec::new());
         for tcp::TcpSockets { listeners, keeper } in opened {
             sockets.resize_with(listeners.len(), Vec::new);
-            sockets.iter_mut().zip(listeners).for_each(|(worker, listener)| worker.push(Socket::Tcp(listener)));
+            sockets
+                .iter_mut()
+                .zip(listeners)
+                .for_each(|(worker, listener)| worker.push(ListeningSocket::Tcp(listener)));
             keepers.push(keeper);
         }
         let bound = match keepers.as_slice() {
@@ -311,7 +314,7 @@ impl Hold {
 #[cfg(unix)]
 fn open_file(file: &SocketFile, count: usize) -> Result<BoundSockets, BindError> {
     let (listener, lease) = unix::bind(file)?;
-    let share = |_| listener.try_clone().map(|one| vec![Socket::Unix(one)]);
+    let share = |_| listener.try_clone().map(|one| vec![ListeningSocket::Unix(one)]);
     let sockets = (0..count).map(share).collect::<Result<_, _>>()?;
     Ok(BoundSockets {
         sockets,

@@ -72,7 +72,7 @@ fn skip(left: u64, there: usize) -> (Option<ChunkPart>, usize) {
 }
 
 impl ChunkPart {
-    /// `None` where the byte must not stand.
+    /// `None` where the byte must not be.
     fn after(self, byte: u8) -> Option<Self> {
         match (self, byte) {
             (Self::Start, digit) => hex(digit).map(Self::Size),

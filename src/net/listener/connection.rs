@@ -24,7 +24,7 @@ use tokio_rustls::server::TlsStream;
 use super::buffers::Outgoing;
 use super::idle::{Usage, Using};
 use super::request_body::RequestBody;
-use super::timed_socket::{ConnectionState, TimedSocket};
+use super::timed_socket::{CallerConnectionState, TimedSocket};
 use super::tracked::Tracked;
 use super::write_timeout::WriteTimeout;
 use super::wrong_protocol::{Mixups, PeekedStream, TLS_HANDSHAKE};
@@ -109,7 +109,7 @@ where
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let (track, outgoing) = (ConnectionState::new(), Outgoing::new(&self.limits.buffers));
+        let (track, outgoing) = (CallerConnectionState::new(), Outgoing::new(&self.limits.buffers));
         let (host, far) = (Rc::clone(&self), peer.clone());
         let head_time = self.limits.head_time;
         let wire =

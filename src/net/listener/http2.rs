@@ -25,7 +25,7 @@ use super::connection::ConnectionServer;
 use super::flush::{Flush, Watched};
 use super::head::FramingError;
 use super::idle::{Usage, Using};
-use super::request_body::{Expectation, Http2Body, RequestBody};
+use super::request_body::{Expectation, Http2RequestBody, RequestBody};
 use super::{ConnectionLimits, Peer};
 use crate::base::clock::timer::Timer;
 
@@ -102,7 +102,7 @@ fn take(request: Request<RecvStream>) -> (Request<RequestBody>, Option<Rc<Expect
     let expects = field(EXPECT).is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
     let expected = (expects && !stream.is_end_stream()).then(Rc::<Expectation>::default);
     let length = field(CONTENT_LENGTH).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-    let body = Http2Body::new(stream, length, expected.clone());
+    let body = Http2RequestBody::new(stream, length, expected.clone());
     (Request::from_parts(head, RequestBody::Http2(body)), expected)
 }
 
@@ -128,7 +128,7 @@ where
 {
     let (mut stop, mut stopping) = (pin!(stop), false);
     let mut idle = IdleTimer { look: interval_at(Instant::now() + wait, wait), silent: 0 };
-    let mut pulse = connection.ping_pong().map(KeepAlive::new);
+    let mut pulse = connection.ping_pong().map(CallerKeepAlive::new);
     poll_fn(|cx| {
         if !stopping && stop.as_mut().poll(cx).is_ready() {
             stopping = true;
@@ -170,13 +170,13 @@ impl IdleTimer {
 }
 
 /// Finds out whether the far end lives.
-struct KeepAlive {
+struct CallerKeepAlive {
     pings: PingPong,
     timer: Timer,
     asked: bool,
 }
 
-impl KeepAlive {
+impl CallerKeepAlive {
     fn new(pings: PingPong) -> Self {
         let mut timer = Timer::default();
         timer.set(Instant::now() + PING);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use listenfd::ListenFd;
 use socket2::SockRef;
 
-use super::address::{BindError, Bound, Socket};
+use super::address::{BindError, Bound, ListeningSocket};
 
 /// The number of the first socket that is passed.
 const FIRST: usize = 3;
@@ -21,7 +21,7 @@ pub(super) struct Passed {
     /// How many.
     count: usize,
     /// Those of a kind that can be served.
-    sockets: BTreeMap<usize, Socket>,
+    sockets: BTreeMap<usize, ListeningSocket>,
     /// Of no use here, and closed to the programs that we start.
     _others: Vec<Other>,
     /// Those that were wanted.
@@ -37,7 +37,7 @@ enum Other {
 }
 
 struct TakenSockets {
-    socket: Socket,
+    socket: ListeningSocket,
     bound: Bound,
     /// Gone when no listener has it.
     used: Weak<()>,
@@ -52,9 +52,9 @@ impl Passed {
         for index in 0..count {
             // Whatever is taken is closed to programs that are started from now on.
             if let Ok(Some(listener)) = passed.take_tcp_listener(index) {
-                sockets.insert(index, Socket::Tcp(listener));
+                sockets.insert(index, ListeningSocket::Tcp(listener));
             } else if let Ok(Some(listener)) = passed.take_unix_listener(index) {
-                sockets.insert(index, Socket::Unix(listener));
+                sockets.insert(index, ListeningSocket::Unix(listener));
             } else if let Ok(Some(socket)) = passed.take_udp_socket(index) {
                 others.push(Other::Udp { _socket: socket });
             } else if let Ok(Some(socket)) = passed.take_unix_datagram(index) {
@@ -66,7 +66,7 @@ impl Passed {
     }
 
     /// The socket with this number, from 3, or name; it must listen. It is in use until the last part is dropped.
-    pub(super) fn lend(&mut self, wanted: &str) -> Result<(&Socket, &Bound, Arc<()>), BindError> {
+    pub(super) fn lend(&mut self, wanted: &str) -> Result<(&ListeningSocket, &Bound, Arc<()>), BindError> {
         let index = self.index(wanted)?;
         let TakenSockets { socket, bound, used } = match self.taken.entry(index) {
             Entry::Occupied(taken) if taken.get().used.strong_count() > 0 => return Err(BindError::Taken),
@@ -100,29 +100,29 @@ impl Passed {
     }
 }
 
-fn take(socket: Socket) -> Result<TakenSockets, BindError> {
+fn take(socket: ListeningSocket) -> Result<TakenSockets, BindError> {
     let (socket, bound) = match socket {
-        Socket::Tcp(listener) => of_tcp(listener)?,
-        Socket::Unix(listener) => of_unix(listener),
+        ListeningSocket::Tcp(listener) => of_tcp(listener)?,
+        ListeningSocket::Unix(listener) => of_unix(listener),
     };
     socket.ready()?;
     Ok(TakenSockets { socket, bound, used: Weak::new() })
 }
 
-fn of_tcp(listener: TcpListener) -> Result<(Socket, Bound), BindError> {
+fn of_tcp(listener: TcpListener) -> Result<(ListeningSocket, Bound), BindError> {
     let address: SocketAddr = listener.local_addr()?;
     if !address.ip().to_canonical().is_loopback() {
         return Err(BindError::Exposed(address));
     }
-    Ok((Socket::Tcp(listener), Bound::Tcp(address)))
+    Ok((ListeningSocket::Tcp(listener), Bound::Tcp(address)))
 }
 
-fn of_unix(listener: UnixListener) -> (Socket, Bound) {
+fn of_unix(listener: UnixListener) -> (ListeningSocket, Bound) {
     let path = listener.local_addr().ok().and_then(|address| address.as_pathname().map(PathBuf::from));
-    (Socket::Unix(listener), Bound::Unix(path.unwrap_or_else(|| "(no path)".into())))
+    (ListeningSocket::Unix(listener), Bound::Unix(path.unwrap_or_else(|| "(no path)".into())))
 }
 
-impl Socket {
+impl ListeningSocket {
     /// Sees to it that it listens and does not block.
     fn ready(&self) -> Result<(), BindError> {
         let socket = match self {

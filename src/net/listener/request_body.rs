@@ -17,12 +17,12 @@ pub enum RequestBody {
     /// Over HTTP/1.1 or HTTP/1.0.
     Http1(Incoming),
     /// Over HTTP/2.
-    Http2(Http2Body),
+    Http2(Http2RequestBody),
 }
 
 /// The body of a request over HTTP/2.
 #[derive(Debug)]
-pub struct Http2Body {
+pub struct Http2RequestBody {
     stream: RecvStream,
     /// What is to come, where the caller has said it.
     left: Option<u64>,
@@ -55,7 +55,7 @@ impl Expectation {
     }
 }
 
-impl Http2Body {
+impl Http2RequestBody {
     pub(super) fn new(stream: RecvStream, length: Option<u64>, expected: Option<Rc<Expectation>>) -> Self {
         let left = if stream.is_end_stream() { Some(0) } else { length };
         Self { stream, left, expected }
@@ -101,7 +101,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(body) => body.size_hint(),
-            Self::Http2(Http2Body { left, .. }) => left.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Http2(Http2RequestBody { left, .. }) => left.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }

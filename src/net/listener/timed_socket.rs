@@ -38,7 +38,7 @@ enum Phase {
 
 /// What the connection and the requests on it know of each other.
 #[derive(Debug)]
-pub(super) struct ConnectionState {
+pub(super) struct CallerConnectionState {
     phase: Cell<Phase>,
     heads: RefCell<Heads>,
     flush: Rc<Flush>,
@@ -47,9 +47,9 @@ pub(super) struct ConnectionState {
 
 /// Kept as long as a request's answer.
 #[derive(Debug)]
-pub(super) struct Serving(Rc<ConnectionState>);
+pub(super) struct Serving(Rc<CallerConnectionState>);
 
-impl ConnectionState {
+impl CallerConnectionState {
     pub(super) fn new() -> Rc<Self> {
         Rc::new(Self {
             phase: Cell::new(Phase::Head),
@@ -90,7 +90,7 @@ impl Drop for Serving {
 /// The connection between hyper and the socket.
 pub(super) struct TimedSocket<S, R> {
     stream: S,
-    track: Rc<ConnectionState>,
+    track: Rc<CallerConnectionState>,
     /// For the wait for a head, and for reading it from its first byte on.
     head_time: Duration,
     /// Set while a head is awaited, and anew once it has begun.
@@ -128,7 +128,7 @@ impl Linger {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8>> TimedSocket<S, R> {
-    pub(super) fn new(stream: S, track: Rc<ConnectionState>, head_time: Duration, refuse: R) -> Self {
+    pub(super) fn new(stream: S, track: Rc<CallerConnectionState>, head_time: Duration, refuse: R) -> Self {
         let (timer, pending) = (Timer::default(), Vec::new());
         Self { stream, track, head_time, timer, begun: false, refuse, pending, linger: None }
     }

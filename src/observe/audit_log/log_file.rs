@@ -42,9 +42,9 @@ pub(super) struct LogFile {
     max_size: u64,
     sync: bool,
     /// What is written.
-    now: Position,
+    now: LogPosition,
     /// What is written and safe.
-    safe: Position,
+    safe: LogPosition,
     /// There is more in the file than is written well.
     trim: bool,
     /// The file is renamed, and the next is not there yet.
@@ -53,7 +53,7 @@ pub(super) struct LogFile {
 
 /// A point in the log.
 #[derive(Debug, Clone, Copy)]
-struct Position {
+struct LogPosition {
     /// Bytes in the file.
     length: u64,
     /// The number of its first line; `None` as long as it has none.
@@ -123,7 +123,7 @@ impl LogFile {
             missing: kept.map_or(0, |kept| kept.seq.saturating_sub(last.map_or(0, |last| last.seq))),
         };
         let TailScan { first, feed, length, .. } = scan;
-        let now = Position { length, first, head: furthest.unwrap_or(ChainHead::NONE), feed };
+        let now = LogPosition { length, first, head: furthest.unwrap_or(ChainHead::NONE), feed };
         let path = path.to_owned();
         sync_folder(&path).map_err(|error| LogFileError::Open(path.clone(), error))?;
         Ok((Self { path, log, head, max_size, sync, now, safe: now, trim: false, renamed: false }, found))
@@ -186,7 +186,7 @@ impl LogFile {
             text.insert(0, b'\n');
         }
         self.log.write_all(&text)?;
-        self.now = Position {
+        self.now = LogPosition {
             length: self.now.length + text.len() as u64,
             first: self.now.first.or(Some(self.now.head.seq + 1)),
             head,
@@ -225,7 +225,7 @@ impl LogFile {
     fn begin_file(&mut self) -> io::Result<()> {
         self.log = open(options().append(true).create_new(true), &self.path)?;
         keep_others_out(&self.log)?;
-        self.safe = Position { length: 0, first: None, head: self.safe.head, feed: false };
+        self.safe = LogPosition { length: 0, first: None, head: self.safe.head, feed: false };
         self.now = self.safe;
         (self.renamed, self.trim) = (false, false);
         sync_folder(&self.path)

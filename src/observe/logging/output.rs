@@ -65,9 +65,9 @@ mod tests {
     use crate::base::plain::is_plain;
 
     #[derive(Clone, Default)]
-    struct Sheet(Arc<Mutex<Vec<u8>>>);
+    struct WrittenText(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Sheet {
+    impl Write for WrittenText {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().expect("no panic").write(bytes)
         }
@@ -81,7 +81,7 @@ mod tests {
     fn log_has_one_plain_line_for_an_event_whatever_its_fields_hold() {
         let nasty: String = ('\0'..='\u{ffff}').chain('\u{e0000}'..='\u{e0fff}').collect();
         for (json, color) in [(false, false), (false, true), (true, false)] {
-            let sheet = Sheet::default();
+            let sheet = WrittenText::default();
             let (writer, guard) = NonBlockingBuilder::default().finish(sheet.clone());
             let layer = fmt::layer().with_writer(PlainWriter { writer, color }).with_ansi(color);
             let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.boxed() };

@@ -18,7 +18,7 @@ pub enum AuthnError {
     /// More than one `Host`.
     #[error("the request has more than one Host")]
     ManyHosts,
-    /// `Host`, or the authority of an absolute-form target, is no name or address with a port.
+    /// `Host`, or the authority of an absolute-form target, is not a name or address with a port.
     #[error("the request is for {0:?}, which no server can be called")]
     BadHost(String),
     /// A `#` in the request line.

@@ -1,7 +1,7 @@
 //! What a browser says of where a request comes from: the page that made it, if a page did.
 //!
 //! A page that the user visits can make the browser send requests to a local port, some without asking. Browsers mark
-//! them by `WebOrigin` and `Sec-Fetch-Site`, which pages cannot change. Tools that are no browsers send neither.
+//! them by `WebOrigin` and `Sec-Fetch-Site`, which pages cannot change. Tools other than browsers send neither.
 
 use std::net::Ipv6Addr;
 
@@ -24,7 +24,7 @@ pub(super) struct AllowedOrigins {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebOrigin(String);
 
-/// Why a text is no origin.
+/// Why a text is not an origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadWebOrigin {
     /// `*` is not a wildcard here.

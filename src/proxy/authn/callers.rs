@@ -103,7 +103,7 @@ struct KnownCaller<C> {
 
 /// Whose request it is.
 #[derive(Debug)]
-pub struct Identity<'a, C> {
+pub struct ProofIdentity<'a, C> {
     /// Its number among the callers.
     pub id: CallerId,
     /// Its name; the anonymous caller has none.
@@ -113,15 +113,15 @@ pub struct Identity<'a, C> {
     mark: Option<CallerMark>,
 }
 
-impl<C> Clone for Identity<'_, C> {
+impl<C> Clone for ProofIdentity<'_, C> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<C> Copy for Identity<'_, C> {}
+impl<C> Copy for ProofIdentity<'_, C> {}
 
-impl<C> Identity<'_, C> {
+impl<C> ProofIdentity<'_, C> {
     /// What a local token says of it; the anonymous caller's says nothing.
     pub(super) fn mark(&self) -> Option<CallerMark> {
         self.mark
@@ -149,15 +149,15 @@ impl<C> Callers<C> {
     }
 
     /// The caller with this number.
-    pub fn get(&self, id: CallerId) -> Option<Identity<'_, C>> {
+    pub fn get(&self, id: CallerId) -> Option<ProofIdentity<'_, C>> {
         match self {
-            Self::Anonymous(context) => (id == CallerId::ANONYMOUS).then(|| Identity::anonymous(context)),
+            Self::Anonymous(context) => (id == CallerId::ANONYMOUS).then(|| ProofIdentity::anonymous(context)),
             Self::Known(known) => known.find(|entry| entry.id == id),
         }
     }
 }
 
-impl<'a, C> Identity<'a, C> {
+impl<'a, C> ProofIdentity<'a, C> {
     pub(super) fn anonymous(context: &'a C) -> Self {
         Self { id: CallerId::ANONYMOUS, name: None, context, mark: None }
     }
@@ -172,12 +172,12 @@ impl<C> KnownCallers<C> {
     }
 
     /// The caller that a local token says this of.
-    pub(super) fn of_mark(&self, mark: CallerMark) -> Option<Identity<'_, C>> {
+    pub(super) fn of_mark(&self, mark: CallerMark) -> Option<ProofIdentity<'_, C>> {
         self.find(|entry| entry.mark == mark)
     }
 
     /// Whose key this is. All hashes are compared, each in constant time.
-    pub(super) fn of_key(&self, key: &[u8]) -> Option<Identity<'_, C>> {
+    pub(super) fn of_key(&self, key: &[u8]) -> Option<ProofIdentity<'_, C>> {
         let hash = KeyHash::of(key);
         let same = |entry: &KnownCaller<C>| entry.proofs.key.is_some_and(|own| own.is_same(hash));
         let found = self.entries.iter().fold(None, |found, entry| if same(entry) { Some(entry) } else { found });
@@ -185,17 +185,17 @@ impl<C> KnownCallers<C> {
     }
 
     /// Who runs as this user on this machine.
-    pub(super) fn of_user(&self, uid: u32, gid: u32) -> Option<Identity<'_, C>> {
+    pub(super) fn of_user(&self, uid: u32, gid: u32) -> Option<ProofIdentity<'_, C>> {
         let by_group = || self.find(|entry| entry.proofs.gids.contains(&gid));
         self.find(|entry| entry.proofs.uids.contains(&uid)).or_else(by_group)
     }
 
     /// Whose certificate has this fingerprint.
-    pub(super) fn of_certificate(&self, fingerprint: KeyHash) -> Option<Identity<'_, C>> {
+    pub(super) fn of_certificate(&self, fingerprint: KeyHash) -> Option<ProofIdentity<'_, C>> {
         self.find(|entry| entry.proofs.certificate == Some(fingerprint))
     }
 
-    fn find(&self, is: impl Fn(&KnownCaller<C>) -> bool) -> Option<Identity<'_, C>> {
+    fn find(&self, is: impl Fn(&KnownCaller<C>) -> bool) -> Option<ProofIdentity<'_, C>> {
         self.entries.iter().find(|entry| is(entry)).map(KnownCaller::identity)
     }
 
@@ -206,12 +206,12 @@ impl<C> KnownCallers<C> {
 }
 
 impl<C> KnownCaller<C> {
-    fn identity(&self) -> Identity<'_, C> {
-        Identity { id: self.id, name: Some(&self.proofs.name), context: &self.context, mark: Some(self.mark) }
+    fn identity(&self) -> ProofIdentity<'_, C> {
+        ProofIdentity { id: self.id, name: Some(&self.proofs.name), context: &self.context, mark: Some(self.mark) }
     }
 }
 
-/// Wrong keys are answered for a while, and then a few at a time: whoever tries many is told to wait, others are not
+/// Wrong keys are answered for a while, and then a few at a time: a caller that tries many gets 429, others do not
 /// touched, and nothing is kept of any of them.
 #[derive(Debug)]
 struct Throttle(Cell<Option<Instant>>);
@@ -252,7 +252,7 @@ mod tests {
         KnownCallers::new(entries.into_iter().map(|entry| (entry, ())), marks)
     }
 
-    fn id(found: Option<Identity<'_, ()>>) -> Option<CallerId> {
+    fn id(found: Option<ProofIdentity<'_, ()>>) -> Option<CallerId> {
         found.map(|found| found.id)
     }
 

@@ -60,7 +60,7 @@ pub(super) fn is_authority(host: &[u8]) -> bool {
 }
 
 /// The bytes of the request line and the field lines. The parser reads in steps that double, so that it lets
-/// through up to twice of what it is told.
+/// through up to twice of it.
 pub(super) fn head_size(head: &Parts) -> usize {
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
     let lines = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());

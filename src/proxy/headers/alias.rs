@@ -16,7 +16,7 @@ pub(super) fn ask(name: &str, question: impl Fn(&str) -> bool) -> bool {
     });
     let length = bytes.count();
     let hyphenated = room.get(..length).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default();
-    // A length, type or coding beside the real one would be somebody's.
+    // A length, type or coding in addition to the real one would be somebody's.
     question(hyphenated) || hyphenated.starts_with("content-")
 }
 

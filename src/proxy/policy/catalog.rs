@@ -242,7 +242,7 @@ impl Catalog {
         let own = METHODS.iter().position(|method| *method == operation.method);
         let place = own.and_then(|own| node.place.0.get_mut(own)).ok_or("no method of an operation")?;
         if place.is_some() {
-            return Err("this method and path stand here twice");
+            return Err("this method and path are here twice");
         }
         *place = Some(id);
         self.operations.push(operation);

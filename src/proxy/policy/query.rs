@@ -113,7 +113,7 @@ fn is_separator(digits: &[u8]) -> bool {
     matches!(digits, b"26" | b"3b")
 }
 
-/// Where characters that are wanted stand encoded, once or more: `%26`, `%2526`.
+/// Where wanted characters are encoded, once or more: `%26`, `%2526`.
 fn encoded(text: &str, is_wanted: fn(&[u8]) -> bool) -> impl Iterator<Item = (usize, usize)> + '_ {
     text.match_indices('%').filter_map(move |(start, _)| {
         let mut rest = text.get(start + 1..)?;
@@ -145,7 +145,7 @@ fn may_spell(raw: &str, word: &str) -> bool {
                 || resembles(Decoded(Decoded(once)), word)))
 }
 
-/// Whether some server takes `raw` for the value `word`. A number may be written in many ways, and stand in a list.
+/// Whether some server takes `raw` for the value `word`. A number may be written in many ways, and be in a list.
 fn may_mean(raw: &str, word: &str) -> bool {
     let is_number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
     may_spell(raw, word) || (is_number && may_hold(raw, word.as_bytes()))
@@ -200,7 +200,7 @@ fn resembles(bytes: impl Iterator<Item = u8> + Clone, word: &str) -> bool {
     matches!(own.find(|byte| *byte == 0 || !is_blank(byte)), None | Some(0 | b'['))
 }
 
-/// Percent-decoding as lenient as any server's: what is no encoding stays.
+/// Percent-decoding as lenient as any server's: what is not an encoding stays.
 #[derive(Clone)]
 struct Decoded<I>(I);
 

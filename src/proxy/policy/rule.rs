@@ -218,7 +218,7 @@ impl Rule {
         matches!(&self.reach, Selector::Path(template) if template.fit(&operation.segments) != Match::Never)
     }
 
-    /// The first word that stands where `operation` has a parameter of another type, if nothing else keeps the rule from
+    /// The first word that is where `operation` has a parameter of another type, if nothing else keeps the rule from
     /// matching it.
     pub fn misfit<'a>(&'a self, operation: &'a Operation) -> Option<(&'a str, &'a ParameterType)> {
         match &self.reach {

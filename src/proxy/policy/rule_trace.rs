@@ -17,7 +17,7 @@ use super::{Decision, Denied, DenyReason, Policy, PolicyError, PolicyRefusal, Ru
 pub struct RuleTrace<'a> {
     /// Whether it is a rule of the listener, which holds for all of its callers.
     pub by_listener: bool,
-    /// The list it stands in.
+    /// The list it is in.
     pub effect: Effect,
     /// The rule.
     pub rule: &'a Rule,

@@ -1,4 +1,4 @@
-//! What a caller is told of a request that the guard does not let in, or whose head or body cannot be read.
+//! Refusals of requests that authn does not let in, or whose head or body cannot be read.
 
 use http::StatusCode;
 

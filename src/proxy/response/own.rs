@@ -1,4 +1,4 @@
-//! Answers of the proxy's own that are no refusals: a local token, and what browsers ask for.
+//! The proxy's own answers other than refusals: a local token, and what browsers ask for.
 
 use std::time::Duration;
 

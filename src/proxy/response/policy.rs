@@ -1,4 +1,4 @@
-//! What a caller is told of a request that the policy does not permit.
+//! Refusals of requests that the policy does not permit.
 
 use http::Method;
 

@@ -16,7 +16,7 @@ pub struct RefusalRow {
     pub blame: Fault,
     /// The error type of RFC 9209 section 2.3.
     pub error: &'static str,
-    /// What an OAuth client is told that asked for a token (RFC 6749 section 5.2).
+    /// The error for an OAuth client that asked for a token (RFC 6749 section 5.2).
     pub oauth: &'static str,
     /// The field that the status must or may have in addition to the problem.
     pub field: ExtraField,

@@ -1,4 +1,4 @@
-//! What a caller is told where there is no token.
+//! Refusals for want of a token.
 
 use http::StatusCode;
 

@@ -1,4 +1,4 @@
-//! What a caller is told where the instance cannot be asked, does not answer, or answers what cannot be passed on.
+//! Refusals where the instance cannot be asked, does not answer, or answers what cannot be passed on.
 
 use std::io;
 

@@ -32,7 +32,7 @@ struct HeldCredentials {
     stamps: [Option<Stamp>; 2],
     /// Counts the pairs that were read.
     version: u64,
-    /// What was told of a source that cannot be read, so that it is told once.
+    /// What was logged about a source that cannot be read, so that it is logged once.
     trouble: Option<String>,
 }
 

@@ -64,7 +64,7 @@ impl Reason {
 
     fn of_refusal(body: &[u8]) -> Self {
         let holds = |word: &[u8]| body.windows(word.len()).any(|window| window == word);
-        // Never renewed: so these words count wherever they stand, in a body of any form, cut off or not.
+        // Never renewed: so these words apply wherever they are in a body of any form, cut off or not.
         if holds(b"insufficient_privileges") {
             Self::InsufficientPrivileges
         } else if holds(b"user_context_required") {

@@ -1,7 +1,7 @@
-//! The head of an answer, judged before anything of it is passed on: what can be read in two ways is no answer.
+//! The head of an answer, judged before anything of it is passed on: what can be read in two ways is refused.
 //!
 //! hyper parses more than one recipient of a message could agree on: an unknown or doubled transfer coding, a length
-//! beside a coding, a switch of protocols that nobody asked for. Whoever reads such a head otherwise than hyper does
+//! together with a coding, a switch of protocols that nobody asked for. A server that reads such a head otherwise than hyper does
 //! takes bytes of one answer for another (RFC 9112 section 11.2), so none of them is relayed.
 
 use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
@@ -25,7 +25,7 @@ pub enum MalformedAnswer {
     /// A transfer coding other than `chunked`, once, or one where none may be (RFC 9112 section 6.1).
     #[error("its transfer coding is not chunked alone")]
     Coding,
-    /// A length beside a transfer coding (RFC 9112 section 6.3).
+    /// A length together with a transfer coding (RFC 9112 section 6.3).
     #[error("it has a length and a transfer coding")]
     Doubled,
     /// Not a single number (RFC 9110 section 8.6), or one where there is no body.

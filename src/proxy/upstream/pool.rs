@@ -153,7 +153,7 @@ impl ConnectionLease {
     /// The exchange begins.
     pub(super) fn begin(&self) -> ExchangeStart {
         match self {
-            // Over TLS 1.3 a server sends tickets at first, which are no early answer. An early answer inside of TLS is
+            // Over TLS 1.3 a server sends tickets at first, which are not an early answer. An early answer inside of TLS is
             // seen by hyper, which reads before it writes.
             Self::Http1 { track, reused, turn, .. } => track.begin(*reused || !turn.pool.connector.is_tls()),
             Self::Http2 { .. } => {}
@@ -300,7 +300,7 @@ impl Pool {
         &self.connector
     }
 
-    /// The connection that the next exchange shall have: HTTP/1.1 while few are in flight, or for a bulk body.
+    /// The connection that the next exchange gets: HTTP/1.1 while few are in flight, or for a bulk body.
     fn offer(&self, bulk: bool) -> Offer {
         let few = self.calm.get() >= CALM || (bulk && self.bulks.get() <= BULKS);
         match self.speaks.get() {

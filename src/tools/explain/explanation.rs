@@ -1,4 +1,4 @@
-//! What is told of a request, for people and for programs.
+//! The explanation of a request, for people and for programs.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::proxy::policy::catalog::{Operation, OperationName};
 use crate::proxy::policy::rule::{Effect, RuleEffect};
 use crate::proxy::policy::rule_trace::{Change, RuleTrace};
 
-/// What is told of a request to one subject.
+/// The explanation of a request for one policy target.
 #[derive(Debug)]
 pub struct Explanation<'a> {
     pub(super) subject: &'a PolicyTarget<'a>,

@@ -7,7 +7,7 @@ use super::openapi::{Declared, Document, shape};
 use super::shadow;
 use super::{Catalog, Operation, Risk, Scope, TemplateSegment};
 
-/// Words that tell of danger, wherever they stand in path, `operationId` or tags, and the group that has to be named
+/// Words that tell of danger, wherever they are in path, `operationId` or tags, and the group that has to be named
 /// then. The first that fits decides; hyphens and capitals do not matter.
 const DANGERS: [(&str, &str); 16] = [
     ("installer", "installers"),

@@ -1,4 +1,4 @@
-//! Paths that are no operation's, and that a lenient server may take for one's: another spelling of it.
+//! Paths that match no operation, but that a lenient server may read as one: another spelling of it.
 
 use super::super::path::{MAX_WORD, MalformedTarget, Segment, Segments};
 use super::super::spelling::folded;

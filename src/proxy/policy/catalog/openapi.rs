@@ -62,7 +62,7 @@ pub enum SkipReason {
     /// A path that no request can have.
     #[error(transparent)]
     Path(#[from] MalformedTarget),
-    /// A path that is no template.
+    /// A path that is not a template.
     #[error("{0}")]
     Template(&'static str),
     /// `$ref` to another file, to nothing, or in a circle.
@@ -72,7 +72,7 @@ pub enum SkipReason {
     #[error("its {0} is not a {1}")]
     Kind(&'static str, &'static str),
     /// An enumeration of no words, or of a word that no segment can be.
-    #[error("the parameter {0} is one of words that cannot stand in a path")]
+    #[error("the parameter {0} is one of words that cannot be in a path")]
     Words(String),
     /// A key that may be a method of a later OpenAPI.
     #[error("{0:?} is not a method that the proxy knows")]

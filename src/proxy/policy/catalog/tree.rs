@@ -12,7 +12,7 @@ use super::{OperationId, ParameterType};
 /// what is in them.
 #[derive(Debug, Default)]
 pub(super) struct Node {
-    /// The first of the parameters, beside the rest, for most places have one.
+    /// The first of the parameters, apart from the rest, for most places have one.
     pub(super) parameter: Option<(ParameterType, u32)>,
     pub(super) others: Vec<(ParameterType, u32)>,
     pub(super) place: PathOperations,

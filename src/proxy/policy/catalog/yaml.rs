@@ -13,10 +13,10 @@ const MAX_DEPTH: usize = 128;
 const MAX_COPIED: usize = MAX_COPIED_MIB << 20;
 const MAX_COPIED_MIB: usize = 64;
 
-/// What a node costs beside its text, in bytes, about.
+/// What a node costs in addition to its text, in bytes, about.
 const NODE: usize = 64;
 
-/// Why a text is no tree; lines count from 1.
+/// Why a text is not a tree; lines count from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum YamlError {
     /// It is not YAML.
@@ -29,10 +29,10 @@ pub enum YamlError {
     #[error("line {0}: a key is not a word")]
     Key(usize),
     /// A mapping with two values for a key.
-    #[error("line {0}: the key {1:?} stands twice in one mapping")]
+    #[error("line {0}: the key {1:?} is in one mapping twice")]
     Twice(usize, String),
     /// An alias within its own anchor.
-    #[error("line {0}: an alias stands within what it means")]
+    #[error("line {0}: an alias is inside what it means")]
     Alias(usize),
     /// An anchor bomb.
     #[error("line {0}: aliases copy more than {MAX_COPIED_MIB} MiB")]
@@ -169,9 +169,9 @@ mod tests {
         for (text, said) in [
             (nest("[", "]"), "line 1: it is nested deeper"),
             (nest("{a: ", "}"), "line 1: it is nested deeper"),
-            ("a: 1\nb: 2\na: 3\n".to_owned(), "line 3: the key \"a\" stands twice"),
+            ("a: 1\nb: 2\na: 3\n".to_owned(), "line 3: the key \"a\" is in one mapping twice"),
             ("? [a]\n: b\n".to_owned(), "line 1: a key is not a word"),
-            ("a: &x [*x]\n".to_owned(), "line 1: an alias stands within what it means"),
+            ("a: &x [*x]\n".to_owned(), "line 1: an alias is inside what it means"),
             (bomb, ": aliases copy more than 64 MiB"),
             ("a: [b\n".to_owned(), "line"),
         ] {

@@ -18,7 +18,7 @@ pub enum MalformedTarget {
     /// An encoded character that changes the path's meaning if it is decoded.
     #[error("the path has an encoded character that servers read differently")]
     EncodedCharacter,
-    /// Encoded bytes that are no UTF-8 (overlong forms included).
+    /// Encoded bytes that are not UTF-8 (overlong forms included).
     #[error("the path has encoded bytes that are not UTF-8")]
     NotUtf8,
     /// `//`, or a slash at the end.

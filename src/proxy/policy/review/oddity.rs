@@ -8,7 +8,7 @@ use super::super::group::Group;
 /// An entry of the configuration, and what is odd about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Oddness {
-    /// Where it stands.
+    /// Where it is.
     pub list: RuleList,
     /// The entry as written.
     pub entry: String,
@@ -30,7 +30,7 @@ pub enum RuleList {
 /// What is odd about an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Oddity {
-    /// It stands there twice.
+    /// It is there twice.
     Twice,
     /// No operation of the group has one of the methods.
     NoSuchMethod(&'static Group),
@@ -74,13 +74,13 @@ pub enum Oddity {
 pub enum OperationSlip {
     /// The path has operations with other methods.
     Method(String),
-    /// A word stands where the operation has something else.
+    /// A word is where the operation has something else.
     Value {
         /// The operation.
         operation: String,
         /// The word.
         word: String,
-        /// What stands there instead.
+        /// What is there instead.
         wanted: String,
     },
     /// An operation's template is nearly the same.
@@ -102,7 +102,7 @@ impl fmt::Display for Oddness {
         let Self { list, entry, oddity } = self;
         write!(f, "{entry:?} in {list} ")?;
         match oddity {
-            Oddity::Twice => f.write_str("stands there twice"),
+            Oddity::Twice => f.write_str("is there twice"),
             Oddity::NoSuchMethod(group) => write!(f, "can never match: no operation of {group} has this method"),
             Oddity::EmptyGroup => f.write_str("opens nothing: the catalogue has no operation in it"),
             Oddity::GroupAboveScopes(needed) => {
@@ -144,7 +144,7 @@ impl fmt::Display for OperationSlip {
         match self {
             Self::Method(methods) => write!(f, "this path has {methods}"),
             Self::Value { operation, word, wanted } => {
-                write!(f, "{operation} has {wanted} where {word:?} stands")
+                write!(f, "{operation} has {wanted} where {word:?} is")
             }
             Self::Template(operation) => write!(f, "did you mean {operation:?}?"),
         }

@@ -47,7 +47,7 @@ pub enum RuleError {
     },
     /// A condition that is none.
     #[error(
-        "bad condition {0:?}: after ? stand conditions, joined by &: NAME (it is there), NAME=VALUE, or !NAME (it is not there), percent-encoded"
+        "bad condition {0:?}: after ? come conditions, joined by &: NAME (it is there), NAME=VALUE, or !NAME (it is not there), percent-encoded"
     )]
     Condition(String),
     /// Conditions that no query can fulfil.

@@ -59,7 +59,7 @@ impl Template {
         self.segments.iter().zip(template).map(|(piece, segment)| piece.fit(segment)).min().unwrap_or(Match::Never)
     }
 
-    /// Whether each fixed word of `template` stands here too.
+    /// Whether each fixed word of `template` is here too.
     pub(super) fn spells(&self, template: &[TemplateSegment]) -> bool {
         template.len() == self.segments.len()
             && self.segments.iter().zip(template).all(|(piece, segment)| match (piece, segment) {
@@ -107,7 +107,7 @@ impl Template {
         } else {
             !other.open_ended && other.segments.len() == self.segments.len()
         };
-        // A number is no fixed word, so it is a value wherever it stands.
+        // A number is not a fixed word, so it is a value wherever it is.
         let is_number = |piece: &TemplateSegmentRule| matches!(piece, TemplateSegmentRule::Literal(text) if text.bytes().all(|b| b.is_ascii_digit()));
         let piece_covers = |(own, piece): (&TemplateSegmentRule, &TemplateSegmentRule)| match own {
             TemplateSegmentRule::Any => true,

@@ -15,7 +15,7 @@ const MAX_REFERENCES: usize = 16;
 /// The longest word that is shown: a version, a tag, a name.
 const MAX_SHOWN: usize = 200;
 
-/// The path of the first server's URL, which stands before each path.
+/// The path of the first server's URL, which comes before each path.
 pub(super) fn base(root: &Value) -> String {
     let url = root.pointer("/servers/0/url").or_else(|| root.get("basePath")).and_then(Value::as_str);
     let url = url.unwrap_or_default();
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
     fn parameter_type(&self, name: &str, parameter: &'a Map<String, Value>) -> Result<ParameterType, SkipReason> {
         let schema = match parameter.get("schema") {
             Some(schema) => mapping(self.resolve(schema)?, "schema")?,
-            // Swagger 2 writes the type beside the name.
+            // Swagger 2 writes the type next to the name.
             None => parameter,
         };
         let kinds: Vec<&str> = match schema.get("type") {
