@@ -192,7 +192,8 @@ impl Policy {
         let own = match self.row(id) {
             Some(OperationRow::Always(Ok(opened_by))) => OperationVerdict::Open(*opened_by),
             Some(OperationRow::Always(Err(closed_by))) => OperationVerdict::Closed(*closed_by),
-            Some(OperationRow::Depends(_)) => OperationVerdict::Depends,
+            Some(OperationRow::Depends(_, Some(closed_by))) => OperationVerdict::Closed(*closed_by),
+            Some(OperationRow::Depends(_, None)) => OperationVerdict::Depends,
             None => OperationVerdict::Closed(ClosedBy::Groups),
         };
         match self.ceiling.as_ref().map(|ceiling| ceiling.verdict(id)) {
@@ -242,7 +243,7 @@ impl Policy {
     fn verdict_on(&self, id: OperationId, operation: &Operation, asked: &JudgedRequest<'_>) -> Verdict {
         match self.row(id) {
             Some(OperationRow::Always(verdict)) => *verdict,
-            Some(OperationRow::Depends(relevant)) => {
+            Some(OperationRow::Depends(relevant, _)) => {
                 self.rules.verdict(operation, relevant, |rule, effect| asked.matches(rule, effect))
             }
             // No operation of the catalogue is without a row.
@@ -353,6 +354,26 @@ mod tests {
         assert!(is_denied(&policy, "GET", "/v2/device/7/disks"));
         assert!(is_denied(&policy, "GET", "/v2/device/7"));
         assert!(ask(&policy, "GET", "/v2/device/8/disks").is_ok());
+    }
+
+    #[test]
+    fn policy_says_of_an_operation_that_deny_touches_whether_some_request_for_it_is_open() {
+        let policy = policy(
+            &[Scope::Monitoring, Scope::Management],
+            &["devices-read"],
+            &["POST /v2/device/{id}/script/run"],
+            &["* /v2/device/7/**"],
+        );
+        let policy = policy.expect("a policy");
+        let verdict = |method: &str, template: &str| {
+            let is_it = |operation: &Operation| operation.method == method && operation.template == template;
+            let (id, _) = policy.catalog().iter().find(|(_, operation)| is_it(operation)).expect("an operation");
+            policy.verdict(id)
+        };
+        assert_eq!(verdict("GET", "/v2/device/{id}/disks"), OperationVerdict::Depends, "but for device 7");
+        assert_eq!(verdict("POST", "/v2/device/{id}/script/run"), OperationVerdict::Depends);
+        let closed = verdict("POST", "/v2/device/{id}/decommission");
+        assert_eq!(closed, OperationVerdict::Closed(ClosedBy::Groups), "nothing opens it for any device");
     }
 
     #[test]

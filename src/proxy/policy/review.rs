@@ -98,7 +98,7 @@ impl<'a> Review<'a> {
         let has_values = |operation: &&Operation| operation.template.contains("custom-fields");
         self.catalog.operations().iter().filter(has_values).any(|operation| match self.rules.row(operation) {
             OperationRow::Always(verdict) => verdict.is_ok(),
-            OperationRow::Depends(_) => true,
+            OperationRow::Depends(_, closed_by) => closed_by.is_none(),
         })
     }
 

@@ -51,7 +51,8 @@ impl RuleId {
 #[derive(Debug)]
 pub(super) enum OperationRow {
     Always(Verdict),
-    Depends(Box<Relevant>),
+    /// Which rule decides depends on the request; with what closes the operation whichever does, if something does.
+    Depends(Box<Relevant>, Option<ClosedBy>),
 }
 
 /// The rules that may match a request for an operation, in order, each with whether it always does.
@@ -93,7 +94,9 @@ impl Rules {
         };
         let mut depends = relevant.deny.iter().chain(&relevant.allow);
         if depends.any(|(_, fit)| *fit == Match::Sometimes) {
-            OperationRow::Depends(Box::new(relevant))
+            // The best case: no rule of deny matches that need not, and every rule of allow does.
+            let best = self.verdict(operation, &relevant, |_, effect| effect == Effect::Allow);
+            OperationRow::Depends(Box::new(relevant), best.err())
         } else {
             OperationRow::Always(self.verdict(operation, &relevant, |_, _| false))
         }
