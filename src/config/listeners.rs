@@ -13,7 +13,7 @@ use super::settings::ListenerConfig;
 use super::value::{Address, Mode, Permissions};
 use super::{Config, nearest};
 use crate::net::listener::{self, ListenAddress, SocketFile};
-use crate::proxy::authn::{browser, caller_name};
+use crate::proxy::authn::{browser, host_name};
 use crate::proxy::policy::InstanceId;
 use crate::proxy::policy::catalog::Catalog;
 
@@ -73,7 +73,7 @@ impl Config {
     }
 
     fn names(&self, names: &[Spanned<String>]) -> Result<Vec<String>, ConfigMistake> {
-        let checked = |text: &Spanned<String>| match caller_name::check(text.get_ref()) {
+        let checked = |text: &Spanned<String>| match host_name::check(text.get_ref()) {
             Ok(()) => Ok(text.get_ref().clone()),
             Err(error) => Err(self.mistake(text, format!("{:?}: {error}", text.get_ref()))),
         };

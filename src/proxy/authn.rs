@@ -7,8 +7,8 @@
 mod authn_error;
 pub mod browser;
 mod caller;
-pub mod caller_name;
 pub mod callers;
+pub mod host_name;
 pub mod key;
 pub mod key_hint;
 pub mod local_tokens;
@@ -312,7 +312,7 @@ mod tests {
             }
         }
         let asks = [("access-control-request-method", "GET")];
-        assert!(matches!(pass(&guard, Method::OPTIONS, &asks), Err(AuthnError::CrossOrigin(_))), "whoever asks");
+        assert!(matches!(pass(&guard, Method::OPTIONS, &asks), Err(AuthnError::CrossOrigin(_))), "from any caller");
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub struct RateLimited {
 
 /// The way in to one instance, shared by all workers.
 ///
-/// Whoever waits is in the queue of a semaphore: of `slots` first, if there are such, and then of `turn`, which the
+/// A request that waits is in the queue of a semaphore: of `slots` first, if there are such, and then of `turn`, which the
 /// foremost holds while it sleeps until the schedule lets it go. Both queues are in order of arrival. Who leaves is
 /// taken out of them and has taken nothing from the schedule, so that those behind move up.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 use http::Method;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
-use super::caller_name::{is_host, plain_port, split_port};
+use super::host_name::{is_host, plain_port, split_port};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 

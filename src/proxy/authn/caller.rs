@@ -55,7 +55,7 @@ impl Unauthenticated {
 }
 
 impl Caller {
-    /// Whoever reaches a listener without callers.
+    /// Everybody who reaches a listener without callers.
     #[cfg(test)]
     pub(crate) fn anybody() -> Self {
         Self { peer: Peer::loopback(), id: CallerId(0) }

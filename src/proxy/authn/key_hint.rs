@@ -1,5 +1,5 @@
-//! What is wrong with a key that is nobody's, as far as its form tells. The form says nothing of any caller: whoever
-//! guesses learns from it only what they sent.
+//! What is wrong with a key that is nobody's, as far as its form tells. The form says nothing of any caller: a person
+//! who guesses learns from it only what they sent.
 
 use super::key::{KEY_LENGTH, KEY_MARK, KeyHash};
 use super::local_tokens::{PLACEHOLDER, TOKEN_MARK};

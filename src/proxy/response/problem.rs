@@ -51,7 +51,7 @@ impl Refusal {
         }
     }
 
-    /// The whole answer. Whoever asked for a token gets the members of RFC 6749 too.
+    /// The whole answer. A client that asked for a token gets the members of RFC 6749 too.
     pub(super) fn response(&self, request: RequestContext<'_>) -> Response<Full<Bytes>> {
         let row = self.kind.row();
         let mut response = Response::new(Full::from(self.problem(request)));

@@ -65,7 +65,7 @@ pub struct AnswerBody {
 
 /// A request's body that goes on while its answer comes.
 pub(super) struct LateUpload {
-    /// Whoever sends it holds it.
+    /// The task that sends it holds it.
     pub(super) progress: Weak<Progress>,
     pub(super) wait: Duration,
     pub(super) traffic: Traffic,
