@@ -5,6 +5,7 @@ use anyhow::{Context, anyhow};
 use super::{CommandError, OS, USAGE, failure};
 use crate::config::{Config, nearest};
 use crate::proxy::authn::key::NewKey;
+use crate::proxy::response;
 
 /// The listener of the built-in defaults.
 const LISTENER: &str = "local";
@@ -14,7 +15,7 @@ pub(super) fn new(name: &str, listener: Option<&str>, config: Option<&Config>) -
     check_name("caller", name).map_err(failure(USAGE))?;
     let listener = choose(listener, config).map_err(failure(USAGE))?;
     let key = NewKey::make().context("cannot make a key: the system gives no random numbers").map_err(failure(OS))?;
-    let table = format!("[listeners.{listener}.callers.{name}]");
+    let table = format!("[{}]", response::table(&listener, Some(name)));
     let file = config.and_then(|config| config.file.listeners.get(&listener));
     let place = match file.and_then(|file| file.callers.get(name)) {
         Some(caller) if caller.get_ref().key.is_some() => {

@@ -194,10 +194,8 @@ impl LearnedRules {
     }
 
     fn table(&self) -> String {
-        match &self.entrance {
-            (listener, Some(caller)) => format!("listeners.{listener}.callers.{caller}"),
-            (listener, None) => format!("listeners.{listener}"),
-        }
+        let (listener, caller) = &self.entrance;
+        response::table(listener, caller.as_deref())
     }
 
     fn toml(&self, catalog: &Catalog) -> String {
@@ -385,10 +383,7 @@ pub(super) fn against(subjects: &[PolicyTarget<'_>], used: &Used, file: &Path) -
     let mut refused = Vec::new();
     let mut doubtful = Vec::new();
     for (what, count) in used {
-        let place = match &what.caller {
-            Some(caller) => format!("listeners.{}.callers.{caller}", what.listener),
-            None => format!("listeners.{}", what.listener),
-        };
+        let place = response::table(&what.listener, what.caller.as_deref());
         let line = |why: String| format!("{place}: {} ({} requests): {why}", what.operation, count.requests);
         let of = |subject: &&PolicyTarget<'_>| {
             subject.listener.name == what.listener && subject.caller() == what.caller.as_deref()

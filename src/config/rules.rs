@@ -75,19 +75,19 @@ impl Config {
             KeyHash::parse(text.get_ref()).map_err(|error| {
                 // Anything else may be the key itself.
                 let shown = text.get_ref().starts_with("sha256:").then(|| format!("{:?}", text.get_ref()));
-                let message = error.to_string();
-                self.mistake(text, shown.map_or(message.clone(), |shown| message.replacen("this", &shown, 1)))
+                self.mistake(text, format!("{} is {error}", shown.as_deref().unwrap_or("this")))
             })
         };
-        if let Some((key, _)) =
-            key.as_ref().and_then(|key| Some((key, hash(key).ok()?))).filter(|(_, hash)| hash.is_guessed(name))
-        {
-            let message = format!(
-                "this is the hash of a key that is guessed at once, such as a common word, the caller's name or nothing: \"ninjaone-proxy key new {name}\" makes one that nobody can guess"
-            );
-            return Err(self.mistake(key, message));
-        }
-        let key = key.as_ref().map(hash).transpose()?;
+        let unguessed = |text: &Spanned<String>| match hash(text)? {
+            guessed if guessed.is_guessed(name) => {
+                let message = format!(
+                    "this is the hash of a key that is guessed at once, such as a common word, the caller's name or nothing: \"ninjaone-proxy key new {name}\" makes one that nobody can guess"
+                );
+                Err(self.mistake(text, message))
+            }
+            hash => Ok(hash),
+        };
+        let key = key.as_ref().map(unguessed).transpose()?;
         let certificate = certificate.as_ref().map(hash).transpose()?;
         let entry = CallerProofs { name: name.to_owned(), key, certificate, uids: uids.clone(), gids: gids.clone() };
         let rules = RulesFile { scopes: scopes.as_ref().unwrap_or(&listener.scopes), groups, allow, deny };

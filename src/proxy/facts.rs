@@ -19,8 +19,12 @@ pub(super) fn of_permit(record: &RequestLog, permit: &Permit) -> RequestFacts {
 
 /// Of a request that the proxy answers itself; its path as it came if it has no canonical form.
 pub(super) fn of_refusal(record: &RequestLog, uri: &Uri) -> RequestFacts {
-    let path = Target::canonical(uri).map_or(uri.path(), |target| target.path());
-    RequestFacts { path: Some(Text::new(path)), ..record.facts() }
+    RequestFacts { path: Some(Text::new(path(uri))), ..record.facts() }
+}
+
+/// A path in canonical form, or as it came if it has none.
+fn path(uri: &Uri) -> &str {
+    Target::canonical(uri).map_or(uri.path(), |target| target.path())
 }
 
 /// Takes down what of the policy refuses a request, if the policy does. A target that cannot be judged no rule refuses.
@@ -44,13 +48,12 @@ pub(super) fn to_show(
     outcome: RefusalSummary,
 ) -> RefusedRequest {
     let RequestFacts { listener, caller, operation, .. } = record.facts();
-    let path = uri.map(|uri| Target::canonical(uri).map_or(uri.path(), |target| target.path()).to_owned());
     RefusedRequest {
         listener,
         caller,
         method: record.method().map(ToString::to_string),
         operation: record.has_operation().then_some(operation),
-        path,
+        path: uri.map(|uri| path(uri).to_owned()),
         status: status.as_u16(),
         code: outcome.code,
         blame: outcome.blame.as_str(),

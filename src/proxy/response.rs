@@ -204,6 +204,14 @@ pub fn dry_run(rejection: &Rejection, scene: &RefusalContext<'_>) -> (StatusCode
     (row.status, row.code, refusal.detail)
 }
 
+/// The table of the configuration that has the rules of a listener, or of one of its callers.
+pub fn table(listener: &str, caller: Option<&str>) -> String {
+    match caller {
+        Some(caller) => format!("listeners.{listener}.callers.{caller}"),
+        None => format!("listeners.{listener}"),
+    }
+}
+
 /// The code of a refusal for what is closed.
 pub fn code(barrier: &DenyReason) -> &'static str {
     policy::kind(barrier).row().code

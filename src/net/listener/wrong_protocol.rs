@@ -41,28 +41,15 @@ impl Mixups {
 
     /// TLS came to a clear-text port.
     pub(super) fn tls_in_clear(&self, peer: &Peer) {
-        if self.is_due() {
-            let ListenerLabel { name, address } = &*self.listener;
-            tracing::warn!(
-                listener = %name,
-                %address,
-                %peer,
-                "a caller speaks TLS to this port, which is plain HTTP: write http:// in its address, or give the listener tls"
-            );
-        }
+        self.log(
+            peer,
+            "a caller speaks TLS to this port, which is plain HTTP: write http:// in its address, or give the listener tls",
+        );
     }
 
     /// HTTP in clear text came to a TLS port: answers it.
     pub(super) async fn clear_in_tls<S: AsyncRead + AsyncWrite + Unpin>(&self, mut stream: S, peer: &Peer) {
-        if self.is_due() {
-            let ListenerLabel { name, address } = &*self.listener;
-            tracing::warn!(
-                listener = %name,
-                %address,
-                %peer,
-                "a caller speaks plain HTTP to this port, which is TLS: write https:// in its address"
-            );
-        }
+        self.log(peer, "a caller speaks plain HTTP to this port, which is TLS: write https:// in its address");
         let answered = async {
             stream.write_all(USE_HTTPS).await?;
             stream.shutdown().await?;
@@ -71,6 +58,13 @@ impl Mixups {
         };
         // A caller that does not read it has left.
         let _ = timeout(LINGER, answered).await;
+    }
+
+    fn log(&self, peer: &Peer, advice: &str) {
+        if self.is_due() {
+            let ListenerLabel { name, address } = &*self.listener;
+            tracing::warn!(listener = %name, %address, %peer, "{advice}");
+        }
     }
 
     fn is_due(&self) -> bool {

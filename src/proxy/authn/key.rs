@@ -30,7 +30,7 @@ pub struct NewKey(Zeroizing<String>);
 /// Why a text is not the hash of a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this is not a key hash: \"ninjaone-proxy key new NAME\" makes a key and the line for this file, which begins with sha256:"
+    "not a key hash: \"ninjaone-proxy key new NAME\" makes a key and the line for this file, which begins with sha256:"
 )]
 pub struct BadKeyHash;
 

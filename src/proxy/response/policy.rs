@@ -4,7 +4,7 @@ use http::Method;
 
 use super::problem::Refusal;
 use super::refusal_table::RefusalKind;
-use super::{CONSOLE, JudgedBy, RefusalContext};
+use super::{CONSOLE, JudgedBy, RefusalContext, table};
 use crate::proxy::policy::catalog::{MethodSet, OperationName};
 use crate::proxy::policy::path::{MalformedTarget, Target};
 use crate::proxy::policy::query::SECURE;
@@ -26,10 +26,9 @@ pub(super) fn refusal(refusal: &PolicyRefusal, scene: &RefusalContext<'_>) -> Re
 
 fn closed_refusal(closed: &Denied, scene: &RefusalContext<'_>) -> Refusal {
     let listener = scene.listener;
-    let (who, table) = match scene.caller.filter(|_| !closed.by_listener) {
-        Some(name) => (format!("the caller {name}"), format!("listeners.{listener}.callers.{name}")),
-        None => (format!("the listener {listener}"), format!("listeners.{listener}")),
-    };
+    let caller = scene.caller.filter(|_| !closed.by_listener);
+    let who = caller.map_or_else(|| format!("the listener {listener}"), |name| format!("the caller {name}"));
+    let table = table(listener, caller);
     let operation = scene.operation.map_or_else(|| format!("{} {}", scene.method, scene.path), |name| name.to_string());
     let why = match &closed.barrier {
         DenyReason::Scope { missing, open } => {
@@ -75,10 +74,7 @@ fn advice(scene: &RefusalContext<'_>) -> Option<String> {
     let group = scene.operation.map(|name| name.0.group);
     let mut steps: Vec<String> = Vec::new();
     for Change { to_listener, edit } in &changes {
-        let table = match scene.caller.filter(|_| !to_listener) {
-            Some(caller) => format!("listeners.{}.callers.{caller}", scene.listener),
-            None => format!("listeners.{}", scene.listener),
-        };
+        let table = table(scene.listener, scene.caller.filter(|_| !to_listener));
         steps.push(match (edit, group) {
             (Edit::AddScope(scope), _) => format!("add {:?} to scopes in [{table}]", scope.as_str()),
             (Edit::AddAllow(rule), Some(group)) if !rule.contains([':', '?']) => {

@@ -6,6 +6,7 @@ use crate::config::policy_target::PolicyTarget;
 use crate::proxy::policy::catalog::{Operation, OperationName};
 use crate::proxy::policy::rule::{Effect, RuleEffect};
 use crate::proxy::policy::rule_trace::{Change, RuleTrace};
+use crate::proxy::response;
 
 /// The explanation of a request for one policy target.
 #[derive(Debug)]
@@ -66,27 +67,23 @@ impl Explanation<'_> {
     }
 
     fn rule(&self, RuleTrace { by_listener, rule, outcome, effect }: &RuleTrace<'_>) -> String {
-        let (list, table) = (list(*effect), self.table(*by_listener || self.subject.caller.is_none()));
+        let (list, table) = (list(*effect), self.table(*by_listener));
         format!("{:?} in {list} of [{table}] {outcome}", rule.to_string())
     }
 
     fn change(&self, change: &Change) -> String {
-        format!("in [{}]: {}", self.table(change.to_listener || self.subject.caller.is_none()), change.edit)
+        format!("in [{}]: {}", self.table(change.to_listener), change.edit)
     }
 
     fn table(&self, of_listener: bool) -> String {
-        let listener = &self.subject.listener.name;
-        match self.subject.caller().filter(|_| !of_listener) {
-            Some(caller) => format!("listeners.{listener}.callers.{caller}"),
-            None => format!("listeners.{listener}"),
-        }
+        response::table(&self.subject.listener.name, self.subject.caller().filter(|_| !of_listener))
     }
 
     /// For programs.
     pub fn json(&self) -> Value {
         let rule = |considered: &RuleTrace<'_>| {
             json!({
-                "table": self.table(considered.by_listener || self.subject.caller.is_none()),
+                "table": self.table(considered.by_listener),
                 "list": list(considered.effect),
                 "rule": considered.rule.to_string(),
                 "matches": considered.outcome == RuleEffect::Matches,
@@ -95,7 +92,7 @@ impl Explanation<'_> {
         };
         let change = |change: &Change| {
             json!({
-                "table": self.table(change.to_listener || self.subject.caller.is_none()),
+                "table": self.table(change.to_listener),
                 "edit": change.edit.to_string(),
             })
         };

@@ -1,13 +1,13 @@
 //! The reference pages, held against the program in both directions: what it has, they name, and the reverse.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::process::Command;
 
+use ninjaone_proxy::proxy::response::refusal_table;
 use regex::Regex;
 use serde_json::Value;
 
-use super::{document, root};
+use super::document;
 
 /// What the program prints, on standard output and standard error.
 fn said(arguments: &[&str], configuration: &str) -> (String, String) {
@@ -40,41 +40,9 @@ fn same(what: &str, program: &BTreeSet<String>, page: &BTreeSet<String>) {
     assert!(invented.is_empty(), "{what}: the program does not have {invented:?}");
 }
 
-/// The source files below `src` whose path says that they are about this.
-fn sources(about: &[&str]) -> Vec<String> {
-    fn collect(folder: &Path, about: &[&str], found: &mut Vec<String>) {
-        for entry in std::fs::read_dir(folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
-            if path.is_dir() {
-                collect(&path, about, found);
-            } else if name.ends_with(".rs") && about.iter().any(|part| name.contains(part)) {
-                let text = std::fs::read_to_string(&path).expect("a file");
-                // Tests name codes of no table.
-                found.push(text.split("#[cfg(test)]").next().unwrap_or_default().to_owned());
-            }
-        }
-    }
-    let mut found = Vec::new();
-    collect(&root().join("src"), about, &mut found);
-    assert!(!found.is_empty(), "no file of src is about {about:?}");
-    found
-}
-
 #[test]
 fn the_page_of_problem_codes_has_every_code_of_the_table_of_refusals_and_no_other() {
-    // Strings of that form which are no code, header fields among them.
-    let others = |text: &str| {
-        text.starts_with("x-") || text.starts_with("access-control-") || ["proxy-status", "no-store"].contains(&text)
-    };
-    let code = Regex::new("\"([a-z]+(?:-[a-z]+)+|relayed)\"").expect("a pattern");
-    let texts = sources(&["response", "refusal"]);
-    let program: BTreeSet<String> = texts
-        .iter()
-        .flat_map(|text| code.captures_iter(text))
-        .map(|found| found[1].to_owned())
-        .filter(|text| !others(text))
-        .collect();
+    let program: BTreeSet<String> = refusal_table::codes().into_iter().map(str::to_owned).collect();
     assert!(program.len() >= 42, "the codes are elsewhere: {program:?}");
     let page = document("docs/reference/problems.md");
     let table = rows(&page).into_iter().filter(|(_, cells)| cells[1].starts_with(|digit: char| digit.is_ascii_digit()));
@@ -211,9 +179,10 @@ fn the_page_of_log_fields_names_fields_that_the_access_log_has() {
     let fields: Vec<String> =
         rows(&document("docs/reference/log-fields.md")).into_iter().map(|(name, _)| name).collect();
     assert!(fields.len() >= 20, "{fields:?}");
-    let texts = sources(&["access_log"]).concat();
+    let source = document("src/observe/access_log.rs");
+    let texts = source.split("#[cfg(test)]").next().unwrap_or_default();
     for field in fields {
-        let word = |name: &str| Regex::new(&format!("(?-u:\\b){name}(?-u:\\b)")).expect("a pattern").is_match(&texts);
+        let word = |name: &str| Regex::new(&format!("(?-u:\\b){name}(?-u:\\b)")).expect("a pattern").is_match(texts);
         assert!(word(&field), "the access log has no {field}");
     }
 }
