@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 
-/// Reservations up to this size may use the last part of the memory, which larger ones leave to them.
+/// Reservations up to this size have a part of the memory to themselves, once the rest is used up.
 const SMALL: u64 = 16 * 1024;
 /// One part in so many is kept for small reservations.
 const RESERVE: u64 = 8;
@@ -25,6 +25,8 @@ const CONNECTION: u64 = 256 * 1024;
 pub struct Buffers {
     limit: AtomicU64,
     used: AtomicU64,
+    /// What small reservations use of the part that is kept for them.
+    used_by_small: AtomicU64,
 }
 
 /// The memory is used up.
@@ -37,12 +39,14 @@ pub struct BuffersFull;
 pub struct Reservation {
     buffers: Arc<Buffers>,
     bytes: u64,
+    /// It is a part of what is kept for small ones.
+    of_reserve: bool,
 }
 
 impl Buffers {
     /// At most `limit` bytes.
     pub fn new(limit: u64) -> Self {
-        Self { limit: AtomicU64::new(limit), used: AtomicU64::new(0) }
+        Self { limit: AtomicU64::new(limit), used: AtomicU64::new(0), used_by_small: AtomicU64::new(0) }
     }
 
     /// Sets another limit; what is reserved stays reserved.
@@ -58,17 +62,26 @@ impl Buffers {
     /// A part of the memory, unless it is used up.
     pub fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, BuffersFull> {
         let limit = self.limit.load(Ordering::Relaxed);
-        let limit = if bytes > SMALL { limit - limit / RESERVE } else { limit };
+        let reserve = limit / RESERVE;
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let reservation = Reservation { buffers: Arc::clone(self), bytes };
         // Dropped, it is given back.
-        if before.saturating_add(bytes) <= limit { Ok(reservation) } else { Err(BuffersFull) }
+        let mut reservation = Reservation { buffers: Arc::clone(self), bytes, of_reserve: false };
+        if before.saturating_add(bytes) <= limit - reserve {
+            return Ok(reservation);
+        }
+        if bytes > SMALL {
+            return Err(BuffersFull);
+        }
+        // What is on its way of large messages may go beyond the limit, and must not take this part from small ones.
+        reservation.of_reserve = true;
+        let before = self.used_by_small.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) <= reserve { Ok(reservation) } else { Err(BuffersFull) }
     }
 
     /// A part of the memory also if it is used up: for what is there already.
     pub fn take(self: &Arc<Self>, bytes: u64) -> Reservation {
         self.add(bytes);
-        Reservation { buffers: Arc::clone(self), bytes }
+        Reservation { buffers: Arc::clone(self), bytes, of_reserve: false }
     }
 
     fn add(&self, bytes: u64) {
@@ -83,6 +96,9 @@ impl Buffers {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.buffers.give_back(self.bytes);
+        if self.of_reserve {
+            self.buffers.used_by_small.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -174,13 +190,26 @@ mod tests {
         let first = buffers.reserve(500_000).expect("room");
         assert!(buffers.reserve(500_000).is_err(), "an eighth is kept for small ones");
         let small: Vec<_> = std::iter::from_fn(|| buffers.reserve(SMALL).ok()).collect();
-        assert_eq!(small.len() as u64, ((1 << 20) - 500_000) / SMALL);
+        let reserve = (1 << 20) / RESERVE;
+        assert_eq!(small.len() as u64, ((1 << 20) - reserve - 500_000) / SMALL + reserve / SMALL);
         let taken = buffers.take(1 << 20);
         assert_eq!(buffers.used(), 500_000 + small.len() as u64 * SMALL + (1 << 20));
         drop((small, taken, first));
         assert_eq!(buffers.used(), 0);
         buffers.set_limit(100);
-        assert!(buffers.reserve(101).is_err() && buffers.reserve(100).is_ok());
+        assert!(buffers.reserve(89).is_err() && buffers.reserve(88).is_ok());
+    }
+
+    #[test]
+    fn small_ones_have_their_part_however_much_is_on_its_way() {
+        let buffers = Arc::new(Buffers::new(1 << 20));
+        let beyond = buffers.take(10 << 20);
+        let small: Vec<_> = std::iter::from_fn(|| buffers.reserve(SMALL).ok()).collect();
+        assert_eq!(small.len() as u64, (1 << 20) / RESERVE / SMALL);
+        drop(small);
+        assert!(buffers.reserve(SMALL).is_ok(), "given back");
+        drop(beyond);
+        assert!(buffers.reserve(500_000).is_ok());
     }
 
     #[test]
