@@ -45,8 +45,11 @@ fn sighup_takes_the_file_at_once_and_says_what_needs_a_restart() {
     hang_up(&running);
     eventually("the rules", || status(&running) == 403);
     let admin = address(&running, "admin listening");
-    let ready = request(admin, "GET", "/readyz", "", b"").json();
-    assert_eq!(ready["configuration"]["needsRestart"], serde_json::json!(["log.level", "log.format"]));
+    // The workers have the rules a moment before the admin listener knows it.
+    eventually("what needs a restart", || {
+        let ready = request(admin, "GET", "/readyz", "", b"").json();
+        ready["configuration"]["needsRestart"] == serde_json::json!(["log.level", "log.format"])
+    });
     for line in ["reloading the configuration cause=\"SIGHUP\"", "applies only after a restart", "key=\"log.format\""] {
         eventually(line, || running.log().contains(line));
     }
