@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use super::{CONFIG, CommandError, DATA, REFUSED, USAGE, failure, print};
 use crate::config::Config;
-use crate::observe::audit_log::entry::{BadChainHead, ChainHead};
+use crate::observe::audit_log::chain::{BadChainHead, ChainHead};
 use crate::observe::audit_log::verify::{VerifyReport, verify};
 
 #[derive(Debug, Subcommand)]

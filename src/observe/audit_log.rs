@@ -4,7 +4,10 @@
 //! which is safe before the caller is answered. So after a crash in between there is a line that says what may have been
 //! done. A refusal has one line, for which nobody waits. A read that is permitted costs nothing here.
 
+pub mod chain;
 pub mod entry;
+mod file_set;
+pub mod line;
 mod log_file;
 mod read;
 pub mod verify;
@@ -20,13 +23,13 @@ use tokio::sync::oneshot;
 
 use entry::{EndedRequest, Entry, Event, RequestFacts, RequestOutcome};
 use log_file::LogFile;
-use writer::{BATCH, Message, Waiter};
+use writer::{Message, Waiter};
 
 pub use log_file::LogFileError;
 pub use writer::{AuditCounters, Writer};
 
-/// How many records may be under way before those that nobody waits for are waited for too.
-const CROWD: usize = 1024;
+/// With more records than this in the queue, requests wait for all of them, not only for those of writes.
+const MAX_PENDING: usize = 1024;
 
 /// Where and how the audit log is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,22 +97,22 @@ impl Unrecorded {
 /// The audit log, or none, for those who have something to record.
 #[derive(Debug, Clone, Default)]
 pub struct AuditLog {
-    pen: Option<Arc<Handle>>,
+    handle: Option<Arc<Handle>>,
 }
 
-/// The way to the keeper.
+/// Sends records to the writer.
 #[derive(Debug)]
 struct Handle {
-    mail: Sender<Message>,
-    /// Records under way.
-    crowd: AtomicUsize,
+    sender: Sender<Message>,
+    /// Records that the writer has not taken yet.
+    pending: AtomicUsize,
     on_failure: OnFailure,
 }
 
 /// A request whose end will be recorded: when it is reported, or else when this is dropped.
 #[derive(Debug)]
 pub struct OpenEntry {
-    pen: Arc<Handle>,
+    handle: Arc<Handle>,
     /// `None` once it is recorded.
     facts: Option<Box<RequestFacts>>,
     kind: EntryKind,
@@ -124,10 +127,10 @@ enum EntryKind {
 }
 
 impl AuditLog {
-    /// Opens the audit log. Nothing is written before the keeper runs. Blocks.
+    /// Opens the audit log. Nothing is written before the writer runs. Blocks.
     pub fn open(settings: &AuditConfig, counters: AuditCounters) -> Result<(Self, Writer), LogFileError> {
         let sync = settings.sync == Durability::Write;
-        let (book, found) = LogFile::open(&settings.file, settings.max_size, sync)?;
+        let (log_file, found) = LogFile::open(&settings.file, settings.max_size, sync)?;
         let file = settings.file.display();
         if found.missing > 0 {
             tracing::error!(%file, lines = found.missing, "lines of the audit log are missing: see ninjaone-proxy audit verify");
@@ -137,32 +140,19 @@ impl AuditLog {
             tracing::warn!(%file, bytes = torn.bytes, "the audit log ends with a torn line, which is kept");
         }
         tracing::info!(%file, new = found.new, "writes and refusals are recorded");
-        let (mail, received) = channel();
-        let pen = Arc::new(Handle { mail, crowd: AtomicUsize::new(0), on_failure: settings.on_failure });
-        let keeper = Writer {
-            book,
-            mail: received,
-            pen: Arc::clone(&pen),
-            on_failure: settings.on_failure,
-            counters,
-            lingering: Vec::new(),
-            since: None,
-            backlog: [Entry::now(Event::Begin(found.begin))].into(),
-            piece: BATCH,
-            lost: 0,
-            failing: None,
-            cause: Unrecorded::Failed,
-        };
-        Ok((Self { pen: Some(pen) }, keeper))
+        let (sender, messages) = channel();
+        let handle = Arc::new(Handle { sender, pending: AtomicUsize::new(0), on_failure: settings.on_failure });
+        let writer = Writer::new(log_file, found.begin, messages, Arc::clone(&handle), counters);
+        Ok((Self { handle: Some(handle) }, writer))
     }
 
     /// Records the intent of a write, and waits until that is safe. Its end will be recorded too.
     pub async fn write(&self, facts: impl FnOnce() -> RequestFacts) -> Result<Option<OpenEntry>, Unrecorded> {
-        let Some(pen) = &self.pen else { return Ok(None) };
+        let Some(handle) = &self.handle else { return Ok(None) };
         let facts = Box::new(facts());
-        let intent = pen.record(Entry::now(Event::Intent((*facts).clone())));
+        let intent = handle.record(Entry::now(Event::Intent((*facts).clone())));
         // Open already: the caller may leave while the intent is being written.
-        let mut open = OpenEntry { pen: Arc::clone(pen), facts: Some(facts), kind: EntryKind::Write };
+        let mut open = OpenEntry { handle: Arc::clone(handle), facts: Some(facts), kind: EntryKind::Write };
         if let Err(unrecorded) = intent.await {
             open.facts = None;
             return Err(unrecorded);
@@ -181,15 +171,15 @@ impl AuditLog {
     }
 
     fn open_as(&self, kind: EntryKind, facts: impl FnOnce() -> RequestFacts) -> Option<OpenEntry> {
-        let pen = self.pen.as_ref()?;
-        Some(OpenEntry { pen: Arc::clone(pen), facts: Some(Box::new(facts())), kind })
+        let handle = self.handle.as_ref()?;
+        Some(OpenEntry { handle: Arc::clone(handle), facts: Some(Box::new(facts())), kind })
     }
 
-    /// Lets the keeper end once all is written.
+    /// Lets the writer end once all is written.
     pub fn close(&self) {
-        if let Some(pen) = &self.pen {
-            // It has ended already if nobody takes it.
-            let _ = pen.mail.send(Message::Close);
+        if let Some(handle) = &self.handle {
+            // If nobody receives it, the writer has ended already.
+            let _ = handle.sender.send(Message::Close);
         }
     }
 }
@@ -207,26 +197,26 @@ impl Handle {
     }
 
     fn send(&self, entry: Entry, waiter: Option<Waiter>) {
-        self.crowd.fetch_add(1, Ordering::Relaxed);
-        // Who waits learns that nobody took it.
-        let _ = self.mail.send(Message::Record(Box::new(entry), waiter));
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        // If nobody receives it, the waiter is dropped, which tells whoever waits.
+        let _ = self.sender.send(Message::Record(Box::new(entry), waiter));
     }
 
-    /// One record was taken by the keeper.
+    /// The writer took a record.
     fn taken(&self) {
-        self.crowd.fetch_sub(1, Ordering::Relaxed);
+        self.pending.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl OpenEntry {
-    /// Records how the request ended; waits until that is safe if it is a write, or if many records are under way. What
+    /// Records how the request ended; waits until that is safe if it is a write, or if many records are in the queue. What
     /// cannot be recorded now is kept for later: it has happened.
     pub async fn close(mut self, outcome: RequestOutcome) {
         let Some(entry) = self.entry(outcome) else { return };
-        if self.kind == EntryKind::Write || self.pen.crowd.load(Ordering::Relaxed) > CROWD {
-            let _ = self.pen.record(entry).await;
+        if self.kind == EntryKind::Write || self.handle.pending.load(Ordering::Relaxed) > MAX_PENDING {
+            let _ = self.handle.record(entry).await;
         } else {
-            self.pen.send(entry, None);
+            self.handle.send(entry, None);
         }
     }
 
@@ -237,7 +227,7 @@ impl OpenEntry {
 
     fn send(&mut self, outcome: RequestOutcome) {
         if let Some(entry) = self.entry(outcome) {
-            self.pen.send(entry, None);
+            self.handle.send(entry, None);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What `audit verify` says of a log that was tampered with: that it was, how, and where.
 
-use ninjaone_proxy::observe::audit_log::entry::{ChainHead, Entry, Event, Hash};
+use ninjaone_proxy::observe::audit_log::chain::{ChainHead, Hash};
+use ninjaone_proxy::observe::audit_log::entry::{Entry, Event};
 use ninjaone_proxy::observe::audit_log::verify::{FileLine, Tampering, VerifyNote, VerifyReport};
 use proptest::prelude::*;
 

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use ninjaone_proxy::observe::audit_log::chain::{ChainHead, Hash};
 use ninjaone_proxy::observe::audit_log::entry::{
-    ChainHead, DecisionLabel, EndedRequest, Entry, Event, Hash, LogStart, ReadLine, RequestFacts, RequestOutcome, Text,
-    TornBytes,
+    DecisionLabel, EndedRequest, Entry, Event, LogStart, RequestFacts, RequestOutcome, Text, TornBytes,
 };
+use ninjaone_proxy::observe::audit_log::line::ReadLine;
 use ninjaone_proxy::observe::audit_log::verify::{Verifier, VerifyReport};
 
 /// A log in two files, and its head.

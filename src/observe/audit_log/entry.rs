@@ -1,113 +1,19 @@
-//! A line of the audit log: what it says, and how it is tied to the line before it.
+//! What a line of the audit log says, and how it is written.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::str::FromStr;
 use std::time::SystemTime;
 
-use ring::digest::{SHA256, digest};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::chain::{ChainHead, Hash};
 use crate::base::plain;
 
-/// The longest line that is read; a longer one is none of ours.
-pub const MAX_LINE: usize = 64 * 1024;
 /// What a text of a caller's may take of a line, in bytes.
 const MAX_TEXT: usize = 1024;
-/// Between what is hashed and the hash.
-const SEAM: &[u8] = b",\"hash\":\"";
-/// The last bytes of a line.
-const CLOSE: &[u8] = b"\"}";
-
-/// A SHA-256, written as 64 lower case hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hash([u8; 32]);
-
-impl Hash {
-    /// What the first line names as the one before it.
-    pub const NONE: Self = Self([0; 32]);
-
-    /// The hash of these bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self::finish(digest(&SHA256, bytes).as_ref())
-    }
-
-    pub(super) fn finish(digest: &[u8]) -> Self {
-        Self(digest.try_into().unwrap_or_default())
-    }
-}
-
-impl fmt::Display for Hash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl FromStr for Hash {
-    type Err = BadChainHead;
-
-    fn from_str(text: &str) -> Result<Self, BadChainHead> {
-        let digit = |byte: &u8| match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        };
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        let bytes: Option<Vec<u8>> = pairs.iter().map(|[high, low]| Some((digit(high)? << 4) | digit(low)?)).collect();
-        let bytes = bytes.filter(|_| rest.is_empty()).and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Self).ok_or(BadChainHead)
-    }
-}
-
-impl Serialize for Hash {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Hash {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// A place in the chain: the number of a line, from 1, and its hash. Written as `NUMBER:HASH`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChainHead {
-    /// The number; 0 before the first line.
-    pub seq: u64,
-    /// The hash.
-    pub hash: Hash,
-}
-
-/// Text that does not name a place in the chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a head is the number of a line (from 1), a colon and 64 hexadecimal digits, as audit verify prints it")]
-pub struct BadChainHead;
-
-impl ChainHead {
-    /// Before the first line.
-    pub const NONE: Self = Self { seq: 0, hash: Hash::NONE };
-}
-
-impl fmt::Display for ChainHead {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.seq, self.hash)
-    }
-}
-
-impl FromStr for ChainHead {
-    type Err = BadChainHead;
-
-    fn from_str(text: &str) -> Result<Self, BadChainHead> {
-        let (seq, hash) = text.split_once(':').ok_or(BadChainHead)?;
-        let digits = !seq.is_empty() && seq.bytes().all(|byte| byte.is_ascii_digit());
-        let seq = seq.parse().ok().filter(|_| digits).ok_or(BadChainHead)?;
-        Ok(Self { seq, hash: hash.parse()? })
-    }
-}
+/// Stands in a line between the bytes that are hashed and their hash.
+pub(super) const BEFORE_HASH: &[u8] = b",\"hash\":\"";
+/// The last bytes of a line, after the hash.
+pub(super) const AFTER_HASH: &[u8] = b"\"}";
 
 /// What a line tells of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -286,9 +192,9 @@ impl Entry {
         let line = plain::line(&line).into_owned().into_bytes();
         let hash = Hash::of(&line);
         text.extend_from_slice(&line);
-        text.extend_from_slice(SEAM);
+        text.extend_from_slice(BEFORE_HASH);
         text.extend_from_slice(hash.to_string().as_bytes());
-        text.extend_from_slice(CLOSE);
+        text.extend_from_slice(AFTER_HASH);
         text.push(b'\n');
         ChainHead { seq, hash }
     }
@@ -302,74 +208,11 @@ fn rfc3339(at: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
-/// A line as it is read: its own hash is right.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ReadLine {
-    /// Its place in the chain.
-    pub head: ChainHead,
-    /// The hash of the line before it.
-    pub prev: Hash,
-    /// When it was.
-    pub time: String,
-    /// Its kind.
-    pub kind: LineKind,
-}
-
-/// What matters of a line's kind for following the chain.
-#[derive(Debug, Clone, PartialEq)]
-pub enum LineKind {
-    /// A process begins to write.
-    Begin(LogStart),
-    /// A write is about to go up: the id of its request.
-    Intent(String),
-    /// What became of it.
-    Outcome(String),
-    /// So many records could not be kept.
-    Gap(u64),
-    /// A process ends in good order.
-    End,
-    /// Anything else.
-    Other,
-}
-
-impl ReadLine {
-    /// Reads a line without its line feed; `None` if it is none of ours, or not as it was written.
-    pub fn read(bytes: &[u8]) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Read {
-            seq: u64,
-            time: String,
-            kind: String,
-            prev: Hash,
-            hash: Hash,
-            id: Option<String>,
-            lost: Option<u64>,
-            #[serde(flatten)]
-            begin: LogStart,
-        }
-        let hashed = bytes.strip_suffix(CLOSE)?;
-        let (hashed, hash) = hashed.split_at_checked(hashed.len().checked_sub(64)?)?;
-        let hashed = hashed.strip_suffix(SEAM)?;
-        if hash != Hash::of(hashed).to_string().as_bytes() {
-            return None;
-        }
-        let Read { seq, time, kind, prev, hash, id, lost, begin } = serde_json::from_slice(bytes).ok()?;
-        let kind = match (kind.as_str(), id) {
-            ("begin", _) => LineKind::Begin(begin),
-            ("intent", Some(id)) => LineKind::Intent(id),
-            ("outcome", Some(id)) => LineKind::Outcome(id),
-            ("gap", _) => LineKind::Gap(lost.unwrap_or_default()),
-            ("end", _) => LineKind::End,
-            _ => LineKind::Other,
-        };
-        Some(Self { head: ChainHead { seq, hash }, prev, time, kind })
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
+    use super::super::line::{LineKind, MAX_LINE, ReadLine};
     use super::*;
 
     /// What a test tells of request number `id`.
@@ -416,47 +259,6 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn line_with_another_byte_anywhere_is_none() {
-        let mut text = Vec::new();
-        let ended = EndedRequest {
-            facts: facts("1"),
-            outcome: RequestOutcome { status: Some(200), ..RequestOutcome::default() },
-        };
-        Entry::now(Event::Outcome(ended)).write(ChainHead::NONE, &mut text);
-        text.pop();
-        assert!(ReadLine::read(&text).is_some());
-        for place in 0..text.len() {
-            for change in [0x01, 0x20, 0x80] {
-                let mut changed = text.clone();
-                changed[place] ^= change;
-                assert_eq!(ReadLine::read(&changed), None, "{place}");
-            }
-            assert_eq!(ReadLine::read(&text[..place]), None);
-        }
-        assert_eq!(ReadLine::read(&[&text[..], b" "].concat()), None);
-    }
-
-    #[test]
-    fn line_of_every_kind_is_read_again() {
-        let torn = Some(TornBytes { bytes: 7, sha256: Hash::of(b"torn") });
-        let begin = LogStart { torn, abrupt: true, headless: true };
-        let ended = EndedRequest { facts: facts("9"), outcome: RequestOutcome::default() };
-        for (event, kind) in [
-            (Event::Begin(begin), LineKind::Begin(begin)),
-            (Event::Begin(LogStart::default()), LineKind::Begin(LogStart::default())),
-            (Event::Intent(facts("9")), LineKind::Intent("9".to_owned())),
-            (Event::Outcome(ended.clone()), LineKind::Outcome("9".to_owned())),
-            (Event::Refusal(ended), LineKind::Other),
-            (Event::Gap { lost: 3 }, LineKind::Gap(3)),
-            (Event::End {}, LineKind::End),
-        ] {
-            let mut text = Vec::new();
-            Entry::now(event).write(ChainHead::NONE, &mut text);
-            assert_eq!(ReadLine::read(text.trim_ascii_end()).expect("a line").kind, kind);
-        }
-    }
-
-    #[test]
     fn line_is_short_whatever_a_caller_sends() {
         let nasty = Text::new(&"\u{1}".repeat(60_000));
         let mut facts = facts("1");
@@ -466,22 +268,5 @@ pub(super) mod tests {
         assert!(text.len() < MAX_LINE / 2, "{}", text.len());
         assert!(ReadLine::read(text.trim_ascii_end()).is_some());
         assert_eq!(Text::new(&"ä".repeat(513)).0, format!("{}…", "ä".repeat(512)));
-    }
-
-    #[test]
-    fn head_is_read_as_it_is_printed_and_in_no_other_way() {
-        let head = ChainHead { seq: 42, hash: Hash::of(b"x") };
-        assert_eq!(head.to_string().parse(), Ok(head));
-        let text = head.to_string();
-        for bad in [
-            "".to_owned(),
-            text.replace(':', ""),
-            text.to_uppercase(),
-            format!("+{text}"),
-            format!("{text}0"),
-            format!(" {text}"),
-        ] {
-            assert_eq!(bad.parse::<ChainHead>(), Err(BadChainHead), "{bad}");
-        }
     }
 }

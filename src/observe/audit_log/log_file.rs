@@ -1,13 +1,18 @@
 //! The files of the audit log: opened by one process, written at their end only, renamed when they are full.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+mod tail_scan;
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::entry::{ChainHead, Entry, LineKind, LogStart};
-use super::read::{LinePieces, Unreadable};
+use super::chain::ChainHead;
+use super::entry::{Entry, LogStart};
+use super::file_set::{aside, files, head_path, keep_others_out, open, options, read_head, sync_folder};
+use super::read::Unreadable;
 use crate::base::file;
 use crate::base::state::make_parent;
+use tail_scan::TailScan;
 
 /// Why the audit log cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -37,15 +42,16 @@ impl LogFileError {
 pub(super) struct LogFile {
     path: PathBuf,
     log: File,
-    /// Where the chain is, in a file of its own: a tail that is cut off is missed there. Its lock keeps others out.
+    /// A file of its own that says where the chain ends, so that a log whose end was cut off is found out. Its lock
+    /// keeps other processes out.
     head: File,
     max_size: u64,
     sync: bool,
-    /// What is written.
-    now: LogPosition,
-    /// What is written and safe.
+    /// The end of what is written.
+    written: LogPosition,
+    /// The end of what is written and safe.
     safe: LogPosition,
-    /// There is more in the file than is written well.
+    /// The file holds bytes of a failed write after its last good line: cut them off before the next write.
     trim: bool,
     /// The file is renamed, and the next is not there yet.
     renamed: bool,
@@ -60,28 +66,17 @@ struct LogPosition {
     first: Option<u64>,
     head: ChainHead,
     /// A line feed is missing at the end.
-    feed: bool,
+    feed_missing: bool,
 }
 
-/// What a file holds.
-struct TailScan {
-    /// The number of its first line.
-    first: Option<u64>,
-    /// Its last line, and whether that is the end of a process.
-    last: Option<(ChainHead, bool)>,
-    debris: Option<Unreadable>,
-    feed: bool,
-    length: u64,
-}
-
-/// What is remarkable about the log that was opened.
+/// What the log that was opened looks like.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
     /// For the line that begins.
     pub(super) begin: LogStart,
     /// There was no line.
     pub(super) new: bool,
-    /// How many lines the head file knows of and the log has not.
+    /// How many lines the log lacks of those that the head file knows of.
     pub(super) missing: u64,
 }
 
@@ -96,8 +91,8 @@ impl LogFile {
             TryLockError::WouldBlock => LogFileError::Busy(path.to_owned()),
             TryLockError::Error(error) => failed(error),
         })?;
-        let written = read_head(&mut head).map_err(failed)?;
-        let kept = written.filter(|head| head.seq > 0);
+        let read = read_head(&mut head).map_err(failed)?;
+        let kept = read.filter(|head| head.seq > 0);
         let log = open(options().append(true).create(true), path).map_err(failed)?;
         keep_others_out(&log).map_err(|_| LogFileError::Busy(path.to_owned()))?;
         let scan = TailScan::of(&log).map_err(failed)?;
@@ -114,19 +109,19 @@ impl LogFile {
         let furthest = [last, kept].into_iter().flatten().max_by_key(|head| head.seq);
         let found = Found {
             begin: LogStart {
-                torn: scan.debris.as_ref().map(Unreadable::torn),
+                torn: scan.unreadable.as_ref().map(Unreadable::torn),
                 abrupt: furthest.is_some() && ended != Some(true),
                 // A head of line 0 is nobody's either: it could hide that everything is cut off.
-                headless: kept.is_none() && (last.is_some() || written.is_some()),
+                headless: kept.is_none() && (last.is_some() || read.is_some()),
             },
             new: furthest.is_none(),
             missing: kept.map_or(0, |kept| kept.seq.saturating_sub(last.map_or(0, |last| last.seq))),
         };
-        let TailScan { first, feed, length, .. } = scan;
-        let now = LogPosition { length, first, head: furthest.unwrap_or(ChainHead::NONE), feed };
+        let TailScan { first, feed_missing, length, .. } = scan;
+        let written = LogPosition { length, first, head: furthest.unwrap_or(ChainHead::NONE), feed_missing };
         let path = path.to_owned();
         sync_folder(&path).map_err(|error| LogFileError::Open(path.clone(), error))?;
-        Ok((Self { path, log, head, max_size, sync, now, safe: now, trim: false, renamed: false }, found))
+        Ok((Self { path, log, head, max_size, sync, written, safe: written, trim: false, renamed: false }, found))
     }
 
     /// The file that is written.
@@ -140,22 +135,22 @@ impl LogFile {
     }
 
     /// Writes these at the end, in a file that has room for them. What is written so is not safe before
-    /// [`LogFile::settle`]; if it fails, nothing of what is not safe is there.
+    /// [`LogFile::sync`]; if it fails, nothing of what is not safe is there.
     pub(super) fn append<'a>(&mut self, entries: impl IntoIterator<Item = &'a Entry>) -> io::Result<()> {
         let appended = self.try_append(entries);
-        self.unless(appended)
+        self.roll_back_on_error(appended)
     }
 
     /// Makes what is written safe, and keeps in the head file where the chain is.
-    pub(super) fn settle(&mut self) -> io::Result<()> {
-        let settled = self.try_settle();
-        self.unless(settled)
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        let synced = self.try_sync();
+        self.roll_back_on_error(synced)
     }
 
     /// Goes back to what is safe after a failure.
-    fn unless(&mut self, result: io::Result<()>) -> io::Result<()> {
+    fn roll_back_on_error(&mut self, result: io::Result<()>) -> io::Result<()> {
         if result.is_err() {
-            self.now = self.safe;
+            self.written = self.safe;
             // At once, so that no other process finds lines that this one takes for unwritten; else before the next.
             self.trim = self.renamed || self.log.set_len(self.safe.length).is_err();
         }
@@ -171,14 +166,14 @@ impl LogFile {
             self.log.set_len(self.safe.length)?;
             self.trim = false;
         }
-        let (mut text, mut head) = (Vec::new(), self.now.head);
+        let (mut text, mut head) = (Vec::new(), self.written.head);
         for entry in entries {
             head = entry.write(head, &mut text);
         }
-        let feed_missing = self.now.feed;
-        if self.now.first.is_some()
+        let feed_missing = self.written.feed_missing;
+        if self.written.first.is_some()
             && !feed_missing
-            && self.now.length.saturating_add(text.len() as u64) > self.max_size
+            && self.written.length.saturating_add(text.len() as u64) > self.max_size
         {
             self.rotate()?;
         }
@@ -186,17 +181,17 @@ impl LogFile {
             text.insert(0, b'\n');
         }
         self.log.write_all(&text)?;
-        self.now = LogPosition {
-            length: self.now.length + text.len() as u64,
-            first: self.now.first.or(Some(self.now.head.seq + 1)),
+        self.written = LogPosition {
+            length: self.written.length + text.len() as u64,
+            first: self.written.first.or(Some(self.written.head.seq + 1)),
             head,
-            feed: false,
+            feed_missing: false,
         };
         Ok(())
     }
 
-    fn try_settle(&mut self) -> io::Result<()> {
-        if self.now.head == self.safe.head {
+    fn try_sync(&mut self) -> io::Result<()> {
+        if self.written.head == self.safe.head {
             return Ok(());
         }
         if self.sync {
@@ -205,15 +200,15 @@ impl LogFile {
         // After the log, so that it never knows of more than there is. Its length stays the same, so that it needs no
         // room and is whole at any time.
         self.head.seek(SeekFrom::Start(0))?;
-        self.head.write_all(format!("{:020}:{}\n", self.now.head.seq, self.now.head.hash).as_bytes())?;
-        self.safe = self.now;
+        self.head.write_all(format!("{:020}:{}\n", self.written.head.seq, self.written.head.hash).as_bytes())?;
+        self.safe = self.written;
         Ok(())
     }
 
     /// Puts the full file aside, under the number of its first line, and begins the next.
     fn rotate(&mut self) -> io::Result<()> {
-        self.try_settle()?;
-        let aside = aside(&self.path, self.now.first.unwrap_or_default());
+        self.try_sync()?;
+        let aside = aside(&self.path, self.written.first.unwrap_or_default());
         if aside.try_exists()? {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is in the way", aside.display())));
         }
@@ -225,8 +220,8 @@ impl LogFile {
     fn begin_file(&mut self) -> io::Result<()> {
         self.log = open(options().append(true).create_new(true), &self.path)?;
         keep_others_out(&self.log)?;
-        self.safe = LogPosition { length: 0, first: None, head: self.safe.head, feed: false };
-        self.now = self.safe;
+        self.safe = LogPosition { length: 0, first: None, head: self.safe.head, feed_missing: false };
+        self.written = self.safe;
         (self.renamed, self.trim) = (false, false);
         sync_folder(&self.path)
     }
@@ -238,10 +233,10 @@ impl LogFile {
         let here = match std::fs::symlink_metadata(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 tracing::error!(file = %self.path.display(), "the audit log was moved away; a new file continues its chain");
-                let unsafe_lines = self.now.head != self.safe.head;
+                let unsafe_lines = self.written.head != self.safe.head;
                 self.begin_file()?;
-                let again = "what was not safe yet is written again".to_owned();
-                return if unsafe_lines { Err(io::Error::other(again)) } else { Ok(()) };
+                let message = "what was not safe yet is written again".to_owned();
+                return if unsafe_lines { Err(io::Error::other(message)) } else { Ok(()) };
             }
             here => here?,
         };
@@ -259,105 +254,14 @@ impl LogFile {
     }
 }
 
-impl TailScan {
-    fn of(mut file: &File) -> io::Result<Self> {
-        file.seek(SeekFrom::Start(0))?;
-        let mut scan = Self { first: None, last: None, debris: None, feed: false, length: 0 };
-        let mut pieces = LinePieces::new(BufReader::new(file));
-        while let Some(piece) = pieces.next()? {
-            scan.length += piece.bytes.len() as u64;
-            scan.feed = !piece.ends;
-            match piece.line() {
-                Some(line) => {
-                    scan.first = scan.first.or(Some(line.head.seq));
-                    scan.last = Some((line.head, line.kind == LineKind::End));
-                    scan.debris = None;
-                }
-                None => scan.debris.get_or_insert_with(Unreadable::new).add(piece.bytes),
-            }
-        }
-        Ok(scan)
-    }
-}
-
-/// For a file that nobody else reads, and that is not a link.
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed() | file::WITHOUT_WAITING);
-    }
-    options
-}
-
-/// Opens a regular file: a pipe would keep us waiting.
-fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
-    file::regular(options.open(path)?)
-}
-
-/// The lock of the head file does so too, as long as nobody removes that. Elsewhere a lock keeps readers out as well.
-fn keep_others_out(log: &File) -> io::Result<()> {
-    if cfg!(unix) { Ok(log.try_lock()?) } else { Ok(()) }
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
-}
-
-/// The head file of the log at `path`.
-pub(super) fn head_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".head");
-    name.into()
-}
-
-/// What the head file says; `None` if it says nothing that can be read.
-pub(super) fn read_head(file: &mut File) -> io::Result<Option<ChainHead>> {
-    let mut text = Vec::new();
-    file.take(1024).read_to_end(&mut text)?;
-    Ok(std::str::from_utf8(&text).ok().and_then(|text| text.strip_suffix('\n')?.parse().ok()))
-}
-
-/// A full file: its name ends with the number of its first line.
-fn aside(path: &Path, first: u64) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{first:012}"));
-    name.into()
-}
-
-/// All files of the log at `path` that are there, in the order of the chain.
-pub(super) fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut numbered = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        let number = path.file_name().and_then(|own| {
-            let rest = name.as_encoded_bytes().strip_prefix(own.as_encoded_bytes())?.strip_prefix(b".")?;
-            let digits = rest.len() >= 12 && rest.iter().all(u8::is_ascii_digit);
-            std::str::from_utf8(rest).ok().filter(|_| digits)?.parse::<u64>().ok()
-        });
-        if let Some(number) = number {
-            numbered.push((number, path.with_file_name(name)));
-        }
-    }
-    numbered.sort();
-    let mut files: Vec<_> = numbered.into_iter().map(|(_, file)| file).collect();
-    if path.try_exists()? {
-        files.push(path.to_owned());
-    }
-    Ok(files)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use super::super::chain::Hash;
     use super::super::entry::tests::facts;
     use super::super::entry::{Event, TornBytes};
-    use super::super::verify::{Tampering, VerifyNote, verify};
+    use super::super::verify::{FileLine, Tampering, VerifyNote, verify};
     use super::*;
 
     const ROOM: u64 = 64 << 20;
@@ -368,14 +272,14 @@ mod tests {
 
     /// Opens the log as a process does, and writes so many records.
     fn session(path: &Path, max_size: u64, count: u32) -> Found {
-        let (mut book, found) = LogFile::open(path, max_size, true).expect("a log");
-        book.append(&[Entry::now(Event::Begin(found.begin))]).expect("room");
+        let (mut log_file, found) = LogFile::open(path, max_size, true).expect("a log");
+        log_file.append(&[Entry::now(Event::Begin(found.begin))]).expect("room");
         for id in 0..count {
-            book.append(&intents([id])).expect("room");
-            book.settle().expect("room");
+            log_file.append(&intents([id])).expect("room");
+            log_file.sync().expect("room");
         }
-        book.append(&[Entry::now(Event::End {})]).expect("room");
-        book.settle().expect("room");
+        log_file.append(&[Entry::now(Event::End {})]).expect("room");
+        log_file.sync().expect("room");
         found
     }
 
@@ -384,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn book_goes_on_where_the_process_before_ended() {
+    fn log_goes_on_where_the_process_before_ended() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("deep/audit.jsonl");
         assert!(session(&path, ROOM, 3).new);
@@ -396,7 +300,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn book_is_for_its_user_alone_and_follows_no_link() {
+    fn log_is_for_its_user_alone_and_follows_no_link() {
         use std::os::unix::fs::{PermissionsExt, symlink};
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.jsonl");
@@ -414,10 +318,10 @@ mod tests {
     }
 
     #[test]
-    fn book_is_open_once() {
+    fn log_is_open_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.jsonl");
-        let (book, _) = LogFile::open(&path, ROOM, true).expect("a log");
+        let (log_file, _) = LogFile::open(&path, ROOM, true).expect("a log");
         assert!(matches!(LogFile::open(&path, ROOM, true), Err(LogFileError::Busy(_))));
         #[cfg(unix)]
         {
@@ -427,12 +331,12 @@ mod tests {
                 "the log itself is locked too"
             );
         }
-        drop(book);
+        drop(log_file);
         assert!(LogFile::open(&path, ROOM, true).is_ok());
     }
 
     #[test]
-    fn book_is_continued_in_further_files_and_the_chain_too() {
+    fn log_is_continued_in_further_files_and_the_chain_too() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.jsonl");
         session(&path, 2000, 20);
@@ -447,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn book_keeps_a_torn_line_and_says_so() {
+    fn log_keeps_a_torn_line_and_says_so() {
         for torn in [&b"{\"seq\":6,\"time\":\"20"[..], b"\0\0\0\0", b"{\n\n\"", b"half\n"] {
             let folder = tempfile::tempdir().expect("a folder");
             let path = folder.path().join("audit.jsonl");
@@ -472,21 +376,21 @@ mod tests {
     }
 
     /// The line after the torn bytes.
-    fn place(text: &[u8], start: usize, torn: &[u8]) -> super::super::verify::FileLine {
+    fn place(text: &[u8], start: usize, torn: &[u8]) -> FileLine {
         let before = text[..start + torn.len()].iter().filter(|byte| **byte == b'\n').count();
         let line = before as u64 + if torn.ends_with(b"\n") { 1 } else { 2 };
-        super::super::verify::FileLine { file: "audit.jsonl".to_owned(), line }
+        FileLine { file: "audit.jsonl".to_owned(), line }
     }
 
     #[test]
-    fn book_that_ends_before_a_line_feed_has_that_line() {
+    fn log_that_ends_before_a_line_feed_has_that_line() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.jsonl");
-        let (mut book, _) = LogFile::open(&path, ROOM, true).expect("a log");
-        book.append(&intents([1])).expect("room");
-        book.settle().expect("room");
-        book.append(&intents([2])).expect("room");
-        drop(book);
+        let (mut log_file, _) = LogFile::open(&path, ROOM, true).expect("a log");
+        log_file.append(&intents([1])).expect("room");
+        log_file.sync().expect("room");
+        log_file.append(&intents([2])).expect("room");
+        drop(log_file);
         let text = fs::read(&path).expect("a file");
         fs::write(&path, text.trim_ascii_end()).expect("a file");
         assert_eq!(findings(&path), []);
@@ -497,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn book_that_lacks_lines_goes_on_so_that_they_are_missed() {
+    fn log_that_lacks_lines_goes_on_so_that_they_are_missed() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.jsonl");
         session(&path, ROOM, 8);
@@ -514,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn book_without_its_head_says_so_for_ever() {
+    fn log_without_its_head_says_so_for_ever() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.jsonl");
         session(&path, ROOM, 8);
@@ -528,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn book_whose_head_was_set_to_line_zero_is_not_whole() {
+    fn log_whose_head_was_set_to_line_zero_is_not_whole() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.jsonl");
         session(&path, ROOM, 8);
@@ -541,15 +445,15 @@ mod tests {
             fs::write(&path, text).expect("a log");
             fs::write(head_path(&path), format!("{:020}:{}\n", 0, hash.hash)).expect("a head");
             assert_eq!(findings(&path), [Tampering::HeadOfNothing("audit.jsonl.head".to_owned())], "{text}");
-            let told = verify(&path, &[known]).expect("a log").findings;
-            assert!(told.contains(&Tampering::HeadOfNothing("audit.jsonl.head".to_owned())), "{told:?}");
+            let found = verify(&path, &[known]).expect("a log").findings;
+            assert!(found.contains(&Tampering::HeadOfNothing("audit.jsonl.head".to_owned())), "{found:?}");
             assert!(session(&path, ROOM, 1).begin.headless);
             assert!(matches!(findings(&path).as_slice(), [Tampering::Headless { .. }]), "for ever");
         }
     }
 
     #[test]
-    fn book_that_was_killed_while_it_was_renamed_goes_on() {
+    fn log_that_was_killed_while_it_was_renamed_goes_on() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.jsonl");
         session(&path, ROOM, 3);
@@ -560,40 +464,40 @@ mod tests {
     }
 
     #[test]
-    fn book_has_nothing_of_what_failed_to_be_written() {
+    fn log_has_nothing_of_what_failed_to_be_written() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.jsonl");
-        let (mut book, _) = LogFile::open(&path, 2000, true).expect("a log");
-        book.append(&intents([1])).expect("room");
-        book.settle().expect("room");
-        book.append(&intents([2])).expect("room");
+        let (mut log_file, _) = LogFile::open(&path, 2000, true).expect("a log");
+        log_file.append(&intents([1])).expect("room");
+        log_file.sync().expect("room");
+        log_file.append(&intents([2])).expect("room");
         // In the way of the next file.
         fs::write(aside(&path, 1), "").expect("a file");
-        assert!(book.append(&intents([3, 4, 5, 6])).is_err());
-        assert!(book.append(&intents([3, 4, 5, 6])).is_err());
+        assert!(log_file.append(&intents([3, 4, 5, 6])).is_err());
+        assert!(log_file.append(&intents([3, 4, 5, 6])).is_err());
         fs::remove_file(aside(&path, 1)).expect("a file");
-        book.append(&intents([3, 4, 5, 6])).expect("room");
-        book.settle().expect("room");
+        log_file.append(&intents([3, 4, 5, 6])).expect("room");
+        log_file.sync().expect("room");
         let report = verify(&path, &[]).expect("a log");
         assert_eq!((report.findings, report.files), (Vec::new(), 2));
-        assert_eq!(report.lines, 6, "settled by the attempt to begin the next file");
+        assert_eq!(report.lines, 6, "synced by the attempt to begin the next file");
     }
 
     #[cfg(unix)]
     #[test]
-    fn book_that_is_taken_away_or_replaced_is_noticed() {
+    fn log_that_is_taken_away_or_replaced_is_noticed() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.jsonl");
-        let (mut book, _) = LogFile::open(&path, ROOM, true).expect("a log");
-        book.append(&intents([1])).expect("room");
-        book.settle().expect("room");
+        let (mut log_file, _) = LogFile::open(&path, ROOM, true).expect("a log");
+        log_file.append(&intents([1])).expect("room");
+        log_file.sync().expect("room");
         let away = folder.path().join("away");
         fs::rename(&path, &away).expect("renamed");
         fs::write(&path, "mine").expect("a file");
-        assert!(book.append(&intents([2])).is_err());
+        assert!(log_file.append(&intents([2])).is_err());
         fs::remove_file(&path).expect("removed");
-        book.append(&intents([2])).expect("a new file");
-        book.settle().expect("room");
+        log_file.append(&intents([2])).expect("a new file");
+        log_file.sync().expect("room");
         assert!(matches!(findings(&path).as_slice(), [Tampering::Removed { from: 1, to: 1, .. }]));
         fs::rename(&away, aside(&path, 1)).expect("renamed");
         assert_eq!(findings(&path), []);
@@ -601,9 +505,9 @@ mod tests {
 
     #[test]
     fn torn_bytes_are_counted_without_a_line_feed_at_their_end() {
-        let mut debris = Unreadable::new();
-        [&b"one\n"[..], b"two", b"\n"].into_iter().for_each(|bytes| debris.add(bytes));
-        let wanted = TornBytes { bytes: 7, sha256: super::super::entry::Hash::of(b"one\ntwo") };
-        assert_eq!((debris.torn(), debris.lines(), debris.ends()), (wanted, 2, true));
+        let mut unreadable = Unreadable::new();
+        [&b"one\n"[..], b"two", b"\n"].into_iter().for_each(|bytes| unreadable.add(bytes));
+        let wanted = TornBytes { bytes: 7, sha256: Hash::of(b"one\ntwo") };
+        assert_eq!((unreadable.torn(), unreadable.lines(), unreadable.ends()), (wanted, 2, true));
     }
 }

@@ -4,7 +4,9 @@ use std::io::{self, BufRead, Read};
 
 use ring::digest::{Context, SHA256};
 
-use super::entry::{Hash, MAX_LINE, ReadLine, TornBytes};
+use super::chain::Hash;
+use super::entry::TornBytes;
+use super::line::{MAX_LINE, ReadLine};
 
 /// The pieces of a file.
 pub(super) struct LinePieces<R> {

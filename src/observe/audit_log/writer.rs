@@ -1,5 +1,7 @@
 //! The thread that writes: it collects the records of all workers, and makes many of them safe at once.
 
+mod backlog;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -9,22 +11,21 @@ use std::time::{Duration, Instant};
 use prometheus::{IntCounter, IntGauge};
 use tokio::sync::oneshot;
 
-use super::entry::{Entry, Event};
+use super::entry::{Entry, Event, LogStart};
 use super::log_file::LogFile;
 use super::{Handle, OnFailure, Unrecorded};
+use backlog::Backlog;
 
 /// The most records that are written at once.
-pub(super) const BATCH: usize = 256;
-/// How long a record that nobody waits for may be in the file before it is made safe.
-const LINGER: Duration = Duration::from_secs(1);
+const MAX_BATCH: usize = 256;
+/// How long a record that nobody waits for may be in the file before the file is synced.
+const SYNC_DELAY: Duration = Duration::from_secs(1);
 /// How often writing is tried again while it fails and nobody asks for it.
 const RETRY: Duration = Duration::from_secs(1);
-/// How often it is tried again at most.
-const PAUSE: Duration = Duration::from_millis(100);
-/// The most records that are kept in memory while writing fails.
-const BACKLOG: usize = 10_000;
+/// The shortest time between two tries while writing fails.
+const MIN_RETRY: Duration = Duration::from_millis(100);
 
-/// What the workers send to the keeper.
+/// What the workers send to the writer.
 #[derive(Debug)]
 pub(super) enum Message {
     /// A record, and who waits until it is safe.
@@ -48,31 +49,50 @@ pub struct AuditCounters {
     pub failing: IntGauge,
 }
 
-/// Writes the audit log; to be run by a thread of its own.
+/// Writes the audit log, in a thread of its own.
 #[derive(Debug)]
 pub struct Writer {
-    pub(super) book: LogFile,
-    pub(super) mail: Receiver<Message>,
-    pub(super) pen: Arc<Handle>,
-    pub(super) on_failure: OnFailure,
-    pub(super) counters: AuditCounters,
-    /// Written, and not safe yet.
-    pub(super) lingering: Vec<Entry>,
-    /// Since when.
-    pub(super) since: Option<Instant>,
+    file: LogFile,
+    messages: Receiver<Message>,
+    handle: Arc<Handle>,
+    counters: AuditCounters,
+    /// Written, and not synced yet.
+    unsynced: Vec<Entry>,
+    /// Since when there are such.
+    unsynced_since: Option<Instant>,
     /// Not written, because that failed.
-    pub(super) backlog: VecDeque<Entry>,
+    backlog: Backlog,
     /// How many records are tried at once: fewer after a failure, so that what fits is written.
-    pub(super) piece: usize,
-    /// More of these than are kept.
-    pub(super) lost: u64,
-    /// Since the last failure.
-    pub(super) failing: Option<Instant>,
-    /// Why, the last time.
-    pub(super) cause: Unrecorded,
+    batch_size: usize,
+    /// The time of the last failure, while writing fails.
+    failing: Option<Instant>,
+    /// Why it failed the last time.
+    cause: Unrecorded,
 }
 
 impl Writer {
+    /// Its first line will be `begin`.
+    pub(super) fn new(
+        file: LogFile,
+        begin: LogStart,
+        messages: Receiver<Message>,
+        handle: Arc<Handle>,
+        counters: AuditCounters,
+    ) -> Self {
+        Self {
+            file,
+            messages,
+            handle,
+            unsynced: Vec::new(),
+            unsynced_since: None,
+            backlog: Backlog::new(Entry::now(Event::Begin(begin)), counters.lost.clone()),
+            counters,
+            batch_size: MAX_BATCH,
+            failing: None,
+            cause: Unrecorded::Failed,
+        }
+    }
+
     /// Writes what comes, until [`super::AuditLog::close`] is called and all of it is written. Blocks.
     pub fn run(mut self) {
         // What is there already: the line with which the process begins.
@@ -87,7 +107,7 @@ impl Writer {
             }
             self.commit(batch, closing);
         }
-        let unwritten = self.backlog.len() as u64 + self.lost;
+        let unwritten = self.backlog.unwritten();
         if unwritten > 0 {
             tracing::error!(records = unwritten, "the last lines of the audit log could not be written");
         }
@@ -95,27 +115,27 @@ impl Writer {
 
     /// Waits for records, or until there is something else to do; whether more will come.
     fn collect(&mut self, batch: &mut Batch) -> bool {
-        let wait = match self.since {
+        let wait = match self.unsynced_since {
             _ if self.failing.is_some() || !self.backlog.is_empty() => Some(RETRY),
-            Some(since) => Some(LINGER.saturating_sub(since.elapsed())),
+            Some(since) => Some(SYNC_DELAY.saturating_sub(since.elapsed())),
             None => None,
         };
         let first = match wait {
-            Some(wait) => self.mail.recv_timeout(wait),
-            None => self.mail.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(wait) => self.messages.recv_timeout(wait),
+            None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         let mut next = match first {
-            Ok(mail) => Some(mail),
+            Ok(message) => Some(message),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return false,
         };
-        while let Some(mail) = next {
-            match mail {
+        while let Some(message) = next {
+            match message {
                 Message::Record(entry, waiter) => batch.push((*entry, waiter)),
                 Message::Close => return false,
             }
-            self.pen.taken();
-            next = if batch.len() < BATCH { self.mail.try_recv().ok() } else { None };
+            self.handle.taken();
+            next = if batch.len() < MAX_BATCH { self.messages.try_recv().ok() } else { None };
         }
         true
     }
@@ -123,14 +143,14 @@ impl Writer {
     /// Writes a batch after what is still to be written; makes it safe if somebody waits for that, or it is time.
     fn commit(&mut self, batch: Batch, closing: bool) {
         let mut batch = VecDeque::from(batch);
-        if self.failing.is_some_and(|failed| failed.elapsed() < PAUSE) {
+        if self.failing.is_some_and(|failed| failed.elapsed() < MIN_RETRY) {
             return self.keep(batch);
         }
-        while let Some(written) = self.write_piece(&mut batch, closing) {
+        while let Some(written) = self.write_batch(&mut batch, closing) {
             match written {
-                Ok(()) => self.piece = self.piece.saturating_mul(2).min(BATCH),
+                Ok(()) => self.batch_size = self.batch_size.saturating_mul(2).min(MAX_BATCH),
                 // There may be room for less.
-                Err(_) if self.piece > 1 => self.piece /= 2,
+                Err(_) if self.batch_size > 1 => self.batch_size /= 2,
                 Err(error) => {
                     self.fail(&error);
                     return self.keep(batch);
@@ -138,7 +158,7 @@ impl Writer {
             }
         }
         if (closing || self.is_late())
-            && let Err(error) = self.settle()
+            && let Err(error) = self.sync()
         {
             return self.fail(&error);
         }
@@ -146,41 +166,32 @@ impl Writer {
     }
 
     /// Writes as many records as are tried at once, those that were kept first; `None` if there are none.
-    fn write_piece(&mut self, batch: &mut VecDeque<(Entry, Option<Waiter>)>, closing: bool) -> Option<io::Result<()>> {
-        if self.backlog.is_empty() && self.lost > 0 {
-            self.tell_lost();
-        }
-        let safe_before = self.book.safe();
-        if !self.backlog.is_empty() {
-            let count = self.backlog.len().min(self.piece);
-            let written = self.book.append(self.backlog.range(..count)).and_then(|()| self.book.settle());
-            self.count_safe(safe_before);
-            if written.is_ok() {
-                self.backlog.drain(..count);
-            }
+    fn write_batch(&mut self, batch: &mut VecDeque<(Entry, Option<Waiter>)>, closing: bool) -> Option<io::Result<()>> {
+        if let Some(written) = self.write_backlog() {
             return Some(written);
         }
-        let count = batch.len().min(self.piece);
+        let safe_before = self.file.safe();
+        let count = batch.len().min(self.batch_size);
         if count == 0 {
             return None;
         }
         let awaited = batch.range(..count).any(|(_, waiter)| waiter.is_some());
-        let mut written = self.book.append(batch.range(..count).map(|(entry, _)| entry));
-        let settle = awaited || closing || self.failing.is_some() || self.is_late();
-        if written.is_ok() && settle {
-            written = self.book.settle();
+        let mut written = self.file.append(batch.range(..count).map(|(entry, _)| entry));
+        let sync = awaited || closing || self.failing.is_some() || self.is_late();
+        if written.is_ok() && sync {
+            written = self.file.sync();
         }
         self.count_safe(safe_before);
         if written.is_err() {
-            self.take_back();
+            self.keep_unsynced();
             return Some(written);
         }
         // Before those who wait for it hear of it.
         self.recover();
         for (entry, waiter) in batch.drain(..count) {
-            if !settle {
-                self.lingering.push(entry);
-                self.since = self.since.or_else(|| Some(Instant::now()));
+            if !sync {
+                self.unsynced.push(entry);
+                self.unsynced_since = self.unsynced_since.or_else(|| Some(Instant::now()));
             }
             if let Some(waiter) = waiter {
                 answer(waiter, Ok(()));
@@ -189,46 +200,62 @@ impl Writer {
         Some(Ok(()))
     }
 
+    /// The same for records that were kept.
+    fn write_backlog(&mut self) -> Option<io::Result<()>> {
+        let safe_before = self.file.safe();
+        let kept = self.backlog.next(self.batch_size);
+        let count = kept.len();
+        if count == 0 {
+            return None;
+        }
+        let written = self.file.append(kept).and_then(|()| self.file.sync());
+        self.count_safe(safe_before);
+        if written.is_ok() {
+            self.backlog.remove(count);
+        }
+        Some(written)
+    }
+
     /// Whether records that nobody waits for have been in the file long enough.
     fn is_late(&self) -> bool {
-        self.since.is_some_and(|since| since.elapsed() >= LINGER) || self.lingering.len() >= BATCH
+        self.unsynced_since.is_some_and(|since| since.elapsed() >= SYNC_DELAY) || self.unsynced.len() >= MAX_BATCH
     }
 
     /// Makes safe what is written.
-    fn settle(&mut self) -> io::Result<()> {
-        let safe_before = self.book.safe();
-        let settled = self.book.settle();
+    fn sync(&mut self) -> io::Result<()> {
+        let safe_before = self.file.safe();
+        let synced = self.file.sync();
         self.count_safe(safe_before);
-        if settled.is_err() {
-            self.take_back();
+        if synced.is_err() {
+            self.keep_unsynced();
         }
-        settled
+        synced
     }
 
-    /// Counts the lines that became safe, and lets go of those among them that lingered.
+    /// Counts the lines that became safe, and lets go of those among them that synced.
     fn count_safe(&mut self, before: u64) {
-        let lines = self.book.safe().saturating_sub(before);
+        let lines = self.file.safe().saturating_sub(before);
         self.counters.lines.inc_by(lines);
-        let lingered = usize::try_from(lines).unwrap_or(usize::MAX).min(self.lingering.len());
-        self.lingering.drain(..lingered);
-        if self.lingering.is_empty() {
-            self.since = None;
+        let synced = usize::try_from(lines).unwrap_or(usize::MAX).min(self.unsynced.len());
+        self.unsynced.drain(..synced);
+        if self.unsynced.is_empty() {
+            self.unsynced_since = None;
         }
     }
 
     /// After a failure, what was not safe is not in the file any more.
-    fn take_back(&mut self) {
-        self.backlog.extend(self.lingering.drain(..));
-        self.since = None;
+    fn keep_unsynced(&mut self) {
+        self.backlog.put_back(self.unsynced.drain(..));
+        self.unsynced_since = None;
     }
 
     /// Keeps records for later. Only the intent of a write is given up where writes are refused then: it does not
     /// happen.
     fn keep(&mut self, batch: VecDeque<(Entry, Option<Waiter>)>) {
         for (entry, waiter) in batch {
-            let refused = matches!(entry.event, Event::Intent(_)) && self.on_failure == OnFailure::Refuse;
+            let refused = matches!(entry.event, Event::Intent(_)) && self.handle.on_failure == OnFailure::Refuse;
             if !refused {
-                self.keep_one(entry);
+                self.backlog.push(entry);
             }
             if let Some(waiter) = waiter {
                 answer(waiter, if refused { Err(self.cause) } else { Ok(()) });
@@ -236,29 +263,10 @@ impl Writer {
         }
     }
 
-    fn keep_one(&mut self, entry: Entry) {
-        // The line that tells of lost records takes their place in the order.
-        if self.lost > 0 && self.backlog.len() + 1 < BACKLOG {
-            self.tell_lost();
-        }
-        if self.lost == 0 && self.backlog.len() < BACKLOG {
-            self.backlog.push_back(entry);
-        } else {
-            self.lost += 1;
-            self.counters.lost.inc();
-        }
-    }
-
-    /// Adds the line that tells how many records were lost before it.
-    fn tell_lost(&mut self) {
-        let lost = std::mem::take(&mut self.lost);
-        self.backlog.push_back(Entry::now(Event::Gap { lost }));
-    }
-
     fn fail(&mut self, error: &io::Error) {
         if self.failing.is_none() {
-            let file = self.book.path().display();
-            match self.on_failure {
+            let file = self.file.path().display();
+            match self.handle.on_failure {
                 OnFailure::Refuse => {
                     tracing::error!(%file, %error, "the audit log cannot be written: writes are refused until it can");
                 }
@@ -274,7 +282,7 @@ impl Writer {
 
     fn recover(&mut self) {
         if self.failing.take().is_some() {
-            tracing::warn!(file = %self.book.path().display(), "the audit log is written again");
+            tracing::warn!(file = %self.file.path().display(), "the audit log is written again");
         }
         self.counters.failing.set(0);
     }
@@ -298,14 +306,14 @@ mod tests {
     use super::*;
 
     /// A log whose first file is full soon, and what lies in the way of the second.
-    struct WriterStage {
+    struct WriterTest {
         folder: tempfile::TempDir,
-        journal: AuditLog,
+        audit_log: AuditLog,
         thread: thread::JoinHandle<()>,
         counters: AuditCounters,
     }
 
-    impl WriterStage {
+    impl WriterTest {
         fn new(on_failure: OnFailure) -> Self {
             let folder = tempfile::tempdir().expect("a folder");
             let file = folder.path().join("audit.jsonl");
@@ -314,24 +322,24 @@ mod tests {
             let failing = IntGauge::new("failing", "failing").expect("a gauge");
             let counters = AuditCounters { lines: counter("lines"), lost: counter("lost"), failing };
             let settings = AuditConfig { file, max_size: 2000, sync: Durability::Write, on_failure };
-            let (journal, keeper) = AuditLog::open(&settings, counters.clone()).expect("a log");
-            Self { folder, journal, thread: thread::spawn(|| keeper.run()), counters }
+            let (audit_log, writer) = AuditLog::open(&settings, counters.clone()).expect("a log");
+            Self { folder, audit_log, thread: thread::spawn(|| writer.run()), counters }
         }
 
-        fn pen(&self) -> &Handle {
-            self.journal.pen.as_deref().expect("a log")
+        fn handle(&self) -> &Handle {
+            self.audit_log.handle.as_deref().expect("a log")
         }
 
         /// Records the intent of a write.
         fn intends(&self, id: u32) -> Result<(), Unrecorded> {
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-            runtime.block_on(self.pen().record(Entry::now(Event::Intent(facts(&id.to_string())))))
+            runtime.block_on(self.handle().record(Entry::now(Event::Intent(facts(&id.to_string())))))
         }
 
         fn refuses(&self, count: u32) {
             for id in 0..count {
                 let ended = EndedRequest { facts: facts(&format!("refusal-{id}")), outcome: RequestOutcome::default() };
-                self.pen().send(Entry::now(Event::Refusal(ended)), None);
+                self.handle().send(Entry::now(Event::Refusal(ended)), None);
             }
         }
 
@@ -341,11 +349,11 @@ mod tests {
 
         /// The report, and the ids of all lines of this kind.
         fn end(self, kind: &str) -> (VerifyReport, Vec<String>) {
-            self.journal.close();
+            self.audit_log.close();
             self.thread.join().expect("an end");
             let path = self.folder.path().join("audit.jsonl");
             let report = verify(&path, &[]).expect("a log");
-            let files = super::super::log_file::files(&path).expect("files");
+            let files = super::super::file_set::files(&path).expect("files");
             let text: String = files.iter().map(|file| std::fs::read_to_string(file).expect("text")).collect();
             let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
             let ids =
@@ -359,8 +367,8 @@ mod tests {
     }
 
     #[test]
-    fn keeper_refuses_intents_that_it_cannot_write_and_keeps_all_else() {
-        let stage = WriterStage::new(OnFailure::Refuse);
+    fn writer_refuses_intents_that_it_cannot_write_and_keeps_all_else() {
+        let stage = WriterTest::new(OnFailure::Refuse);
         let mut written = (0..).take_while(|id| stage.intends(*id).is_ok()).collect::<Vec<_>>();
         assert!((1..20).contains(&written.len()) && stage.counters.failing.get() == 1, "{written:?}");
         stage.refuses(7);
@@ -380,8 +388,8 @@ mod tests {
     }
 
     #[test]
-    fn keeper_writes_later_what_it_cannot_write_now_where_writes_go_on() {
-        let stage = WriterStage::new(OnFailure::Continue);
+    fn writer_writes_later_what_it_cannot_write_now_where_writes_go_on() {
+        let stage = WriterTest::new(OnFailure::Continue);
         assert!((0..50).all(|id| stage.intends(id).is_ok()));
         assert_eq!(stage.counters.failing.get(), 1);
         stage.make_room();
@@ -390,12 +398,12 @@ mod tests {
     }
 
     #[test]
-    fn keeper_tells_how_many_records_it_could_not_keep() {
-        let stage = WriterStage::new(OnFailure::Refuse);
+    fn writer_tells_how_many_records_it_could_not_keep() {
+        let stage = WriterTest::new(OnFailure::Refuse);
         while stage.intends(0).is_ok() {}
-        let count = BACKLOG as u32 + 500;
+        let count = backlog::MAX_BACKLOG as u32 + 500;
         stage.refuses(count);
-        while stage.counters.lost.get() == 0 || stage.pen().crowd.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+        while stage.counters.lost.get() == 0 || stage.handle().pending.load(std::sync::atomic::Ordering::Relaxed) > 0 {
             thread::sleep(Duration::from_millis(10));
         }
         stage.make_room();
@@ -404,10 +412,10 @@ mod tests {
         assert_eq!(report.findings, []);
         assert_eq!(ids.len() as u64 + lost.get(), u64::from(count));
         assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "each once");
-        let told = report
+        let lost_line = report
             .notes
             .iter()
             .find_map(|note| if let VerifyNote::Lost { lost, .. } = note { Some(*lost) } else { None });
-        assert_eq!(told, Some(lost.get()));
+        assert_eq!(lost_line, Some(lost.get()));
     }
 }
