@@ -2,6 +2,8 @@
 
 mod accept;
 mod address;
+mod bind;
+mod bind_error;
 mod buffers;
 mod chunks;
 mod connection;
@@ -46,9 +48,9 @@ use tokio::time::{sleep, timeout};
 use crate::net::shutdown::{self, Shutdown, Trigger};
 use crate::net::tls::server::Identity;
 use accept::{Accept, accept};
-pub use address::{
-    BindError, Bound, BoundSockets, Hold, Inheritance, ListenAddress, ListeningSocket, SocketFile, group,
-};
+pub use address::{Bound, ListenAddress, SocketFile};
+pub use bind::{BoundSockets, Hold, Inheritance, ListeningSocket, group};
+pub use bind_error::BindError;
 pub use buffers::{Buffers, BuffersFull, Reservation};
 use connection::ConnectionServer;
 pub use peer::{Peer, User};

@@ -11,7 +11,9 @@ use std::sync::{Arc, Weak};
 use listenfd::ListenFd;
 use socket2::SockRef;
 
-use super::address::{BindError, Bound, ListeningSocket};
+use super::BindError;
+use super::address::Bound;
+use super::bind::ListeningSocket;
 
 /// The number of the first socket that is passed.
 const FIRST: usize = 3;

@@ -11,7 +11,7 @@ use super::{BACKLOG, port_owner};
 pub(super) struct TcpSockets {
     /// One for each worker.
     pub(super) listeners: Vec<TcpListener>,
-    pub(super) keeper: PortGuard,
+    pub(super) guard: PortGuard,
 }
 
 /// Keeps other processes out of a port that our workers share, as long as it is there.
@@ -39,11 +39,11 @@ pub(super) fn bind(address: SocketAddr, count: usize, own: &[&PortGuard]) -> io:
     own.iter().for_each(|own| own.lets_in(false));
     let opened = opened?;
     // Beside sockets of our own that will go it may not be alone yet.
-    if opened.keeper.is_alone() || (!own.is_empty() && !port_owner::has_company(address.port())) {
+    if opened.guard.is_alone() || (!own.is_empty() && !port_owner::has_company(address.port())) {
         return Ok(opened);
     }
     // Nobody can join one queue, and nobody who has joined already can have it.
-    let address = opened.keeper.address;
+    let address = opened.guard.address;
     drop(opened);
     one_queue(address, count)
 }
@@ -63,8 +63,8 @@ fn queues(address: SocketAddr, count: usize) -> io::Result<TcpSockets> {
         listener.listen(BACKLOG)?;
     }
     socket.set_reuse_address(false)?;
-    let keeper = PortGuard { address, socket: Some(socket) };
-    Ok(TcpSockets { listeners: listeners.into_iter().map(TcpListener::from).collect(), keeper })
+    let guard = PortGuard { address, socket: Some(socket) };
+    Ok(TcpSockets { listeners: listeners.into_iter().map(TcpListener::from).collect(), guard })
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -83,7 +83,7 @@ fn one_queue(address: SocketAddr, count: usize) -> io::Result<TcpSockets> {
         let next = listeners.first().ok_or(io::ErrorKind::NotFound)?.try_clone()?;
         listeners.push(next);
     }
-    Ok(TcpSockets { listeners, keeper: PortGuard { address, socket: None } })
+    Ok(TcpSockets { listeners, guard: PortGuard { address, socket: None } })
 }
 
 impl PortGuard {
@@ -204,7 +204,7 @@ mod tests {
                 }
                 opened => opened.expect("a port"),
             };
-            let bound = opened.keeper.address();
+            let bound = opened.guard.address();
             let loopback = match bound.ip() {
                 ip if !ip.is_unspecified() => vec![bound.ip()],
                 std::net::IpAddr::V4(_) => vec!["127.0.0.1".parse().expect("an address")],
@@ -215,11 +215,11 @@ mod tests {
                 assert!(!intrudes(bound) && !intrudes(near), "{bound} {near}");
                 let shares = shares(&opened, near, 60);
                 assert_eq!(shares.iter().sum::<usize>(), 60, "{bound}");
-                let split = opened.keeper.socket.is_none() || shares.iter().all(|share| *share > 0);
+                let split = opened.guard.socket.is_none() || shares.iter().all(|share| *share > 0);
                 assert!(split, "every worker has a queue of its own: {shares:?}");
             }
             if address != "[::]:0" {
-                assert!(opened.keeper.socket.is_some() || !std::path::Path::new("/proc/net/if_inet6").exists());
+                assert!(opened.guard.socket.is_some() || !std::path::Path::new("/proc/net/if_inet6").exists());
             }
         }
     }
@@ -228,15 +228,15 @@ mod tests {
     #[test]
     fn port_of_our_own_is_bound_again_for_a_wider_or_the_same_address_and_stays_closed() {
         let first = bind("127.0.0.1:0".parse().expect("an address"), 2, &[]).expect("a port");
-        let port = first.keeper.address().port();
+        let port = first.guard.address().port();
         let wide = SocketAddr::from(([0, 0, 0, 0], port));
         assert!(bind(wide, 2, &[]).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse), "not ours");
-        let second = bind(wide, 2, &[&first.keeper]).expect("next to the old one");
-        assert!(!intrudes(wide) && !intrudes(first.keeper.address()));
+        let second = bind(wide, 2, &[&first.guard]).expect("next to the old one");
+        assert!(!intrudes(wide) && !intrudes(first.guard.address()));
         drop(first);
         assert!(!intrudes(wide));
         assert_eq!(shares(&second, SocketAddr::from(([127, 0, 0, 1], port)), 8).iter().sum::<usize>(), 8);
-        let third = bind(wide, 2, &[&second.keeper]).expect("the same");
+        let third = bind(wide, 2, &[&second.guard]).expect("the same");
         drop(second);
         assert!(!intrudes(wide));
         assert_eq!(shares(&third, SocketAddr::from(([127, 0, 0, 1], port)), 8).iter().sum::<usize>(), 8);

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::BACKLOG;
-use super::address::{BindError, SocketFile};
+use super::BindError;
+use super::address::SocketFile;
 
 /// A socket file of ours. Dropping it removes the file, unless somebody else's is there by then.
 #[derive(Debug)]

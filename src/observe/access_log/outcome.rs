@@ -1,0 +1,122 @@
+//! The end of a request: its line in the access log, its counts, its span, and what the audit log says of it.
+
+use std::time::Duration;
+
+use http::Method;
+
+use super::{RequestLog, Sink};
+use crate::observe::audit_log::entry::RequestOutcome;
+use crate::observe::logging::log_line::LogLine;
+use crate::observe::metrics::{RequestEnd, RequestMeter};
+use crate::observe::traces::SpanLabels;
+
+impl Drop for RequestLog {
+    fn drop(&mut self) {
+        let elapsed = self.started.elapsed();
+        if let Some(entry) = self.audit_entry.take() {
+            entry.leave(self.outcome());
+        }
+        let refusal = self.refusal.map(|(code, fault)| (code, fault.as_str()));
+        let Sink { meter, lines, traces } = &*self.sink;
+        meter.end(RequestEnd {
+            operation: self.operation,
+            caller: self.caller,
+            status: self.status,
+            refusal,
+            received: self.bytes_in(),
+            sent: self.sent,
+            elapsed,
+        });
+        if let Some(lines) = lines {
+            lines.write("request", |line| self.describe(line, meter, elapsed));
+        }
+        if let (Some(span), Some(traces)) = (&self.span, traces) {
+            traces.end(span, self.span_labels(meter));
+        }
+    }
+}
+
+impl RequestLog {
+    /// For the audit log.
+    pub(super) fn outcome(&self) -> RequestOutcome {
+        RequestOutcome {
+            status: self.status.map(|status| status.as_u16()),
+            code: self.refusal.map(|(code, _)| code),
+            blame: self.refusal.map(|(_, fault)| fault.as_str()),
+            replayed: self.replayed,
+        }
+    }
+
+    fn span_labels<'a>(&'a self, meter: &'a RequestMeter) -> SpanLabels<'a> {
+        SpanLabels {
+            method: self.method.as_ref().map(Method::as_str),
+            operation: self.operation.map(|_| meter.operation(self.operation)),
+            status: self.status.map(|status| status.as_u16()),
+            code: self.refusal.map(|(code, _)| code),
+            peer: self.peer.to_string(),
+            listener: meter.listener(),
+            caller: meter.caller(self.caller),
+            id: self.id.to_string(),
+            bytes: self.sent,
+            replayed: self.replayed,
+        }
+    }
+
+    fn bytes_in(&self) -> u64 {
+        self.received.as_ref().map_or(0, |bytes| bytes.get())
+    }
+
+    fn describe(&self, line: &mut LogLine<'_>, meter: &RequestMeter, elapsed: Duration) {
+        line.id("id", self.id.number());
+        if let Some(trace) = &self.trace {
+            line.word("trace", trace.as_str());
+        }
+        line.text("listener", meter.listener());
+        match self.peer.address() {
+            Some(address) => line.address("peer", address),
+            None => line.display("peer", &self.peer),
+        }
+        if let Some(caller) = meter.caller(self.caller) {
+            line.text("caller", caller);
+        }
+        if let Some(method) = &self.method {
+            line.word("method", method.as_str());
+        }
+        line.text("operation", meter.operation(self.operation));
+        if let Some(decision) = self.decision {
+            line.text("decision", decision.as_str());
+        }
+        if let Some(rule) = &self.rule {
+            line.text("rule", rule);
+        }
+        if let Some(status) = self.status {
+            line.number("status", status.as_u16().into());
+        }
+        if let Some((code, fault)) = self.refusal {
+            line.text("refusal", code);
+            line.text("blame", fault.as_str());
+        }
+        if let Some(reason) = self.reason {
+            line.text("reason", reason);
+        }
+        if self.replayed {
+            line.flag("replayed", true);
+        }
+        if let Some(code) = self.overruled {
+            line.text("overruled", code);
+        }
+        if let Some(id) = &self.support_id {
+            line.text("nj_request_id", id.as_str());
+        }
+        if let bytes @ 1.. = self.bytes_in() {
+            line.number("bytes_in", bytes);
+        }
+        line.number("bytes", self.sent);
+        line.flag("complete", self.complete);
+        line.millis("ms", elapsed);
+        if let Some((sent, answered)) = self.upstream_times {
+            line.millis("before_ms", sent.saturating_duration_since(self.started));
+            line.millis("upstream_ms", answered.saturating_duration_since(sent));
+        }
+    }
+}
