@@ -18,6 +18,7 @@ mod question;
 mod record;
 mod refusal;
 mod shape;
+mod sign_in;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -41,10 +42,12 @@ use self::counts::{GrowingCounter, SandboxCounts};
 use self::paging::Cursors;
 use self::record::LastRequest;
 use self::shape::Shapes;
+use self::sign_in::SignIn;
 use self::token::SandboxTokens;
 use crate::proxy::policy::catalog::{Catalog, CatalogError, Scope, ScopeSet};
 
 pub use self::counts::CountSnapshot;
+pub use self::sign_in::{CODE_MARK, REFRESH_MARK};
 pub use self::token::TOKEN_MARK;
 
 /// How long to wait after a failed accept: the first time, and at most.
@@ -68,6 +71,19 @@ pub struct Options {
     pub token_delay: Duration,
     /// By how many seconds the clock of its `Date` is ahead of the machine's; negative: behind.
     pub date_ahead: i64,
+    /// Whether the client is a Native app, which may send a person back to `http://127.0.0.1`, to any port.
+    pub native: bool,
+    /// Where a Web app may send a person back to: these URLs, to the byte. With none, and not native, it is an app for
+    /// machines only, and nobody can sign in.
+    pub redirect_uris: Vec<String>,
+    /// Whether the client may have refresh tokens.
+    pub offline_access: bool,
+    /// How long an authorization code is good.
+    pub code_lifetime: Duration,
+    /// How long a refresh token is good.
+    pub refresh_lifetime: Duration,
+    /// Whether each refresh gives a new refresh token and ends the old one.
+    pub rotate_refresh_tokens: bool,
 }
 
 impl Default for Options {
@@ -78,7 +94,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The client `sandbox` with all scopes, tokens for an hour, and no delay.
+    /// The client `sandbox`, a Native app with all scopes, tokens for an hour, refresh tokens for 30 days, and no delay.
     pub fn with_secret(client_secret: impl Into<String>) -> Self {
         Self {
             client_id: "sandbox".to_owned(),
@@ -87,6 +103,12 @@ impl Options {
             token_lifetime: Duration::from_secs(3600),
             token_delay: Duration::ZERO,
             date_ahead: 0,
+            native: true,
+            redirect_uris: Vec::new(),
+            offline_access: true,
+            code_lifetime: Duration::from_secs(60),
+            refresh_lifetime: Duration::from_secs(30 * 24 * 3600),
+            rotate_refresh_tokens: true,
         }
     }
 }
@@ -121,10 +143,19 @@ struct SandboxState {
     catalog: Catalog,
     shapes: Shapes,
     tokens: SandboxTokens,
+    sign_in: SignIn,
     tally: SandboxCounts,
     record: LastRequest,
     requests: GrowingCounter,
     cursors: Cursors,
+}
+
+impl SandboxState {
+    /// Ends all that persons allowed: codes, refresh tokens, access tokens.
+    fn end_grants(&self) {
+        self.sign_in.end_grants();
+        self.tokens.revoke_persons();
+    }
 }
 
 impl Sandbox {
@@ -137,6 +168,7 @@ impl Sandbox {
             catalog: Catalog::built_in()?,
             shapes: Shapes::built_in(),
             tokens: SandboxTokens::new(options.token_lifetime),
+            sign_in: SignIn::default(),
             tally: SandboxCounts::default(),
             record: LastRequest::default(),
             requests: GrowingCounter::default(),

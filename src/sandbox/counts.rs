@@ -24,6 +24,14 @@ pub struct CountSnapshot {
     pub uploads: u64,
     /// Bytes of all request bodies below `/v2`, also of those that broke off.
     pub bytes_uploaded: u64,
+    /// Persons who signed in, whatever they decided then.
+    pub sign_ins: u64,
+    /// Authorization codes that were exchanged for tokens.
+    pub codes_used: u64,
+    /// Refresh tokens that were exchanged for tokens.
+    pub refreshes: u64,
+    /// Codes and refresh tokens that came a second time, each of which ended what a person had allowed.
+    pub reuses: u64,
 }
 
 /// The counters.
@@ -37,6 +45,10 @@ pub(super) struct SandboxCounts {
     pub(super) writes: GrowingCounter,
     pub(super) uploads: GrowingCounter,
     pub(super) bytes_uploaded: GrowingCounter,
+    pub(super) sign_ins: GrowingCounter,
+    pub(super) codes_used: GrowingCounter,
+    pub(super) refreshes: GrowingCounter,
+    pub(super) reuses: GrowingCounter,
 }
 
 impl SandboxCounts {
@@ -50,6 +62,10 @@ impl SandboxCounts {
             writes: self.writes.get(),
             uploads: self.uploads.get(),
             bytes_uploaded: self.bytes_uploaded.get(),
+            sign_ins: self.sign_ins.get(),
+            codes_used: self.codes_used.get(),
+            refreshes: self.refreshes.get(),
+            reuses: self.reuses.get(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One request and its answer: which of the three doors it knocks at, who may pass, and what goes back.
+//! One request and its answer: which of the doors it knocks at, who may pass, and what goes back.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,8 +15,9 @@ use super::download::SandboxBody;
 use super::query::QueryParameters;
 use super::question::{self, SandboxRequest};
 use super::refusal::SandboxRefusal;
-use super::{SandboxState, document, token};
-use crate::proxy::policy::catalog::{Operation, Scope, ScopeSet};
+use super::token::SandboxGrant;
+use super::{SandboxState, document, sign_in, token};
+use crate::proxy::policy::catalog::{Operation, Scope};
 use crate::proxy::policy::path::{Segments, Target};
 
 /// The largest JSON body that is read into memory.
@@ -37,6 +38,7 @@ pub(super) async fn exchange(
     let head = *request.method() == Method::HEAD;
     let outcome = match request.uri().path() {
         "/ws/oauth/token" | "/oauth/token" => token_door(house, request).await,
+        path if sign_in::owns(path) => sign_in::door(house, scheme, request).await,
         path if path.starts_with("/sandbox/") => control_door(house, &request),
         // As at NinjaOne, it needs no token.
         "/apidocs/NinjaRMM-API-v2.json" if matches!(*request.method(), Method::GET | Method::HEAD) => {
@@ -87,7 +89,7 @@ async fn token_door(house: &SandboxState, request: Request<Incoming>) -> Result<
     let form = drain(body, Keep::Text, |_| ()).await?;
     tokio::time::sleep(house.options.token_delay).await;
     let form = QueryParameters::parse(&String::from_utf8_lossy(&form));
-    let granted = token::grant(&house.options, &house.tokens, &parts.headers, &form);
+    let granted = token::grant(house, &parts.headers, &form);
     let mut response = match granted {
         Ok(grant) => {
             house.tally.grants.add(1);
@@ -112,6 +114,10 @@ fn control_door(house: &SandboxState, request: &Request<Incoming>) -> Result<Res
             house.tokens.revoke();
             Ok(empty_response(StatusCode::NO_CONTENT))
         }
+        (&Method::POST, "/sandbox/end-grants") => {
+            house.end_grants();
+            Ok(empty_response(StatusCode::NO_CONTENT))
+        }
         _ => Err(SandboxRefusal::NoSuchPath),
     }
 }
@@ -127,7 +133,8 @@ async fn api_door(
         return Err(SandboxRefusal::NoSuchPath);
     }
     house.tally.api_requests.add(1);
-    house.record.keep(&parts);
+    let user = token::bearer(&parts.headers).ok().and_then(|token| house.tokens.find(token)?.person);
+    house.record.keep(&parts, user.as_ref().map(|consent| consent.user.as_str()));
     let outcome = api_answer(house, scheme, &parts, &target, body).await;
     if outcome.as_ref().is_err_and(|refusal| refusal.status() == StatusCode::UNAUTHORIZED) {
         house.tally.unauthorized.add(1);
@@ -142,10 +149,10 @@ async fn api_answer(
     target: &Target<'_>,
     body: Incoming,
 ) -> Result<Response<SandboxBody>, SandboxRefusal> {
-    let scopes = house.tokens.scopes(token::bearer(&parts.headers)?).ok_or(SandboxRefusal::NotAuthenticated)?;
+    let grant = house.tokens.find(token::bearer(&parts.headers)?).ok_or(SandboxRefusal::NotAuthenticated)?;
     let segments = target.segments().map_err(|_| SandboxRefusal::NoSuchPath)?;
     let operation = find(house, &parts.method, &segments)?;
-    authorize(operation, scopes)?;
+    authorize(operation, &grant)?;
     if operation.method != Method::GET {
         house.tally.writes.add(u64::from(operation.scope != Scope::Monitoring));
     }
@@ -173,11 +180,11 @@ fn find<'a>(house: &'a SandboxState, method: &Method, path: &Segments<'_>) -> Re
     operation.ok_or_else(|| SandboxRefusal::NoSuchMethod(here.methods().to_string()))
 }
 
-fn authorize(operation: &Operation, scopes: ScopeSet) -> Result<(), SandboxRefusal> {
-    if !scopes.contains(operation.scope) {
+fn authorize(operation: &Operation, grant: &SandboxGrant) -> Result<(), SandboxRefusal> {
+    if !grant.scopes.contains(operation.scope) {
         return Err(SandboxRefusal::InsufficientPrivileges);
     }
-    if operation.user_context {
+    if operation.user_context && grant.person.is_none() {
         return Err(SandboxRefusal::UserContextRequired);
     }
     Ok(())
@@ -195,13 +202,13 @@ async fn receive(house: &SandboxState, parts: &Parts, body: Incoming, keep: bool
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Keep {
+pub(super) enum Keep {
     Text,
     Nothing,
 }
 
 /// Reads a body to its end. What is not kept is counted and gone, whatever its size.
-async fn drain(mut body: Incoming, keep: Keep, count: impl Fn(u64)) -> Result<Vec<u8>, SandboxRefusal> {
+pub(super) async fn drain(mut body: Incoming, keep: Keep, count: impl Fn(u64)) -> Result<Vec<u8>, SandboxRefusal> {
     let mut text = Vec::new();
     if body.is_end_stream() {
         return Ok(text);
@@ -284,7 +291,7 @@ fn json_response(status: StatusCode, value: &Value) -> Response<SandboxBody> {
     response
 }
 
-fn empty_response(status: StatusCode) -> Response<SandboxBody> {
+pub(super) fn empty_response(status: StatusCode) -> Response<SandboxBody> {
     let mut response = Response::new(SandboxBody::empty());
     *response.status_mut() = status;
     response

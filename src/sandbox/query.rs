@@ -24,4 +24,14 @@ impl QueryParameters {
     pub(super) fn is_true(&self, name: &str) -> bool {
         self.get(name) == Some("true")
     }
+
+    /// Whether a parameter is there twice.
+    pub(super) fn is_repeated(&self, name: &str) -> bool {
+        self.0.iter().filter(|(other, _)| other == name).count() > 1
+    }
+
+    /// Whether any parameter is there twice.
+    pub(super) fn has_repeated(&self) -> bool {
+        self.0.iter().any(|(name, _)| self.is_repeated(name))
+    }
 }

@@ -16,20 +16,23 @@ struct RecordedHead {
     target: Uri,
     version: Version,
     headers: HeaderMap,
+    user: Option<String>,
 }
 
 impl LastRequest {
-    pub(super) fn keep(&self, parts: &Parts) {
+    /// `user`: whose token it has, if it is a person's.
+    pub(super) fn keep(&self, parts: &Parts, user: Option<&str>) {
         let head = RecordedHead {
             method: parts.method.clone(),
             target: parts.uri.clone(),
             version: parts.version,
             headers: redacted(&parts.headers),
+            user: user.map(str::to_owned),
         };
         *self.lock() = Some(head);
     }
 
-    /// Method, target, version and the list of headers; null before the first request.
+    /// Method, target, version, the list of headers, and the user of the token; null before the first request.
     pub(super) fn shown(&self) -> Value {
         let Some(head) = &*self.lock() else { return Value::Null };
         let header = |(name, value): (&http::HeaderName, &HeaderValue)| json!({ "name": name.as_str(), "value": String::from_utf8_lossy(value.as_bytes()) });
@@ -38,6 +41,7 @@ impl LastRequest {
             "target": head.target.to_string(),
             "version": format!("{:?}", head.version),
             "headers": head.headers.iter().map(header).collect::<Vec<_>>(),
+            "user": head.user,
         })
     }
 
@@ -86,7 +90,7 @@ mod tests {
             .expect("legal");
         let record = LastRequest::default();
         assert_eq!(record.shown(), Value::Null);
-        record.keep(&request.into_parts().0);
+        record.keep(&request.into_parts().0, None);
         let shown = record.shown();
         assert_eq!(shown.pointer("/target"), Some(&json!("/api/v2/devices?df=org%3D1+x")));
         assert_eq!(shown.pointer("/headers/1/value"), Some(&json!("b")));

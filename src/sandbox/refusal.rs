@@ -10,8 +10,12 @@ pub(super) enum SandboxRefusal {
     UnknownClient,
     #[error("the client secret is wrong")]
     InvalidClient,
-    #[error("only client_credentials is supported")]
+    #[error("the grant type is unknown")]
     UnsupportedGrantType,
+    #[error("the code or refresh token is unknown, used, expired or another client's")]
+    InvalidGrant,
+    #[error("a parameter is missing or repeated")]
+    InvalidRequest,
     #[error("no scope was asked for, or one that is not granted")]
     InvalidScope,
     #[error("there is no Authorization header")]
@@ -47,6 +51,8 @@ impl SandboxRefusal {
         match self {
             Self::InvalidClient | Self::NotAuthenticated | Self::InsufficientPrivileges => StatusCode::UNAUTHORIZED,
             Self::UnsupportedGrantType
+            | Self::InvalidGrant
+            | Self::InvalidRequest
             | Self::InvalidScope
             | Self::MissingHeader
             | Self::InvalidHeader
@@ -69,6 +75,8 @@ impl SandboxRefusal {
             }
             Self::InvalidClient => json!({ "error": "invalid_client" }),
             Self::UnsupportedGrantType => json!({ "error": "unsupported_grant_type" }),
+            Self::InvalidGrant => json!({ "error": "invalid_grant" }),
+            Self::InvalidRequest => json!({ "error": "invalid_request" }),
             Self::InvalidScope => oauth("invalid_scope", "Requested scope is not granted", 3),
             Self::MissingHeader => oauth("missing_header", "Authorization header is missing", 2),
             Self::InvalidHeader => oauth("invalid_header", "Authorization header is invalid", 1),

@@ -1,19 +1,21 @@
-//! The token endpoint: client credentials in, a random bearer token out, and the table of tokens in force.
+//! The token endpoint, where client credentials or what a person allowed give a random bearer token, and the table of
+//! tokens in force.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::Options;
 use super::query::QueryParameters;
 use super::refusal::SandboxRefusal;
+use super::sign_in::{self, Consent};
+use super::{Options, SandboxState};
 use crate::proxy::policy::catalog::{Scope, ScopeSet};
 
 /// What every token begins with, so that one is recognized where it must not be: in a log, in a dump.
@@ -27,8 +29,12 @@ pub(super) struct SandboxTokens {
     lifetime: Duration,
 }
 
-struct SandboxGrant {
-    scopes: ScopeSet,
+/// What a token is good for.
+#[derive(Clone)]
+pub(super) struct SandboxGrant {
+    pub(super) scopes: ScopeSet,
+    /// For whom it acts; client credentials have nobody.
+    pub(super) person: Option<Arc<Consent>>,
     expires: Instant,
 }
 
@@ -37,11 +43,9 @@ impl SandboxTokens {
         Self { table: Mutex::default(), lifetime }
     }
 
-    /// The scopes of a token in force.
-    pub(super) fn scopes(&self, token: &str) -> Option<ScopeSet> {
-        let table = self.lock();
-        let grant = table.get(token)?;
-        (grant.expires > Instant::now()).then_some(grant.scopes)
+    /// What a token is good for, if it is in force.
+    pub(super) fn find(&self, token: &str) -> Option<SandboxGrant> {
+        self.lock().get(token).filter(|grant| grant.expires > Instant::now()).cloned()
     }
 
     /// Forgets all tokens.
@@ -49,16 +53,24 @@ impl SandboxTokens {
         self.lock().clear();
     }
 
-    fn issue(&self, scopes: ScopeSet) -> Result<String, SandboxRefusal> {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(|_| SandboxRefusal::NoRandomness)?;
-        let token = format!("{TOKEN_MARK}{}", URL_SAFE_NO_PAD.encode(bytes));
+    /// Forgets the tokens of all persons.
+    pub(super) fn revoke_persons(&self) {
+        self.lock().retain(|_, grant| grant.person.is_none());
+    }
+
+    /// Forgets the tokens that came of this consent.
+    pub(super) fn end(&self, consent: &Arc<Consent>) {
+        self.lock().retain(|_, grant| grant.person.as_ref().is_none_or(|other| !Arc::ptr_eq(other, consent)));
+    }
+
+    fn issue(&self, scopes: ScopeSet, person: Option<Arc<Consent>>) -> Result<String, SandboxRefusal> {
+        let token = random(TOKEN_MARK)?;
         let now = Instant::now();
         let mut table = self.lock();
         if table.len() >= MAX_TOKENS {
             make_room(&mut table, now);
         }
-        table.insert(token.clone(), SandboxGrant { scopes, expires: now + self.lifetime });
+        table.insert(token.clone(), SandboxGrant { scopes, person, expires: now + self.lifetime });
         Ok(token)
     }
 
@@ -76,27 +88,54 @@ fn make_room(table: &mut HashMap<String, SandboxGrant>, now: Instant) {
     }
 }
 
-/// Judges a token request and issues a token.
+/// 256 random bits as text, after a mark.
+pub(super) fn random(mark: &str) -> Result<String, SandboxRefusal> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|_| SandboxRefusal::NoRandomness)?;
+    Ok(format!("{mark}{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+/// Checks a token request and issues a token.
 pub(super) fn grant(
-    options: &Options,
-    tokens: &SandboxTokens,
+    house: &SandboxState,
     headers: &HeaderMap,
     form: &QueryParameters,
 ) -> Result<Value, SandboxRefusal> {
-    authenticate(options, headers, form)?;
-    if form.get("grant_type") != Some("client_credentials") {
-        return Err(SandboxRefusal::UnsupportedGrantType);
+    let proven = authenticate(&house.options, headers, form)?;
+    match form.get("grant_type") {
+        Some("client_credentials") if proven => machine(house, form),
+        Some("authorization_code") => sign_in::redeem(house, form, proven),
+        Some("refresh_token") => sign_in::refresh(house, form, proven),
+        _ if proven => Err(SandboxRefusal::UnsupportedGrantType),
+        _ => Err(SandboxRefusal::InvalidClient),
     }
-    let scopes = scopes(options.scopes, form.get("scope").unwrap_or_default())?;
-    Ok(json!({
-        "access_token": tokens.issue(scopes)?,
-        "token_type": "Bearer",
-        "expires_in": options.token_lifetime.as_secs(),
-        "scope": scopes.to_string(),
-    }))
 }
 
-fn authenticate(options: &Options, headers: &HeaderMap, form: &QueryParameters) -> Result<(), SandboxRefusal> {
+fn machine(house: &SandboxState, form: &QueryParameters) -> Result<Value, SandboxRefusal> {
+    let scopes = scopes(house.options.scopes, form.get("scope").unwrap_or_default())?;
+    answer(house, scopes, None, &scopes.to_string()).map(Value::Object)
+}
+
+/// Issues a token and tells it.
+pub(super) fn answer(
+    house: &SandboxState,
+    scopes: ScopeSet,
+    person: Option<&Arc<Consent>>,
+    scope: &str,
+) -> Result<Map<String, Value>, SandboxRefusal> {
+    let token = house.tokens.issue(scopes, person.cloned())?;
+    let seconds = house.options.token_lifetime.as_secs();
+    let fields = [
+        ("access_token", json!(token)),
+        ("token_type", json!("Bearer")),
+        ("expires_in", json!(seconds)),
+        ("scope", json!(scope)),
+    ];
+    Ok(fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect())
+}
+
+/// Whether the client gave its secret. A wrong one is refused; none is enough for what a person allowed.
+fn authenticate(options: &Options, headers: &HeaderMap, form: &QueryParameters) -> Result<bool, SandboxRefusal> {
     let (id, secret) = match headers.get(AUTHORIZATION) {
         Some(value) => basic(value.as_bytes()).ok_or(SandboxRefusal::InvalidClient)?,
         None => {
@@ -107,7 +146,10 @@ fn authenticate(options: &Options, headers: &HeaderMap, form: &QueryParameters) 
     if id != options.client_id {
         return Err(SandboxRefusal::UnknownClient);
     }
-    if same(secret.as_bytes(), options.client_secret.as_bytes()) { Ok(()) } else { Err(SandboxRefusal::InvalidClient) }
+    if !secret.is_empty() && !same(secret.as_bytes(), options.client_secret.as_bytes()) {
+        return Err(SandboxRefusal::InvalidClient);
+    }
+    Ok(!secret.is_empty())
 }
 
 /// RFC 6749 section 2.3.1: both parts are form-encoded inside of the Basic scheme.
@@ -128,12 +170,12 @@ fn form_decoded(text: &str) -> String {
 }
 
 /// Compares without telling by the time taken how much was right.
-fn same(one: &[u8], other: &[u8]) -> bool {
+pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 /// The scopes asked for: at least one, and each of them granted to the client.
-fn scopes(granted: ScopeSet, text: &str) -> Result<ScopeSet, SandboxRefusal> {
+pub(super) fn scopes(granted: ScopeSet, text: &str) -> Result<ScopeSet, SandboxRefusal> {
     let asked: Option<Vec<_>> = text.split_ascii_whitespace().map(Scope::parse).collect();
     let asked = asked.filter(|asked| !asked.is_empty()).ok_or(SandboxRefusal::InvalidScope)?;
     if asked.iter().all(|scope| granted.contains(*scope)) {
@@ -163,6 +205,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, SandboxRefusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::Sandbox;
     use http::HeaderValue;
 
     fn options(scopes: &[Scope]) -> Options {
@@ -170,17 +213,17 @@ mod tests {
     }
 
     fn try_form(scopes: &[Scope], form: &str) -> Result<Value, SandboxRefusal> {
-        let options = options(scopes);
-        grant(&options, &SandboxTokens::new(options.token_lifetime), &HeaderMap::new(), &QueryParameters::parse(form))
+        let sandbox = Sandbox::new(options(scopes)).expect("good options");
+        grant(&sandbox.0, &HeaderMap::new(), &QueryParameters::parse(form))
     }
 
     fn try_basic(credentials: &str) -> Result<Value, SandboxRefusal> {
         let mut headers = HeaderMap::new();
         let value = format!("Basic {}", STANDARD.encode(credentials));
         headers.insert(AUTHORIZATION, HeaderValue::from_str(&value).expect("ascii"));
-        let options = options(&Scope::ALL);
+        let sandbox = Sandbox::new(options(&Scope::ALL)).expect("good options");
         let form = QueryParameters::parse("grant_type=client_credentials&scope=monitoring");
-        grant(&options, &SandboxTokens::new(options.token_lifetime), &headers, &form)
+        grant(&sandbox.0, &headers, &form)
     }
 
     const GOOD: &str = "client_id=sandbox&client_secret=s%26cr%3Dt+%2B%25&grant_type=client_credentials";
@@ -225,11 +268,11 @@ mod tests {
     fn token_table_is_bounded_and_tokens_differ() {
         let tokens = SandboxTokens::new(Duration::from_secs(60));
         let scopes = Scope::ALL.into_iter().collect();
-        let first = tokens.issue(scopes).expect("random");
+        let first = tokens.issue(scopes, None).expect("random");
         for _ in 0..MAX_TOKENS + 10 {
-            let next = tokens.issue(scopes).expect("random");
+            let next = tokens.issue(scopes, None).expect("random");
             assert_ne!(next, first);
-            assert!(tokens.scopes(&next).is_some());
+            assert!(tokens.find(&next).is_some());
         }
         assert_eq!(tokens.lock().len(), MAX_TOKENS);
     }
@@ -238,14 +281,14 @@ mod tests {
     async fn token_expires_on_time_and_can_be_revoked() {
         let tokens = SandboxTokens::new(Duration::from_secs(60));
         let scopes = Scope::ALL.into_iter().collect();
-        let first = tokens.issue(scopes).expect("random");
+        let first = tokens.issue(scopes, None).expect("random");
         tokio::time::advance(Duration::from_secs(59)).await;
-        assert_eq!(tokens.scopes(&first), Some(scopes));
+        assert_eq!(tokens.find(&first).map(|grant| grant.scopes), Some(scopes));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(tokens.scopes(&first), None);
-        let second = tokens.issue(scopes).expect("random");
+        assert!(tokens.find(&first).is_none());
+        let second = tokens.issue(scopes, None).expect("random");
         tokens.revoke();
-        assert_eq!(tokens.scopes(&second), None);
+        assert!(tokens.find(&second).is_none());
     }
 
     #[test]
