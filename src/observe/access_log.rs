@@ -99,7 +99,7 @@ pub struct RequestLog {
     upstream_times: Option<(Instant, Instant)>,
     /// NinjaOne's own id of it.
     support_id: Option<SupportId>,
-    /// What NinjaOne's refusal says.
+    /// What NinjaOne's refusal says, or what is wrong with a key.
     reason: Option<&'static str>,
     sent: u64,
     complete: bool,
@@ -218,7 +218,7 @@ impl RequestLog {
         }
     }
 
-    /// NinjaOne's refusal says this.
+    /// NinjaOne's refusal says this, or this is wrong with the key.
     pub fn set_reason(&mut self, reason: &'static str) {
         self.reason = Some(reason);
     }

@@ -162,7 +162,7 @@ impl<C> Authn<C> {
             (Some(identity), _) => Ok(identity),
             (None, PresentedProof::Nothing) => Err(AuthnError::NoKey),
             (None, PresentedProof::Key { .. }) if by_key.is_some() => Err(AuthnError::WrongKey(KeyHint::OtherName)),
-            (None, PresentedProof::Key { key, .. }) => Err(AuthnError::WrongKey(KeyHint::of(key))),
+            (None, PresentedProof::Key { key, .. }) => Err(AuthnError::WrongKey(self.hint(key))),
             (None, PresentedProof::Unreadable(hint)) => Err(AuthnError::WrongKey(*hint)),
         }
     }
@@ -172,6 +172,14 @@ impl<C> Authn<C> {
             // Of a caller that is gone, or whose proofs have changed since.
             Some(mark) => known.of_mark(mark),
             None => known.of_key(key),
+        }
+    }
+
+    /// What is wrong with a key that is nobody's.
+    fn hint(&self, key: &[u8]) -> KeyHint {
+        match KeyHint::of(key) {
+            KeyHint::UnknownToken => self.issuer.hint(key, Moment::now()),
+            hint => hint,
         }
     }
 
@@ -205,7 +213,7 @@ impl<C> Authn<C> {
             Some((context, mark)) => Ok(GrantedToken { context, token: self.issuer.issue(mark, Moment::now()) }),
             None if by_key.is_some() => Err(self.throttled(AuthnError::WrongKey(KeyHint::OtherName))),
             None => match &request.secret {
-                Some(key) => Err(self.throttled(AuthnError::WrongKey(KeyHint::of(key.as_bytes())))),
+                Some(key) => Err(self.throttled(AuthnError::WrongKey(self.hint(key.as_bytes())))),
                 None => Err(AuthnError::NoKey),
             },
         }
@@ -376,7 +384,7 @@ mod tests {
             ("x-api-key", &hash, KeyHint::Hash),
             ("x-api-key", "", KeyHint::Empty),
             ("x-api-key", "\"reports-key\"", KeyHint::Quoted),
-            ("x-api-key", "npt_AAAA", KeyHint::OldToken),
+            ("x-api-key", "npt_AAAA", KeyHint::UnknownToken),
         ] {
             assert_eq!(identify(&guard, &[(name, value)]), Err(AuthnError::WrongKey(hint)), "{name}: {value}");
         }

@@ -8,6 +8,7 @@ use http::{StatusCode, Uri};
 use crate::observe::access_log::RequestLog;
 use crate::observe::audit_log::entry::{RequestFacts, Text};
 use crate::observe::refusals::RefusedRequest;
+use crate::proxy::authn::AuthnError;
 use crate::proxy::policy::path::Target;
 use crate::proxy::policy::{Permit, PolicyRefusal};
 use crate::proxy::response::{RefusalSummary, Rejection};
@@ -27,12 +28,16 @@ fn path(uri: &Uri) -> &str {
     Target::canonical(uri).map_or(uri.path(), |target| target.path())
 }
 
-/// Takes down what of the policy refuses a request, if the policy does. A target that cannot be judged no rule refuses.
+/// Takes down what of the policy refuses a request, if the policy does, and what is wrong with a key. A target that
+/// cannot be judged no rule refuses.
 pub(super) fn decided(record: &mut RequestLog, rejection: &Rejection) {
     match rejection {
         Rejection::Policy(PolicyRefusal::Closed(closed)) => record.set_closed_by(Some(closed.barrier.rule().into())),
         Rejection::Policy(PolicyRefusal::UnknownOperation | PolicyRefusal::MethodNotAllowed { .. }) => {
             record.set_closed_by(None)
+        }
+        Rejection::Guard(AuthnError::WrongKey(hint)) | Rejection::Grant(AuthnError::WrongKey(hint)) => {
+            record.set_reason(hint.as_str())
         }
         Rejection::Policy(PolicyRefusal::Malformed(_)) | Rejection::Guard(_) | Rejection::Grant(_) => {}
         Rejection::Loop(_) | Rejection::Audit(_) | Rejection::Token(_) | Rejection::Rate(_) => {}

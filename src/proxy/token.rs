@@ -209,24 +209,25 @@ impl Tokens {
 
     /// A lasting failure is logged as an error, once.
     fn log_change(&self, scopes: ScopeSet, state: &KeyState, previous: Option<&KeyState>) {
-        let (now, host) = ((self.clock)(), self.endpoint.host());
+        let (now, address) = ((self.clock)(), self.endpoint.address());
         let seconds = |span: Duration| Duration::from_secs(span.as_secs_f64().round() as u64);
         let (next, retry_in) = (now.until(state.next), rounded(now.until(state.next_unasked)));
         match &state.failure {
             None => {
                 let usable_for = seconds(state.expires_in(now).unwrap_or_default());
-                tracing::info!(host, %scopes, ?usable_for, renewed_in = ?seconds(next), "token granted");
+                tracing::info!(address, %scopes, ?usable_for, renewed_in = ?seconds(next), "token granted");
             }
             Some(error) if !state.is_news(previous) => {
-                tracing::debug!(host, %scopes, error = %ErrorChain(&**error), ?retry_in, "token request failed again");
+                tracing::debug!(address, %scopes, error = %ErrorChain(&**error), ?retry_in, "token request failed again");
             }
             Some(error) if error.is_permanent() => tracing::error!(
-                host, %scopes, error = %ErrorChain(&**error), doctor = self.doctor,
+                address, %scopes, error = %ErrorChain(&**error), doctor = self.doctor,
                 "cannot get a token, and callers are refused; to find out what to change, run the command in doctor"
             ),
-            Some(error) => {
-                tracing::warn!(host, %scopes, error = %ErrorChain(&**error), ?retry_in, "token request failed");
-            }
+            Some(error) => tracing::warn!(
+                address, %scopes, error = %ErrorChain(&**error), ?retry_in, doctor = self.doctor,
+                "token request failed: the proxy goes on trying; if it fails for longer, run the command in doctor to find out why"
+            ),
         }
     }
 }

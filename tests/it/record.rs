@@ -296,6 +296,23 @@ fn a_record_tells_two_kinds_of_404_apart() {
 }
 
 #[test]
+fn a_record_says_what_is_wrong_with_a_key() {
+    let server = Scripted::start(|_| Then::Close);
+    let caller = format!("[listeners.local.callers.tool]\nkey = \"{}\"", KeyHash::of(b"tool-key"));
+    let process = Process::start(&server, "", &caller);
+    let address = process.address("local");
+    for (key, reason) in [
+        ("X-Api-Key: secret\r\n".to_owned(), json!("not-a-key")),
+        (format!("X-Api-Key: npk_{}\r\n", "x".repeat(43)), json!("key-unknown")),
+        ("X-Api-Key: npt_AAAA\r\n".to_owned(), json!("token-unknown")),
+        (String::new(), Value::Null),
+    ] {
+        let record = process.after(|| assert_eq!(request(address, "GET", "/v2/groups", &key, b"").status, 401));
+        holds(&record, &json!({ "blame": "caller", "reason": reason }));
+    }
+}
+
+#[test]
 fn an_id_of_ninjaone_that_is_none_is_left_out_and_breaks_no_line() {
     const IDS: [&str; 6] = ["two words", "", "tab\tbed", "\u{e9}", "a\",\"status\":999,\"b\":\"", "=\\\"{}"];
     let long = "x".repeat(65);

@@ -17,8 +17,12 @@ pub enum KeyHint {
     SchemeInKey,
     /// It is the hash of a key, as in the configuration.
     Hash,
-    /// A local token: its hour is over, the proxy was started again, or its caller was removed or changed.
-    OldToken,
+    /// A local token that this listener did not give since the proxy was started.
+    UnknownToken,
+    /// A local token whose hour is over.
+    ExpiredToken,
+    /// A local token whose caller was removed or changed.
+    RevokedToken,
     /// The token that listeners without callers give.
     Placeholder,
     /// Quotation marks are around it.
@@ -43,7 +47,7 @@ impl KeyHint {
             "" => Self::Empty,
             PLACEHOLDER => Self::Placeholder,
             _ if text.starts_with(['"', '\'']) => Self::Quoted,
-            _ if text.starts_with(TOKEN_MARK) => Self::OldToken,
+            _ if text.starts_with(TOKEN_MARK) => Self::UnknownToken,
             _ if is_hash(text) => Self::Hash,
             _ if has_scheme(text) => Self::SchemeInKey,
             _ if !text.starts_with(KEY_MARK) => Self::Unmarked,
@@ -59,13 +63,35 @@ impl KeyHint {
         }
         match Self::of(value) {
             hint @ (Self::Hash | Self::Empty) => hint,
-            Self::Unknown | Self::OldToken | Self::Placeholder | Self::Quoted | Self::NoScheme => Self::NoScheme,
+            Self::UnknownToken | Self::ExpiredToken | Self::RevokedToken => Self::NoScheme,
+            Self::Unknown | Self::Placeholder | Self::Quoted | Self::NoScheme => Self::NoScheme,
             Self::Unmarked | Self::Length | Self::SchemeInKey => Self::NoScheme,
             Self::OtherScheme | Self::Several | Self::OtherName => Self::NoScheme,
         }
     }
 
-    /// What to do about it.
+    /// The name in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "key-unknown",
+            Self::Unmarked => "not-a-key",
+            Self::Length => "key-length",
+            Self::SchemeInKey => "scheme-in-key",
+            Self::Hash => "hash-of-key",
+            Self::UnknownToken => "token-unknown",
+            Self::ExpiredToken => "token-expired",
+            Self::RevokedToken => "token-revoked",
+            Self::Placeholder => "token-placeholder",
+            Self::Quoted => "key-quoted",
+            Self::Empty => "key-empty",
+            Self::NoScheme => "scheme-missing",
+            Self::OtherScheme => "scheme-unknown",
+            Self::Several => "several-keys",
+            Self::OtherName => "other-name",
+        }
+    }
+
+    /// What to do about it. Of a token it is the same whatever is wrong with it, which only the log tells.
     pub fn advice(self) -> &'static str {
         match self {
             Self::Unknown => {
@@ -83,7 +109,7 @@ impl KeyHint {
             Self::Hash => {
                 "What was sent is the hash of a key, as the configuration has it: send the key itself, which \"ninjaone-proxy key new NAME\" showed once and which begins with npk_."
             }
-            Self::OldToken => {
+            Self::UnknownToken | Self::ExpiredToken | Self::RevokedToken => {
                 "What was sent is a token of this proxy that is no longer valid: its hour is over, the proxy was restarted, or its caller was changed. Fetch another from /ws/oauth/token."
             }
             Self::Placeholder => {
@@ -130,7 +156,7 @@ mod tests {
             (&hash.to_uppercase(), KeyHint::Hash),
             (&hash[..hash.len() - 1], KeyHint::Hash),
             (&hash["sha256:".len()..], KeyHint::Hash),
-            ("npt_abc", KeyHint::OldToken),
+            ("npt_abc", KeyHint::UnknownToken),
             (PLACEHOLDER, KeyHint::Placeholder),
             ("\"npk_abc\"", KeyHint::Quoted),
             ("'npk_abc'", KeyHint::Quoted),

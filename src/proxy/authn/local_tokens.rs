@@ -12,6 +12,7 @@ use ring::hmac;
 use zeroize::Zeroizing;
 
 use super::callers::{CallerMark, CallerProofs, MARK_OCTETS};
+use super::key_hint::KeyHint;
 use crate::base::clock::Moment;
 use crate::base::clock::lifetime::Lifetime;
 
@@ -125,14 +126,28 @@ impl LocalTokens {
 
     /// The mark of whose token this is, if it is one of ours and still good.
     pub(super) fn caller(&self, token: &[u8], now: Moment) -> Option<CallerMark> {
+        let (caller, expiry) = self.claims(token)?;
+        (millis(self.life.age(now)) < expiry).then_some(caller)
+    }
+
+    /// What is wrong with a token that is no caller's.
+    pub(super) fn hint(&self, token: &[u8], now: Moment) -> KeyHint {
+        match self.claims(token) {
+            None => KeyHint::UnknownToken,
+            Some((_, expiry)) if expiry <= millis(self.life.age(now)) => KeyHint::ExpiredToken,
+            Some(_) => KeyHint::RevokedToken,
+        }
+    }
+
+    /// Whose token this is and when it ends, if it is one of ours.
+    fn claims(&self, token: &[u8]) -> Option<(CallerMark, u64)> {
         let encoded = token.strip_prefix(TOKEN_MARK.as_bytes())?;
         let token = URL_SAFE_NO_PAD.decode(encoded).ok()?;
         let (claims, seal) = token.split_at_checked(CLAIMS)?;
         hmac::verify(&self.key, claims, seal).ok()?;
         let (caller, expiry) = claims.split_at_checked(MARK_OCTETS)?;
         let expiry = u64::from_be_bytes(expiry.try_into().ok()?);
-        let caller = caller.try_into().ok()?;
-        (millis(self.life.age(now)) < expiry).then_some(CallerMark(caller))
+        Some((CallerMark(caller.try_into().ok()?), expiry))
     }
 }
 
@@ -230,6 +245,9 @@ mod tests {
         assert_eq!(issuer.caller(token.as_bytes(), now), Some(caller));
         assert_eq!(issuer.caller(token.as_bytes(), now + (LIFETIME - Duration::from_secs(1))), Some(caller));
         assert_eq!(other.caller(token.as_bytes(), now), None);
+        assert_eq!(other.hint(token.as_bytes(), now), KeyHint::UnknownToken);
+        assert_eq!(issuer.hint(token.as_bytes(), now), KeyHint::RevokedToken);
+        assert_eq!(issuer.hint(token.as_bytes(), now + LIFETIME), KeyHint::ExpiredToken);
         for index in 0..token.len() {
             let mut forged = token.clone().into_bytes();
             forged[index] = if forged[index] == b'A' { b'B' } else { b'A' };

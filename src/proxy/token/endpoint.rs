@@ -80,7 +80,7 @@ struct ErrorBody {
 /// Without the connector, which holds a proxy's password, and the credentials.
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint").field("host", &self.host()).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Endpoint").field("address", &self.address()).field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -102,9 +102,10 @@ impl Endpoint {
         Self { mark: Some(mark), ..self }
     }
 
-    /// The host that is asked, for the log.
-    pub fn host(&self) -> &str {
-        self.connector.authority().host()
+    /// The host and port that are asked, for the log.
+    pub fn address(&self) -> String {
+        let (authority, is_tls) = (self.connector.authority(), self.connector.is_tls());
+        format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }))
     }
 
     /// Counts up with each new pair of credentials.
