@@ -18,7 +18,7 @@ use crate::net::tls::server::IdentitySource;
 use crate::observe::logging::{self, ErrorChain};
 
 /// What the line about a sandbox ends with where no configuration was read.
-const INIT: &str = "; for your own tenant: ninjaone-proxy init";
+const INIT: &str = "; for your own tenant, run \"ninjaone-proxy init\"";
 
 /// Runs the proxy to its end.
 pub(super) fn run(config: Config) -> Result<(), CommandError> {

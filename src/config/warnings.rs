@@ -41,7 +41,7 @@ impl ListenerConfig {
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let none = basis.uncovered(&known).len() == known.len() && self.names.is_empty();
         let none = none.then(|| {
-            format!("listeners.{name}: the certificate in {file} is not valid for localhost, nor for the address of this listener, so callers get 421: {}", is_for(basis))
+            format!("listeners.{name}: the certificate in {file} is not valid for localhost, nor for the address of this listener, and names is empty: callers that check it refuse the connection, and under another name they get 421; {}", is_for(basis))
         });
         told.chain(none).collect()
     }

@@ -41,7 +41,7 @@ fn wrong_type(message: &str, line: &str, raw: &str) -> Option<String> {
     let write = |what: &str, example: String| Some(format!("{raw} is not {what}: write {example}"));
     match wanted {
         "a sequence" if bare.parse::<u32>().is_ok() => write("a list", format!("[{bare}]")),
-        "a sequence" if !raw.is_empty() => write("a list", format!("[{raw}]")),
+        "a sequence" if !raw.is_empty() => write("a list", list(line, raw, bare)),
         "a string" | "path string" if !raw.is_empty() && !raw.starts_with(['[', '{']) => {
             write("text, which needs quotation marks", format!("\"{bare}\""))
         }
@@ -77,6 +77,18 @@ fn wrong_type(message: &str, line: &str, raw: &str) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// A list for a text, with the key before it. A comma is between words, but for a rule between its methods.
+fn list(line: &str, raw: &str, bare: &str) -> String {
+    let before = line.split_once(raw).map(|(before, _)| before.trim_end()).and_then(|before| before.strip_suffix('='));
+    let key = before.and_then(|before| before.split([' ', '{', ',', '.']).rfind(|word| !word.is_empty()));
+    let key = key.map_or_else(String::new, |key| format!("{key} = "));
+    if raw == bare || bare.contains('/') {
+        return format!("{key}[{raw}]");
+    }
+    let words = bare.split(',').map(str::trim).filter(|word| !word.is_empty()).map(|word| format!("{word:?}"));
+    format!("{key}[{}]", words.collect::<Vec<_>>().join(", "))
 }
 
 fn number(raw: &str, bare: &str, range: &str, max: i64, min: i64) -> Option<String> {
@@ -115,6 +127,10 @@ fn syntax(message: &str, text: &str, span: &Range<usize>, raw: &str) -> Option<S
     {
         return Some(escape(line_around(text, span.start)));
     }
+    // The last backslash of a path takes the quotation mark with it, and the text goes on to the next one.
+    if is_unclosed_table(message) && line_around(text, span.start).contains("\\\"") {
+        return Some(escape(line_around(text, span.start)));
+    }
     if unclosed(message).is_some() {
         return Some("the text that begins here has no closing quotation mark".to_owned());
     }
@@ -146,6 +162,11 @@ fn unclosed(message: &str) -> Option<&'static str> {
     }
 }
 
+/// Whether an inline table or a list does not end or go on where it should.
+fn is_unclosed_table(message: &str) -> bool {
+    ["unclosed inline table", "unclosed array", "missing comma between"].iter().any(|begin| message.starts_with(begin))
+}
+
 /// Where a mistake is: a text without an end is one from its beginning, and the parser names the place where it gives up.
 pub(super) fn place(message: &str, text: &str, span: Range<usize>) -> Range<usize> {
     let begin = unclosed(message.trim_end()).and_then(|marks| text.get(..span.start)?.rfind(marks));
@@ -160,7 +181,13 @@ fn escape(line: &str) -> String {
             && value.starts_with(|c: char| c.is_ascii_alphabetic());
         (drive || value.starts_with("\\\\")) && !value.contains(['\'', '"'])
     });
-    let example = path.map_or_else(|| "'C:\\folder\\file'".to_owned(), |path| format!("'{path}'"));
+    let example = path.map_or_else(
+        || "'C:\\folder\\file'".to_owned(),
+        |path| match path.starts_with('\\') {
+            true => format!("'{path}'"),
+            false => format!("'{}'", path.replace("\\\\", "\\")),
+        },
+    );
     format!("a backslash in double quotation marks begins an escape: write the path in single ones, {example}")
 }
 

@@ -68,7 +68,7 @@ fn the_table_of_a_rate_has_defaults_for_what_it_does_not_say() {
 }
 
 /// A text, what is said of it, and a hint.
-const MISTAKES: [(&str, &str, &str); 83] = [
+const MISTAKES: [(&str, &str, &str); 88] = [
     (
         "[listeners.local]\nadress = \"127.0.0.1:1\"",
         ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
@@ -329,7 +329,21 @@ const MISTAKES: [(&str, &str, &str); 83] = [
     ("[listeners]", ":1:2: listeners: there is none", "write [listeners.local]"),
     ("\n[instances]", ":2:2: instances: there is none", "write [instances.main]"),
     ("[instances]\nhost = \"eu\"", ":2:8: instances.host: a table with a name is needed here", "[instances.main]"),
-    ("[listeners.local]\nscopes = \"monitoring\"", ":2:10: listeners.local.scopes: ", "write [\"monitoring\"]"),
+    (
+        "[listeners.local]\nscopes = \"monitoring\"",
+        ":2:10: listeners.local.scopes: ",
+        "write scopes = [\"monitoring\"]",
+    ),
+    (
+        "[listeners.local]\nscopes = \"a, b\"",
+        ":2:10: listeners.local.scopes: \"a, b\" is not a list",
+        "write scopes = [\"a\", \"b\"]",
+    ),
+    (
+        "[listeners.local]\nallow = \"GET,PUT /v2/a\"",
+        ":2:9: listeners.local.allow: ",
+        "write allow = [\"GET,PUT /v2/a\"]",
+    ),
     ("[listeners.local]\nscopes = [monitoring]", ":2:11: listeners.local.scopes: ", "write \"monitoring\""),
     ("[listeners.local]\ncleartext = \"true\"", ":2:13: listeners.local.cleartext: ", "write true, without"),
     ("[listeners.local.callers.a]\nuids = 1000", ":2:8: listeners.local.callers.a.uids: ", "write [1000]"),
@@ -339,6 +353,13 @@ const MISTAKES: [(&str, &str, &str); 83] = [
     ("[probes]\naddress = 9181", ":2:11: probes.address: \"9181\" is not an address", "mean \"localhost:9181\"?"),
     ("catalog-file = \"C:\\Users\\x.yaml\"", ":1:21: catalog-file: a backslash in", "'C:\\Users\\x.yaml'"),
     ("[instances.main]\nca-file = \"C:\\temp\\n.pem\"", ":2:11: instances.main.ca-file: ", "'C:\\temp\\n.pem'"),
+    ("[instances.main]\nca-file = \"D:\\\"", ":2:15: instances.main.ca-file: a backslash in", "'D:\\'"),
+    ("[instances.main]\nclient-secret = { file = \"D:\\\\s\\\" }", "client-secret: a backslash", "'D:\\s\\'"),
+    (
+        "[instances.main]\nclient-secret = { file = \"D:\\\", env = \"A\" }",
+        "instances.main.client-secret: a backslash",
+        "",
+    ),
     ("[instances.main]\nhost = \"us3\"", ":2:8: instances.main.host: \"us3\" is not a region", "did you mean \"us\"?"),
     ("[instances.main]\nhost = \"a..b\"", ":2:8: instances.main.host: \"a..b\" is not a host", ""),
     ("[instances.main]\nhost = \"eu\"\ntoken-path = \"/a b\"", ":3:14: instances.main.token-path: ", "no blanks"),

@@ -295,6 +295,7 @@ fn a_wrong_key_gets_the_advice_that_its_form_asks_for() {
         assert_eq!(reply.code(), "key-wrong", "{header}");
         let detail = reply.json()["detail"].as_str().expect("text").to_owned();
         assert!(detail.contains(wanted) && !detail.contains("reports"), "{header}: {detail}");
+        assert!(!(detail.contains("is right") && detail.contains("is not that of a caller")), "{detail}");
     }
     let ask =
         |form: &str| proxy.send("POST", "/oauth/token", "", form.as_bytes()).json()["error_description"].to_string();

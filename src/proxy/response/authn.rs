@@ -7,6 +7,7 @@ use super::problem::Refusal;
 use super::refusal_table::RefusalKind;
 use crate::net::body::BodyError;
 use crate::proxy::authn::AuthnError;
+use crate::proxy::authn::key_hint::KeyHint;
 
 /// The row of an error.
 pub(super) fn kind(error: &AuthnError) -> RefusalKind {
@@ -61,6 +62,7 @@ pub(super) fn refusal(error: &AuthnError, scene: &RefusalContext<'_>) -> Refusal
         AuthnError::NoKey => refusal(format!(
             "The listener {listener} has callers: send a caller's key as \"Authorization: Bearer KEY\" or \"X-Api-Key: KEY\", or fetch a token with the caller's name and key as client id and secret. \"ninjaone-proxy key new NAME\" makes a key."
         )),
+        AuthnError::WrongKey(hint @ KeyHint::OtherName) => refusal(hint.advice().to_owned()),
         AuthnError::WrongKey(hint) => refusal(format!(
             "The key or token is not that of a caller of the listener {listener}. {}",
             hint.advice()
