@@ -75,6 +75,10 @@ impl Config {
             Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
                 Ok(Self { path: BUILT_IN.into(), text: String::new(), offline: false, file: ConfigFile::default() })
             }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(ConfigMistake::of_file(
+                asked,
+                "the configuration cannot be read: there is no such file. Name another with --config FILE, or write one with \"ninjaone-proxy init --output FILE\"",
+            )),
             Err(error) => Err(ConfigMistake::of_file(asked, format!("the configuration cannot be read: {error}"))),
         }
     }

@@ -168,7 +168,8 @@ fn ask_secret(output: &Path, asker: &mut Prompt) -> anyhow::Result<SecretPlace> 
     let question = "Where is the client secret kept: file, env (a variable), credential (of systemd), command";
     let place = asker.ask(question, "--secret-file", Some("file"), |text| {
         let known = PLACES.into_iter().find(|known| *known == text.to_ascii_lowercase());
-        known.ok_or_else(|| format!("{text:?} is not one of {}{}", PLACES.join(", "), nearest(text, PLACES)))
+        // What is typed here may be the secret: only what is nearly one of the answers is not.
+        known.ok_or_else(|| format!("answer one of {}{}", PLACES.join(", "), nearest(text, PLACES)))
     })?;
     Ok(match place {
         "env" => {
@@ -241,7 +242,7 @@ fn quoted(text: &str) -> String {
 fn text(host: &str, id: &str, secret: &str, Scopes(scopes): &Scopes) -> String {
     let scopes: Vec<_> = scopes.iter().map(|scope| quoted(scope.as_str())).collect();
     format!(
-        "# Written by \"ninjaone-proxy init\". docs/configuration.md has every key with its default.\n\n\
+        "# Written by \"ninjaone-proxy init\". Keys and defaults: docs/configuration.md.\n\n\
          [instances.main]\nhost = {}\nclient-id = {}\nclient-secret = {secret}\n\n\
          [listeners.local]\naddress = {}\nscopes = [{}]\n",
         quoted(host),
@@ -272,17 +273,18 @@ fn client_id(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The name of a variable or of a credential.
+/// The name of a variable or of a credential. What is refused may be the secret, and is not repeated.
 fn word(text: &str) -> Result<String, String> {
     let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
-    good.then(|| text.to_owned()).ok_or_else(|| format!("{text:?} is not a name: use letters, digits, _, - and ."))
+    good.then(|| text.to_owned()).ok_or_else(|| "this is not a name: use letters, digits, _, - and .".to_owned())
 }
 
 fn scopes(text: &str) -> Result<Scopes, String> {
     let names = text.split([',', ' ']).map(str::trim).filter(|name| !name.is_empty());
     let valid = Scope::ALL.map(Scope::as_str);
     let scope = |name: &str| {
-        let unknown = || format!("{name:?} is not a scope: valid are {}{}", valid.join(", "), nearest(name, valid));
+        let unknown =
+            || format!("this is not a list of scopes: valid are {}{}", valid.join(", "), nearest(name, valid));
         Scope::parse(&name.to_ascii_lowercase()).ok_or_else(unknown)
     };
     let scopes: Vec<Scope> = names.map(scope).collect::<Result<_, _>>()?;

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use anyhow::anyhow;
 use http::{Method, Uri};
 use serde_json::{Value, json};
 
 use super::{CONFIG, CommandError, DATA, OS, USAGE, Which, failure, key, print};
+use crate::config::edit::EditError;
 use crate::config::policy_target::PolicyTarget;
 use crate::config::{Config, ListenerConfig};
 use crate::observe::usage::{self, Count, OperationUse, Used};
@@ -51,7 +53,7 @@ pub(super) fn learn(
         lesson.key = Some(NewKey::make().map_err(|error| failure(OS)(error.into()))?);
     }
     if write {
-        return write_to(config, &lessons, &catalog);
+        return write_to(config, &lessons, &catalog, &subjects);
     }
     print(&printed(&lessons, &catalog, &file, which.json))
 }
@@ -81,7 +83,12 @@ fn of_caller(used: &Used, name: &str) -> Used {
 }
 
 /// Writes the rules into the configuration file, if it is good with them.
-fn write_to(config: &Config, lessons: &[LearnedRules], catalog: &Catalog) -> Result<(), CommandError> {
+fn write_to(
+    config: &Config,
+    lessons: &[LearnedRules],
+    catalog: &Catalog,
+    subjects: &[PolicyTarget<'_>],
+) -> Result<(), CommandError> {
     let mut said = String::new();
     let mut edited: Option<Config> = None;
     for lesson in lessons {
@@ -96,11 +103,34 @@ fn write_to(config: &Config, lessons: &[LearnedRules], catalog: &Catalog) -> Res
         said += &format!("\nwrote the {what} of [{table}]\n{}{}", lesson.told_key(), lesson.difference(catalog));
     }
     if let Some(edited) = &edited {
-        edited.replace(config).map_err(|error| failure(CONFIG)(error.into()))?;
+        edited.replace(config).map_err(|error| {
+            let unused = if matches!(error, EditError::Refused(_)) { unused(lessons, subjects) } else { String::new() };
+            failure(CONFIG)(anyhow!("{error}{unused}"))
+        })?;
     } else {
         said += "# This listener or caller used nothing, so nothing was written.\n";
     }
     print(&said)
+}
+
+/// Callers that used nothing keep rules that their listener may no longer permit.
+fn unused(lessons: &[LearnedRules], subjects: &[PolicyTarget<'_>]) -> String {
+    let learnt = |caller: Option<&str>, listener: &str| {
+        lessons.iter().any(|lesson| lesson.entrance.0 == listener && lesson.entrance.1.as_deref() == caller)
+    };
+    let unused = subjects.iter().filter_map(|subject| {
+        let (listener, caller) = (&*subject.listener.name, subject.caller()?);
+        (learnt(None, listener) && !learnt(Some(caller), listener))
+            .then(|| format!("[listeners.{listener}.callers.{caller}]"))
+    });
+    let unused: Vec<String> = unused.collect();
+    if unused.is_empty() {
+        return String::new();
+    }
+    format!(
+        ". The listener would permit only what was used, and no use is recorded of {}: record that too, remove the caller, or write the rules of one caller with \"learn --caller NAME --write\"",
+        unused.join(", ")
+    )
 }
 
 /// The rules that cover what was used, for each listener and caller.

@@ -26,7 +26,7 @@ pub enum EditError {
     #[error("{0} has changed since it was read: run the command again")]
     Changed(PathBuf),
     /// With the new keys the configuration is refused.
-    #[error("the configuration with these keys is refused, so nothing was written: {0}")]
+    #[error("with these keys the configuration would be refused, so nothing was written: {}", .0.without_line())]
     Refused(#[from] ConfigMistake),
     /// The file system refuses.
     #[error("cannot replace {0}")]

@@ -37,6 +37,11 @@ impl ConfigMistake {
         }
     }
 
+    /// Key and message alone, of a text that is in no file.
+    pub(super) fn without_line(&self) -> String {
+        self.place.as_ref().map_or_else(String::new, |place| format!("{}: ", place.key)) + &self.message
+    }
+
     /// A mistake that has no place: the file is missing, or a key is.
     pub(super) fn of_file(file: &Path, message: impl Into<String>) -> Self {
         Self { file: file.to_owned(), place: None, message: message.into() }

@@ -27,8 +27,10 @@ use reporter::Reporter;
 /// No listener is bound, so a proxy may run meanwhile. With `catalog`, what each instance publishes of itself is fetched
 /// too.
 pub async fn examine(config: Result<&Config, &str>, only: Option<&str>, catalog: bool, chart: &Reporter) {
-    let mistaken =
-        |mistake: &str| chart.fail("configuration", mistake, "correct it there, then run \"ninjaone-proxy check\"");
+    let mistaken = |mistake: &str| {
+        let fix = "correct this, then run \"ninjaone-proxy --config FILE check\"";
+        chart.fail("configuration", mistake, fix);
+    };
     let config = match config {
         Ok(config) => config,
         Err(mistake) => return mistaken(mistake),

@@ -347,6 +347,13 @@ fn explain_tells_at_which_gate_a_request_would_stop() {
     assert!(said.contains("caller     reports") && said.contains("caller     desk"), "{said}");
     assert!(said.contains("403 group-not-open: GET /v2/devices is in the group"), "{said}");
     assert!(explain("/oauth/token", &["--caller", "desk"]).contains("gate       token endpoint"));
+    let rules = "[listeners.local]\ndeny = [\"PUT /v2/users\", \"PUT /v2/devices\"]";
+    let (_, said, _) = run(rules, &["explain", "GET", "/v2/devices"]);
+    assert!(said.contains("\"PUT /v2/users\" in deny of [listeners.local] is for other paths\n"), "{said}");
+    assert!(
+        said.contains("\"PUT /v2/devices\" in deny of [listeners.local] is for other methods of this path\n"),
+        "{said}"
+    );
     assert_eq!(run(text, &["explain", "GET", "/v2/devices", "--caller", "none"]).0, 64);
     assert_eq!(run(text, &["explain", "GET", "/v2/devices", "--header", "nonsense"]).0, 64);
 }

@@ -309,6 +309,7 @@ fn doctor_takes_a_configuration_mistake_for_a_finding() {
         code == 1 && said.starts_with("failed   configuration     missing.toml: the configuration cannot"),
         "{said}"
     );
+    assert!(said.contains("there is no such file") && !said.contains("correct it there"), "{said}");
 }
 
 #[test]

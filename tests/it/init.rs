@@ -45,7 +45,7 @@ fn init_asks_until_an_answer_is_good_writes_both_files_and_ends_with_doctor() {
     for part in [
         "\"mars\" is not a region, and not a whole host name either",
         "a client id is one word",
-        "\"cupboard\" is not one of file, env, credential, command",
+        "answer one of file, env, credential, command",
         "did you mean \"management\"?",
     ] {
         assert!(asked.contains(part), "{part} is not in {asked}");
@@ -66,6 +66,22 @@ fn init_asks_until_an_answer_is_good_writes_both_files_and_ends_with_doctor() {
         assert!(text.lines().any(|own| own == line), "{line} is not in {text}");
     }
     assert_eq!(run_binary(folder.path(), &["check"], &[]).0, 0);
+}
+
+#[test]
+fn init_does_not_repeat_a_secret_that_is_typed_too_early() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for early in [
+        &["--region", "eu"][..],
+        &["--region", "eu", "--client-id", "x"],
+        &["--region", "eu", "--client-id", "x", "--secret-env", "S"],
+    ] {
+        let (code, said, asked) = init(folder.path(), early, &format!("{SECRET} {SECRET}\nenv\n"));
+        assert!(code == 64 && !said.contains(SECRET) && !asked.contains(SECRET), "{early:?}: {code} {said}{asked}");
+    }
+    let given = ["--region", "eu", "--client-id", "x"];
+    let (_, said, asked) = init(folder.path(), &given, &format!("env\n{SECRET} {SECRET}\n"));
+    assert!(asked.contains("this is not a name") && !asked.contains(SECRET), "{said}{asked}");
 }
 
 #[test]

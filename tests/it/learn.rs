@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use ninjaone_proxy::proxy::authn::key::KeyHash;
+
 use crate::harness::{Proxy, eventually, run_binary};
 
 const BOTH: &str = "scopes = [\"monitoring\", \"management\"]";
@@ -249,6 +251,18 @@ fn what_was_learnt_is_written_into_the_file_and_nothing_else_is_changed() {
     assert_eq!(code, 0);
     let (code, _, error) = run(folder.path(), &format!("{text}\n[listeners.local.callers.tool]{caller}"), &["check"]);
     assert_eq!(code, 0, "{error}");
+
+    // A caller that used nothing keeps rules that the listener would no longer permit.
+    let keys = ["no-word-1", "no-word-2"].map(|key| format!("key = \"{}\"", KeyHash::of(key.as_bytes())));
+    let [one, other] = keys;
+    let callers = format!(
+        "[listeners.local]\naddress = \"127.0.0.1:0\"\n{BOTH}\n[listeners.local.callers.a]\n{one}\n\
+         [listeners.local.callers.b]\n{other}\nallow = [\"POST /v2/organizations\"]\n"
+    );
+    let (code, _, error) = learn(&callers, &[]);
+    assert!(code == 78 && !error.contains("config.toml:"), "no line of a text that is not there: {error}");
+    assert!(error.contains("no use is recorded of") && error.contains("[listeners.local.callers.b]"), "{error}");
+    assert_eq!(written(), callers);
 
     // A form that cannot be edited line by line is left as it is.
     let inline = "listeners.local = { address = \"127.0.0.1:0\" }\n";

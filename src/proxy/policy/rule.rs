@@ -55,7 +55,7 @@ pub enum Selector {
 pub enum RuleEffect {
     /// It matches.
     Matches,
-    /// It is for other methods.
+    /// It is for other methods of this path.
     OtherMethod,
     /// It is for other paths or another group.
     Elsewhere,
@@ -175,19 +175,29 @@ impl Rule {
         query: Query<'_>,
         group: Option<&'static Group>,
     ) -> RuleEffect {
-        let has_place = || match &self.reach {
-            Selector::Group(own) if *own == &SECURE_VALUES => query.asks_for_secure_values(),
-            Selector::Group(own) => Some(*own) == group,
-            Selector::Path(template) => template.matches(effect, path),
-        };
         if !self.has_method(method) {
             RuleEffect::OtherMethod
-        } else if !has_place() {
+        } else if !self.has_place(effect, path, query, group) {
             RuleEffect::Elsewhere
         } else if !self.conditions.iter().all(|condition| condition.holds(effect, query)) {
             RuleEffect::OtherQuery
         } else {
             RuleEffect::Matches
+        }
+    }
+
+    /// Whether it is for this path or group, whatever its methods are.
+    pub(super) fn has_place(
+        &self,
+        effect: Effect,
+        path: &Segments<'_>,
+        query: Query<'_>,
+        group: Option<&'static Group>,
+    ) -> bool {
+        match &self.reach {
+            Selector::Group(own) if *own == &SECURE_VALUES => query.asks_for_secure_values(),
+            Selector::Group(own) => Some(*own) == group,
+            Selector::Path(template) => template.matches(effect, path),
         }
     }
 
@@ -264,7 +274,7 @@ impl fmt::Display for RuleEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Matches => "matches",
-            Self::OtherMethod => "is for other methods",
+            Self::OtherMethod => "is for other methods of this path",
             Self::Elsewhere => "is for other paths",
             Self::OtherQuery => "wants another query",
             Self::DoesNotName => "does not name the guarded group",

@@ -71,7 +71,12 @@ pub fn considered<'a>(
             let opens = |(_, operation): (_, &Operation)| rule.may_open(operation) || rule.is_of_secure_values();
             effect == Effect::Allow && !asked.operation.is_none_or(opens)
         };
-        let found = asked.examine(rule, effect);
+        // A decision looks at the method first and no further: to people the path comes first.
+        let group = asked.operation.map(|(_, operation)| operation.group);
+        let found = match asked.examine(rule, effect) {
+            RuleEffect::OtherMethod if !rule.has_place(effect, &path, asked.query, group) => RuleEffect::Elsewhere,
+            found => found,
+        };
         if found == RuleEffect::Matches && is_unnamed() { RuleEffect::DoesNotName } else { found }
     };
     let mut found = Vec::new();
