@@ -421,3 +421,26 @@ fn links_lead_to_files_and_headings_that_exist() {
         .collect();
     assert!(lost.is_empty(), "nothing links to {lost:?}");
 }
+
+#[test]
+fn what_is_no_document_names_documents_and_headings_that_exist() {
+    let pointer = r"(?m)(?:^|[^A-Za-z])((?:docs|deploy)/[A-Za-z0-9_./-]*[A-Za-z0-9][.][a-z]+|(?:README|SECURITY)[.]md)(#[a-z0-9-]+)?";
+    let pointer = Regex::new(pointer).expect("a pattern");
+    let (mut count, mut left) = (0, ["src", "deploy", "config.toml", ".ci"].map(|name| root().join(name)).to_vec());
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(std::fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+            continue;
+        }
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        assert!(!text.contains("the README"), "{}: name the page that has it", path.display());
+        for found in pointer.captures_iter(&text) {
+            count += 1;
+            let page = std::fs::read_to_string(root().join(&found[1]));
+            let page = page.unwrap_or_else(|error| panic!("{}: {}: {error}", path.display(), &found[0]));
+            let heading = found.get(2).map(|heading| &heading.as_str()[1..]);
+            assert!(heading.is_none_or(|name| anchors(&page).contains(name)), "{}: {}", path.display(), &found[0]);
+        }
+    }
+    assert!(count >= 15, "{count} pointers were found");
+}
