@@ -10,7 +10,7 @@ use crate::observe::metrics::Metrics;
 /// The audit log, if there is one, and the thread that writes it.
 #[derive(Default)]
 pub(super) struct AuditThread {
-    journal: AuditLog,
+    audit_log: AuditLog,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -19,19 +19,19 @@ impl AuditThread {
     pub(super) fn start(settings: Option<&AuditConfig>, metrics: &Metrics) -> Result<Self, StartError> {
         let Some(settings) = settings else { return Ok(Self::default()) };
         let (lines, lost, failing) = metrics.audit()?;
-        let (journal, keeper) = AuditLog::open(settings, AuditCounters { lines, lost, failing })?;
-        let thread = thread::Builder::new().name("audit".to_owned()).spawn(move || keeper.run())?;
-        Ok(Self { journal, thread: Some(thread) })
+        let (audit_log, writer) = AuditLog::open(settings, AuditCounters { lines, lost, failing })?;
+        let thread = thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run())?;
+        Ok(Self { audit_log, thread: Some(thread) })
     }
 
     /// For those who have something to record.
-    pub(super) fn journal(&self) -> AuditLog {
-        self.journal.clone()
+    pub(super) fn audit_log(&self) -> AuditLog {
+        self.audit_log.clone()
     }
 
     /// Writes all that was recorded, and ends.
     pub(super) async fn end(self) -> io::Result<()> {
-        self.journal.close();
+        self.audit_log.close();
         let Some(thread) = self.thread else { return Ok(()) };
         let joined = tokio::task::spawn_blocking(move || thread.join()).await?;
         joined.map_err(|_| io::Error::other("the thread of the audit log panicked"))

@@ -1,4 +1,4 @@
-//! The tenants: what is made of each instance, and goes on over reloads that do not touch it.
+//! What is made of each instance, and goes on over reloads that do not touch it.
 
 use std::io;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::sandbox::{Options, Sandbox};
 pub(super) struct UpstreamConfig {
     pub(super) connector: Connector,
     /// For the head of an answer, and each wait for more of it.
-    pub(super) token_timeout: Duration,
+    pub(super) head_timeout: Duration,
     /// What is counted of it.
     pub(super) traffic: Traffic,
     /// What the connector is made for.
@@ -37,11 +37,11 @@ pub(super) struct UpstreamConfig {
 /// An instance that is served.
 pub(super) struct InstanceRuntime {
     pub(super) name: String,
-    pub(super) way: Arc<UpstreamConfig>,
+    pub(super) upstream: Arc<UpstreamConfig>,
     /// Where the rate is limited.
-    pub(super) gate: Option<Arc<RateLimiter>>,
+    pub(super) rate_limiter: Option<Arc<RateLimiter>>,
     pub(super) tokens: Arc<Tokens>,
-    account: Arc<TokenConfig>,
+    token_config: Arc<TokenConfig>,
     limits: Option<RateLimits>,
     /// The same credentials, just read again.
     reread: Option<Arc<Credentials>>,
@@ -103,67 +103,76 @@ impl InstanceRuntime {
     ) -> Result<Self, StartError> {
         let new = TokenConfig::new(&instance, origin, timeouts);
         let InstanceConfig { name, rate: limits, .. } = instance;
-        let way = way(&name, &new.site, timeouts, old, metrics)?;
-        let gate = gate(&name, limits.as_ref(), old.filter(|old| old.account.is_at_same(&new)), metrics);
-        if let Some(old) = old.filter(|old| old.account.is_same(&new)) {
-            let (tokens, account) = (Arc::clone(&old.tokens), Arc::clone(&old.account));
-            return Ok(Self { name, way, gate, tokens, account, limits, reread: Some(new.credentials) });
+        let upstream = upstream(&name, &new.site, timeouts, old, metrics)?;
+        let rate_limiter =
+            rate_limiter(&name, limits.as_ref(), old.filter(|old| old.token_config.is_at_same(&new)), metrics);
+        if let Some(old) = old.filter(|old| old.token_config.is_same(&new)) {
+            let (tokens, token_config) = (Arc::clone(&old.tokens), Arc::clone(&old.token_config));
+            return Ok(Self {
+                name,
+                upstream,
+                rate_limiter,
+                tokens,
+                token_config,
+                limits,
+                reread: Some(new.credentials),
+            });
         }
         let tokens = new.tokens(&name, counts, mark)?;
-        if let Some(old) = old.filter(|old| old.account.is_at_same(&new))
-            && old.account.credentials.is_same(&new.credentials)
+        if let Some(old) = old.filter(|old| old.token_config.is_at_same(&new))
+            && old.token_config.credentials.is_same(&new.credentials)
         {
             tokens.inherit(&old.tokens).await;
         }
-        Ok(Self { name, way, gate, tokens, account: Arc::new(new), limits, reread: None })
+        Ok(Self { name, upstream, rate_limiter, tokens, token_config: Arc::new(new), limits, reread: None })
     }
 
     /// Its host, and port if it has one.
     pub(super) fn host(&self) -> &str {
-        self.account.site.authority.as_str()
+        self.token_config.site.authority.as_str()
     }
 
     /// It is served now: the credentials that were just read apply.
     pub(super) fn settle(&mut self) {
         if let Some(read) = self.reread.take() {
-            self.account.credentials.renew(&read);
+            self.token_config.credentials.renew(&read);
         }
     }
 }
 
-fn way(
+fn upstream(
     name: &str,
     site: &InstanceSite,
     timeouts: &TimeoutsSection,
     old: Option<&InstanceRuntime>,
     metrics: &Metrics,
 ) -> Result<Arc<UpstreamConfig>, StartError> {
-    let (connect, patience) = (timeouts.connect.0, timeouts.upstream.0);
-    if let Some(InstanceRuntime { way, account, .. }) = old
-        && account.site.is_same(site)
-        && (way.connect, way.token_timeout) == (connect, patience)
+    let (connect, head_timeout) = (timeouts.connect.0, timeouts.upstream.0);
+    if let Some(InstanceRuntime { upstream, token_config, .. }) = old
+        && token_config.site.is_same(site)
+        && (upstream.connect, upstream.head_timeout) == (connect, head_timeout)
     {
-        return Ok(Arc::clone(way));
+        return Ok(Arc::clone(upstream));
     }
     // Found out here, before a worker needs it.
     HeaderValue::from_str(site.authority.as_str()).map_err(io::Error::other)?;
     let connector = site.connector(connect).map_err(|error| StartError::Way(name.to_owned(), error))?;
-    Ok(Arc::new(UpstreamConfig { connector, token_timeout: patience, traffic: metrics.traffic(name), connect }))
+    Ok(Arc::new(UpstreamConfig { connector, head_timeout, traffic: metrics.traffic(name), connect }))
 }
 
-/// The way in to an instance whose rate is limited. Its line and its cool-down go on.
-fn gate(
+/// The rate limiter of an instance whose rate is limited. Its queue and its cool-down go on over reloads.
+fn rate_limiter(
     name: &str,
     limits: Option<&RateLimits>,
     old: Option<&InstanceRuntime>,
     metrics: &Metrics,
 ) -> Option<Arc<RateLimiter>> {
     let limits = limits?;
-    let old = old.and_then(|old| old.gate.as_ref().zip(old.limits.as_ref()));
+    let old = old.and_then(|old| old.rate_limiter.as_ref().zip(old.limits.as_ref()));
     match old {
-        Some((gate, same)) if same == limits => Some(Arc::clone(gate)),
-        Some((gate, _)) => {
-            Some(Arc::new(RateLimiter::new(name.to_owned(), limits, metrics.rate_waits(name)).after(gate)))
+        Some((rate_limiter, same)) if same == limits => Some(Arc::clone(rate_limiter)),
+        Some((rate_limiter, _)) => {
+            Some(Arc::new(RateLimiter::new(name.to_owned(), limits, metrics.rate_waits(name)).after(rate_limiter)))
         }
         None => Some(Arc::new(RateLimiter::new(name.to_owned(), limits, metrics.rate_waits(name)))),
     }

@@ -10,7 +10,7 @@ use http_body_util::Full;
 use tokio::sync::watch;
 
 use super::admin_listener::{self, AdminState};
-use super::listeners::Single;
+use super::single_listener::SingleListener;
 use crate::net::listener::{self, Bound, ConnectionConfig, Hold, ListenAddress, ListenerLabel, ListeningSocket};
 use crate::net::shutdown::{self, Shutdown, Trigger};
 use crate::proxy::authn;
@@ -25,27 +25,27 @@ const READY_IN_DOUBT: &str =
 #[derive(Default)]
 pub(super) struct ProbeListener {
     /// Where it listens.
-    pub(super) bound: Option<Bound>,
+    pub(super) address: Option<Bound>,
     /// Where it is meant to listen, and what closes it.
-    door: Option<(ListenAddress, Trigger, Hold)>,
+    open: Option<(ListenAddress, Trigger, Hold)>,
 }
 
 impl ProbeListener {
     /// The address, if it is another one than now.
     pub(super) fn other<'a>(&self, wanted: Option<&'a ListenAddress>) -> Option<&'a ListenAddress> {
-        let there = self.door.as_ref().map(|(place, ..)| place);
+        let there = self.open.as_ref().map(|(wanted, ..)| wanted);
         wanted.filter(|wanted| Some(*wanted) != there)
     }
 
-    /// Goes to where it is meant to listen, if at all; `bound` comes if that is another place.
-    pub(super) fn go(&mut self, wanted: bool, bound: Option<Single>, desk: &Rc<AdminState>) {
-        match bound {
+    /// Goes to where it is meant to listen, if at all; `new` is bound there if that is another address.
+    pub(super) fn go(&mut self, wanted: bool, new: Option<SingleListener>, state: &Rc<AdminState>) {
+        match new {
             _ if !wanted => *self = Self::default(),
-            Some(Single { place, sockets, bound, hold }) => {
+            Some(SingleListener { wanted, sockets, address, hold }) => {
                 let (close, closed) = shutdown::channel();
-                let label = ListenerLabel { name: "probes".to_owned(), address: bound.url(false) };
-                sockets.into_iter().for_each(|socket| serve(socket, label.clone(), desk, closed.clone()));
-                *self = Self { bound: Some(bound), door: Some((place, close, hold)) };
+                let label = ListenerLabel { name: "probes".to_owned(), address: address.url(false) };
+                sockets.into_iter().for_each(|socket| serve(socket, label.clone(), state, closed.clone()));
+                *self = Self { address: Some(address), open: Some((wanted, close, hold)) };
             }
             None => {}
         }
@@ -53,13 +53,13 @@ impl ProbeListener {
 }
 
 /// The answers of the admin listener, but for the reasons.
-async fn answer(head: &http::request::Parts, desk: &AdminState) -> Response<Full<Bytes>> {
+async fn answer(head: &http::request::Parts, state: &AdminState) -> Response<Full<Bytes>> {
     let told = |status, text: &'static str| {
         let mut response = Response::new(Full::from(text));
         *response.status_mut() = status;
         response
     };
-    if let Err(error) = desk.mark.check(&head.headers) {
+    if let Err(error) = state.mark.check(&head.headers) {
         return response::refuse_loop(error);
     }
     if !authn::is_called_by_address(head) {
@@ -67,7 +67,7 @@ async fn answer(head: &http::request::Parts, desk: &AdminState) -> Response<Full
     }
     match head.uri.path() {
         path @ ("/livez" | "/readyz" | "/metrics") => {
-            let health = desk.health().await;
+            let health = state.health().await;
             let full = admin::answer(&head.method, path, &health);
             match full.status() {
                 StatusCode::OK if path == "/readyz" && health.warnings.is_empty() => told(StatusCode::OK, "ready\n"),
@@ -81,11 +81,11 @@ async fn answer(head: &http::request::Parts, desk: &AdminState) -> Response<Full
 }
 
 /// Serves until it is closed, which a shutdown does not: it must be able to tell that the process drains.
-fn serve(socket: ListeningSocket, label: ListenerLabel, desk: &Rc<AdminState>, closed: Shutdown) {
-    let desk = Rc::clone(desk);
+fn serve(socket: ListeningSocket, label: ListenerLabel, state: &Rc<AdminState>, closed: Shutdown) {
+    let state = Rc::clone(state);
     let handle = move |_, request: http::Request<listener::RequestBody>| {
-        let desk = Rc::clone(&desk);
-        async move { answer(&request.into_parts().0, &desk).await }
+        let state = Rc::clone(&state);
+        async move { answer(&request.into_parts().0, &state).await }
     };
     tokio::task::spawn_local(async move {
         let (listener, limits) = (Arc::new(label), admin_listener::limits());

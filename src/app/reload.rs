@@ -1,14 +1,16 @@
 //! Reloads: the configuration read and checked as at the start, and a watch over the files that it is made of.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::StartError;
+use super::{App, StartError};
 use crate::base::secret::source::{SecretSource, Stamp};
 use crate::config::mistake::ConfigMistake;
 use crate::config::replacement::{InForce, ReloadCause};
 use crate::config::sections::ConfigFile;
 use crate::config::{Config, DEFAULT_FILE, Settings};
+use crate::observe::logging::ErrorChain;
+use crate::tools::admin::Reload;
 
 /// How often the files are looked at. Not by events of the file system: those of a mounted Kubernetes ConfigMap are
 /// those of links in another folder, and network file systems have none.
@@ -51,6 +53,55 @@ pub struct Loader {
     seen: Vec<(PathBuf, Option<Stamp>)>,
     /// As it was at the last look: a file is not read while it is written.
     last: Vec<Option<Stamp>>,
+}
+
+impl App {
+    /// Reads the configuration again and takes it as a whole, between two requests, or nothing of it. The log, the
+    /// metrics and the admin listener tell which; `look` is shown what would be taken. To be dropped only before
+    /// [`App::finish`]: it may have been taken then, or not.
+    pub async fn reload(&mut self, loader: &mut Loader, look: impl FnOnce(&Settings)) -> Result<(), ReloadError> {
+        let taken = self.take(loader, look).await;
+        let (at, mut configuration) = (SystemTime::now(), self.admin_state.configuration.borrow_mut());
+        let refused = taken.as_ref().err().map(|error| ErrorChain(error).to_string());
+        match (&taken, &refused) {
+            (Ok((source, digest, restart)), _) => {
+                tracing::info!(configuration = %source, "configuration reloaded");
+                for key in restart {
+                    tracing::warn!(
+                        key,
+                        "this key applies only after a restart; the rest of the configuration is in force"
+                    );
+                }
+                self.reloads.loaded(false, at, *digest);
+                (configuration.since, configuration.restart) = (at, restart.clone());
+                configuration.source.clone_from(source);
+            }
+            (Err(_), why) => {
+                let error = why.as_deref().unwrap_or_default();
+                tracing::error!(
+                    error,
+                    "configuration NOT reloaded, the previous one stays in force: correct it and save again"
+                );
+                self.reloads.refused();
+            }
+        }
+        configuration.reload = Some(Reload { at, refused });
+        taken.map(drop)
+    }
+
+    /// The source, the digest, and the keys that need a restart.
+    async fn take(
+        &mut self,
+        loader: &mut Loader,
+        look: impl FnOnce(&Settings),
+    ) -> Result<(String, u64, Vec<&'static str>), ReloadError> {
+        let Loaded { config, settings } = loader.load().await?;
+        look(&settings);
+        let next = self.prepare(settings, &config).await?;
+        self.replace(next, &config.file).await?;
+        loader.taken(&config);
+        Ok((config.source().to_string(), config.digest(), restart_keys(&self.started, &config.file)))
+    }
 }
 
 impl Loader {

@@ -10,24 +10,24 @@ use crate::proxy::authn::callers::CallerProofs;
 use crate::proxy::policy::{InstanceId, Policy};
 use crate::tools::admin::view::{CallerView, InstanceView, ListenerView, Notice, Setup};
 
-/// The doors are those of the listeners, in their order.
+/// `bound` has the listeners in the order of `listeners`.
 pub(super) fn of(
-    tenants: &[InstanceRuntime],
+    instances: &[InstanceRuntime],
     sandboxes: &Addresses,
-    (doors, listeners): (&[BoundListener], &[Arc<config::ListenerConfig>]),
+    (bound, listeners): (&[BoundListener], &[Arc<config::ListenerConfig>]),
     (exposures, doubts): (Vec<String>, Vec<String>),
 ) -> Setup {
-    let instance = |tenant: &InstanceRuntime| InstanceView {
-        name: tenant.name.clone(),
-        host: tenant.host().to_owned(),
-        sandbox: sandboxes.iter().any(|(name, _)| *name == tenant.name),
+    let instance = |runtime: &InstanceRuntime| InstanceView {
+        name: runtime.name.clone(),
+        host: runtime.host().to_owned(),
+        sandbox: sandboxes.iter().any(|(name, _)| *name == runtime.name),
     };
-    let listener = |(door, listener): (&BoundListener, &Arc<config::ListenerConfig>)| {
-        let InstanceId(instance) = listener.policy.instance();
+    let listener = |(bound, listener): (&BoundListener, &Arc<config::ListenerConfig>)| {
+        let InstanceId(number) = listener.policy.instance();
         ListenerView {
             name: listener.name.clone(),
-            address: door.url(),
-            instance: tenants.get(usize::from(instance)).map_or_else(String::new, |tenant| tenant.name.clone()),
+            address: bound.url(),
+            instance: instances.get(usize::from(number)).map_or_else(String::new, |runtime| runtime.name.clone()),
             observes: listener.policy.observes(),
             scopes: listener.policy.scopes().to_string(),
             open: open(&listener.policy),
@@ -40,8 +40,8 @@ pub(super) fn of(
     });
     let listeners_say = listeners.iter().flat_map(|listener| warnings(listener));
     Setup {
-        instances: tenants.iter().map(instance).collect(),
-        listeners: doors.iter().zip(listeners).map(listener).collect(),
+        instances: instances.iter().map(instance).collect(),
+        listeners: bound.iter().zip(listeners).map(listener).collect(),
         warnings: exposed.chain(listeners_say).collect(),
         doubts,
     }
