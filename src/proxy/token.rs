@@ -3,18 +3,16 @@
 //! moka holds the grants and joins all who ask at the same time into one flight. Its clock is not ours, so a grant
 //! carries its own expiry; and a flight runs in a task of its own, so that no caller who leaves can cancel it.
 
+mod bearer;
 pub mod credentials;
 pub mod endpoint;
 mod flight_counts;
 mod state;
 mod token_error;
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use moka::future::Cache;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -23,8 +21,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::base::clock::{Clock, Moment};
 use crate::base::panic_guard;
 use crate::observe::logging::ErrorChain;
-use crate::proxy::policy::Permit;
 use crate::proxy::policy::catalog::ScopeSet;
+pub use bearer::{Bearer, TokenSource};
 use endpoint::Endpoint;
 pub use flight_counts::FlightCounts;
 use state::{FlightReason, Grant, KeyState};
@@ -60,23 +58,6 @@ impl Drop for KeptGrant {
     }
 }
 
-/// The proof that a request may be sent: a token that has not expired.
-#[derive(Debug, Clone)]
-pub struct Bearer(Rc<CachedGrant>);
-
-impl Bearer {
-    /// The value of `Authorization`.
-    pub fn authorization(&self) -> HeaderValue {
-        self.0.authorization.clone()
-    }
-
-    /// NinjaOne refused it: the next bearer is a new one. False if that happened too often of late: then a new one
-    /// would not help either.
-    pub fn refuse(&self) -> bool {
-        self.0.grant.refuse((self.0.clock)())
-    }
-}
-
 /// Why there is no bearer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum NoToken {
@@ -88,7 +69,7 @@ pub enum NoToken {
         /// When asking again makes sense.
         retry_after: Duration,
     },
-    /// The flight did not end within the caller's patience.
+    /// The flight did not end within the time that a caller waits.
     #[error("no token in time")]
     Timeout,
 }
@@ -105,18 +86,18 @@ pub struct KeyStatus {
 }
 
 impl Tokens {
-    /// Grants from this endpoint; flights run on the current runtime, callers wait up to `patience`. `doctor` is the
-    /// command line that finds out why there are none.
+    /// Grants from this endpoint; flights run on the current runtime, callers wait up to `token_timeout`.
+    /// `doctor` is the command line that finds out why there are none.
     pub fn new(
         endpoint: Endpoint,
         counts: Arc<FlightCounts>,
-        patience: Duration,
+        token_timeout: Duration,
         clock: Clock,
         doctor: String,
     ) -> Arc<Self> {
         // There are no more sets of scopes than that.
         let cache = Cache::new(1024);
-        Arc::new(Self { cache, endpoint, token_timeout: patience, runtime: Handle::current(), clock, counts, doctor })
+        Arc::new(Self { cache, endpoint, token_timeout, runtime: Handle::current(), clock, counts, doctor })
     }
 
     /// The command line that finds out why there is no token.
@@ -245,67 +226,10 @@ fn no_token(state: &KeyState, now: Moment) -> NoToken {
     }
 }
 
-/// A worker's own copy of a grant: no count or header is shared between cores on the way of a request.
-#[derive(Debug)]
-struct CachedGrant {
-    scopes: ScopeSet,
-    authorization: HeaderValue,
-    grant: Arc<Grant>,
-    clock: Clock,
-}
-
-/// Where one worker gets the bearers of one listener, all of one instance.
-#[derive(Debug)]
-pub struct TokenSource {
-    tokens: Arc<Tokens>,
-    held: RefCell<Option<Bearer>>,
-}
-
-impl TokenSource {
-    /// A source that draws on `tokens`.
-    pub fn new(tokens: Arc<Tokens>) -> Self {
-        Self { tokens, held: RefCell::new(None) }
-    }
-
-    /// A bearer for a permitted request: the one at hand, or the current grant, or the one that a flight brings.
-    pub async fn bearer(&self, permit: &Permit) -> Result<Bearer, NoToken> {
-        self.bearer_of(permit.scopes()).await
-    }
-
-    async fn bearer_of(&self, scopes: ScopeSet) -> Result<Bearer, NoToken> {
-        match self.at_hand(scopes) {
-            Some(bearer) => Ok(bearer),
-            // Boxed: it is seldom, and would make every request's state larger.
-            None => Box::pin(self.fetch(scopes)).await,
-        }
-    }
-
-    async fn fetch(&self, scopes: ScopeSet) -> Result<Bearer, NoToken> {
-        let grant = self.tokens.grant(scopes).await?;
-        // A copy of its own, so that no count is shared between cores.
-        let copied = HeaderValue::from_bytes(grant.authorization.as_bytes());
-        let mut authorization = copied.map_err(|_| NoToken::Failed {
-            cause: Arc::new(TokenError::Unusable("it cannot be sent in a field")),
-            retry_after: Duration::from_secs(1),
-        })?;
-        authorization.set_sensitive(true);
-        let bearer = Bearer(Rc::new(CachedGrant { scopes, authorization, grant, clock: self.tokens.clock }));
-        self.held.replace(Some(bearer.clone()));
-        Ok(bearer)
-    }
-
-    /// The bearer of the last request, until it is time to look for a newer one.
-    fn at_hand(&self, scopes: ScopeSet) -> Option<Bearer> {
-        let held = self.held.borrow();
-        let bearer = held.as_ref()?;
-        let CachedGrant { scopes: own, grant, clock, .. } = &*bearer.0;
-        (*own == scopes && grant.is_fresh(clock())).then(|| bearer.clone())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::rc::Rc;
     use std::time::SystemTime;
 
     use http::uri::PathAndQuery;
@@ -373,14 +297,14 @@ mod tests {
             });
             let given = || SecretSource::Given(Secret::new("x".to_owned()));
             let credentials = Arc::new(Credentials::read(given(), given()).expect("credentials"));
-            let patience = Duration::from_secs(5);
+            let token_timeout = Duration::from_secs(5);
             let route = Route::new(address.ip().to_string(), address.port(), None);
             let authority = address.to_string().parse().expect("an authority");
-            let connector = Connector::new(authority, None, route, patience).expect("a connector");
+            let connector = Connector::new(authority, None, route, token_timeout).expect("a connector");
             let path = PathAndQuery::from_static("/token");
-            let endpoint = Endpoint::new(connector, path, ClientAuthMethod::Form, credentials, patience);
+            let endpoint = Endpoint::new(connector, path, ClientAuthMethod::Form, credentials, token_timeout);
             Self {
-                tokens: Tokens::new(endpoint, Arc::default(), patience, clock, "doctor".to_owned()),
+                tokens: Tokens::new(endpoint, Arc::default(), token_timeout, clock, "doctor".to_owned()),
                 asked,
                 good,
                 refuses,
