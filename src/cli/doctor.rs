@@ -3,11 +3,13 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
+use clap::Args;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::interval;
 
-use super::{CommandError, failure, print};
+use super::{CommandError, REFUSED, USAGE, failure, forbid_dumps, log_filter, print, runtime};
 use crate::config::Config;
+use crate::observe::logging::ErrorChain;
 use crate::tools::doctor;
 use crate::tools::doctor::report::{CheckLine, DoctorReport};
 use crate::tools::doctor::reporter::{DoctorEvent, Reporter};
@@ -16,43 +18,71 @@ use crate::tools::doctor::reporter::{DoctorEvent, Reporter};
 const FRAMES: [char; 4] = ['|', '/', '-', '\\'];
 const TURN: Duration = Duration::from_millis(120);
 
-/// Runs all checks; an error if one of them fails.
-pub(super) async fn doctor(
-    config: Result<&Config, &str>,
-    only: Option<&str>,
-    (json, catalog): (bool, bool),
-) -> Result<(), CommandError> {
-    let (news, told) = unbounded_channel();
-    let chart = Reporter::new(news);
-    let headings = only.is_none() && config.is_ok_and(|config| config.file.instances.len() > 1);
-    let examined = async {
-        let chart = chart;
-        doctor::examine(config, only, catalog, &chart).await;
-    };
-    let (report, ()) = tokio::join!(show(told, !json, headings), examined);
+/// What is checked, and how the outcome is printed.
+#[derive(Debug, Default, Args)]
+pub(super) struct DoctorOptions {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Only this instance [default: every instance]
+    #[arg(long, value_name = "NAME")]
+    instance: Option<String>,
+    /// Also fetch the OpenAPI document of the instance (some megabytes), and name the allowed operations that it lacks
+    #[arg(long)]
+    catalog: bool,
+}
+
+/// Runs all checks; an error if one of them fails. A bad configuration is a finding.
+pub(super) fn doctor(config: Result<Config, CommandError>, options: &DoctorOptions) -> Result<(), CommandError> {
+    let config = config.and_then(|config| log_filter(&config).map(|_| config));
+    let config = config.map_err(|failure| ErrorChain(&*failure.error).to_string());
+    if let (Ok(config), Some(name)) = (&config, &options.instance)
+        && !config.file.instances.contains_key(name)
+    {
+        let names = config.file.instances.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        return Err(failure(USAGE)(anyhow::anyhow!("there is no instance {name:?}: valid instances are {names}")));
+    }
+    config.as_ref().map_or(Ok(()), forbid_dumps)?;
+    let runtime = runtime()?;
+    let report = runtime.block_on(run_checks(config.as_ref().map_err(String::as_str), options));
+    // A lookup that was given up is not waited for.
+    runtime.shutdown_background();
     let report = report?;
-    if json {
+    if options.json {
         print(&report.json())?;
     }
     match report.failures() {
         0 => Ok(()),
-        count => Err(failure(1)(anyhow::anyhow!("{count} of {} checks failed", report.0.len()))),
+        count => Err(failure(REFUSED)(anyhow::anyhow!("{count} of {} checks failed", report.0.len()))),
     }
+}
+
+async fn run_checks(config: Result<&Config, &str>, options: &DoctorOptions) -> Result<DoctorReport, CommandError> {
+    let only = options.instance.as_deref();
+    let (sender, events) = unbounded_channel();
+    let headings = only.is_none() && config.is_ok_and(|config| config.file.instances.len() > 1);
+    let checks = async {
+        // The events end when the reporter is dropped.
+        let reporter = Reporter::new(sender);
+        doctor::examine(config, only, options.catalog, &reporter).await;
+    };
+    let (report, ()) = tokio::join!(show(events, !options.json, headings), checks);
+    report
 }
 
 /// Prints the lines as they come, and the spinner in between.
 async fn show(
-    mut told: UnboundedReceiver<DoctorEvent>,
+    mut events: UnboundedReceiver<DoctorEvent>,
     text: bool,
     headings: bool,
 ) -> Result<DoctorReport, CommandError> {
     let (mut report, mut spinner, mut turns) = (DoctorReport::default(), Spinner::new(), interval(TURN));
     loop {
-        let news = tokio::select! {
-            news = told.recv() => news,
+        let event = tokio::select! {
+            event = events.recv() => event,
             _ = turns.tick(), if spinner.on => { spinner.turn(); continue }
         };
-        match news {
+        match event {
             None => return Ok(report),
             Some(DoctorEvent::Begun(check)) => spinner.begin(check),
             Some(DoctorEvent::Ended(line)) => {

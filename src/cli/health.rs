@@ -65,17 +65,17 @@ impl HealthTarget {
 /// Asks once; an error unless the proxy is alive, or ready if `ready`.
 pub(super) fn health(
     config: Option<&Path>,
-    whom: &HealthTarget,
+    server: &HealthTarget,
     ready: bool,
     limit: Duration,
 ) -> Result<(), CommandError> {
-    let addresses = whom.addresses(config)?;
+    let addresses = server.addresses(config)?;
     runtime()?.block_on(look(&addresses, ready, limit)).map_err(failure(REFUSED))
 }
 
 /// Asks until the proxy is ready; an error with what it lacks if it is not in time.
-pub(super) fn wait(config: Option<&Path>, whom: &HealthTarget, limit: Duration) -> Result<(), CommandError> {
-    let addresses = whom.addresses(config)?;
+pub(super) fn wait(config: Option<&Path>, server: &HealthTarget, limit: Duration) -> Result<(), CommandError> {
+    let addresses = server.addresses(config)?;
     runtime()?.block_on(ready_within(&addresses, limit)).map_err(failure(REFUSED))
 }
 

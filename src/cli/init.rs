@@ -9,7 +9,8 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::{CommandError, OS, SOFTWARE, USAGE, examine, failure, print};
+use super::doctor::{DoctorOptions, doctor};
+use super::{CommandError, OS, SOFTWARE, USAGE, failure, print};
 use crate::base::secret::source::SecretSource;
 use crate::config::host::InstanceHost;
 use crate::config::sections::ListenerSection;
@@ -109,7 +110,7 @@ pub(super) fn init(given: &Init) -> Result<(), CommandError> {
     }
     print("\n")?;
     let config = Config::load(Some(&given.output)).map_err(|error| failure(SOFTWARE)(error.into()));
-    examine(config, None, (false, false))
+    doctor(config, &DoctorOptions::default())
 }
 
 fn unwritten(path: &Path, error: std::io::Error) -> CommandError {

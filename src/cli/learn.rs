@@ -7,7 +7,8 @@ use anyhow::anyhow;
 use http::{Method, Uri};
 use serde_json::{Value, json};
 
-use super::{CONFIG, CommandError, DATA, OS, USAGE, Which, failure, key, print};
+use super::arguments::TargetOptions;
+use super::{CONFIG, CommandError, DATA, OS, USAGE, failure, key, print};
 use crate::config::edit::EditError;
 use crate::config::policy_target::PolicyTarget;
 use crate::config::{Config, ListenerConfig};
@@ -28,7 +29,7 @@ type SubjectKey = (String, Option<String>);
 pub(super) fn learn(
     config: &Config,
     from: Option<&Path>,
-    which: &Which,
+    target: &TargetOptions,
     as_caller: Option<&str>,
     write: bool,
 ) -> Result<(), CommandError> {
@@ -38,7 +39,7 @@ pub(super) fn learn(
         None => config.record().map_err(|error| failure(CONFIG)(error.into()))?,
     };
     let mut used = usage::read(&file).map_err(|error| failure(DATA)(error.into()))?;
-    used.retain(|what, _| which.listener.as_ref().is_none_or(|name| *name == what.listener));
+    used.retain(|what, _| target.listener.as_ref().is_none_or(|name| *name == what.listener));
     if let Some(name) = as_caller {
         used = of_caller(&used, name);
     }
@@ -46,7 +47,7 @@ pub(super) fn learn(
     let subjects: Vec<_> = listeners.iter().flat_map(ListenerConfig::subjects).collect();
     let catalog = config.catalog().map_err(|error| failure(CONFIG)(error.into()))?;
     let mut lessons = lessons(&subjects, &catalog, &used);
-    if let Some(caller) = as_caller.or(which.caller.as_deref()) {
+    if let Some(caller) = as_caller.or(target.caller.as_deref()) {
         for_one_caller(&mut lessons, caller);
     }
     for lesson in lessons.iter_mut().filter(|lesson| lesson.entrance.1.is_some() && lesson.today.is_none()) {
@@ -55,7 +56,7 @@ pub(super) fn learn(
     if write {
         return write_to(config, &lessons, &catalog, &subjects);
     }
-    print(&printed(&lessons, &catalog, &file, which.json))
+    print(&printed(&lessons, &catalog, &file, target.json))
 }
 
 /// Keeps the rules of this caller, and of its listener what they depend on: the listener must allow as much, which it

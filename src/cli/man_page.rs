@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::Arguments;
+use super::arguments::Arguments;
 
 /// Writes a page for the program and for each of its commands to `folder`.
 pub(super) fn man(folder: &Path) -> anyhow::Result<()> {

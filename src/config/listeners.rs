@@ -10,7 +10,7 @@ use super::mistake::ConfigMistake;
 use super::rules::RulesFile;
 use super::sections::ListenerSection;
 use super::settings::ListenerConfig;
-use super::value::{Address, Mode, Permissions};
+use super::value::{Address, ListenerMode, Permissions};
 use super::{Config, nearest};
 use crate::net::listener::{self, ListenAddress, SocketFile};
 use crate::proxy::authn::{browser, host_name};
@@ -57,7 +57,7 @@ impl Config {
     ) -> Result<ListenerConfig, ConfigMistake> {
         let instance = self.instance_of(name, file)?;
         let rules = RulesFile { scopes: &file.scopes, groups: &file.groups, allow: &file.allow, deny: &file.deny };
-        let observes = file.mode.as_ref().is_some_and(|mode| *mode.get_ref() == Mode::Observe);
+        let observes = file.mode.as_ref().is_some_and(|mode| *mode.get_ref() == ListenerMode::Observe);
         let policy = Arc::new(self.policy(&rules, instance, catalog)?.observing(observes));
         let origin = |text: &Spanned<String>| {
             browser::WebOrigin::parse(text.get_ref())
@@ -108,7 +108,7 @@ impl Config {
 
     fn place(&self, file: &ListenerSection) -> Result<ListenAddress, ConfigMistake> {
         if !matches!(file.address.get_ref(), Address::Unix(_)) {
-            let socket = |mode: &&Spanned<Mode>| matches!(mode.get_ref(), Mode::Permissions(_));
+            let socket = |mode: &&Spanned<ListenerMode>| matches!(mode.get_ref(), ListenerMode::Permissions(_));
             self.without_file("mode", file.mode.as_ref().filter(socket))?;
             self.without_file("permissions", file.permissions.as_ref())?;
             self.without_file("group", file.group.as_ref())?;
@@ -131,12 +131,12 @@ impl Config {
     /// Those of a Unix socket, from one of two places.
     fn permissions(&self, file: &ListenerSection) -> Result<u32, ConfigMistake> {
         match (file.mode.as_ref().map(Spanned::get_ref), &file.permissions) {
-            (Some(Mode::Permissions(_)), Some(permissions)) => {
+            (Some(ListenerMode::Permissions(_)), Some(permissions)) => {
                 Err(self.mistake(permissions, "mode sets the permissions already: leave one of the two out"))
             }
-            (Some(Mode::Permissions(Permissions(mode))), None) => Ok(*mode),
+            (Some(ListenerMode::Permissions(Permissions(mode))), None) => Ok(*mode),
             (_, Some(permissions)) => Ok(permissions.get_ref().0),
-            (Some(Mode::Enforce | Mode::Observe) | None, None) => Ok(SOCKET_MODE),
+            (Some(ListenerMode::Enforce | ListenerMode::Observe) | None, None) => Ok(SOCKET_MODE),
         }
     }
 

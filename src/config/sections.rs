@@ -1,5 +1,9 @@
 //! The configuration as written: every key with its default.
 
+mod instance;
+mod listener;
+mod listener_tls;
+
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
@@ -8,17 +12,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::host::InstanceHost;
-use super::units::{Pause, Period, Size};
-use super::value::{
-    Address, AdminAddress, ClientId, ClientSecret, InstanceAddress, LocalCaChoice, Mode, Permissions, ProbeAddress,
-    ProxyChoice, Reference,
-};
+use super::units::{Period, Size};
+use super::value::{AdminAddress, ProbeAddress};
 use crate::net::listener::ListenAddress;
-use crate::net::tls::server::CallerCertificates as Demand;
 use crate::observe::audit_log::{Durability, OnFailure};
-use crate::proxy::policy::catalog::Scope;
-use crate::proxy::token::endpoint::ClientAuthMethod;
+pub use instance::{InstanceSection, RateSection};
+pub use listener::{CallerSection, ListenerSection};
+pub use listener_tls::{TlsChoice, TlsSection};
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,150 +49,6 @@ pub struct ConfigFile {
     pub traces: TracesSection,
     /// The process itself.
     pub process: ProcessSection,
-}
-
-/// A NinjaOne tenant's API host, and the credentials for it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct InstanceSection {
-    /// Where it is.
-    pub host: Spanned<InstanceHost>,
-    /// Its addresses, instead of those that DNS has for its name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub addresses: Option<Spanned<Vec<InstanceAddress>>>,
-    /// The path of its token endpoint.
-    pub token_path: Spanned<String>,
-    /// The id of the API client app.
-    pub client_id: Spanned<ClientId>,
-    /// The secret of the API client app.
-    pub client_secret: Spanned<ClientSecret>,
-    /// How the token endpoint is given both.
-    pub client_auth: ClientAuthMethod,
-    /// PEM file of trust anchors in addition to the system's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<Spanned<PathBuf>>,
-    /// PEM file of the certificate that the instance is shown if it asks for one, and those that lead to a root.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub certificate: Option<Spanned<PathBuf>>,
-    /// PEM file of that certificate's private key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<Spanned<PathBuf>>,
-    /// The HTTP proxy on the way; without it the environment may name one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub proxy: Option<Spanned<ProxyChoice>>,
-    /// How fast requests go to it; without it as they come.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rate: Option<RateSection>,
-}
-
-/// How fast requests go to an instance.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct RateSection {
-    /// In the long run; none: unlimited.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub requests_per_second: Option<Spanned<f64>>,
-    /// At once; none: as in a second, rounded up.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub burst: Option<Spanned<NonZeroU32>>,
-    /// At a time; none: unlimited.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub concurrent: Option<NonZeroU32>,
-    /// The longest that a request is held back.
-    pub wait: Period,
-    /// The longest `Retry-After` with which a read is sent again after a 429; 0: it never is.
-    pub retry_after_max: Pause,
-}
-
-/// A local port, and what may be done through it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct ListenerSection {
-    /// Where it listens.
-    pub address: Spanned<Address>,
-    /// Whether its rules are enforced, as without it, or only observed; or the permissions of a Unix socket.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Spanned<Mode>>,
-    /// The permissions of a Unix socket; 0600 without it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub permissions: Option<Spanned<Permissions>>,
-    /// The group of a Unix socket, by name or number; without it the system gives one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub group: Option<Spanned<String>>,
-    /// TLS; clear text without it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Spanned<TlsChoice>>,
-    /// The instance's name; optional while there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub instance: Option<Spanned<String>>,
-    /// The names that callers may use in addition to localhost, 127.0.0.1 and `[::1]`.
-    pub names: Vec<Spanned<String>>,
-    /// The ceiling.
-    pub scopes: Spanned<Vec<Spanned<String>>>,
-    /// The groups that are open; empty: every group of the scopes.
-    pub groups: Vec<Spanned<String>>,
-    /// Single operations on top.
-    pub allow: Vec<Spanned<String>>,
-    /// What is closed in any case.
-    pub deny: Vec<Spanned<String>>,
-    /// The web pages of other origins that may use it.
-    pub allowed_origins: Vec<Spanned<String>>,
-    /// Whether callers may send their keys in clear text over a network.
-    pub cleartext: bool,
-    /// Who may call, by name; none: everybody who reaches it.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub callers: BTreeMap<String, Spanned<CallerSection>>,
-}
-
-/// A caller of a listener: how it proves who it is, and what it may do of what the listener opens.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct CallerSection {
-    /// The hash of its key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<Spanned<String>>,
-    /// The SHA-256 fingerprint of its client certificate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub certificate: Option<Spanned<String>>,
-    /// Its user ids, on a Unix socket.
-    pub uids: Vec<u32>,
-    /// Its group ids, on a Unix socket.
-    pub gids: Vec<u32>,
-    /// Its ceiling; none: the listener's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scopes: Option<Spanned<Vec<Spanned<String>>>>,
-    /// The groups that are open; empty: every group of the scopes.
-    pub groups: Vec<Spanned<String>>,
-    /// Single operations on top.
-    pub allow: Vec<Spanned<String>>,
-    /// What is closed in any case.
-    pub deny: Vec<Spanned<String>>,
-}
-
-/// Where a listener's certificate comes from.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum TlsChoice {
-    /// `"local-ca"`.
-    LocalCa(LocalCaChoice),
-    /// Files.
-    Files(TlsSection),
-}
-
-/// TLS on a listener.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct TlsSection {
-    /// PEM file of its certificate and those that lead to a root.
-    pub certificate: Spanned<PathBuf>,
-    /// PEM file of the certificate's private key.
-    pub key: Spanned<PathBuf>,
-    /// PEM file of who vouches for callers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_ca: Option<Spanned<PathBuf>>,
-    /// Whether callers must show a certificate; `required` without it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_auth: Option<Spanned<Demand>>,
 }
 
 /// Waiting times.
@@ -337,58 +193,6 @@ impl Default for ConfigFile {
             audit: AuditSection::default(),
             traces: TracesSection::default(),
             process: ProcessSection::default(),
-        }
-    }
-}
-
-impl Default for InstanceSection {
-    fn default() -> Self {
-        let variable = |name: &str| Reference::Env(name.to_owned());
-        Self {
-            host: unplaced(InstanceHost::Sandbox),
-            addresses: None,
-            token_path: unplaced("/ws/oauth/token".to_owned()),
-            client_id: unplaced(ClientId::Reference(variable("NINJAONE_CLIENT_ID"))),
-            client_secret: unplaced(ClientSecret(variable("NINJAONE_CLIENT_SECRET"))),
-            client_auth: ClientAuthMethod::Form,
-            ca_file: None,
-            certificate: None,
-            key: None,
-            proxy: None,
-            rate: None,
-        }
-    }
-}
-
-impl Default for RateSection {
-    fn default() -> Self {
-        Self {
-            requests_per_second: None,
-            burst: None,
-            concurrent: None,
-            wait: seconds(10),
-            retry_after_max: Pause(Duration::ZERO),
-        }
-    }
-}
-
-impl Default for ListenerSection {
-    fn default() -> Self {
-        Self {
-            address: unplaced(Address::Localhost(8080)),
-            mode: None,
-            permissions: None,
-            group: None,
-            tls: None,
-            instance: None,
-            names: Vec::new(),
-            scopes: unplaced(vec![unplaced(Scope::Monitoring.as_str().to_owned())]),
-            groups: Vec::new(),
-            allow: Vec::new(),
-            deny: Vec::new(),
-            allowed_origins: Vec::new(),
-            cleartext: false,
-            callers: BTreeMap::new(),
         }
     }
 }

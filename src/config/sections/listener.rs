@@ -1,0 +1,96 @@
+//! The tables of a listener and its callers: where it listens, who may call, and what is open to them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::{TlsChoice, unplaced};
+use crate::config::value::{Address, ListenerMode, Permissions};
+use crate::proxy::policy::catalog::Scope;
+
+/// A local port, and what may be done through it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct ListenerSection {
+    /// Where it listens.
+    pub address: Spanned<Address>,
+    /// Whether its rules are enforced, as without it, or only observed; or the permissions of a Unix socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Spanned<ListenerMode>>,
+    /// The permissions of a Unix socket; 0600 without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Spanned<Permissions>>,
+    /// The group of a Unix socket, by name or number; without it the system gives one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<Spanned<String>>,
+    /// TLS; clear text without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Spanned<TlsChoice>>,
+    /// The instance's name; optional while there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Spanned<String>>,
+    /// The names that callers may use in addition to localhost, 127.0.0.1 and `[::1]`.
+    pub names: Vec<Spanned<String>>,
+    /// The ceiling.
+    pub scopes: Spanned<Vec<Spanned<String>>>,
+    /// The groups that are open; empty: every group of the scopes.
+    pub groups: Vec<Spanned<String>>,
+    /// Single operations on top.
+    pub allow: Vec<Spanned<String>>,
+    /// What is closed in any case.
+    pub deny: Vec<Spanned<String>>,
+    /// The web pages of other origins that may use it.
+    pub allowed_origins: Vec<Spanned<String>>,
+    /// Whether callers may send their keys in clear text over a network.
+    pub cleartext: bool,
+    /// Who may call, by name; none: everybody who reaches it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub callers: BTreeMap<String, Spanned<CallerSection>>,
+}
+
+/// A caller of a listener: how it proves who it is, and what it may do of what the listener opens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct CallerSection {
+    /// The hash of its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Spanned<String>>,
+    /// The SHA-256 fingerprint of its client certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Spanned<String>>,
+    /// Its user ids, on a Unix socket.
+    pub uids: Vec<u32>,
+    /// Its group ids, on a Unix socket.
+    pub gids: Vec<u32>,
+    /// Its ceiling; none: the listener's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Spanned<Vec<Spanned<String>>>>,
+    /// The groups that are open; empty: every group of the scopes.
+    pub groups: Vec<Spanned<String>>,
+    /// Single operations on top.
+    pub allow: Vec<Spanned<String>>,
+    /// What is closed in any case.
+    pub deny: Vec<Spanned<String>>,
+}
+
+impl Default for ListenerSection {
+    fn default() -> Self {
+        Self {
+            address: unplaced(Address::Localhost(8080)),
+            mode: None,
+            permissions: None,
+            group: None,
+            tls: None,
+            instance: None,
+            names: Vec::new(),
+            scopes: unplaced(vec![unplaced(Scope::Monitoring.as_str().to_owned())]),
+            groups: Vec::new(),
+            allow: Vec::new(),
+            deny: Vec::new(),
+            allowed_origins: Vec::new(),
+            cleartext: false,
+            callers: BTreeMap::new(),
+        }
+    }
+}
