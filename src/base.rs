@@ -1,4 +1,5 @@
-//! What needs nothing of the proxy: secrets, clocks, files, the state folder, panics, systemd.
+//! What needs nothing of the proxy: secrets, clocks, files, the state folder, panics, systemd, and warnings
+//! that would flood the log.
 
 pub mod clock;
 pub mod file;
@@ -7,3 +8,4 @@ pub mod plain;
 pub mod secret;
 pub mod state;
 pub mod supervisor;
+pub mod warn_limit;

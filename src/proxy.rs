@@ -27,6 +27,7 @@ use http_body::Body;
 use zeroize::Zeroizing;
 
 use crate::base::panic_guard;
+use crate::base::warn_limit::WarnLimit;
 use crate::net::body::{self, Upload};
 use crate::net::listener::{Peer, RequestBody};
 use crate::observe::access_log::{Fault, LoggedBody, RequestLog, Sink};
@@ -46,7 +47,7 @@ use crate::proxy::rate_limit::RateLimiter;
 pub use crate::proxy::request_ids::RequestIds;
 use crate::proxy::response::{JudgedBy, RefusalContext, Rejection, ResponseBody};
 use crate::proxy::sending::RequestSender;
-use crate::proxy::upstream::{Outbound, Upstream, UpstreamAnswer, UpstreamError};
+use crate::proxy::upstream::{Outbound, Reason, Upstream, UpstreamAnswer, UpstreamError};
 
 /// The longest token request, in bytes.
 const MAX_FORM: usize = 16 * 1024;
@@ -58,6 +59,8 @@ pub struct Proxy {
     audit_log: AuditLog,
     sink: Rc<Sink>,
     refusals: RecentRefusals,
+    /// What keeps callers from flooding the log.
+    warnings: WarnLimit,
     body_limits: BodyLimits,
     /// `Proxy-Status` of an answer that NinjaOne gave.
     relayed: HeaderValue,
@@ -91,7 +94,8 @@ impl Proxy {
         let relayed = format!("ninjaone-proxy; next-hop=\"{}\"", upstream.authority());
         let relayed = HeaderValue::try_from(relayed).unwrap_or(HeaderValue::from_static("ninjaone-proxy"));
         let sender = RequestSender { upstream, rate_limiter };
-        Self { authn, sender, audit_log, sink: Rc::new(sink), refusals, body_limits, relayed, ids }
+        let (sink, warnings) = (Rc::new(sink), WarnLimit::default());
+        Self { authn, sender, audit_log, sink, refusals, warnings, body_limits, relayed, ids }
     }
 
     /// Answers one request, whatever happens. Its log begins here, not when the answer is first asked for: a caller who
@@ -173,6 +177,9 @@ impl Proxy {
         let mut outbound = observe(log, self.outbound(&audited, head, body)?);
         let answer = self.sender.ask(&context.tokens, &audited, &mut outbound, log).await?;
         let answer = observe(log, self.hold(answer, &head.method)?);
+        if answer.reason == Some(Reason::UserContextRequired) {
+            self.warn_of_user_context(log);
+        }
         let instance = self.sender.upstream.authority();
         Ok(response::relay(answer, &self.relayed, |location| origin.localize(location, instance, &head.uri)))
     }
@@ -217,6 +224,16 @@ impl Proxy {
         Ok(response::granted(&granted.token, local_tokens::LIFETIME, scope))
     }
 
+    fn warn_of_user_context(&self, log: &RequestLog) {
+        let reason = "user_context_required";
+        if let Some(left_out) = self.warnings.due(reason) {
+            tracing::warn!(
+                id = %log.id(), reason, left_out,
+                "NinjaOne refused a request because the operation needs a signed-in user, which client credentials do not have: no setting of this proxy changes that"
+            );
+        }
+    }
+
     fn refuse(&self, rejection: &Rejection, head: &Parts, log: &mut RequestLog) -> Response<ResponseBody> {
         let operation = rejection.operation();
         if let Some(id) = operation {
@@ -239,7 +256,11 @@ impl Proxy {
         let (response, outcome) = response::refuse(rejection, &scene);
         // What the caller did wrong is in the access log; why there is no token, the token's own room tells once.
         if matches!(rejection, Rejection::Upstream(_)) && outcome.blame != Fault::Caller {
-            tracing::warn!(id = %request_id, code = outcome.code, error = %ErrorChain(rejection), "request failed");
+            let (code, error) = (outcome.code, ErrorChain(rejection));
+            match self.warnings.due(code) {
+                Some(left_out) => tracing::warn!(id = %request_id, code, %error, left_out, "request failed"),
+                None => tracing::debug!(id = %request_id, code, %error, "request failed"),
+            }
         }
         if let Rejection::Panic(panicked) = rejection {
             log.log_panic(panicked);

@@ -58,12 +58,5 @@ impl Observed for UpstreamAnswer {
         if let Some(reason) = self.reason.and_then(Reason::as_str) {
             log.set_reason(reason);
         }
-        if self.reason == Some(Reason::UserContextRequired) {
-            tracing::warn!(
-                id = %log.id(),
-                reason = "user_context_required",
-                "NinjaOne refused a request because the operation needs a signed-in user, which client credentials do not have: no setting of this proxy changes that"
-            );
-        }
     }
 }

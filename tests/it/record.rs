@@ -313,6 +313,32 @@ fn a_record_says_what_is_wrong_with_a_key() {
 }
 
 #[test]
+fn callers_cannot_flood_the_log_with_requests_that_fail() {
+    let server = Scripted::start(|mut asked| {
+        let needs_user = answer("403 Forbidden", r#"{"error":"user_context_required","error_description":"x"}"#);
+        if asked.number < 20 {
+            asked.answer(&needs_user);
+            return Then::Continue;
+        }
+        Then::Close
+    });
+    let process = Process::start(&server, RULES, "");
+    let address = process.address("local");
+    for number in 0..40 {
+        let record = process.after(|| drop(request(address, "GET", "/v2/groups", "", b"")));
+        assert_eq!(record["status"], if number < 20 { 403 } else { 502 }, "{record}");
+    }
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    for begin in ["request failed", "NinjaOne refused a request because the operation needs"] {
+        let told = process.lines().into_iter().filter(|line| {
+            line["level"] == "WARN" && line["message"].as_str().is_some_and(|message| message.starts_with(begin))
+        });
+        let told: Vec<_> = told.collect();
+        assert!((1..=workers).contains(&told.len()) && told[0]["left_out"] == 0, "{told:#?}");
+    }
+}
+
+#[test]
 fn an_id_of_ninjaone_that_is_none_is_left_out_and_breaks_no_line() {
     const IDS: [&str; 6] = ["two words", "", "tab\tbed", "\u{e9}", "a\",\"status\":999,\"b\":\"", "=\\\"{}"];
     let long = "x".repeat(65);

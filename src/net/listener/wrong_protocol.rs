@@ -1,7 +1,6 @@
 //! Callers that speak TLS to a clear-text port, or clear text to a TLS port: told what to change, where they can read it,
 //! and in the log.
 
-use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,15 +8,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::{ListenerLabel, Peer};
+use crate::base::warn_limit::WarnLimit;
 
 /// The first byte of every TLS connection: a record of the handshake (RFC 8446 section 5.1).
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 
-/// How often the log says so at most, for each worker of a listener.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// How long the caller may take to read the answer, and how much of its request is read then, in bytes.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: u64 = 64 * 1024;
@@ -27,21 +25,22 @@ const USE_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\
     connection: close\r\ncontent-length: 79\r\n\r\n\
     This port of ninjaone-proxy speaks TLS: write https:// in the place of http://\n";
 
-/// Mix-ups of a listener, and when the log last told of one.
+/// Mix-ups of a listener, which the log tells of once a minute.
 #[derive(Debug, Default)]
 pub(super) struct Mixups {
     listener: Arc<ListenerLabel>,
-    last: Cell<Option<Instant>>,
+    warnings: WarnLimit,
 }
 
 impl Mixups {
     pub(super) fn new(listener: Arc<ListenerLabel>) -> Self {
-        Self { listener, last: Cell::default() }
+        Self { listener, warnings: WarnLimit::default() }
     }
 
     /// TLS came to a clear-text port.
     pub(super) fn tls_in_clear(&self, peer: &Peer) {
         self.log(
+            "tls-in-clear",
             peer,
             "a caller speaks TLS to this port, which is plain HTTP: write http:// in its address, or give the listener tls",
         );
@@ -49,7 +48,11 @@ impl Mixups {
 
     /// HTTP in clear text came to a TLS port: answers it.
     pub(super) async fn clear_in_tls<S: AsyncRead + AsyncWrite + Unpin>(&self, mut stream: S, peer: &Peer) {
-        self.log(peer, "a caller speaks plain HTTP to this port, which is TLS: write https:// in its address");
+        self.log(
+            "clear-in-tls",
+            peer,
+            "a caller speaks plain HTTP to this port, which is TLS: write https:// in its address",
+        );
         let answered = async {
             stream.write_all(USE_HTTPS).await?;
             stream.shutdown().await?;
@@ -60,20 +63,11 @@ impl Mixups {
         let _ = timeout(LINGER, answered).await;
     }
 
-    fn log(&self, peer: &Peer, advice: &str) {
-        if self.is_due() {
+    fn log(&self, kind: &'static str, peer: &Peer, advice: &str) {
+        if let Some(left_out) = self.warnings.due(kind) {
             let ListenerLabel { name, address } = &*self.listener;
-            tracing::warn!(listener = %name, %address, %peer, "{advice}");
+            tracing::warn!(listener = %name, %address, %peer, left_out, "{advice}");
         }
-    }
-
-    fn is_due(&self) -> bool {
-        let now = Instant::now();
-        let due = self.last.get().is_none_or(|last| now.duration_since(last) >= TOLD_EVERY);
-        if due {
-            self.last.set(Some(now));
-        }
-        due
     }
 }
 
@@ -145,15 +139,6 @@ mod tests {
         let text = std::str::from_utf8(USE_HTTPS).expect("text");
         let (head, body) = text.split_once("\r\n\r\n").expect("a head");
         assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_log_tells_of_mix_ups_once_a_minute() {
-        let mixups = Mixups::default();
-        assert!(mixups.is_due());
-        assert!(!mixups.is_due());
-        tokio::time::advance(TOLD_EVERY).await;
-        assert!(mixups.is_due());
     }
 
     #[tokio::test]
