@@ -23,7 +23,6 @@ mod sign_in;
 mod tests;
 mod token;
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
@@ -252,7 +251,7 @@ impl Sandbox {
         self.0.tally.connections.add(1);
         let service = service_fn(|request: http::Request<Incoming>| {
             let house = Arc::clone(&self.0);
-            async move { Ok::<_, Infallible>(exchange::exchange(&house, scheme, request).await) }
+            async move { exchange::exchange(&house, scheme, request).await }
         });
         let io = TokioIo::new(io);
         let ended = match protocol {

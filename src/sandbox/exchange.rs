@@ -1,5 +1,6 @@
 //! One request and its answer: which of the doors it knocks at, who may pass, and what goes back.
 
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -28,12 +29,12 @@ const MAX_DELAY: Duration = Duration::from_secs(30);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-nj-request-id");
 const MARK: HeaderName = HeaderName::from_static("x-sandbox");
 
-/// Answers a request that came over a connection of this scheme.
+/// Answers a request that came over a connection of this scheme. An error closes the connection without an answer.
 pub(super) async fn exchange(
     house: &SandboxState,
     scheme: &'static str,
     request: Request<Incoming>,
-) -> Response<SandboxBody> {
+) -> io::Result<Response<SandboxBody>> {
     let id = house.requests.add(1) + 1;
     let head = *request.method() == Method::HEAD;
     let outcome = match request.uri().path() {
@@ -46,7 +47,10 @@ pub(super) async fn exchange(
         }
         _ => api_door(house, scheme, request).await,
     };
-    let mut response = outcome.unwrap_or_else(|refusal| refused(&refusal, id));
+    let mut response = match outcome {
+        Err(SandboxRefusal::NoAnswer) => return Err(io::ErrorKind::ConnectionAborted.into()),
+        outcome => outcome.unwrap_or_else(|refusal| refused(&refusal, id)),
+    };
     let headers = response.headers_mut();
     headers.insert(SERVER, HeaderValue::from_static("ninjaone-sandbox"));
     headers.insert(MARK, HeaderValue::from_static("ninjaone-proxy; invented data"));
@@ -56,7 +60,7 @@ pub(super) async fn exchange(
     if house.options.date_ahead != 0 {
         insert_date(headers, house.options.date_ahead);
     }
-    if head { without_body(response) } else { response }
+    Ok(if head { without_body(response) } else { response })
 }
 
 /// hyper adds the machine's own time only where there is no `Date` yet.
@@ -88,6 +92,7 @@ async fn token_door(house: &SandboxState, request: Request<Incoming>) -> Result<
     let (parts, body) = request.into_parts();
     let form = drain(body, Keep::Text, |_| ()).await?;
     tokio::time::sleep(house.options.token_delay).await;
+    house.sign_in.token_fault()?;
     let form = QueryParameters::parse(&String::from_utf8_lossy(&form));
     let granted = token::grant(house, &parts.headers, &form);
     let mut response = match granted {
@@ -112,6 +117,10 @@ fn control_door(house: &SandboxState, request: &Request<Incoming>) -> Result<Res
         }
         (&Method::POST, "/sandbox/revoke") => {
             house.tokens.revoke();
+            Ok(empty_response(StatusCode::NO_CONTENT))
+        }
+        (&Method::POST, "/sandbox/fault") => {
+            house.sign_in.order_fault(&QueryParameters::parse(request.uri().query().unwrap_or_default()))?;
             Ok(empty_response(StatusCode::NO_CONTENT))
         }
         (&Method::POST, "/sandbox/end-grants") => {

@@ -44,6 +44,10 @@ pub(super) enum SandboxRefusal {
     NoRandomness,
     #[error("the request asked for this status")]
     Ordered(StatusCode),
+    #[error("a test ordered this status and error")]
+    OrderedError(StatusCode, String),
+    #[error("a test ordered that the connection is closed")]
+    NoAnswer,
 }
 
 impl SandboxRefusal {
@@ -62,8 +66,8 @@ impl SandboxRefusal {
             Self::UnknownClient | Self::NoSuchPath | Self::NotFound => StatusCode::NOT_FOUND,
             Self::NoSuchMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Ordered(status) => *status,
+            Self::NoRandomness | Self::NoAnswer => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Ordered(status) | Self::OrderedError(status, _) => *status,
         }
     }
 
@@ -75,6 +79,7 @@ impl SandboxRefusal {
             }
             Self::InvalidClient => json!({ "error": "invalid_client" }),
             Self::UnsupportedGrantType => json!({ "error": "unsupported_grant_type" }),
+            Self::OrderedError(_, error) => json!({ "error": error }),
             Self::InvalidGrant => json!({ "error": "invalid_grant" }),
             Self::InvalidRequest => json!({ "error": "invalid_request" }),
             Self::InvalidScope => oauth("invalid_scope", "Requested scope is not granted", 3),
@@ -90,6 +95,7 @@ impl SandboxRefusal {
             | Self::BadRequest
             | Self::TooLarge
             | Self::NoRandomness
+            | Self::NoAnswer
             | Self::Ordered(_) => failure("FAILURE", &self.to_string(), incident),
         }
     }

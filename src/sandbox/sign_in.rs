@@ -2,6 +2,7 @@
 
 mod authorize;
 mod entries;
+mod fault;
 mod grants;
 #[cfg(test)]
 mod model;
@@ -17,6 +18,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use self::authorize::{AuthorizeRefusal, AuthorizeRequest};
+use self::fault::{Endpoint, Fault, Faults};
 use self::grants::Grants;
 use self::open::OpenSignIns;
 use super::SandboxState;
@@ -28,17 +30,28 @@ use super::refusal::SandboxRefusal;
 pub use self::grants::{CODE_MARK, REFRESH_MARK};
 pub(super) use self::grants::{Consent, redeem, refresh};
 
-/// What sign-ins have left behind: those still open, and what persons allowed.
+/// What sign-ins have left behind: those still open, what persons allowed, and the faults that were ordered.
 #[derive(Default)]
 pub(super) struct SignIn {
     open: OpenSignIns,
     grants: Grants,
+    faults: Faults,
 }
 
 impl SignIn {
     /// Ends what every person allowed, except for the access tokens that it gave.
     pub(super) fn end_grants(&self) {
         self.grants.clear();
+    }
+
+    /// Orders a fault for the next requests.
+    pub(super) fn order_fault(&self, query: &QueryParameters) -> Result<(), SandboxRefusal> {
+        self.faults.order(query)
+    }
+
+    /// Refuses a request to the token endpoint if a fault was ordered.
+    pub(super) fn token_fault(&self) -> Result<(), SandboxRefusal> {
+        self.faults.next(Endpoint::Token).map_or(Ok(()), |fault| Err(fault.into()))
     }
 }
 
@@ -95,7 +108,16 @@ fn answer(
 
 /// Opens a sign-in and shows its page, by a redirect as NinjaOne does it.
 fn authorize(house: &SandboxState, scheme: &str, query: &str) -> Result<Response<SandboxBody>, SandboxRefusal> {
-    match AuthorizeRequest::check(&house.options, query) {
+    let checked = AuthorizeRequest::check(&house.options, query);
+    match (house.sign_in.faults.next(Endpoint::Authorize), &checked) {
+        (Some(Fault { status: Some(StatusCode::FOUND), error: Some(error) }), Ok(request)) => {
+            let parameters = [("error", error.as_str()), ("error_description", "A test ordered this")];
+            return to_client(&request.redirect_uri, request.state.as_deref(), &parameters);
+        }
+        (Some(fault), _) => return Err(fault.into()),
+        (None, _) => {}
+    }
+    match checked {
         Ok(request) => {
             let (id, cookie) = house.sign_in.open.add(request)?;
             let mut response = found(&format!("{PAGES}/sign-in?transaction={id}"))?;

@@ -26,6 +26,7 @@ struct Browser {
     token: String,
 }
 
+/// An answer; the status is 0 if there is none.
 #[derive(Debug)]
 struct Got {
     status: u16,
@@ -73,7 +74,10 @@ impl Browser {
         }
         let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         let request = request.body(Full::new(Bytes::from(form.to_owned()))).expect("legal");
-        let (parts, body) = sender.send_request(request).await.expect("an answer").into_parts();
+        let Ok(answer) = sender.send_request(request).await else {
+            return Got { status: 0, headers: HeaderMap::new(), body: String::new() };
+        };
+        let (parts, body) = answer.into_parts();
         let body = body.collect().await.expect("whole").to_bytes();
         for cookie in parts.headers.get_all(SET_COOKIE) {
             let pair = cookie.to_str().expect("text").split(';').next().expect("a pair").to_owned();
@@ -324,4 +328,29 @@ async fn sign_in_ends_after_ten_minutes() {
     tokio::time::advance(Duration::from_secs(600)).await;
     assert!(open.change(&id, &headers, |_| ()).is_none());
     assert!(open.take(&id, &headers).is_none());
+}
+
+#[tokio::test]
+async fn faults_come_as_ordered_and_then_all_is_well() {
+    let mut browser = Browser::open(Options::default()).await;
+    let machine = "client_secret=sandbox-secret&grant_type=client_credentials&scope=monitoring";
+    let code = browser.decide("allow").await.told("code").expect("a code");
+    assert_eq!(browser.post("/sandbox/fault?at=token&status=503&count=2", "").await.status, 204);
+    for _ in 0..2 {
+        let got = browser.redeem(&code).await;
+        assert_eq!((got.status, got.header("retry-after")), (503, "1"));
+    }
+    assert_eq!(browser.post("/sandbox/fault?at=token&status=401&error=invalid_grant", "").await.status, 204);
+    let got = browser.redeem(&code).await;
+    assert_eq!((got.status, got.body.as_str()), (401, r#"{"error":"invalid_grant"}"#));
+    assert_eq!(browser.post("/sandbox/fault?at=token&status=0", "").await.status, 204);
+    assert_eq!(browser.token(machine).await.status, 0);
+    assert_eq!(browser.redeem(&code).await.status, 200);
+    assert_eq!(browser.post("/sandbox/fault?at=authorize&status=302&error=server_error", "").await.status, 204);
+    let told = browser.get(&authorize()).await;
+    assert_eq!((told.told("error").as_deref(), told.told("state").as_deref()), (Some("server_error"), Some("x&y")));
+    assert_eq!(browser.post("/sandbox/fault?at=authorize&status=429", "").await.status, 204);
+    assert_eq!(browser.get(&authorize()).await.status, 429);
+    assert_eq!(browser.get(&authorize()).await.status, 302);
+    assert_eq!(browser.post("/sandbox/fault?at=nowhere&status=500", "").await.status, 400);
 }

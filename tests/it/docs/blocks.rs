@@ -71,6 +71,7 @@ pub(super) const BLOCKS: &[(&str, How)] = &[
     ("$ curl -s -o /dev/null -w '%{http_code}\\n' -X POST localhost:8089", Shows("", "")),
     ("$ curl -s -o /dev/null -w '%{http_code}\\n' 'localhost:8080/v2/devices?status", Shows("", "")),
     ("curl localhost:36079/sandbox/counts", Runs("", "")),
+    ("page=$(curl -s -c jar", Runs("", "")),
     ("curl --form 'files=@notes.txt'", Runs("", "")),
     ("ssh -L 9180", Not("needs another machine")),
     ("$env:NINJAONE_CLIENT_ID", Not(NO_POWERSHELL)),
