@@ -377,6 +377,14 @@ mod tests {
     }
 
     #[test]
+    fn policy_deny_wins_where_a_word_of_one_operation_is_a_value_of_another() {
+        let scopes = [Scope::Monitoring, Scope::Management];
+        let policy = policy(&scopes, &["documentation"], &[], &["DELETE,GET /v2/*/checklist/*"]).expect("a policy");
+        assert!(is_denied(&policy, "DELETE", "/v2/related-items/CHECKLIST/7"));
+        assert!(ask(&policy, "DELETE", "/v2/related-items/DOCUMENT/7").is_ok());
+    }
+
+    #[test]
     fn policy_deny_wins_in_every_spelling() {
         let deny = [
             "* /v2/device/7/**",

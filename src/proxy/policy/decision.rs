@@ -101,7 +101,7 @@ impl JudgedRequest<'_> {
         let operation = self.operation.map(|(_, operation)| operation);
         let group = operation.map(|operation| operation.group);
         let found = rule.examine(effect, self.method, self.path, self.query, group);
-        let is_misfit = || operation.is_some_and(|operation| rule.fit(operation) == Match::Never);
+        let is_misfit = || operation.is_some_and(|operation| rule.fit(operation, effect) == Match::Never);
         let has_place = matches!(found, RuleEffect::Matches | RuleEffect::OtherQuery);
         if has_place && is_misfit() { RuleEffect::Elsewhere } else { found }
     }

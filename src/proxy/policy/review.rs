@@ -4,7 +4,7 @@ mod oddity;
 
 use super::catalog::{Catalog, Operation, OperationName};
 use super::group::{Group, SECURE_VALUES};
-use super::rule::{Match, Rule};
+use super::rule::{Effect, Match, Rule};
 use super::rules::OperationRow;
 use super::{Groups, Policy, Rules};
 pub use oddity::{Oddity, Oddness, OperationSlip, RuleList};
@@ -57,7 +57,7 @@ impl<'a> Review<'a> {
     }
 
     fn matched(&self, rule: &'a Rule) -> impl Iterator<Item = &'a Operation> + use<'a> {
-        self.catalog.operations().iter().filter(|operation| rule.fit(operation) != Match::Never)
+        self.catalog.operations().iter().filter(|operation| rule.fit(operation, Effect::Allow) != Match::Never)
     }
 
     fn members(&self, group: &'static Group) -> impl Iterator<Item = &'a Operation> + use<'a> {
@@ -70,7 +70,7 @@ impl<'a> Review<'a> {
 
     /// Whether every request for an operation is closed by a rule of `deny`.
     fn is_denied(&self, operation: &Operation) -> bool {
-        self.rules.deny.iter().any(|rule| rule.fit(operation) == Match::Always)
+        self.rules.deny.iter().any(|rule| rule.fit(operation, Effect::Deny) == Match::Always)
     }
 
     fn group(&self, group: &'static Group) -> Option<Oddity> {

@@ -202,7 +202,7 @@ impl Rule {
     }
 
     /// How the rule relates to `operation`.
-    pub fn fit(&self, operation: &Operation) -> Match {
+    pub fn fit(&self, operation: &Operation, effect: Effect) -> Match {
         if !self.has_method(&operation.method) {
             return Match::Never;
         }
@@ -210,7 +210,7 @@ impl Rule {
             Selector::Group(group) if *group == &SECURE_VALUES => Match::Sometimes,
             Selector::Group(group) if *group == operation.group => Match::Always,
             Selector::Group(_) => Match::Never,
-            Selector::Path(template) => template.fit(&operation.segments),
+            Selector::Path(template) => template.fit(&operation.segments, effect),
         };
         if self.conditions.is_empty() { fit } else { fit.min(Match::Sometimes) }
     }
@@ -225,7 +225,7 @@ impl Rule {
 
     /// Whether it speaks of the path of `operation`, whatever the methods.
     pub fn fits_path(&self, operation: &Operation) -> bool {
-        matches!(&self.reach, Selector::Path(template) if template.fit(&operation.segments) != Match::Never)
+        matches!(&self.reach, Selector::Path(template) if template.fit(&operation.segments, Effect::Allow) != Match::Never)
     }
 
     /// The first word that is where `operation` has a parameter of another type, if nothing else keeps the rule from
@@ -368,7 +368,7 @@ mod tests {
     fn rule_fits_an_operation_always_sometimes_or_never() {
         let catalog = Catalog::built_in().expect("good");
         let disks = catalog.find(&Method::GET, "/v2/device/7/disks").expect("known");
-        let fit = |rule: &str| Rule::parse(rule).expect("a rule").fit(disks);
+        let fit = |rule: &str| Rule::parse(rule).expect("a rule").fit(disks, Effect::Allow);
         assert_eq!(fit("GET /v2/device/{id}/disks"), Match::Always);
         assert_eq!(fit("* /v2/**"), Match::Always);
         assert_eq!(fit("GET /v2/device/{id}/{what}"), Match::Never);

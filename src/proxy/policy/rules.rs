@@ -84,12 +84,12 @@ impl Rules {
     /// The verdict on an operation, or the rules that it depends on.
     pub(super) fn row(&self, operation: &Operation) -> OperationRow {
         let relevant = Relevant {
-            deny: relevant(&self.deny, operation, |_| true),
+            deny: relevant(&self.deny, operation, Effect::Deny, |_| true),
             // What is open or above the ceiling, no rule of allow changes.
             allow: if self.groups.open(operation.group) || !self.scopes.contains(operation.scope) {
                 Vec::new()
             } else {
-                relevant(&self.allow, operation, |rule| rule.may_open(operation))
+                relevant(&self.allow, operation, Effect::Allow, |rule| rule.may_open(operation))
             },
         };
         let mut depends = relevant.deny.iter().chain(&relevant.allow);
@@ -163,7 +163,7 @@ impl Rules {
 /// A rule that is meant for a known operation must be spelled as the requests for it are.
 pub(super) fn check_spelling(rule: &Rule, catalog: &Catalog) -> Result<(), PolicyError> {
     let operations = || catalog.operations().iter();
-    if operations().any(|operation| rule.fit(operation) != Match::Never) {
+    if operations().any(|operation| rule.fit(operation, Effect::Allow) != Match::Never) {
         return Ok(());
     }
     match operations().find_map(|operation| Some((operation, rule.misspells(operation)?))) {
@@ -179,10 +179,15 @@ pub(super) fn check_spelling(rule: &Rule, catalog: &Catalog) -> Result<(), Polic
 
 /// The rules that a request for an operation may match, up to the first that always does. What is about secure values
 /// as such is judged apart.
-fn relevant(rules: &[Rule], operation: &Operation, counts: impl Fn(&Rule) -> bool) -> Vec<(RuleId, Match)> {
+fn relevant(
+    rules: &[Rule],
+    operation: &Operation,
+    effect: Effect,
+    counts: impl Fn(&Rule) -> bool,
+) -> Vec<(RuleId, Match)> {
     let mut found = Vec::new();
     for (id, rule) in RuleId::all().zip(rules).filter(|(_, rule)| !rule.is_of_secure_values() && counts(rule)) {
-        let fit = rule.fit(operation);
+        let fit = rule.fit(operation, effect);
         if fit != Match::Never {
             found.push((id, fit));
         }
@@ -204,8 +209,10 @@ fn position(rules: &[Rule], holds: impl Fn(&Rule) -> bool) -> Option<RuleId> {
 /// The scopes of what a rule speaks of.
 pub(super) fn needed_scopes(rule: &Rule, catalog: &Catalog) -> Vec<Scope> {
     let operations = catalog.operations().iter();
-    let known: Vec<_> =
-        operations.filter(|operation| rule.fit(operation) != Match::Never).map(|operation| operation.scope).collect();
+    let known: Vec<_> = operations
+        .filter(|operation| rule.fit(operation, Effect::Allow) != Match::Never)
+        .map(|operation| operation.scope)
+        .collect();
     if known.is_empty() && matches!(rule.reach(), Selector::Path(_)) {
         return METHODS.iter().filter(|method| rule.has_method(method)).map(assumed_scope).collect();
     }

@@ -126,6 +126,9 @@ const WORDS: [&str; 27] = [
     "new-thing",
 ];
 
+/// Words of operations that are values of others, in another case.
+const ENUMERATED: [&str; 6] = ["checklist", "document", "organization", "Location", "end_user", "node"];
+
 impl Dice {
     pub(super) fn new(atlas: &Atlas, seed: u64) -> Self {
         let mut groups = atlas.groups();
@@ -221,6 +224,16 @@ impl Dice {
             segments[place] = "*".to_owned();
         } else if self.once_in(8) {
             segments.push("**".to_owned());
+        } else if segments.len() > 3 && self.once_in(6) {
+            // One word alone, in any case: it may be a word of one operation and a value of another.
+            let kept = self.rng.usize(1..segments.len());
+            let word = match self.rng.usize(..3) {
+                0 => segments[kept].to_lowercase(),
+                1 => segments[kept].to_uppercase(),
+                _ => self.one(&ENUMERATED).to_owned(),
+            };
+            segments[1..].iter_mut().for_each(|segment| *segment = "*".to_owned());
+            segments[kept] = word;
         }
         if segments.len() == 1 || segments == ["v2", "**"] {
             "/v2/devices/**".to_owned()

@@ -52,11 +52,16 @@ impl Template {
             })
     }
 
-    pub(super) fn fit(&self, template: &[TemplateSegment]) -> Match {
+    pub(super) fn fit(&self, template: &[TemplateSegment], effect: Effect) -> Match {
         if !self.fits_length(template.len()) {
             return Match::Never;
         }
-        self.segments.iter().zip(template).map(|(piece, segment)| piece.fit(segment)).min().unwrap_or(Match::Never)
+        self.segments
+            .iter()
+            .zip(template)
+            .map(|(piece, segment)| piece.fit(segment, effect))
+            .min()
+            .unwrap_or(Match::Never)
     }
 
     /// Whether each fixed word of `template` is here too.
@@ -79,7 +84,7 @@ impl Template {
                 (TemplateSegmentRule::Literal(word), TemplateSegment::Parameter(_, kind)) if !kind.admits(word) => {
                     found = found.or(Some((word.as_str(), kind)));
                 }
-                _ if piece.fit(segment) == Match::Never => return None,
+                _ if piece.fit(segment, Effect::Allow) == Match::Never => return None,
                 _ => {}
             }
         }
@@ -119,7 +124,7 @@ impl Template {
 }
 
 impl TemplateSegmentRule {
-    pub(super) fn fit(&self, segment: &TemplateSegment) -> Match {
+    pub(super) fn fit(&self, segment: &TemplateSegment, effect: Effect) -> Match {
         match (self, segment) {
             (Self::Any, _) | (Self::Value, TemplateSegment::Parameter(..)) => Match::Always,
             (Self::Value, TemplateSegment::Literal(_)) => Match::Never,
@@ -131,6 +136,12 @@ impl TemplateSegmentRule {
                 Match::Always
             }
             (Self::Literal(text), TemplateSegment::Parameter(_, kind)) if kind.admits(text) => Match::Sometimes,
+            // What denies is compared as loosely as a server may: a word in another case is this value too.
+            (Self::Literal(text), TemplateSegment::Parameter(_, kind))
+                if effect == Effect::Deny && kind.may_admit(text) =>
+            {
+                Match::Sometimes
+            }
             (Self::Literal(_), TemplateSegment::Parameter(..)) => Match::Never,
         }
     }
