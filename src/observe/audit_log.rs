@@ -198,7 +198,7 @@ impl Handle {
 
     fn send(&self, entry: Entry, waiter: Option<Waiter>) {
         self.pending.fetch_add(1, Ordering::Relaxed);
-        // If nobody receives it, the waiter is dropped, which tells whoever waits.
+        // If nobody receives it, the waiter is dropped, which tells the one that waits.
         let _ = self.sender.send(Message::Record(Box::new(entry), waiter));
     }
 

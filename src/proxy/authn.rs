@@ -177,10 +177,8 @@ impl<C> Authn<C> {
 
     /// What is wrong with a key that is nobody's.
     fn hint(&self, key: &[u8]) -> KeyHint {
-        match KeyHint::of(key) {
-            KeyHint::UnknownToken => self.issuer.hint(key, Moment::now()),
-            hint => hint,
-        }
+        let hint = KeyHint::of(key);
+        if hint == KeyHint::UnknownToken { self.issuer.hint(key, Moment::now()) } else { hint }
     }
 
     /// Counts a wrong key. Where there were too many of late, nobody learns what is wrong with it.

@@ -38,7 +38,7 @@ pub(super) fn bind(address: SocketAddr, count: usize, own: &[&PortGuard]) -> io:
     let opened = queues(address, count);
     own.iter().for_each(|own| own.lets_in(false));
     let opened = opened?;
-    // Beside sockets of our own that will go it may not be alone yet.
+    // Sockets of our own that will go may still share the port with it.
     if opened.guard.is_alone() || (!own.is_empty() && !port_owner::has_company(address.port())) {
         return Ok(opened);
     }

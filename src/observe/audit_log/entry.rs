@@ -10,7 +10,7 @@ use crate::base::plain;
 
 /// What a text of a caller's may take of a line, in bytes.
 const MAX_TEXT: usize = 1024;
-/// Stands in a line between the bytes that are hashed and their hash.
+/// Comes in a line between the bytes that are hashed and their hash.
 pub(super) const BEFORE_HASH: &[u8] = b",\"hash\":\"";
 /// The last bytes of a line, after the hash.
 pub(super) const AFTER_HASH: &[u8] = b"\"}";

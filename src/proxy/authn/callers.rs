@@ -26,12 +26,12 @@ impl CallerId {
 }
 
 /// The bytes of a [`CallerMark`].
-pub(super) const MARK_OCTETS: usize = 16;
+pub(super) const MARK_BYTES: usize = 16;
 
 /// What a local token says of its caller: a digest of its name and all its proofs. Places in the roster change with the
 /// configuration; and who has lost a key must not go on with a token that was given for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct CallerMark(pub(super) [u8; MARK_OCTETS]);
+pub(super) struct CallerMark(pub(super) [u8; MARK_BYTES]);
 
 /// A caller as configured: each of the proofs is enough.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +49,7 @@ pub struct CallerProofs {
 }
 
 impl CallerMark {
-    /// Each part is told with its length or count, so that no two entries are written in the same way.
+    /// Each part comes with its length or count, so that no two entries are written in the same way.
     pub(super) fn of(CallerProofs { name, key, uids, gids, certificate }: &CallerProofs) -> Self {
         let mut text = Vec::with_capacity(128);
         text.extend_from_slice(&(name.len() as u64).to_be_bytes());
@@ -71,7 +71,7 @@ impl CallerMark {
     }
 
     fn digested(text: &[u8]) -> Self {
-        let mut mark = [0; MARK_OCTETS];
+        let mut mark = [0; MARK_BYTES];
         mark.iter_mut().zip(digest(&SHA256, text).as_ref()).for_each(|(byte, digested)| *byte = *digested);
         Self(mark)
     }

@@ -11,7 +11,7 @@ use http::header::{AUTHORIZATION, HeaderMap};
 use ring::hmac;
 use zeroize::Zeroizing;
 
-use super::callers::{CallerMark, CallerProofs, MARK_OCTETS};
+use super::callers::{CallerMark, CallerProofs, MARK_BYTES};
 use super::key_hint::KeyHint;
 use crate::base::clock::Moment;
 use crate::base::clock::lifetime::Lifetime;
@@ -23,7 +23,7 @@ pub(super) const PLACEHOLDER: &str = "ninjaone-proxy-placeholder-that-opens-noth
 /// How long a local token is good.
 pub const LIFETIME: Duration = Duration::from_secs(3600);
 /// Caller and expiry, before the seal.
-const CLAIMS: usize = MARK_OCTETS + 8;
+const CLAIMS: usize = MARK_BYTES + 8;
 
 /// Makes and knows the local tokens of one listener. Nothing is kept of any: a token holds its caller and its expiry,
 /// sealed with a key that ends with the process.
@@ -130,7 +130,7 @@ impl LocalTokens {
         (millis(self.life.age(now)) < expiry).then_some(caller)
     }
 
-    /// What is wrong with a token that is no caller's.
+    /// What is wrong with a token that is not a caller's.
     pub(super) fn hint(&self, token: &[u8], now: Moment) -> KeyHint {
         match self.claims(token) {
             None => KeyHint::UnknownToken,
@@ -145,7 +145,7 @@ impl LocalTokens {
         let token = URL_SAFE_NO_PAD.decode(encoded).ok()?;
         let (claims, seal) = token.split_at_checked(CLAIMS)?;
         hmac::verify(&self.key, claims, seal).ok()?;
-        let (caller, expiry) = claims.split_at_checked(MARK_OCTETS)?;
+        let (caller, expiry) = claims.split_at_checked(MARK_BYTES)?;
         let expiry = u64::from_be_bytes(expiry.try_into().ok()?);
         Some((CallerMark(caller.try_into().ok()?), expiry))
     }
@@ -239,7 +239,7 @@ mod tests {
     fn issuer_token_is_good_for_its_caller_for_an_hour_on_its_listener() {
         let (issuer, other) = (LocalTokens::new().expect("a key"), LocalTokens::new().expect("a key"));
         let now = Moment::now();
-        let caller = CallerMark([7; MARK_OCTETS]);
+        let caller = CallerMark([7; MARK_BYTES]);
         let token = issuer.issue(caller, now);
         assert!(token.starts_with(TOKEN_MARK));
         assert_eq!(issuer.caller(token.as_bytes(), now), Some(caller));
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn issuer_token_stays_dead_when_the_wall_clock_is_set_back() {
-        let caller = CallerMark([7; MARK_OCTETS]);
+        let caller = CallerMark([7; MARK_BYTES]);
         let hour = LIFETIME + Duration::from_secs(1);
         let alive = |later: fn(Moment, Duration) -> Moment| {
             let (issuer, now) = (LocalTokens::new().expect("a key"), Moment::now());

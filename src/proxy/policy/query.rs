@@ -58,7 +58,7 @@ impl<'a> Query<'a> {
     }
 
     /// Whether some name has as many bytes as written: one with fewer spells no ASCII word of this length, however it
-    /// is read. Nearly every query is told by this.
+    /// is read. This decides nearly every query.
     fn has_name_of(self, length: usize) -> bool {
         let mut missing = length;
         self.0.bytes().any(|byte| {
@@ -132,7 +132,7 @@ fn spells(raw: &str, word: &str) -> bool {
 
 /// Whether some server takes `raw` for `word`: decoded up to three times, in any case, with blanks or an index around.
 fn may_spell(raw: &str, word: &str) -> bool {
-    // The common case, a plain parameter of another length, is told by its length alone; of a letter beyond ASCII, one
+    // The common case, a plain parameter of another length, is known by its length alone; of a letter beyond ASCII, one
     // with fewer bytes may be another case.
     if raw.len() < word.len() && word.is_ascii() {
         return false;

@@ -73,10 +73,10 @@ pub fn considered<'a>(
         };
         // A decision looks at the method first and no further: to people the path comes first.
         let group = asked.operation.map(|(_, operation)| operation.group);
-        let found = match asked.examine(rule, effect) {
-            RuleEffect::OtherMethod if !rule.has_place(effect, &path, asked.query, group) => RuleEffect::Elsewhere,
-            found => found,
-        };
+        let mut found = asked.examine(rule, effect);
+        if found == RuleEffect::OtherMethod && !rule.has_place(effect, &path, asked.query, group) {
+            found = RuleEffect::Elsewhere;
+        }
         if found == RuleEffect::Matches && is_unnamed() { RuleEffect::DoesNotName } else { found }
     };
     let mut found = Vec::new();

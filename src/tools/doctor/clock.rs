@@ -13,7 +13,7 @@ const FINE: f64 = 30.0;
 /// Beyond this difference the clock is wrong, in seconds.
 const WRONG: f64 = 120.0;
 
-const CURE: &str = "set this machine's clock by NTP (Linux: timedatectl set-ntp true; Windows: w32tm /resync): \
+const FIX: &str = "set this machine's clock by NTP (Linux: timedatectl set-ntp true; Windows: w32tm /resync): \
                     certificates, logs and the age of tokens are judged by it";
 
 /// Judges the `Date` of an answer to a request that was sent at `sent` and answered after `took`.
@@ -26,7 +26,7 @@ pub(super) fn examine(headers: &HeaderMap, sent: SystemTime, took: Duration, cha
     };
     let behind = behind(date, sent + took / 2);
     let status = judge(behind);
-    chart.write("clock", status, describe(behind), (status != CheckStatus::Ok).then(|| CURE.to_owned()));
+    chart.write("clock", status, describe(behind), (status != CheckStatus::Ok).then(|| FIX.to_owned()));
 }
 
 /// By how many seconds `now` is behind `date`, which a server has cut to whole seconds.

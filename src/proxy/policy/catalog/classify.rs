@@ -139,8 +139,8 @@ fn bare(text: &str) -> String {
     HARMLESS.into_iter().fold(text, |text, word| text.replace(word, "*"))
 }
 
-/// The group of most built-in operations with the scope and the longest beginning of the path that any have; below
-/// `/v2` itself stands everything.
+/// The group of most built-in operations with the scope and the longest beginning of the path that any have. All
+/// have `/v2`, which says nothing.
 fn by_path(declared: &Declared, scope: Scope, catalog: &Catalog) -> Option<(&'static Group, String)> {
     (2..=declared.segments.len()).rev().find_map(|depth| {
         let start = declared.segments.get(..depth)?;

@@ -219,7 +219,7 @@ fn words_of(name: &str, words: &[Value]) -> Result<ParameterType, SkipReason> {
     }
 }
 
-/// The scope that `security` asks for. Where several are named, the higher one, but `control` only if it stands alone:
+/// The scope that `security` asks for. Where several are named, the higher one, but `control` only if it is alone:
 /// documents list all three where any will do.
 fn scope_of(security: &Value) -> Result<Option<Scope>, SkipReason> {
     let alternatives = security.as_array().ok_or(SkipReason::Kind("security", "list"))?;
