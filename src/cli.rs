@@ -5,6 +5,7 @@ mod audit;
 mod catalog;
 mod check;
 mod doctor;
+mod groups;
 mod health;
 mod init;
 mod key;
@@ -12,6 +13,7 @@ mod learn;
 mod man_page;
 mod routes;
 mod run;
+mod table;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -105,7 +107,7 @@ fn run_command(arguments: &Arguments) -> Result<(), CommandError> {
             let listeners = listeners(&load()?, target)?;
             print(&routes::routes(&policy_targets(&listeners, target)?, selection, target.json))
         }
-        Some(Command::Groups { format }) => print(&routes::groups(&*catalog_of(load())?, *format)),
+        Some(Command::Groups { format }) => print(&groups::groups(&*catalog_of(load())?, *format)),
         Some(Command::Catalog { command: CatalogCommand::Diff { file, json } }) => {
             print(&catalog::diff(file, *json).map_err(failure(USAGE))?)
         }
@@ -127,6 +129,11 @@ fn catalog_of(config: Result<Config, CommandError>) -> Result<Arc<Catalog>, Comm
         write_note(&format!("only built-in operations are listed: {}", ErrorChain(&*failed.error)));
         Catalog::built_in().map(Arc::new).map_err(|error| failure(SOFTWARE)(error.into()))
     })
+}
+
+/// A number and what it counts: `1 request`, `2 requests`.
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Writes a line to standard error, which may be closed.

@@ -11,7 +11,8 @@ use super::catalog::CatalogCommand;
 use super::doctor::DoctorOptions;
 use super::health::HealthTarget;
 use super::init::Init;
-use super::routes::{Format, Selection};
+use super::routes::Selection;
+use super::table::Format;
 use crate::config::units::Period;
 
 /// Authenticating reverse proxy for the NinjaOne public API.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::routes::columns;
+use super::table::columns;
 use super::{CONFIG, CommandError, OS, REFUSED, USAGE, failure, runtime};
 use crate::config::published_catalog::{self, Published};
 use crate::config::{Config, catalog_file};

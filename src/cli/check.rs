@@ -1,9 +1,11 @@
 //! `check`: the configuration in force, what it opens, and what of it an administrator should know.
 
+mod recorded_use;
+
 use std::path::Path;
 
 use super::{CONFIG, DATA, SOFTWARE};
-use super::{CommandError, REFUSED, catalog, failure, learn, print, runtime, settings};
+use super::{CommandError, REFUSED, catalog, counted, failure, print, runtime, settings};
 use crate::config::policy_target::PolicyTarget;
 use crate::config::self_call::OwnListeners;
 use crate::config::{Config, ListenerConfig, ServerConfig, Settings};
@@ -28,9 +30,9 @@ pub(super) fn check(config: Config, against: Option<&Path>, offline: bool) -> Re
     text += &verdict(&config, &checked, text.lines().filter(|line| line.starts_with("warning: ")).count());
     let Some(file) = against else { return print(&text) };
     let used = usage::read(file).map_err(|error| failure(DATA)(error.into()))?;
-    let subjects: Vec<_> = checked.listeners.iter().flat_map(ListenerConfig::subjects).collect();
-    let (told, passes) = learn::against(&subjects, &used, file);
-    print(&(text + &told))?;
+    let targets: Vec<_> = checked.listeners.iter().flat_map(ListenerConfig::subjects).collect();
+    let (outcome, passes) = recorded_use::against(&targets, &used, file);
+    print(&(text + &outcome))?;
     if passes { Ok(()) } else { Err(failure(REFUSED)(anyhow::anyhow!("recorded use would be refused"))) }
 }
 
@@ -83,18 +85,17 @@ fn report(config: &Config, Checked { listeners, settings }: &Checked) -> Result<
 
 /// The last line: that all is well, and what was looked at.
 fn verdict(config: &Config, Checked { listeners, settings }: &Checked, warnings: usize) -> String {
-    let number = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    let callers = listeners.iter().map(|listener| listener.callers.len()).sum();
-    let warned = if warnings == 0 { String::new() } else { format!(", with {}", number(warnings, "warning")) };
+    let callers: usize = listeners.iter().map(|listener| listener.callers.len()).sum();
+    let warned = if warnings == 0 { String::new() } else { format!(", with {}", counted(warnings as u64, "warning")) };
     let looked = match settings {
         Some(_) => "credentials and certificates can be read; NinjaOne was not asked: doctor does that",
         None => "offline: credentials were not read, files of other machines not checked",
     };
     format!(
         "configuration OK{warned}: {}, {}, {}; {looked}\n",
-        number(config.file.instances.len(), "instance"),
-        number(listeners.len(), "listener"),
-        number(callers, "caller")
+        counted(config.file.instances.len() as u64, "instance"),
+        counted(listeners.len() as u64, "listener"),
+        counted(callers as u64, "caller")
     )
 }
 
@@ -115,7 +116,7 @@ fn of_listener(listener: &ListenerConfig) -> String {
     if !listener.callers.is_empty() {
         text += &findings(name, &listener.policy);
     }
-    text + &listener.subjects().iter().map(of_subject).collect::<String>()
+    text + &listener.subjects().iter().map(of_target).collect::<String>()
 }
 
 /// Entries that do not do what they seem to.
@@ -124,8 +125,8 @@ fn findings(name: &str, policy: &Policy) -> String {
 }
 
 /// How much is open to a caller, and what of it is dangerous.
-fn of_subject(subject: &PolicyTarget<'_>) -> String {
-    let (name, policy) = (subject.name(), subject.policy());
+fn of_target(target: &PolicyTarget<'_>) -> String {
+    let (name, policy) = (target.name(), target.policy());
     let open: Vec<_> =
         policy.catalog().iter().filter(|(id, _)| policy.may_open(*id)).map(|(_, operation)| operation).collect();
     let count = |risk| open.iter().filter(|operation| operation.risk == risk).count();

@@ -1,13 +1,13 @@
-//! `routes` and `groups`: the table of operations and what each listener makes of them, and the table of groups.
+//! `routes`: the operations, and what each listener or caller may do with them.
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use super::table::{Format, columns};
 use crate::config::policy_target::PolicyTarget;
-use crate::proxy::policy::catalog::{Catalog, Operation, OperationId, Risk, Scope};
+use crate::proxy::policy::catalog::{Operation, OperationId, Risk, Scope};
 use crate::proxy::policy::group::Group;
 use crate::proxy::policy::review::{Oddity, RuleList, review};
 use crate::proxy::policy::rule::Rule;
@@ -35,17 +35,6 @@ pub(super) struct Selection {
     /// How to print [default: table on a terminal, tsv in a pipe: listener, caller, method, path, scope, group, risk, decision, reason]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
-}
-
-/// How a table is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
-    /// Columns for people
-    Table,
-    /// Tab-separated values without a header
-    Tsv,
-    /// One JSON array
-    Json,
 }
 
 /// What a listener makes of an operation.
@@ -82,9 +71,9 @@ fn parse_risk(name: &str) -> Result<Risk, String> {
 }
 
 /// The operations of each listener and caller, as selected.
-pub(super) fn routes(subjects: &[PolicyTarget<'_>], selection: &Selection, json: bool) -> String {
-    let rows: Vec<RouteRow<'_>> = subjects.iter().flat_map(|subject| rows(subject, selection)).collect();
-    match format(selection.format, json) {
+pub(super) fn routes(targets: &[PolicyTarget<'_>], selection: &Selection, json: bool) -> String {
+    let rows: Vec<RouteRow<'_>> = targets.iter().flat_map(|target| rows(target, selection)).collect();
+    match Format::choose(selection.format, json) {
         Format::Json => format!("{}\n", Value::from(rows.iter().map(RouteRow::json).collect::<Vec<_>>())),
         Format::Tsv => rows.iter().map(|row| format!("{}\n", row.cells().join("\t"))).collect(),
         Format::Table => {
@@ -101,30 +90,10 @@ pub(super) fn routes(subjects: &[PolicyTarget<'_>], selection: &Selection, json:
     }
 }
 
-fn format(wanted: Option<Format>, json: bool) -> Format {
-    match wanted {
-        _ if json => Format::Json,
-        Some(format) => format,
-        None if std::io::stdout().is_terminal() => Format::Table,
-        None => Format::Tsv,
-    }
-}
-
-/// Cells in columns, each as wide as its widest cell; the last is not padded.
-pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or_default()).collect();
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
-}
-
 /// What a listener or caller makes of an operation, or of a rule that the catalogue has no operation for.
 struct RouteRow<'a> {
-    subject: &'a PolicyTarget<'a>,
-    what: RouteEntry<'a>,
+    target: &'a PolicyTarget<'a>,
+    entry: RouteEntry<'a>,
     openness: Openness,
     why: String,
 }
@@ -134,21 +103,21 @@ enum RouteEntry<'a> {
     Rule(&'a Rule),
 }
 
-fn rows<'a>(subject: &'a PolicyTarget<'a>, selection: &Selection) -> Vec<RouteRow<'a>> {
-    let policy = subject.policy();
+fn rows<'a>(target: &'a PolicyTarget<'a>, selection: &Selection) -> Vec<RouteRow<'a>> {
+    let policy = target.policy();
     let mut rows: Vec<_> = policy
         .catalog()
         .iter()
         .filter(|(_, operation)| selection.shows(operation))
         .map(|(id, operation)| {
             let (openness, why) = decision(policy, id, operation);
-            RouteRow { subject, what: RouteEntry::Operation(operation), openness, why }
+            RouteRow { target, entry: RouteEntry::Operation(operation), openness, why }
         })
         .collect();
     if selection.is_of_all_operations() {
         rows.extend(uncatalogued(policy).map(|rule| RouteRow {
-            subject,
-            what: RouteEntry::Rule(rule),
+            target,
+            entry: RouteEntry::Rule(rule),
             openness: Openness::Open,
             why: "by a rule of allow; not in the catalogue".to_owned(),
         }));
@@ -184,8 +153,8 @@ impl Selection {
 
 impl RouteRow<'_> {
     fn cells(&self) -> [String; 9] {
-        let (listener, caller) = (self.subject.listener.name.clone(), self.subject.caller().unwrap_or_default());
-        let what = match self.what {
+        let (listener, caller) = (self.target.listener.name.clone(), self.target.caller().unwrap_or_default());
+        let columns = match self.entry {
             RouteEntry::Operation(Operation { method, template, scope, group, risk, .. }) => {
                 [method.as_str(), template, scope.as_str(), group.name, risk.as_str()].map(str::to_owned)
             }
@@ -195,13 +164,13 @@ impl RouteRow<'_> {
                 [methods, path, "", "", ""].map(str::to_owned)
             }
         };
-        let [method, path, scope, group, risk] = what;
+        let [method, path, scope, group, risk] = columns;
         let decision = self.openness.as_str().to_owned();
         [listener, caller.to_owned(), method, path, scope, group, risk, decision, self.why.clone()]
     }
 
     fn json(&self) -> Value {
-        let mut row = match self.what {
+        let mut row = match self.entry {
             RouteEntry::Operation(known) => operation(known),
             RouteEntry::Rule(rule) => json!({ "rule": rule.to_string() }),
         };
@@ -211,9 +180,9 @@ impl RouteRow<'_> {
                 Openness::Closed => Value::Bool(false),
                 Openness::Depends => Value::Null,
             };
-            let caller = self.subject.caller().map_or(Value::Null, Value::from);
+            let caller = self.target.caller().map_or(Value::Null, Value::from);
             members.extend([
-                ("listener".to_owned(), Value::from(self.subject.listener.name.as_str())),
+                ("listener".to_owned(), Value::from(self.target.listener.name.as_str())),
                 ("caller".to_owned(), caller),
                 ("open".to_owned(), open),
                 ("decision".to_owned(), Value::from(self.openness.as_str())),
@@ -249,51 +218,5 @@ fn decision(policy: &Policy, id: OperationId, operation: &Operation) -> (Opennes
             (Openness::Closed, why)
         }
         OperationVerdict::ClosedByListener => (Openness::Closed, "the listener closes it".to_owned()),
-    }
-}
-
-/// The groups with what is in them.
-pub(super) fn groups(catalog: &Catalog, wanted: Option<Format>) -> String {
-    let mut groups: Vec<_> = Group::all().map(|group| Summary::of(group, catalog)).collect();
-    groups.sort_unstable_by_key(|summary| summary.group.name);
-    match format(wanted, false) {
-        Format::Json => format!("{}\n", Value::from(groups.iter().map(Summary::json).collect::<Vec<_>>())),
-        Format::Tsv => groups.iter().map(|summary| format!("{}\n", summary.cells().join("\t"))).collect(),
-        Format::Table => {
-            let header = ["GROUP", "OPERATIONS", "SCOPES", "RISK", "DEFAULT", "WHAT IT OPENS"].map(str::to_owned);
-            columns(&[header].into_iter().chain(groups.iter().map(Summary::cells)).collect::<Vec<_>>())
-        }
-    }
-}
-
-struct Summary {
-    group: &'static Group,
-    count: usize,
-    scopes: BTreeSet<Scope>,
-}
-
-impl Summary {
-    fn of(group: &'static Group, catalog: &Catalog) -> Self {
-        let members = || catalog.operations().iter().filter(|operation| operation.group == group);
-        Self { group, count: members().count(), scopes: members().map(|operation| operation.scope).collect() }
-    }
-
-    fn scopes(&self) -> Vec<&'static str> {
-        self.scopes.iter().map(|scope| scope.as_str()).collect()
-    }
-
-    fn cells(&self) -> [String; 6] {
-        let Self { group, count, .. } = self;
-        let by_itself = if group.guarded { "closed" } else { "open" };
-        [group.name, &count.to_string(), &self.scopes().join(" "), group.risk.as_str(), by_itself, group.description]
-            .map(str::to_owned)
-    }
-
-    fn json(&self) -> Value {
-        let Self { group, count, .. } = self;
-        json!({
-            "group": group.name, "operations": count, "scopes": self.scopes(), "risk": group.risk.as_str(),
-            "guarded": group.guarded, "description": group.description,
-        })
     }
 }

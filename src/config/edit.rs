@@ -87,7 +87,7 @@ fn set(text: &str, table: &[&str], keys: &[(&str, String)]) -> Option<String> {
         }
     }
     if !added.is_empty() {
-        edits.push(match header(text, table) {
+        edits.push(match header(text, table).map(|header| end_of_keys(text, header, own)) {
             Some(end) => (end..end, if text.get(..end)?.ends_with('\n') { added } else { format!("\n{added}") }),
             None => {
                 let gap = if text.is_empty() || text.ends_with('\n') { "\n" } else { "\n\n" };
@@ -121,6 +121,17 @@ fn find<'a, 'b>(mut here: &'a DeTable<'b>, table: &[&str]) -> Option<&'a DeTable
     Some(here)
 }
 
+/// Where the line of a table's last key ends, or its `header` if it has none. Tables of their own are not its keys.
+fn end_of_keys(text: &str, header: usize, own: Option<&DeTable<'_>>) -> usize {
+    let is_inline = |span: &Range<usize>| text.get(span.clone()).is_some_and(|written| written.starts_with('{'));
+    let spans = own.into_iter().flat_map(|own| own.iter()).filter_map(|(_, value)| {
+        let span = value.span();
+        (!matches!(value.get_ref(), DeValue::Table(_)) || is_inline(&span)).then_some(span)
+    });
+    let line_end = |at: usize| text.get(at..).and_then(|rest| rest.find('\n')).map_or(text.len(), |line| at + line + 1);
+    spans.map(|span| line_end(span.end)).fold(header, usize::max)
+}
+
 /// Where the line ends that opens a table.
 fn header(text: &str, table: &[&str]) -> Option<usize> {
     let mut end = 0;
@@ -147,9 +158,25 @@ mod tests {
     fn edit_replaces_and_adds_keys_and_keeps_comments_and_order() {
         let text = "# mine\n[listeners.local] # the tool\naddress = \"127.0.0.1:1\" # here\nallow = [\n  # old\n  \"GET /v2/users\",\n] # rules\n\n[log]\nlevel = \"warn\"\n";
         let wanted = format!(
-            "# mine\n[listeners.local] # the tool\ngroups = [\"none\"]\naddress = \"127.0.0.1:1\" # here\nallow = {ALLOW} # rules\n\n[log]\nlevel = \"warn\"\n"
+            "# mine\n[listeners.local] # the tool\naddress = \"127.0.0.1:1\" # here\nallow = {ALLOW} # rules\ngroups = [\"none\"]\n\n[log]\nlevel = \"warn\"\n"
         );
         assert_eq!(edited(text), Some(wanted));
+    }
+
+    #[test]
+    fn edit_adds_keys_after_the_last_of_the_table() {
+        for (before, after) in [
+            ("[listeners.local]\ntls = { a = 1 } # x", ""),
+            ("[listeners.local]\naddress = \"\"\"\n[log]\n\"\"\"\n", "\n[listeners.local.callers.a]\nuids = [1]\n"),
+            (
+                "[listeners.local.callers.a]\nuids = [1]\n[listeners.local]\nmode = \"observe\"\n",
+                "# about the log\n[log]\n",
+            ),
+        ] {
+            let gap = if before.ends_with('\n') { "" } else { "\n" };
+            let wanted = format!("{before}{gap}groups = [\"none\"]\nallow = {ALLOW}\n{after}");
+            assert_eq!(edited(&format!("{before}{after}")), Some(wanted));
+        }
     }
 
     #[test]

@@ -118,9 +118,9 @@ fn what_was_learnt_passes_and_nothing_else() {
     let narrower = format!("[listeners.local]\n{}", listener.replace("\"GET /v2/users\"", "\"GET /v2/roles\""));
     let (code, said, error) = run(folder.path(), &narrower, &["check", "--against", "used.json"]);
     assert_eq!(code, 1, "{error}");
-    assert!(said.contains("would be refused: listeners.local: GET /v2/users (1 requests): group-not-open"), "{said}");
+    assert!(said.contains("would be refused: listeners.local: GET /v2/users (1 request): group-not-open"), "{said}");
     let (code, said, _) = run(folder.path(), "[listeners.other]", &["check", "--against", "used.json"]);
-    assert!(code == 1 && said.contains("GET /v2/users (1 requests): not in the configuration"), "{said}");
+    assert!(code == 1 && said.contains("GET /v2/users (1 request): not in the configuration"), "{said}");
 }
 
 #[test]
@@ -215,7 +215,8 @@ fn what_was_learnt_is_written_into_the_file_and_nothing_else_is_changed() {
     let now = written();
     for kept in [
         "# ours\n[listeners.local] # the tool\n",
-        "address = \"127.0.0.1:0\" # any\ngroups = [\"none\"]   # all\n\n[log]",
+        "address = \"127.0.0.1:0\" # any\ngroups = [\"none\"]   # all\nscopes = [\"monitoring\"]\n",
+        "deny = []\n\n[log]",
     ] {
         assert!(now.contains(kept), "{now}");
     }
