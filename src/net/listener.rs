@@ -42,7 +42,7 @@ use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::UnixListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 
 use crate::net::shutdown::{self, Shutdown, Trigger};
@@ -209,6 +209,7 @@ async fn accept_loop<A, H, R, F, B>(
     let mut leaving = JoinSet::new();
     let mut stop = pin!(shutdown.begun());
     let mut backoff = FIRST_ACCEPT_BACKOFF;
+    let mut late = false;
     {
         // Kept over changes of the terms: it may have accepted a connection that waits for its slot.
         let mut next = pin!(accept(&listener, &connections));
@@ -243,19 +244,24 @@ async fn accept_loop<A, H, R, F, B>(
                 }
             }
         }
-        // Who has connected already is heard: to close the queue is to reset those in it.
-        let mut late = false;
+        let terms = terms.borrow();
+        leaving.spawn_local(std::mem::replace(&mut party, invite(&terms)).end());
+        drop(terms);
+        // Who has connected already is heard: to close the queue is to reset those in it. The runtime learns of them when
+        // it looks next.
+        yield_now().await;
         let mut nobody = Context::from_waker(Waker::noop());
         while let Poll::Ready(Ok((stream, peer, slot))) = next.as_mut().poll(&mut nobody) {
             next.set(accept(&listener, &connections));
             party.spawn_connection(stream, peer, slot);
             late = true;
         }
-        if late {
-            sleep(LATE).await;
-        }
     }
+    // Nothing may be waited for between the last look and this.
     drop(listener);
+    if late {
+        sleep(LATE).await;
+    }
     party.end().await;
     while leaving.join_next().await.is_some() {}
 }
