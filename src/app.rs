@@ -15,6 +15,7 @@ mod single_listener;
 mod start_error;
 mod status_view;
 mod usage_saver;
+mod users;
 mod worker;
 mod workers;
 
@@ -218,6 +219,7 @@ impl App {
             upstreams: instances.iter().map(|instance| Arc::clone(&instance.upstream)).collect(),
             rate_limiters: instances.iter().map(|instance| instance.rate_limiter.clone()).collect(),
             tokens: instances.iter().map(|instance| Arc::clone(&instance.tokens)).collect(),
+            users: instances.iter().map(|instance| instance.users.clone()).collect(),
             metrics: self.metrics.clone(),
             audit_log: self.audit.audit_log(),
             traces: self.traces.clone(),
@@ -261,6 +263,9 @@ impl App {
         self.trigger.shut_down();
         self.listeners.iter().for_each(BoundListener::close);
         self.workers.join().await?;
+        for user in self.instances.iter().flat_map(|instance| &instance.users) {
+            user.settle().await;
+        }
         self.audit.end().await?;
         if let Some(traces) = self.traces {
             tokio::task::spawn_blocking(move || traces.finish()).await?;

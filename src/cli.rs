@@ -10,6 +10,7 @@ mod health;
 mod init;
 mod key;
 mod learn;
+mod login;
 mod man_page;
 mod routes;
 mod run;
@@ -99,6 +100,8 @@ fn run_command(arguments: &Arguments) -> Result<(), CommandError> {
             })
         }
         Some(Command::Init(given)) => init::init(given),
+        Some(Command::Login(given)) => login::login(&load()?, given),
+        Some(Command::Logout(given)) => login::logout(&load()?, given),
         Some(Command::Doctor(options)) => doctor::doctor(load(), options),
         Some(Command::Audit { command }) => audit::audit(command, load),
         Some(Command::Health { server, ready, timeout }) => health::health(path, server, *ready, *timeout),

@@ -17,6 +17,7 @@ mod observing;
 mod offline;
 pub mod policy_target;
 pub mod published_catalog;
+pub mod redirect_uri;
 pub mod replacement;
 mod rules;
 mod sandbox_warning;
@@ -24,6 +25,7 @@ pub mod sections;
 pub mod self_call;
 mod settings;
 pub mod units;
+pub(crate) mod users;
 pub mod value;
 pub(crate) mod warnings;
 mod wording;
@@ -42,7 +44,7 @@ pub(crate) use nearest::nearest;
 pub use sandbox_warning::SandboxWarning;
 pub(crate) use sandbox_warning::is_set;
 use sections::{ConfigFile, InstanceSection};
-pub use settings::{CallerConfig, InstanceConfig, ListenerConfig, Settings};
+pub use settings::{CallerConfig, InstanceConfig, ListenerConfig, Settings, UserConfig};
 use value::{ProxyChoice, Reference};
 
 /// Where a configuration is looked for if none is given.

@@ -35,7 +35,7 @@
 //! |---|---|
 //! | [`cli`] | the command line: arguments to exit code, one file for each command |
 //! | [`app`] | composition: binds, starts a worker for each core, reloads, drains |
-//! | [`tools`] | what helps a person: explain, doctor, the status page |
+//! | [`tools`] | what helps a person: explain, doctor, the sign-in, the status page |
 //! | [`config`] | the file as written -> typed settings, with the line of every mistake |
 //! | [`sandbox`] | an embedded NinjaOne with invented data: the default instance, and what tests talk to |
 //! | [`proxy`] | the spine and its stages: authn, policy with the catalog, audit, token, rate limit, upstream, response |

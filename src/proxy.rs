@@ -175,13 +175,14 @@ impl Proxy {
         let audited = Audited::record(&self.audit_log, permitted.permit, facts).await?;
         let audited = observe(log, audited);
         let mut outbound = observe(log, self.outbound(&audited, head, body)?);
-        let answer = self.sender.ask(&context.tokens, &audited, &mut outbound, log).await?;
+        let answer = self.sender.ask(context.tokens(audited.permit()), &audited, &mut outbound, log).await?;
         let answer = observe(log, self.hold(answer, &head.method)?);
         if answer.reason == Some(Reason::UserContextRequired) {
             self.warn_of_user_context(log);
         }
         let instance = self.sender.upstream.authority();
-        Ok(response::relay(answer, &self.relayed, |location| origin.localize(location, instance, &head.uri)))
+        let holder = audited.permit().token_holder();
+        Ok(response::relay(answer, &self.relayed, holder, |location| origin.localize(location, instance, &head.uri)))
     }
 
     /// A request that may be sent, with its body and the memory for that.
@@ -229,7 +230,7 @@ impl Proxy {
         if let Some(left_out) = self.warnings.due(reason) {
             tracing::warn!(
                 id = %log.id(), reason, left_out,
-                "NinjaOne refused a request because the operation needs a signed-in user, which client credentials do not have: no setting of this proxy changes that"
+                "NinjaOne refused a request because the operation needs a signed-in user, which client credentials do not have: run ninjaone-proxy login NAME, and write user = NAME into the listener"
             );
         }
     }
@@ -326,7 +327,7 @@ mod tests {
     }
 
     fn shows(metrics: &Metrics, line: &str) {
-        let text = metrics.render(&[], (0, 0)).expect("metrics");
+        let text = metrics.render(&[], &[], (0, 0)).expect("metrics");
         assert!(text.lines().any(|shown| shown == line), "{line} is missing in\n{text}");
     }
 

@@ -43,7 +43,10 @@ use self::record::LastRequest;
 use self::shape::Shapes;
 use self::sign_in::SignIn;
 use self::token::SandboxTokens;
+use crate::base::secret::Secret;
 use crate::proxy::policy::catalog::{Catalog, CatalogError, Scope, ScopeSet};
+
+use crate::proxy::token::credentials::Credentials;
 
 pub use self::counts::CountSnapshot;
 pub use self::sign_in::{CODE_MARK, REFRESH_MARK};
@@ -66,6 +69,8 @@ pub struct Options {
     pub scopes: ScopeSet,
     /// How long a token is good; `expires_in` tells it in whole seconds.
     pub token_lifetime: Duration,
+    /// For how long after that a token is still taken: a clock that is not exact.
+    pub token_grace: Duration,
     /// The wait before each answer of the token endpoint.
     pub token_delay: Duration,
     /// By how many seconds the clock of its `Date` is ahead of the machine's; negative: behind.
@@ -93,6 +98,12 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The client, as the proxy's token requests name it.
+    pub fn credentials(&self) -> Credentials {
+        let [id, secret] = [&self.client_id, &self.client_secret].map(|text| Secret::new(text.clone()));
+        Credentials::given(id, secret)
+    }
+
     /// The client `sandbox`, a Native app with all scopes, tokens for an hour, refresh tokens for 30 days, and no delay.
     pub fn with_secret(client_secret: impl Into<String>) -> Self {
         Self {
@@ -100,6 +111,7 @@ impl Options {
             client_secret: client_secret.into(),
             scopes: Scope::ALL.into_iter().collect(),
             token_lifetime: Duration::from_secs(3600),
+            token_grace: Duration::ZERO,
             token_delay: Duration::ZERO,
             date_ahead: 0,
             native: true,
@@ -166,7 +178,7 @@ impl Sandbox {
         Ok(Self(Arc::new(SandboxState {
             catalog: Catalog::built_in()?,
             shapes: Shapes::built_in(),
-            tokens: SandboxTokens::new(options.token_lifetime),
+            tokens: SandboxTokens::new(options.token_lifetime + options.token_grace),
             sign_in: SignIn::default(),
             tally: SandboxCounts::default(),
             record: LastRequest::default(),

@@ -21,7 +21,7 @@ use crate::net::listener::{
     self, Bound, Buffers, ConnectionConfig, ConnectionLimits, ListenerLabel, ListeningSocket, Slots,
 };
 use crate::net::shutdown::Shutdown;
-use crate::observe::metrics::{Metrics, TokenStatus};
+use crate::observe::metrics::{Metrics, TokenStatus, UserStatus};
 use crate::observe::refusals::RecentRefusals;
 use crate::proxy::authn::callers::Callers;
 use crate::proxy::authn::local_tokens::LocalTokens;
@@ -94,27 +94,34 @@ impl AdminState {
         }
     }
 
-    async fn tokens(&self) -> (Vec<TokenState>, Vec<TokenStatus>) {
-        let (mut tokens, mut readings) = (Vec::new(), Vec::new());
+    async fn tokens(&self) -> (Vec<TokenState>, Vec<TokenStatus>, Vec<UserStatus>) {
+        let (mut tokens, mut machine, mut users) = (Vec::new(), Vec::new(), Vec::new());
         let grants = self.grants.borrow().clone();
         for grant in grants {
             let (token, reading) = grant.read().await;
             tokens.push(token);
-            readings.push(reading);
+            match reading {
+                Ok(reading) => machine.push(reading),
+                Err(reading) => users.push(reading),
+            }
         }
-        (tokens, readings)
+        (tokens, machine, users)
     }
 
     pub(super) async fn health(&self) -> Health {
-        let (tokens, readings) = self.tokens().await;
-        let metrics = self.metrics.render(&readings, self.counts.read()).unwrap_or_else(|error| format!("# {error}\n"));
+        let (tokens, machine, users) = self.tokens().await;
+        let metrics = self.metrics.render(&machine, &users, self.counts.read());
+        let metrics = metrics.unwrap_or_else(|error| format!("# {error}\n"));
         let configuration = self.configuration.borrow().clone();
-        let warnings = self.setup.borrow().doubts.clone();
-        Health { draining: self.shutdown.has_begun(), tokens, metrics, configuration, warnings }
+        let (warnings, instances) = {
+            let setup = self.setup.borrow();
+            (setup.doubts.clone(), setup.instances.clone())
+        };
+        Health { draining: self.shutdown.has_begun(), tokens, metrics, configuration, warnings, instances }
     }
 
     async fn view(&self) -> View {
-        let (tokens, _) = self.tokens().await;
+        let (tokens, ..) = self.tokens().await;
         View::of(&PageStatus {
             now: SystemTime::now(),
             uptime: self.begun.elapsed(),

@@ -7,19 +7,21 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::uri::Authority;
 
+use super::users::UserRuntime;
 use super::{Addresses, StartError};
 use crate::base::clock::Moment;
-use crate::base::secret::Secret;
-use crate::base::secret::source::SecretSource;
 use crate::config::sections::TimeoutsSection;
-use crate::config::{InstanceConfig, InstanceSite, ServerConfig};
+use crate::config::{InstanceConfig, InstanceSite, ServerConfig, UserConfig};
 use crate::net::dial::connect::Connector;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::traffic::Traffic;
 use crate::proxy::headers::loops::LoopMark;
+use crate::proxy::policy::Policy;
+use crate::proxy::policy::catalog::ScopeSet;
 use crate::proxy::rate_limit::{RateLimiter, RateLimits};
 use crate::proxy::token::credentials::Credentials;
 use crate::proxy::token::endpoint::ClientAuthMethod;
+use crate::proxy::token::user_grant::UserGrant;
 use crate::proxy::token::{FlightCounts, Tokens};
 use crate::sandbox::{Options, Sandbox};
 
@@ -41,6 +43,8 @@ pub(super) struct InstanceRuntime {
     /// Where the rate is limited.
     pub(super) rate_limiter: Option<Arc<RateLimiter>>,
     pub(super) tokens: Arc<Tokens>,
+    /// The persons who may be behind requests.
+    pub(super) users: Vec<UserRuntime>,
     token_config: Arc<TokenConfig>,
     limits: Option<RateLimits>,
     /// The same credentials, just read again.
@@ -84,12 +88,33 @@ impl TokenConfig {
         self.site.authority == other.site.authority && self.token_path == other.token_path
     }
 
-    fn tokens(&self, name: &str, counts: &Arc<FlightCounts>, mark: &LoopMark) -> Result<Arc<Tokens>, StartError> {
-        let credentials = Arc::clone(&self.credentials);
+    /// The tokens of the machine, or of a person.
+    fn tokens(
+        &self,
+        name: &str,
+        (counts, mark): (&Arc<FlightCounts>, &LoopMark),
+        user: Option<(&Arc<Credentials>, UserGrant)>,
+    ) -> Result<Arc<Tokens>, StartError> {
+        let credentials = Arc::clone(user.as_ref().map_or(&self.credentials, |(credentials, _)| *credentials));
         let endpoint = self.site.endpoint(&self.token_path, self.client_auth, credentials, self.times);
         let endpoint = endpoint.map_err(|error| StartError::Endpoint(name.to_owned(), error))?;
         let endpoint = endpoint.marked(mark.clone());
+        let endpoint = match user {
+            Some((_, grant)) => endpoint.of_user(Arc::new(grant)),
+            None => endpoint,
+        };
         Ok(Tokens::new(endpoint, Arc::clone(counts), self.times.1, Moment::now, self.doctor.clone()))
+    }
+
+    fn users(
+        &self,
+        name: &str,
+        users: Vec<UserConfig>,
+        old: &[UserRuntime],
+        shared: (&Arc<FlightCounts>, &LoopMark),
+    ) -> Result<Vec<UserRuntime>, StartError> {
+        let tokens = |credentials: &_, grant| self.tokens(name, shared, Some((credentials, grant)));
+        users.into_iter().map(|user| UserRuntime::next(user, old, tokens)).collect()
     }
 }
 
@@ -102,34 +127,45 @@ impl InstanceRuntime {
         (metrics, counts, mark): (&Metrics, &Arc<FlightCounts>, &LoopMark),
     ) -> Result<Self, StartError> {
         let new = TokenConfig::new(&instance, origin, timeouts);
-        let InstanceConfig { name, rate: limits, .. } = instance;
+        let InstanceConfig { name, rate: limits, users, .. } = instance;
         let upstream = upstream(&name, &new.site, timeouts, old, metrics)?;
         let rate_limiter =
             rate_limiter(&name, limits.as_ref(), old.filter(|old| old.token_config.is_at_same(&new)), metrics);
         if let Some(old) = old.filter(|old| old.token_config.is_same(&new)) {
             let (tokens, token_config) = (Arc::clone(&old.tokens), Arc::clone(&old.token_config));
+            let users = new.users(&name, users, &old.users, (counts, mark))?;
             return Ok(Self {
                 name,
                 upstream,
                 rate_limiter,
                 tokens,
+                users,
                 token_config,
                 limits,
                 reread: Some(new.credentials),
             });
         }
-        let tokens = new.tokens(&name, counts, mark)?;
+        let tokens = new.tokens(&name, (counts, mark), None)?;
+        let users = new.users(&name, users, &[], (counts, mark))?;
         if let Some(old) = old.filter(|old| old.token_config.is_at_same(&new))
             && old.token_config.credentials.is_same(&new.credentials)
         {
             tokens.inherit(&old.tokens).await;
         }
-        Ok(Self { name, upstream, rate_limiter, tokens, token_config: Arc::new(new), limits, reread: None })
+        Ok(Self { name, upstream, rate_limiter, tokens, users, token_config: Arc::new(new), limits, reread: None })
     }
 
     /// Its host, and port if it has one.
     pub(super) fn host(&self) -> &str {
         self.token_config.site.authority.as_str()
+    }
+
+    /// The tokens that the callers of a policy need: the machine's, a person's, or both.
+    pub(super) fn needed_by(&self, policy: &Policy) -> Vec<(&Arc<Tokens>, ScopeSet)> {
+        let user = policy.user();
+        let machine = user.is_none_or(|user| !user.always).then_some((&self.tokens, policy.scopes()));
+        let user = user.and_then(|user| self.users.iter().find(|own| own.name == user.name));
+        machine.into_iter().chain(user.map(|user| (&user.tokens, user.scopes))).collect()
     }
 
     /// It is served now: the credentials that were just read apply.
@@ -195,8 +231,7 @@ impl Sandboxes {
                 Some(origin) => origin,
                 None => {
                     let options = Options::default();
-                    let given = |text: &str| SecretSource::Given(Secret::new(text.to_owned()));
-                    let credentials = Credentials::read(given(&options.client_id), given(&options.client_secret));
+                    let credentials = options.credentials();
                     let address = match self.0.iter().find(|(name, _)| *name == instance.name) {
                         Some((_, address)) => *address,
                         None => {
@@ -207,7 +242,7 @@ impl Sandboxes {
                     };
                     addresses.push((instance.name.clone(), address));
                     let authority = Authority::try_from(address.to_string()).map_err(io::Error::other)?;
-                    let credentials = Arc::new(credentials.map_err(io::Error::other)?);
+                    let credentials = Arc::new(credentials);
                     ServerConfig {
                         site: InstanceSite { authority, trust: None, proxy: None, addresses: Vec::new() },
                         credentials,

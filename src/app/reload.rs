@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::{App, StartError};
-use crate::base::secret::source::{SecretSource, Stamp};
+use crate::base::file::Stamp;
+use crate::base::secret::source::SecretSource;
 use crate::config::mistake::ConfigMistake;
 use crate::config::replacement::{InForce, ReloadCause};
 use crate::config::sections::ConfigFile;

@@ -28,23 +28,24 @@ impl RenewedGrants {
     ) -> Vec<ShownGrant> {
         let (mut old, mut shown) = (std::mem::take(&mut self.0), Vec::<ShownGrant>::new());
         for subject in listeners.iter().flat_map(|listener| listener.subjects()) {
-            let (policy, listener) = (subject.policy(), subject.listener.name.clone());
+            let (policy, listener) = (subject.policy(), &subject.listener.name);
             let InstanceId(number) = policy.instance();
-            let Some(InstanceRuntime { name, tokens, .. }) = instances.get(usize::from(number)) else { continue };
-            let scopes = policy.scopes();
-            let same = |grant: &RenewedGrant| Arc::ptr_eq(&grant.tokens, tokens) && grant.scopes == scopes;
-            if let Some(index) = self.0.iter().position(same) {
-                if let Some(grant) = shown.get_mut(index).filter(|grant| !grant.listeners.contains(&listener)) {
-                    grant.listeners.push(listener);
+            let Some(instance) = instances.get(usize::from(number)) else { continue };
+            for (tokens, scopes) in instance.needed_by(policy) {
+                let same = |grant: &RenewedGrant| Arc::ptr_eq(&grant.tokens, tokens) && grant.scopes == scopes;
+                if let Some(index) = self.0.iter().position(same) {
+                    if let Some(grant) = shown.get_mut(index).filter(|grant| !grant.listeners.contains(listener)) {
+                        grant.listeners.push(listener.clone());
+                    }
+                    continue;
                 }
-                continue;
+                self.0.push(match old.iter().position(same) {
+                    Some(index) => old.swap_remove(index),
+                    None => RenewedGrant { tokens: Arc::clone(tokens), scopes, _kept: tokens.keep(scopes) },
+                });
+                let (instance, tokens) = (instance.name.clone(), Arc::clone(tokens));
+                shown.push(ShownGrant { instance, tokens, scopes, listeners: vec![listener.clone()] });
             }
-            self.0.push(match old.iter().position(same) {
-                Some(index) => old.swap_remove(index),
-                None => RenewedGrant { tokens: Arc::clone(tokens), scopes, _kept: tokens.keep(scopes) },
-            });
-            let (instance, tokens) = (name.clone(), Arc::clone(tokens));
-            shown.push(ShownGrant { instance, tokens, scopes, listeners: vec![listener] });
         }
         shown
     }

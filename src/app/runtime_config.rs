@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::instances::UpstreamConfig;
 use super::usage_saver::ListenerUsage;
+use super::users::UserRuntime;
 use crate::config::ListenerConfig;
 use crate::net::listener::{ConnectionConfig, ListeningSocket};
 use crate::net::shutdown::Shutdown;
@@ -33,11 +34,13 @@ pub(super) struct ListenerSpec {
 /// What all workers serve, until they are given another one; each makes its own connections and counters from it.
 pub(super) struct RuntimeConfig {
     pub(super) listeners: Vec<ListenerSpec>,
-    /// These three by [`InstanceId`](crate::proxy::policy::InstanceId).
+    /// These four by [`InstanceId`](crate::proxy::policy::InstanceId).
     pub(super) upstreams: Vec<Arc<UpstreamConfig>>,
     /// The one thing on the way of a request that workers share, where a rate is limited.
     pub(super) rate_limiters: Vec<Option<Arc<RateLimiter>>>,
     pub(super) tokens: Vec<Arc<Tokens>>,
+    /// The persons of each instance.
+    pub(super) users: Vec<Vec<UserRuntime>>,
     pub(super) metrics: Metrics,
     pub(super) audit_log: AuditLog,
     pub(super) traces: Option<Traces>,

@@ -26,6 +26,7 @@ use crate::proxy::{CallerContext, Proxy, ProxyConfig, RequestIds};
 
 use super::instances::UpstreamConfig;
 use super::runtime_config::{ListenerSpec, RuntimeConfig, Sockets};
+use super::users::UserRuntime;
 
 /// How often idle upstream connections are looked through.
 const SWEEP: Duration = Duration::from_secs(15);
@@ -54,6 +55,8 @@ pub(super) struct Worker {
 /// A listener that is served. A request takes the proxy that is here when it comes, and keeps it to its end.
 struct ActiveListener {
     id: u64,
+    name: String,
+    port: u16,
     proxy: Rc<RefCell<Rc<Proxy>>>,
     connections: watch::Sender<ConnectionConfig>,
 }
@@ -91,13 +94,19 @@ impl Worker {
         let upstreams = config.upstreams.iter().map(|wanted| self.upstream(wanted)).collect::<io::Result<Vec<_>>>()?;
         let proxies = config.listeners.iter().map(|spec| self.proxy(spec, config, &upstreams).map(Rc::new));
         let proxies = proxies.collect::<io::Result<Vec<_>>>()?;
-        self.listeners.retain(|active| config.listeners.iter().any(|spec| spec.id == active.id));
         for (spec, proxy) in config.listeners.iter().zip(&proxies) {
-            for active in self.listeners.iter().filter(|active| active.id == spec.id) {
-                active.proxy.replace(Rc::clone(proxy));
-                active.connections.send_replace(spec.connections.clone());
+            for active in &self.listeners {
+                let same = active.id == spec.id;
+                // One that gives its port to another socket of its name has connections that come late, or go on.
+                if same || (&active.name, active.port) == (&spec.listener.name, spec.port) {
+                    active.proxy.replace(Rc::clone(proxy));
+                }
+                if same {
+                    active.connections.send_replace(spec.connections.clone());
+                }
             }
         }
+        self.listeners.retain(|active| config.listeners.iter().any(|spec| spec.id == active.id));
         for (id, socket) in sockets {
             let new = config.listeners.iter().zip(&proxies).find(|(spec, _)| spec.id == id);
             let (spec, proxy) = new.ok_or(io::ErrorKind::NotFound)?;
@@ -110,7 +119,8 @@ impl Worker {
     fn spawn_listener(&mut self, spec: &ListenerSpec, proxy: Rc<Proxy>, socket: ListeningSocket) {
         let proxy = Rc::new(RefCell::new(proxy));
         let (connections, followed) = watch::channel(spec.connections.clone());
-        self.listeners.push(ActiveListener { id: spec.id, proxy: Rc::clone(&proxy), connections });
+        let (name, port) = (spec.listener.name.clone(), spec.port);
+        self.listeners.push(ActiveListener { id: spec.id, name, port, proxy: Rc::clone(&proxy), connections });
         let refusing = Rc::clone(&proxy);
         let refuse = move |peer, status| refusing.borrow().refuse_head(peer, status);
         let handle = move |peer, request| {
@@ -138,7 +148,10 @@ impl Worker {
         let tokens = config.tokens.get(instance).ok_or(io::ErrorKind::NotFound)?;
         let context = |place: usize, policy: &Arc<Policy>| {
             let usage = config.usage.as_ref().and_then(|usage| usage.counters(name, place));
-            CallerContext::new(Arc::clone(policy), TokenSource::new(Arc::clone(tokens)), usage)
+            let user =
+                policy.user().and_then(|user| config.users.get(instance)?.iter().find(|own| own.name == user.name));
+            let user = user.map(UserRuntime::source);
+            CallerContext::new(Arc::clone(policy), TokenSource::new(Arc::clone(tokens)), user, usage)
         };
         let known = callers.iter().enumerate();
         let known = known.map(|(place, caller)| (caller.entry.clone(), context(place, &caller.policy)));

@@ -2,6 +2,7 @@
 
 pub mod lifetime;
 pub mod timer;
+pub mod utc;
 
 use std::time::{Duration, SystemTime};
 

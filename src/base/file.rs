@@ -6,12 +6,35 @@ use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long a lock may be held by another process: what is done under one takes milliseconds.
 const LOCK_TIME: Duration = Duration::from_secs(10);
 /// How often a lock is asked for.
 const LOCK_STEP: Duration = Duration::from_millis(5);
+
+/// What changes when a file is written or replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    length: u64,
+    modified: Option<SystemTime>,
+    identity: [i64; 3],
+}
+
+impl Stamp {
+    /// That of the file at this path, if there is one.
+    pub fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        #[cfg(unix)]
+        let identity = {
+            use std::os::unix::fs::MetadataExt;
+            [metadata.ino().cast_signed(), metadata.ctime(), metadata.ctime_nsec()]
+        };
+        #[cfg(not(unix))]
+        let identity = [0; 3];
+        Some(Self { length: metadata.len(), modified: metadata.modified().ok(), identity })
+    }
+}
 
 /// Why a file is not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -135,12 +158,60 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = mode;
     let mut file = options.open(&next)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&next, path));
+    let written = give_to_owner_of_folder(&file, &next)
+        .and_then(|()| file.write_all(bytes))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::rename(&next, path));
     if written.is_err() {
         // The first error says more.
         let _ = std::fs::remove_file(&next);
     }
     written
+}
+
+/// Gives a file that root has just made in another user's folder to that user, who must be able to use it: an
+/// administrator often makes the files of a service.
+#[cfg(unix)]
+fn give_to_owner_of_folder(file: &File, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (owner, own) = (folder.metadata()?, file.metadata()?);
+    if own.uid() != 0 || owner.uid() == 0 {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))
+}
+
+/// Makes a folder in one that is there, closed to others; that of root in another user's folder belongs to that user.
+pub fn make_folder_within(path: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        Ok(()) => own_folder(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The folder was made just now. It is opened without following a link that was put in its place.
+#[cfg(unix)]
+fn own_folder(path: &Path) -> io::Result<()> {
+    let flags = rustix::fs::OFlags::NOFOLLOW.union(rustix::fs::OFlags::DIRECTORY).bits().cast_signed();
+    let mut options = OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options.read(true), flags);
+    give_to_owner_of_folder(&options.open(path)?, path)
+}
+
+#[cfg(not(unix))]
+fn own_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Only Unix has such owners.
+#[cfg(not(unix))]
+fn give_to_owner_of_folder(_: &File, _: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Held while several processes must not do the same at once; the system gives it back when a process ends.
@@ -151,20 +222,32 @@ pub struct Lock {
 
 /// Waits for the lock of this file, which is made if missing and stays. Blocks.
 pub fn lock(path: &Path) -> io::Result<Lock> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, WITHOUT_WAITING);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = regular(options.open(path)?)?;
+    lock_within(path, LOCK_TIME)
+}
+
+/// The same, if another process may hold it for longer.
+pub fn lock_within(path: &Path, time: Duration) -> io::Result<Lock> {
+    let open = |new: bool| {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(new);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, WITHOUT_WAITING);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(path)
+    };
+    let file = match open(true) {
+        Ok(file) => give_to_owner_of_folder(&file, path).map(|()| file)?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => regular(open(false)?)?,
+        Err(error) => return Err(error),
+    };
     let begun = Instant::now();
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(Lock { _file: file }),
             Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if begun.elapsed() > LOCK_TIME => {
-                let what = format!("another process has held the lock {} for {LOCK_TIME:?}: end it", path.display());
+            Err(TryLockError::WouldBlock) if begun.elapsed() > time => {
+                let what = format!("another process has held the lock {} for {time:?}: end it", path.display());
                 return Err(io::Error::new(io::ErrorKind::TimedOut, what));
             }
             Err(TryLockError::WouldBlock) => sleep(LOCK_STEP),

@@ -1,5 +1,5 @@
 //! The state directory: what must outlast a restart, kept where systemd or the XDG rules say. Nothing in it is secret but
-//! the key of the local CA.
+//! the key of the local CA, and the grants of the persons who have signed in.
 
 use std::ffi::OsString;
 use std::io;
@@ -39,6 +39,11 @@ impl StateFolder {
     /// Where writes and refusals are recorded if the configuration does not say.
     pub fn audit(&self) -> PathBuf {
         self.0.join("audit.jsonl")
+    }
+
+    /// The folder of the grants of persons who have signed in.
+    pub fn grants(&self) -> PathBuf {
+        self.0.join("grants")
     }
 
     /// Makes it, closed to others, if it is not there.

@@ -11,6 +11,7 @@ use super::catalog::CatalogCommand;
 use super::doctor::DoctorOptions;
 use super::health::HealthTarget;
 use super::init::Init;
+use super::login::{Login, Logout};
 use super::routes::Selection;
 use super::table::Format;
 use crate::config::units::Period;
@@ -23,7 +24,7 @@ use crate::config::units::Period;
 #[command(
     name = "ninjaone-proxy",
     version,
-    after_help = "Exit codes: 0 success; 1 doctor found a failure, check --against a refusal, audit verify a change, or health or wait no proxy; 64 usage; 65 unusable data; 70 unexpected failure; 71 cannot bind; 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
+    after_help = "Exit codes: 0 success; 1 doctor found a failure, check --against a refusal, audit verify a change, health or wait no proxy, or login or logout failed; 64 usage; 65 unusable data; 70 unexpected failure; 71 cannot bind; 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
 )]
 pub(super) struct Arguments {
     /// Configuration file [default: config.toml in the working directory, else built-in defaults]
@@ -106,6 +107,10 @@ pub(super) enum Command {
     Doctor(DoctorOptions),
     /// Write a configuration for your tenant and the file of its secret, and test it; asks for what the options do not give
     Init(Init),
+    /// Sign a person in with a browser, for the operations that need one; see user in the configuration
+    Login(Login),
+    /// Remove the sign-in of a person
+    Logout(Logout),
     /// Ask the running proxy whether it is alive; exit with 1 if not. For health checks of containers: works with a broken
     /// configuration file too
     Health {
@@ -141,7 +146,7 @@ pub(super) enum Command {
 }
 
 /// A time, as the configuration has it.
-fn period(text: &str) -> Result<Duration, String> {
+pub(super) fn period(text: &str) -> Result<Duration, String> {
     text.parse().map(|Period(time)| time)
 }
 

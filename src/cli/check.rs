@@ -10,9 +10,9 @@ use crate::config::policy_target::PolicyTarget;
 use crate::config::self_call::OwnListeners;
 use crate::config::{Config, ListenerConfig, ServerConfig, Settings};
 use crate::observe::usage;
-use crate::proxy::policy::Policy;
 use crate::proxy::policy::catalog::{OperationName, Risk};
 use crate::proxy::policy::review::review;
+use crate::proxy::policy::{Policy, TokenHolder};
 
 /// Prints all of it; with `against` also whether recorded use would pass.
 pub(super) fn check(config: Config, against: Option<&Path>, offline: bool) -> Result<(), CommandError> {
@@ -140,11 +140,16 @@ fn of_target(target: &PolicyTarget<'_>) -> String {
     if policy.may_open_secure_values() {
         warn("the values of secure fields (secure-values, critical)".to_owned());
     }
-    for operation in open.iter().filter(|operation| operation.user_context) {
+    for operation in open.iter().filter(|operation| operation.user_context && policy.user().is_none()) {
         warn(format!(
-            "{}, which NinjaOne may refuse with user_context_required: client credentials have no user",
+            "{}, which NinjaOne may refuse with user_context_required: client credentials have no user; sign a person in (ninjaone-proxy login NAME), and write user = NAME",
             OperationName(operation)
         ));
+    }
+    if let Some(user) = policy.user() {
+        let of_user = policy.catalog().iter().filter(|(id, _)| policy.may_open(*id));
+        let of_user = of_user.filter(|(id, _)| policy.token_holder(Some(*id)) == TokenHolder::User).count();
+        text += &format!("# listeners.{name}: {of_user} operations get the token of the user {}\n", user.name);
     }
     text
 }

@@ -8,12 +8,13 @@ use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use clap::Args;
 use http::header::HOST;
+use http::uri::Authority;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{CommandError, REFUSED, USAGE, failure, runtime};
 use crate::config::admin_address::{Listening, listening};
@@ -124,6 +125,23 @@ async fn look_at(address: SocketAddr, origin: &str, ready: bool) -> anyhow::Resu
             )
         }
     }
+}
+
+/// Where the embedded NinjaOne of an instance listens, as the running proxy says.
+pub(super) async fn sandbox_of_running_proxy(config: Option<&Path>, instance: &str) -> anyhow::Result<Authority> {
+    let listening = HealthTarget { admin: None }.addresses(config).map_err(|failure| failure.error)?;
+    let address = listening.first().map(|listening| listening.address).context("no admin listener")?;
+    let asked = timeout(LOOK, ask(address, "/readyz")).await;
+    let (_, body) = asked.map_err(|_| anyhow!("{address} does not answer within {LOOK:?}")).flatten()?;
+    let said: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let instances = said.get("instances").and_then(serde_json::Value::as_array).into_iter().flatten();
+    let is_it = |own: &&serde_json::Value| {
+        own.get("sandbox").is_some_and(|sandbox| sandbox == true)
+            && own.get("name").is_some_and(|name| name == instance)
+    };
+    let host = instances.into_iter().find(is_it).and_then(|own| own.get("host")?.as_str());
+    let host = host.context("it serves no sandbox for this instance")?;
+    Ok(Authority::try_from(host)?)
 }
 
 /// The status and the body of an answer.

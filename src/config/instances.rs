@@ -35,6 +35,7 @@ impl Config {
             None => None,
             Some(site) => Some(ServerConfig { site, credentials: Arc::new(self.credentials(name, file)?) }),
         };
+        let users = self.users(name, file, origin.as_ref())?;
         let (name, token_path) = (name.to_owned(), file.token_path.get_ref().clone());
         let rate = file.rate.as_ref().map(|rate| self.limits(rate)).transpose()?;
         Ok(InstanceConfig {
@@ -42,6 +43,7 @@ impl Config {
             origin,
             token_path,
             client_auth: file.client_auth,
+            users,
             rate,
             doctor: self.command("doctor"),
         })
@@ -183,7 +185,7 @@ impl Config {
         })
     }
 
-    fn referred(&self, reference: &Reference) -> Result<SecretSource, SourceError> {
+    pub(super) fn referred(&self, reference: &Reference) -> Result<SecretSource, SourceError> {
         match reference {
             Reference::Env(name) => Ok(SecretSource::Env(name.clone())),
             Reference::File(path) => Ok(SecretSource::File(self.beside(path))),

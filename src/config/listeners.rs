@@ -58,7 +58,8 @@ impl Config {
         let instance = self.instance_of(name, file)?;
         let rules = RulesFile { scopes: &file.scopes, groups: &file.groups, allow: &file.allow, deny: &file.deny };
         let observes = file.mode.as_ref().is_some_and(|mode| *mode.get_ref() == ListenerMode::Observe);
-        let policy = Arc::new(self.policy(&rules, instance, catalog)?.observing(observes));
+        let user = self.policy_user(instance, (file.user.as_ref(), file.user_for.as_ref()), None)?;
+        let policy = Arc::new(self.policy(&rules, instance, catalog)?.observing(observes).with_user(user));
         let origin = |text: &Spanned<String>| {
             browser::WebOrigin::parse(text.get_ref())
                 .map_err(|error| self.mistake(text, format!("{:?}: {error}", text.get_ref())))

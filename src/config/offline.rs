@@ -24,8 +24,9 @@ impl Config {
         let listeners = self.listeners()?;
         self.log_filter()?;
         self.check_certificates(&listeners)?;
-        for file in self.file.instances.values() {
+        for (name, file) in &self.file.instances {
             self.site(file)?;
+            file.users.iter().try_for_each(|(user, file)| self.check_user(name, user, file).map(drop))?;
             file.rate.as_ref().map(|rate| self.limits(rate)).transpose()?;
         }
         self.audit()?;

@@ -64,7 +64,8 @@ impl Config {
         listener: &ListenerSection,
         ceiling: &Arc<Policy>,
     ) -> Result<CallerConfig, ConfigMistake> {
-        let CallerSection { key, certificate, uids, gids, scopes, groups, allow, deny } = file.get_ref();
+        let CallerSection { key, certificate, uids, gids, scopes, groups, allow, deny, user, user_for } =
+            file.get_ref();
         if key.is_none() && certificate.is_none() && uids.is_empty() && gids.is_empty() {
             let message = format!(
                 "the caller {name} has nothing to prove who it is: give it key, uids, gids or certificate (\"ninjaone-proxy key new {name}\" makes a key)"
@@ -94,10 +95,12 @@ impl Config {
         let policy = self.policy(&rules, ceiling.instance(), &ceiling.shared_catalog())?;
         let within = policy.within(Arc::clone(ceiling));
         let policy = within.map_err(|error| self.mistake(rules.scopes, error.to_string()))?;
+        let user = self.policy_user(ceiling.instance(), (user.as_ref(), user_for.as_ref()), ceiling.user())?;
+        let policy = policy.with_user(user);
         Ok(CallerConfig { entry, policy: Arc::new(policy) })
     }
 
-    fn scopes(&self, names: &Spanned<Vec<Spanned<String>>>) -> Result<ScopeSet, ConfigMistake> {
+    pub(super) fn scopes(&self, names: &Spanned<Vec<Spanned<String>>>) -> Result<ScopeSet, ConfigMistake> {
         let valid = Scope::ALL.map(Scope::as_str);
         let scope = |name: &Spanned<String>| {
             let text = name.get_ref();

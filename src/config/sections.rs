@@ -3,6 +3,7 @@
 mod instance;
 mod listener;
 mod listener_tls;
+mod user;
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -19,6 +20,7 @@ use crate::observe::audit_log::{Durability, OnFailure};
 pub use instance::{InstanceSection, RateSection};
 pub use listener::{CallerSection, ListenerSection};
 pub use listener_tls::{TlsChoice, TlsSection};
+pub use user::{UserFor, UserSection};
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

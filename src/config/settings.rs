@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::instance_site::ServerConfig;
+use super::redirect_uri::RedirectUri;
 use super::sandbox_warning::SandboxWarning;
 use crate::net::listener::ListenAddress;
 use crate::net::tls::server::IdentitySource;
@@ -12,8 +13,11 @@ use crate::observe::traces;
 use crate::proxy::authn::browser;
 use crate::proxy::authn::callers::CallerProofs;
 use crate::proxy::policy::Policy;
+use crate::proxy::policy::catalog::ScopeSet;
 use crate::proxy::rate_limit::RateLimits;
+use crate::proxy::token::credentials::Credentials;
 use crate::proxy::token::endpoint::ClientAuthMethod;
+use crate::proxy::token::user_grant::grant_file::GrantFile;
 
 /// What the stages are made of.
 #[derive(Debug)]
@@ -43,10 +47,29 @@ pub struct InstanceConfig {
     pub token_path: String,
     /// How that is given the credentials.
     pub client_auth: ClientAuthMethod,
+    /// The persons who may be behind requests.
+    pub users: Vec<UserConfig>,
     /// How fast requests go to it; `None`: as they come.
     pub rate: Option<RateLimits>,
     /// The command line that examines it.
     pub doctor: String,
+}
+
+/// A person, whose token is used for operations that need one.
+#[derive(Debug)]
+pub struct UserConfig {
+    /// The name in the configuration.
+    pub name: String,
+    /// As which app the person signs in.
+    pub credentials: Arc<Credentials>,
+    /// Where the browser comes back to after the sign-in, as the app has it registered.
+    pub redirect: RedirectUri,
+    /// The scopes, `offline_access` apart.
+    pub scopes: ScopeSet,
+    /// Where the grant is kept.
+    pub file: GrantFile,
+    /// The command line that signs the person in.
+    pub login: String,
 }
 
 /// A local port.

@@ -93,10 +93,12 @@ impl Settings {
 pub(crate) fn blanks(credentials: &Credentials) -> Vec<String> {
     let pairs = credentials.pairs();
     let Some(pair) = pairs.first() else { return Vec::new() };
-    let [id, secret] = credentials.sources();
     let has_blank = |value: &Secret| value.expose().contains(char::is_whitespace);
-    [("client id", &pair.id, id), ("client secret", &pair.secret, secret)]
-        .into_iter()
+    let values = [("client id", Some(&pair.id)), ("client secret", pair.secret.as_ref())];
+    let values = values.into_iter().filter_map(|(what, value)| Some((what, value?)));
+    values
+        .zip(credentials.sources())
+        .map(|((what, value), source)| (what, value, source))
         .filter(|(_, value, _)| has_blank(value))
         .map(|(what, _, source)| {
             format!("the {what} from {source} has a blank in it: check that it was copied whole, and alone")

@@ -34,6 +34,8 @@ pub struct Metrics {
     token_requests: IntCounterVec,
     token_expiry: IntGaugeVec,
     token_age: IntGaugeVec,
+    user_grant_age: IntGaugeVec,
+    sign_in_needed: IntGaugeVec,
     rate_waits: IntCounterVec,
 }
 
@@ -48,6 +50,17 @@ pub struct TokenStatus {
     pub expires_in: Duration,
     /// The time since it was asked for; `None` without a usable token.
     pub age: Option<Duration>,
+}
+
+/// The sign-in of a person as the gauges show it.
+#[derive(Debug)]
+pub struct UserStatus {
+    /// The instance's name.
+    pub instance: String,
+    /// The name of the user in the configuration.
+    pub user: String,
+    /// The time since the grant was renewed; `None` if the person must sign in.
+    pub renewed: Option<Duration>,
 }
 
 /// Where families of series are registered.
@@ -104,6 +117,16 @@ impl Metrics {
                 "Seconds since the token was asked for; no series if there is none.",
                 &["instance", "scopes"],
             )?,
+            user_grant_age: families.gauge(
+                "ninjaone_proxy_user_grant_age_seconds",
+                "Seconds since the sign-in of a person was renewed; no series if the person must sign in.",
+                &["instance", "user"],
+            )?,
+            sign_in_needed: families.gauge(
+                "ninjaone_proxy_sign_in_needed",
+                "1 if a person must sign in, else 0.",
+                &["instance", "user"],
+            )?,
             rate_waits: families.counter(
                 "ninjaone_proxy_rate_waits_total",
                 "Requests that were held back because of a limited rate, or because the instance throttles.",
@@ -114,7 +137,12 @@ impl Metrics {
     }
 
     /// The text format of Prometheus, after these readings are taken over.
-    pub fn render(&self, tokens: &[TokenStatus], (granted, failed): (u64, u64)) -> Result<String, prometheus::Error> {
+    pub fn render(
+        &self,
+        tokens: &[TokenStatus],
+        users: &[UserStatus],
+        (granted, failed): (u64, u64),
+    ) -> Result<String, prometheus::Error> {
         for (result, count) in [("granted", granted), ("failed", failed)] {
             let counter = self.token_requests.with_label_values(&[result]);
             counter.inc_by(count.saturating_sub(counter.get()));
@@ -122,11 +150,19 @@ impl Metrics {
         // An instance that is not served any more has no metrics.
         self.token_expiry.reset();
         self.token_age.reset();
+        self.user_grant_age.reset();
+        self.sign_in_needed.reset();
         let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
         for TokenStatus { instance, scopes, expires_in, age } in tokens {
             self.token_expiry.with_label_values(&[instance, scopes]).set(seconds(*expires_in));
             if let Some(age) = age {
                 self.token_age.with_label_values(&[instance, scopes]).set(seconds(*age));
+            }
+        }
+        for UserStatus { instance, user, renewed } in users {
+            self.sign_in_needed.with_label_values(&[instance, user]).set(i64::from(renewed.is_none()));
+            if let Some(renewed) = renewed {
+                self.user_grant_age.with_label_values(&[instance, user]).set(seconds(*renewed));
             }
         }
         self.listeners.panicked_elsewhere(crate::base::panic_guard::outside());

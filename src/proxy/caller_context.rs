@@ -9,14 +9,16 @@ use crate::observe::usage::{self, UsageCounters};
 use crate::proxy::authn::Caller;
 use crate::proxy::policy::catalog::OperationId;
 use crate::proxy::policy::coverage::SecureUse;
-use crate::proxy::policy::{Permit, Policy, PolicyRefusal};
+use crate::proxy::policy::{Permit, Policy, PolicyRefusal, TokenHolder};
 use crate::proxy::token::TokenSource;
 
 /// What a caller has on a listener: what is open to it, and the tokens for it.
 #[derive(Debug)]
 pub struct CallerContext {
     pub(super) policy: Arc<Policy>,
-    pub(super) tokens: TokenSource,
+    tokens: TokenSource,
+    /// Those of the person behind the operations that need one.
+    user_tokens: Option<TokenSource>,
     /// Where its use is counted, if it is.
     usage: Option<Arc<UsageCounters>>,
     /// The scopes, for messages.
@@ -33,16 +35,29 @@ pub(super) struct Permitted<'a> {
 
 impl CallerContext {
     /// What `policy` opens, with these tokens; its use is counted in `usage`.
-    pub fn new(policy: Arc<Policy>, tokens: TokenSource, usage: Option<Arc<UsageCounters>>) -> Self {
+    pub fn new(
+        policy: Arc<Policy>,
+        tokens: TokenSource,
+        user_tokens: Option<TokenSource>,
+        usage: Option<Arc<UsageCounters>>,
+    ) -> Self {
         let scopes = policy.scopes().to_string();
         let allow = policy.rules().allow.iter().map(|rule| Rc::from(&*rule.text())).collect();
-        Self { policy, tokens, usage, scopes, allow }
+        Self { policy, tokens, user_tokens, usage, scopes, allow }
     }
 
     /// Judges a request of this caller.
     pub(super) fn judge(&self, caller: Caller, head: &Parts) -> Result<Permitted<'_>, PolicyRefusal> {
         let permit = self.policy.judge(caller, &head.method, &head.uri)?;
         Ok(Permitted { permit, context: self })
+    }
+
+    /// Where a permitted request gets its token.
+    pub(super) fn tokens(&self, permit: &Permit) -> &TokenSource {
+        match permit.token_holder() {
+            TokenHolder::User => self.user_tokens.as_ref().unwrap_or(&self.tokens),
+            TokenHolder::Machine => &self.tokens,
+        }
     }
 
     /// The rule of `allow` that opened a request, as written.

@@ -40,6 +40,24 @@ use rules::{OperationRow, assumed_scope, check_spelling};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct InstanceId(pub u16);
 
+/// A person whose token some operations get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyUser {
+    /// The name in the configuration.
+    pub name: Arc<str>,
+    /// All operations get it, not only those that need one.
+    pub always: bool,
+}
+
+/// Whose token a request carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenHolder {
+    /// The machine's: that of the API client app itself.
+    Machine,
+    /// That of the person of the policy.
+    User,
+}
+
 /// The compiled policy of one listener, or of one caller of it.
 #[derive(Debug)]
 pub struct Policy {
@@ -53,6 +71,8 @@ pub struct Policy {
     ceiling: Option<Arc<Policy>>,
     /// Whether what the rules close is only noted.
     observes: bool,
+    /// The person behind the operations that need one.
+    user: Option<PolicyUser>,
 }
 
 impl Policy {
@@ -64,7 +84,7 @@ impl Policy {
         rules.allow.iter().chain(&rules.deny).try_for_each(|rule| check_spelling(rule, &catalog))?;
         rules.allow.iter().try_for_each(|rule| rules.check_ceiling(rule, &catalog))?;
         let rows = catalog.operations().iter().map(|operation| rules.row(operation)).collect();
-        Ok(Self { catalog, instance, rules, rows, first: 0, ceiling: None, observes: false })
+        Ok(Self { catalog, instance, rules, rows, first: 0, ceiling: None, observes: false, user: None })
     }
 
     /// A policy with these rules that judges requests for one operation only, or for what the catalogue lacks: much
@@ -73,7 +93,7 @@ impl Policy {
         let operation = about.and_then(|id| model.catalog.get(id));
         let rows = operation.iter().map(|operation| rules.row(operation)).collect();
         let (catalog, first) = (model.shared_catalog(), about.map_or(0, OperationId::index));
-        Self { catalog, instance: model.instance, rules, rows, first, ceiling: None, observes: false }
+        Self { catalog, instance: model.instance, rules, rows, first, ceiling: None, observes: false, user: None }
     }
 
     fn row(&self, id: OperationId) -> Option<&OperationRow> {
@@ -98,6 +118,26 @@ impl Policy {
     /// Whether what the groups and rules close is only noted.
     pub fn observes(&self) -> bool {
         self.observes
+    }
+
+    /// This policy, with a person behind the operations that need one, or behind all. It opens no more for that.
+    #[must_use]
+    pub fn with_user(self, user: Option<PolicyUser>) -> Self {
+        Self { user, ..self }
+    }
+
+    /// The person behind the operations that need one.
+    pub fn user(&self) -> Option<&PolicyUser> {
+        self.user.as_ref()
+    }
+
+    /// Whose token a permitted request carries: the operation decides.
+    pub fn token_holder(&self, operation: Option<OperationId>) -> TokenHolder {
+        let needs_user = || operation.and_then(|id| self.catalog.get(id)).is_some_and(|found| found.user_context);
+        match &self.user {
+            Some(user) if user.always || needs_user() => TokenHolder::User,
+            Some(_) | None => TokenHolder::Machine,
+        }
     }
 
     /// The catalogue that the policy judges by.
@@ -135,7 +175,8 @@ impl Policy {
         let Ruling { target, operation, passage } = self.rule_on(method, uri)?;
         let (instance, scopes) = (self.instance, self.scopes());
         let (method, target) = (method.clone(), target.to_path_and_query()?);
-        Ok(Permit { caller, method, target, operation, instance, scopes, passage })
+        let holder = self.token_holder(operation);
+        Ok(Permit { caller, method, target, operation, instance, scopes, holder, passage })
     }
 
     /// Whether a request passes, and why: for the proxy, and for all that tells what the proxy would do.
@@ -382,6 +423,33 @@ mod tests {
         let policy = policy(&scopes, &["documentation"], &[], &["DELETE,GET /v2/*/checklist/*"]).expect("a policy");
         assert!(is_denied(&policy, "DELETE", "/v2/related-items/CHECKLIST/7"));
         assert!(ask(&policy, "DELETE", "/v2/related-items/DOCUMENT/7").is_ok());
+    }
+
+    #[test]
+    fn policy_gives_the_token_of_a_person_to_what_needs_one_or_to_all() {
+        let made = |user: Option<bool>| {
+            let both = [Scope::Monitoring, Scope::Management, Scope::Control];
+            let user = user.map(|always| PolicyUser { name: "technician".into(), always });
+            policy(&both, &[], &[], &[]).expect("a policy").with_user(user)
+        };
+        let (nobody, needed, always) = (made(None), made(Some(false)), made(Some(true)));
+        let (mut persons, mut machines) = (0, 0);
+        for (id, operation) in nobody.catalog().iter() {
+            let holders = [&nobody, &needed, &always].map(|policy| policy.token_holder(Some(id)));
+            let by_need = if operation.user_context { TokenHolder::User } else { TokenHolder::Machine };
+            assert_eq!(holders, [TokenHolder::Machine, by_need, TokenHolder::User], "{}", operation.template);
+            *(if operation.user_context { &mut persons } else { &mut machines }) += 1;
+        }
+        assert!(persons >= 4 && machines >= 300, "{persons} {machines}");
+        // What the catalog does not know needs nobody, as far as anybody knows.
+        let unknown = [&nobody, &needed, &always].map(|policy| policy.token_holder(None));
+        assert_eq!(unknown, [TokenHolder::Machine, TokenHolder::Machine, TokenHolder::User]);
+        // A person opens nothing.
+        for policy in [&needed, &always] {
+            for (id, _) in nobody.catalog().iter() {
+                assert_eq!(policy.verdict(id), nobody.verdict(id));
+            }
+        }
     }
 
     #[test]

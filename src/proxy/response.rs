@@ -31,6 +31,8 @@ pub use relay::{ResponseBody, relay};
 
 /// Where a person grants scopes and finds ids.
 pub(crate) const CONSOLE: &str = "Administration > Apps > API > Client App IDs";
+/// Where an administrator of NinjaOne finds the tokens of persons.
+pub(crate) const CONSOLE_TOKENS: &str = "Administration > Apps > API > OAuth Tokens";
 
 /// Why a request got no answer of NinjaOne's.
 #[derive(Debug, thiserror::Error)]

@@ -9,6 +9,7 @@ pub mod endpoint;
 mod flight_counts;
 mod state;
 mod token_error;
+pub mod user_grant;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use endpoint::Endpoint;
 pub use flight_counts::FlightCounts;
 use state::{FlightReason, Grant, KeyState};
 pub use token_error::TokenError;
+use user_grant::UserGrant;
 
 /// How often clocks and credentials are looked at: no timer counts the time that a machine sleeps.
 const STEP: Duration = Duration::from_secs(5);
@@ -100,6 +102,11 @@ impl Tokens {
         Arc::new(Self { cache, endpoint, token_timeout, runtime: Handle::current(), clock, counts, doctor })
     }
 
+    /// The person whose tokens these are; `None`: the machine's own.
+    pub fn user(&self) -> Option<&Arc<UserGrant>> {
+        self.endpoint.user()
+    }
+
     /// The command line that finds out why there is no token.
     pub fn doctor(&self) -> &str {
         &self.doctor
@@ -122,13 +129,18 @@ impl Tokens {
             loop {
                 tokens.endpoint.look().await;
                 let step = Instant::now() + STEP;
-                // A loop that a panic ends would renew nothing any more, and nobody would see it.
-                let next = match panic_guard::around(tokens.flight(scopes, FlightReason::Keeper)).await {
-                    Ok(state) => state.next_unasked.monotonic.min(step),
-                    Err(panicked) => {
+                // In a task of its own: when this loop is ended, an answer under way may hold the only token that is good
+                // from then on. And a loop that a panic ends would renew nothing any more, and nobody would see it.
+                let own = Arc::clone(&tokens);
+                let flight = async move { panic_guard::around(own.flight(scopes, FlightReason::Keeper)).await };
+                let next = match tokens.runtime.spawn(flight).await {
+                    Ok(Ok(state)) => state.next_unasked.monotonic.min(step),
+                    Ok(Err(panicked)) => {
                         tracing::error!(%scopes, error = %panicked, "a token request panicked");
                         step
                     }
+                    // The runtime ends.
+                    Err(_) => return,
                 };
                 sleep_until(next).await;
             }
@@ -180,7 +192,10 @@ impl Tokens {
                 KeyState::granted(answer, asked, version, previous)
             }
             Err(error) => {
-                self.counts.count(false);
+                // Nobody was asked.
+                if !matches!(error, TokenError::SignInNeeded(_)) {
+                    self.counts.count(false);
+                }
                 KeyState::failed(error, (asked, (self.clock)()), version, previous)
             }
         };
@@ -193,10 +208,18 @@ impl Tokens {
         let (now, address) = ((self.clock)(), self.endpoint.address());
         let seconds = |span: Duration| Duration::from_secs(span.as_secs_f64().round() as u64);
         let (next, retry_in) = (now.until(state.next), rounded(now.until(state.next_unasked)));
+        if let Some(TokenError::SignInNeeded(needed)) = state.failure.as_deref() {
+            if state.is_news(previous) {
+                let (user, run) = (&needed.user, &needed.login);
+                tracing::warn!(user, run, "{needed}: what needs this person is refused; sign in by the command in run");
+            }
+            return;
+        }
         match &state.failure {
             None => {
                 let usable_for = seconds(state.expires_in(now).unwrap_or_default());
-                tracing::info!(address, %scopes, ?usable_for, renewed_in = ?seconds(next), "token granted");
+                let user = self.user().map(|grant| grant.user());
+                tracing::info!(address, user, %scopes, ?usable_for, renewed_in = ?seconds(next), "token granted");
             }
             Some(error) if !state.is_news(previous) => {
                 tracing::debug!(address, %scopes, error = %ErrorChain(&**error), ?retry_in, "token request failed again");

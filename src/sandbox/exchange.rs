@@ -1,17 +1,17 @@
 //! One request and its answer: which of the doors it knocks at, who may pass, and what goes back.
 
+mod response;
+
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, LOCATION, RETRY_AFTER, SERVER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, DATE, HOST, SERVER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Incoming};
 use serde_json::{Value, json};
 
-use super::answer::SandboxAnswer;
 use super::download::SandboxBody;
 use super::query::QueryParameters;
 use super::question::{self, SandboxRequest};
@@ -20,6 +20,8 @@ use super::token::SandboxGrant;
 use super::{SandboxState, document, sign_in, token};
 use crate::proxy::policy::catalog::{Operation, Scope};
 use crate::proxy::policy::path::{Segments, Target};
+pub(super) use response::empty_response;
+use response::{json_response, refused, response, without_body};
 
 /// The largest JSON body that is read into memory.
 const MAX_JSON: usize = 1 << 20;
@@ -71,17 +73,6 @@ fn insert_date(headers: &mut HeaderMap, ahead: i64) {
     if let Some(date) = shown.and_then(|time| HeaderValue::try_from(httpdate::fmt_http_date(time)).ok()) {
         headers.insert(DATE, date);
     }
-}
-
-/// HTTP/2 would send the body in answer to `HEAD` too.
-fn without_body(response: Response<SandboxBody>) -> Response<SandboxBody> {
-    let bare = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let length = response.body().length().filter(|_| !bare);
-    let mut response = response.map(|_| SandboxBody::empty());
-    if let Some(length) = length {
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    response
 }
 
 async fn token_door(house: &SandboxState, request: Request<Incoming>) -> Result<Response<SandboxBody>, SandboxRefusal> {
@@ -249,59 +240,4 @@ fn ordered_status(query: &QueryParameters) -> Option<StatusCode> {
 fn authority(parts: &Parts) -> String {
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     parts.uri.authority().map(|authority| authority.as_str()).or(host).unwrap_or("localhost").to_owned()
-}
-
-fn response(answer: SandboxAnswer) -> Response<SandboxBody> {
-    match answer {
-        SandboxAnswer::Json(status, value) => json_response(status_code(status), &value),
-        SandboxAnswer::Empty(status) => empty_response(status_code(status)),
-        SandboxAnswer::Redirect(location) => {
-            let mut response = empty_response(StatusCode::FOUND);
-            if let Ok(location) = HeaderValue::from_str(&location) {
-                response.headers_mut().insert(LOCATION, location);
-            }
-            response
-        }
-        SandboxAnswer::Download(download) => {
-            let mut response = Response::new(SandboxBody::Repeated(download));
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-            response
-        }
-    }
-}
-
-fn status_code(status: u16) -> StatusCode {
-    StatusCode::from_u16(status).unwrap_or(StatusCode::OK)
-}
-
-fn refused(refusal: &SandboxRefusal, id: u64) -> Response<SandboxBody> {
-    let status = refusal.status();
-    let mut response = json_response(status, &refusal.body(id));
-    if let SandboxRefusal::NoSuchMethod(methods) = refusal
-        && let Ok(methods) = HeaderValue::from_str(methods)
-    {
-        response.headers_mut().insert(ALLOW, methods);
-    }
-    match status {
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        // Neither may have a body.
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => *response.body_mut() = SandboxBody::empty(),
-        _ => {}
-    }
-    response
-}
-
-fn json_response(status: StatusCode, value: &Value) -> Response<SandboxBody> {
-    let mut response = Response::new(SandboxBody::Whole(Some(Bytes::from(value.to_string()))));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-pub(super) fn empty_response(status: StatusCode) -> Response<SandboxBody> {
-    let mut response = Response::new(SandboxBody::empty());
-    *response.status_mut() = status;
-    response
 }

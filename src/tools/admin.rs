@@ -12,6 +12,8 @@ use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
+use view::InstanceView;
+
 /// A token as readiness and metrics see it.
 #[derive(Debug)]
 pub struct TokenState {
@@ -27,6 +29,17 @@ pub struct TokenState {
     pub causes: Option<String>,
     /// What would fix it.
     pub remedy: Option<String>,
+    /// The person whose token it is; `None`: the machine's.
+    pub user: Option<UserState>,
+}
+
+/// The sign-in of a person as readiness and metrics see it.
+#[derive(Debug, Clone)]
+pub struct UserState {
+    /// The name in the configuration.
+    pub name: String,
+    /// The time since the grant was last renewed; `None` if nobody is signed in.
+    pub renewed: Option<Duration>,
 }
 
 /// The configuration in force, and how the last attempt to replace it went.
@@ -76,6 +89,8 @@ pub struct Health {
     pub configuration: Configuration,
     /// Sandboxes that seem not to be meant.
     pub warnings: Vec<String>,
+    /// The instances, and where they are.
+    pub instances: Vec<InstanceView>,
 }
 
 /// Answers a request for anything but the page: `/livez`, `/readyz` or `/metrics`.
@@ -94,9 +109,12 @@ pub fn answer(method: &Method, path: &str, health: &Health) -> Response<Full<Byt
     }
 }
 
-/// Ready is who has a usable token for every listener and is not draining.
+/// Ready is who has a usable token of the machine's for every listener and is not draining. Where a person must sign in,
+/// most of the service goes on.
 fn ready(health: &Health) -> Response<Full<Bytes>> {
-    let ready = !health.draining && health.tokens.iter().all(|token| token.expires_in.is_some());
+    let ready =
+        !health.draining && health.tokens.iter().all(|token| token.expires_in.is_some() || token.user.is_some());
+    let degraded = health.tokens.iter().any(|token| token.expires_in.is_none() && token.user.is_some());
     let tokens: Vec<_> = health
         .tokens
         .iter()
@@ -107,14 +125,19 @@ fn ready(health: &Health) -> Response<Full<Bytes>> {
                 "usable": token.expires_in.is_some(),
                 "expiresInSeconds": token.expires_in.map(|left| left.as_secs()),
                 "problem": token.problem,
+                "user": token.user.as_ref().map(|user| &user.name),
             })
         })
         .collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let Health { draining, configuration, warnings, .. } = health;
+    let Health { draining, configuration, warnings, instances, .. } = health;
+    let instances: Vec<_> = instances
+        .iter()
+        .map(|InstanceView { name, host, sandbox }| json!({ "name": name, "host": host, "sandbox": sandbox }))
+        .collect();
     // A warning does not turn the status: what asks for it, such as a kubelet, would end a process that serves.
     let body = json!({
-        "ready": ready, "draining": draining, "warnings": warnings, "tokens": tokens, "configuration": configuration.shown(),
+        "ready": ready, "degraded": degraded, "draining": draining, "instances": instances, "warnings": warnings, "tokens": tokens, "configuration": configuration.shown(),
     });
     text(status, "application/json", format!("{body}\n"))
 }
@@ -189,6 +212,7 @@ mod tests {
             problem: None,
             causes: None,
             remedy: None,
+            user: None,
         };
         let health = Health {
             draining,
@@ -196,6 +220,7 @@ mod tests {
             metrics: String::new(),
             configuration: configuration(),
             warnings: Vec::new(),
+            instances: Vec::new(),
         };
         answer(&method, path, &health).status().as_u16()
     }

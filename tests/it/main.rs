@@ -73,6 +73,7 @@ mod review;
 mod rooms;
 #[path = "../oracle/rulebook.rs"]
 mod rulebook;
+mod sign_in;
 mod slots;
 #[path = "../oracle/spelling.rs"]
 mod spelling;

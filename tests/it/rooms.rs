@@ -118,3 +118,20 @@ fn no_file_is_named_after_nothing() {
         assert!(!["mod", "utils", "util", "common", "helpers", "misc"].contains(&name), "{}", file.display());
     }
 }
+
+/// Without the unit tests at its end.
+const LINES: usize = 300;
+
+#[test]
+fn files_are_short() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let is_test = |file: &Path| file.file_stem().is_some_and(|name| name == "tests");
+    for file in files.iter().filter(|file| !is_test(file)) {
+        let text = std::fs::read_to_string(file).expect("a source");
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let lines = code.lines().count();
+        assert!(lines <= LINES, "{} has {lines} lines: give a part of it a file of its own", file.display());
+    }
+}

@@ -11,7 +11,7 @@ pub(crate) fn read_every_way(body: &[u8]) {
     // None also for what a strict reader alone refuses, such as a number out of range in a member that nobody reads.
     let plain: Option<Value> = serde_json::from_slice(body).ok();
     assert!(TokenAnswer::read(http::StatusCode::BAD_REQUEST, None, body).is_err(), "only 200 grants");
-    if let Ok(TokenAnswer { authorization, lifetime }) = TokenAnswer::read(http::StatusCode::OK, None, body) {
+    if let Ok(TokenAnswer { authorization, lifetime, .. }) = TokenAnswer::read(http::StatusCode::OK, None, body) {
         let token = authorization.to_str().expect("ASCII").strip_prefix("Bearer ").expect("the scheme");
         assert!(!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()), "{token:?}");
         assert!(std::str::from_utf8(body).is_ok_and(|text| text.trim_start().starts_with('{')));

@@ -1,13 +1,15 @@
 //! The tokens as readiness, metrics and the page see them.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::observe::logging::ErrorChain;
-use crate::observe::metrics::TokenStatus;
+use crate::observe::metrics::{TokenStatus, UserStatus};
 use crate::proxy::policy::catalog::ScopeSet;
 use crate::proxy::token::TokenError;
 use crate::proxy::token::Tokens;
-use crate::tools::admin::TokenState;
+use crate::proxy::token::user_grant::UserGrant;
+use crate::tools::admin::{TokenState, UserState};
 use crate::tools::doctor;
 
 /// A grant that is kept.
@@ -21,14 +23,22 @@ pub(in crate::app) struct ShownGrant {
 }
 
 impl ShownGrant {
-    pub(super) async fn read(self) -> (TokenState, TokenStatus) {
+    /// As the page shows it, and as the metrics do: a token of the machine, or the sign-in of a person.
+    pub(super) async fn read(self) -> (TokenState, Result<TokenStatus, UserStatus>) {
         let Self { instance, tokens, scopes, listeners } = self;
         let status = tokens.status(scopes).await;
-        let reading = TokenStatus {
-            instance: instance.clone(),
-            scopes: scopes.to_string(),
-            expires_in: status.expires_in.unwrap_or_default(),
-            age: status.age,
+        let user = tokens.user().map(|grant| user_state(grant));
+        let instance_name = instance.clone();
+        let reading = match &user {
+            Some(UserState { name, renewed }) => {
+                Err(UserStatus { instance: instance_name, user: name.clone(), renewed: *renewed })
+            }
+            None => Ok(TokenStatus {
+                instance: instance_name,
+                scopes: scopes.to_string(),
+                expires_in: status.expires_in.unwrap_or_default(),
+                age: status.age,
+            }),
         };
         let state = TokenState {
             instance,
@@ -36,10 +46,17 @@ impl ShownGrant {
             expires_in: status.expires_in,
             problem: status.failure.as_ref().map(|failure| failure.to_string()),
             causes: status.failure.as_ref().map(|failure| ErrorChain(&**failure).to_string()),
+            user,
             remedy: status.failure.map(|failure| remedy(&failure, scopes, &listeners, tokens.doctor())),
         };
         (state, reading)
     }
+}
+
+fn user_state(grant: &UserGrant) -> UserState {
+    let renewed = grant.status().filter(|status| status.ended.is_none()).map(|status| status.renewed);
+    let renewed = renewed.map(|renewed| SystemTime::now().duration_since(renewed).unwrap_or_default());
+    UserState { name: grant.user().to_owned(), renewed }
 }
 
 /// What an administrator can do when a token cannot be fetched.
@@ -48,7 +65,8 @@ fn remedy(error: &TokenError, scopes: ScopeSet, listeners: &[String], doctor: &s
         TokenError::Exchange(_) => {
             format!("run: {doctor} (it tries name, network, proxy and certificate one by one)")
         }
-        TokenError::UnknownClient
+        TokenError::SignInNeeded(_)
+        | TokenError::UnknownClient
         | TokenError::InvalidClient
         | TokenError::InvalidScope
         | TokenError::Refused { .. }

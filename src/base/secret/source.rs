@@ -2,16 +2,15 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::fs::Metadata;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use super::{Secret, command};
-use crate::base::file;
+use crate::base::file::{self, Stamp};
 
 /// The longest credential, in bytes; a longer one is another file.
 pub(super) const MAX_LENGTH: usize = 16 * 1024;
@@ -85,14 +84,6 @@ pub enum SourceError {
     },
 }
 
-/// What changes when a file is written or replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    length: u64,
-    modified: Option<SystemTime>,
-    identity: [i64; 3],
-}
-
 impl SecretSource {
     /// The systemd credential of this name.
     pub fn credential(name: &str) -> Result<Self, SourceError> {
@@ -128,7 +119,7 @@ impl SecretSource {
     /// What shows that a file has changed; `None` for anything else than a file that exists.
     pub fn stamp(&self) -> Option<Stamp> {
         match self {
-            Self::File(path) => std::fs::metadata(path).ok().map(|metadata| stamp(&metadata)),
+            Self::File(path) => Stamp::of(path),
             Self::Given(_) | Self::Env(_) | Self::Command(_) => None,
         }
     }
@@ -212,18 +203,6 @@ fn credential(bytes: &[u8]) -> Result<Zeroizing<String>, &'static str> {
 fn is_quoted(line: &str) -> bool {
     let quoted = |quote| line.len() > 1 && line.starts_with(quote) && line.ends_with(quote);
     quoted('"') || quoted('\'')
-}
-
-#[cfg(unix)]
-fn stamp(metadata: &Metadata) -> Stamp {
-    use std::os::unix::fs::MetadataExt;
-    let identity = [metadata.ino().cast_signed(), metadata.ctime(), metadata.ctime_nsec()];
-    Stamp { length: metadata.len(), modified: metadata.modified().ok(), identity }
-}
-
-#[cfg(not(unix))]
-fn stamp(metadata: &Metadata) -> Stamp {
-    Stamp { length: metadata.len(), modified: metadata.modified().ok(), identity: [0; 3] }
 }
 
 #[cfg(test)]

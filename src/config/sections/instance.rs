@@ -1,5 +1,6 @@
 //! The table of an instance: where a tenant is, the credentials for it, and how fast requests go to it.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::user::UserSection;
 use super::{seconds, unplaced};
 use crate::config::host::InstanceHost;
 use crate::config::units::{Pause, Period};
@@ -45,6 +47,9 @@ pub struct InstanceSection {
     /// How fast requests go to it; without it as they come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<RateSection>,
+    /// Persons who sign in there, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub users: BTreeMap<String, UserSection>,
 }
 
 /// How fast requests go to an instance.
@@ -81,6 +86,7 @@ impl Default for InstanceSection {
             key: None,
             proxy: None,
             rate: None,
+            users: BTreeMap::new(),
         }
     }
 }

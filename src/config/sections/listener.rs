@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::{TlsChoice, unplaced};
+use super::{TlsChoice, UserFor, unplaced};
 use crate::config::value::{Address, ListenerMode, Permissions};
 use crate::proxy::policy::catalog::Scope;
 
@@ -40,6 +40,12 @@ pub struct ListenerSection {
     pub allow: Vec<Spanned<String>>,
     /// What is closed in any case.
     pub deny: Vec<Spanned<String>>,
+    /// The person behind the operations that need one, of the instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Spanned<String>>,
+    /// Which operations get that person's token; those that need it without this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_for: Option<Spanned<UserFor>>,
     /// The web pages of other origins that may use it.
     pub allowed_origins: Vec<Spanned<String>>,
     /// Whether callers may send their keys in clear text over a network.
@@ -72,6 +78,12 @@ pub struct CallerSection {
     pub allow: Vec<Spanned<String>>,
     /// What is closed in any case.
     pub deny: Vec<Spanned<String>>,
+    /// The person behind the operations that need one; the listener's without it, nobody if it is `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Spanned<String>>,
+    /// Which operations get that person's token; as on the listener without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_for: Option<Spanned<UserFor>>,
 }
 
 impl Default for ListenerSection {
@@ -88,6 +100,8 @@ impl Default for ListenerSection {
             groups: Vec::new(),
             allow: Vec::new(),
             deny: Vec::new(),
+            user: None,
+            user_for: None,
             allowed_origins: Vec::new(),
             cleartext: false,
             callers: BTreeMap::new(),

@@ -17,7 +17,8 @@ use super::certificate::alternative_names;
 use super::local::{self, Leaf, LocalCa, LocalError, RENEWAL};
 use super::pem::{self, PemError};
 use super::{TlsError, add_ca_file, provider};
-use crate::base::secret::source::{SecretSource, Stamp};
+use crate::base::file::Stamp;
+use crate::base::secret::source::SecretSource;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(5);

@@ -3,13 +3,13 @@
 use http::Method;
 use http::uri::PathAndQuery;
 
-use super::InstanceId;
 use super::catalog::{OperationId, ScopeSet};
 use super::coverage::SecureUse;
 use super::decision::{OpenedBy, Passage};
 use super::query::{Query, SECURE};
 use super::refusal::Denied;
 use super::rules::RuleId;
+use super::{InstanceId, TokenHolder};
 use crate::proxy::authn::Caller;
 
 /// The proof that a request is allowed, and the only source of what is sent.
@@ -21,6 +21,7 @@ pub struct Permit {
     pub(super) operation: Option<OperationId>,
     pub(super) instance: InstanceId,
     pub(super) scopes: ScopeSet,
+    pub(super) holder: TokenHolder,
     pub(super) passage: Passage,
 }
 
@@ -53,6 +54,11 @@ impl Permit {
     /// The scopes that the token must have: the listener's.
     pub fn scopes(&self) -> ScopeSet {
         self.scopes
+    }
+
+    /// Whose token it gets.
+    pub fn token_holder(&self) -> TokenHolder {
+        self.holder
     }
 
     /// The rule of `allow` that opened it.

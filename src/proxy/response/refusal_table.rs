@@ -167,6 +167,7 @@ refusal_table! {
     TokenClientUnknown: misconfigured("token-client-unknown");
     TokenClientRefused: misconfigured("token-client-refused");
     TokenScopeRefused: misconfigured("token-scope-refused");
+    SignInNeeded: misconfigured("sign-in-needed");
 
     // The instance.
     NameUnknown: unanswered(StatusCode::BAD_GATEWAY, "instance-name-unknown", "dns_error");

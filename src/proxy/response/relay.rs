@@ -12,17 +12,21 @@ use http_body_util::Full;
 use super::problem::PROXY_STATUS;
 use crate::net::body::BodyError;
 use crate::proxy::headers;
+use crate::proxy::policy::TokenHolder;
 use crate::proxy::upstream::{AnswerBody, Reason, UpstreamAnswer};
 
 /// NinjaOne's answer, cleaned, marked as relayed, with a `Location` at the instance turned to the caller's `origin`.
+/// `holder` is whose token the request had.
 pub fn relay(
     answer: UpstreamAnswer,
     relayed: &HeaderValue,
+    holder: TokenHolder,
     localize: impl FnOnce(&HeaderValue) -> Option<HeaderValue>,
 ) -> Response<ResponseBody> {
     let UpstreamAnswer { mut head, body, reason, .. } = answer;
     headers::clean_response(&mut head.headers);
-    head.headers.append(PROXY_STATUS, reason.and_then(|reason| explained(relayed, reason)).unwrap_or(relayed.clone()));
+    head.headers
+        .append(PROXY_STATUS, reason.and_then(|reason| explained(relayed, reason, holder)).unwrap_or(relayed.clone()));
     if let Some(location) = head.headers.get(LOCATION).and_then(localize) {
         head.headers.insert(LOCATION, location);
     }
@@ -44,8 +48,13 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// `Proxy-Status` that says what can be done about NinjaOne's 401, 403 or 404.
-fn explained(relayed: &HeaderValue, reason: Reason) -> Option<HeaderValue> {
+fn explained(relayed: &HeaderValue, reason: Reason, holder: TokenHolder) -> Option<HeaderValue> {
     let details = match reason {
+        Reason::InsufficientPrivileges | Reason::UserContextRequired | Reason::Unknown
+            if holder == TokenHolder::User =>
+        {
+            "user-role: NinjaOne refused the token of the person who has signed in; see that person's role, and the scopes of the API client app, in NinjaOne"
+        }
         Reason::NotAuthenticated => {
             "not_authenticated: NinjaOne refused the token; the next request gets a new one, unless that was refused too"
         }
@@ -53,7 +62,7 @@ fn explained(relayed: &HeaderValue, reason: Reason) -> Option<HeaderValue> {
             "insufficient_privileges: the API client app may not do this; see its scopes in NinjaOne"
         }
         Reason::UserContextRequired => {
-            "user_context_required: NinjaOne wants a signed-in user, and client credentials have none; no configuration of this proxy can change that"
+            "user_context_required: NinjaOne wants a signed-in user, and client credentials have none; sign a person in (ninjaone-proxy login NAME), and write user = NAME into the listener"
         }
         Reason::RouteUnknown => {
             "route-unknown: this instance does not have the operation, although others may; doctor --catalog lists what it lacks"

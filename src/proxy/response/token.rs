@@ -46,6 +46,10 @@ fn of_cause(cause: &TokenError, scene: &RefusalContext<'_>) -> Refusal {
                 "the API client app lacks one of the scopes {scopes}. Grant them in NinjaOne ({CONSOLE}), or remove them from scopes in [listeners.{listener}]."
             ),
         ),
+        TokenError::SignInNeeded(needed) => Refusal::new(
+            RefusalKind::SignInNeeded,
+            format!("This operation needs the token of a person, and {needed}. Run: {}", needed.login),
+        ),
         TokenError::Exchange(ExchangeError::Connect(ConnectError::Dial(error))) if error.is_lasting() => {
             dial_refusal(error, instance)
         }
@@ -78,7 +82,10 @@ fn reason(cause: &TokenError, instance: &str) -> String {
             format!("the token endpoint of {instance} answered {} {code:?}.", status.as_u16())
         }
         TokenError::Unusable(what) => format!("the answer of the token endpoint of {instance} cannot be used: {what}."),
-        TokenError::UnknownClient | TokenError::InvalidClient | TokenError::InvalidScope => format!("{cause}."),
+        TokenError::UnknownClient
+        | TokenError::InvalidClient
+        | TokenError::InvalidScope
+        | TokenError::SignInNeeded(_) => format!("{cause}."),
     }
 }
 

@@ -43,18 +43,25 @@ struct CachedGrant {
 #[derive(Debug)]
 pub struct TokenSource {
     tokens: Arc<Tokens>,
+    /// Those of a person's grant, whatever a request needs of them.
+    granted: Option<ScopeSet>,
     held: RefCell<Option<Bearer>>,
 }
 
 impl TokenSource {
     /// A source of bearers from `tokens`.
     pub fn new(tokens: Arc<Tokens>) -> Self {
-        Self { tokens, held: RefCell::new(None) }
+        Self { tokens, granted: None, held: RefCell::new(None) }
+    }
+
+    /// The same, for the tokens of a person who has signed in with these scopes.
+    pub fn of_user(tokens: Arc<Tokens>, scopes: ScopeSet) -> Self {
+        Self { granted: Some(scopes), ..Self::new(tokens) }
     }
 
     /// A bearer for a permitted request: the one at hand, or the current grant, or the one that a flight brings.
     pub async fn bearer(&self, permit: &Permit) -> Result<Bearer, NoToken> {
-        self.bearer_of(permit.scopes()).await
+        self.bearer_of(self.granted.unwrap_or(permit.scopes())).await
     }
 
     /// As [`Self::bearer`], by the scopes.

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::base::file::Stamp;
 use crate::base::secret::Secret;
-use crate::base::secret::source::{SecretSource, SourceError, Stamp};
+use crate::base::secret::source::{SecretSource, SourceError};
 use crate::observe::logging::ErrorChain;
 
 /// An id and its secret.
@@ -11,15 +12,15 @@ use crate::observe::logging::ErrorChain;
 pub struct CredentialPair {
     /// The id of the API client app.
     pub id: Secret,
-    /// Its secret.
-    pub secret: Secret,
+    /// Its secret; apps of the platform Native have none.
+    pub secret: Option<Secret>,
 }
 
 /// The credentials of one instance.
 #[derive(Debug)]
 pub struct Credentials {
     id: SecretSource,
-    secret: SecretSource,
+    secret: Option<SecretSource>,
     held: Mutex<HeldCredentials>,
 }
 
@@ -50,10 +51,23 @@ pub enum CredentialsError {
 impl Credentials {
     /// Reads both. Blocks.
     pub fn read(id: SecretSource, secret: SecretSource) -> Result<Self, CredentialsError> {
-        let stamps = [id.stamp(), secret.stamp()];
-        let proven = Arc::new(read(&id, &secret)?);
+        Self::read_both(id, Some(secret))
+    }
+
+    /// Reads those of an app that may have no secret: one of the platform Native. Blocks.
+    pub fn read_both(id: SecretSource, secret: Option<SecretSource>) -> Result<Self, CredentialsError> {
+        let stamps = stamps(&id, secret.as_ref());
+        let proven = Arc::new(read(&id, secret.as_ref())?);
         let held = Mutex::new(HeldCredentials { proven, candidate: None, stamps, version: 0, trouble: None });
         Ok(Self { id, secret, held })
+    }
+
+    /// These, which never change.
+    pub fn given(id: Secret, secret: Secret) -> Self {
+        let proven = Arc::new(CredentialPair { id: id.clone(), secret: Some(secret.clone()) });
+        let held = HeldCredentials { proven, candidate: None, stamps: [None; 2], version: 0, trouble: None };
+        let [id, secret] = [id, secret].map(SecretSource::Given);
+        Self { id, secret: Some(secret), held: Mutex::new(held) }
     }
 
     /// The id that is in use.
@@ -62,8 +76,8 @@ impl Credentials {
     }
 
     /// Where id and secret come from.
-    pub fn sources(&self) -> [&SecretSource; 2] {
-        [&self.id, &self.secret]
+    pub fn sources(&self) -> impl Iterator<Item = &SecretSource> {
+        [Some(&self.id), self.secret.as_ref()].into_iter().flatten()
     }
 
     /// Counts up with each new pair.
@@ -79,12 +93,12 @@ impl Credentials {
 
     /// Reads again what has changed, and what a command prints if `anew`. Blocks.
     pub fn look(&self, anew: bool) {
-        let stamps = [self.id.stamp(), self.secret.stamp()];
-        let runs = anew && (self.id.is_command() || self.secret.is_command());
+        let stamps = stamps(&self.id, self.secret.as_ref());
+        let runs = anew && self.sources().any(SecretSource::is_command);
         if !runs && self.held().stamps == stamps {
             return;
         }
-        let found = read(&self.id, &self.secret);
+        let found = read(&self.id, self.secret.as_ref());
         let mut held = self.held();
         match found {
             Ok(pair) => held.found(Arc::new(pair), stamps),
@@ -103,7 +117,11 @@ impl Credentials {
 
     /// Whether both are read from the same places.
     pub fn is_from_same(&self, other: &Self) -> bool {
-        self.id.is_same(&other.id) && self.secret.is_same(&other.secret)
+        let secrets = match (&self.secret, &other.secret) {
+            (Some(own), Some(other)) => own.is_same(other),
+            (own, other) => own.is_none() && other.is_none(),
+        };
+        self.id.is_same(&other.id) && secrets
     }
 
     /// Whether a grant for these is one for `other` too: the same pair, and no other to be tried.
@@ -156,13 +174,22 @@ impl HeldCredentials {
 
 impl CredentialPair {
     fn is_same(&self, other: &Self) -> bool {
-        self.id.is_same(&other.id) && self.secret.is_same(&other.secret)
+        let secrets = match (&self.secret, &other.secret) {
+            (Some(own), Some(other)) => own.is_same(other),
+            (own, other) => own.is_none() && other.is_none(),
+        };
+        self.id.is_same(&other.id) && secrets
     }
 }
 
-fn read(id: &SecretSource, secret: &SecretSource) -> Result<CredentialPair, CredentialsError> {
+fn stamps(id: &SecretSource, secret: Option<&SecretSource>) -> [Option<Stamp>; 2] {
+    [id.stamp(), secret.and_then(SecretSource::stamp)]
+}
+
+fn read(id: &SecretSource, secret: Option<&SecretSource>) -> Result<CredentialPair, CredentialsError> {
     let id = id.read().map_err(CredentialsError::Id)?;
-    Ok(CredentialPair { id, secret: secret.read().map_err(CredentialsError::Secret)? })
+    let secret = secret.map(SecretSource::read).transpose().map_err(CredentialsError::Secret)?;
+    Ok(CredentialPair { id, secret })
 }
 
 #[cfg(test)]
@@ -196,7 +223,11 @@ mod tests {
         }
 
         fn secrets(&self) -> Vec<String> {
-            self.credentials.pairs().iter().map(|pair| pair.secret.expose().to_string()).collect()
+            self.credentials
+                .pairs()
+                .iter()
+                .map(|pair| pair.secret.as_ref().expect("a secret").expose().to_string())
+                .collect()
         }
     }
 

@@ -112,7 +112,7 @@ impl Grant {
 impl KeyState {
     /// After an answer to a request that was made at `asked` with credentials of this version.
     pub(super) fn granted(answer: TokenAnswer, asked: Moment, version: u64, previous: Option<&Self>) -> Self {
-        let TokenAnswer { authorization, lifetime } = answer;
+        let TokenAnswer { authorization, lifetime, .. } = answer;
         // Never used up to the last moment: it must still be valid when it arrives.
         let margin = (lifetime / 20).min(Duration::from_secs(5));
         let refresh = asked + lifetime.mul_f64(jitter(RENEWED.0, RENEWED.1));
@@ -139,6 +139,10 @@ impl KeyState {
         let (waited, least) = (asked.until(now), FIRST_BACKOFF.mul_f64(jitter(0.75, 1.0)).max(asked_for(&error)));
         let [next, next_unasked] = backoff(&error, failed).map(|wait| now + wait.saturating_sub(waited).max(least));
         let grant = previous.and_then(|state| state.usable(now)).cloned();
+        let grant = grant.filter(|grant| {
+            grant.refused.fetch_or(error.ends_grant(), Ordering::Relaxed);
+            !error.ends_grant()
+        });
         let renewals = Self::renewals(previous);
         let (failure, failed) = (Some(Arc::new(error)), failed.saturating_add(1));
         Self { grant, failure, failed, next, next_unasked, version, renewals }
@@ -219,7 +223,12 @@ mod tests {
 
     fn granted(asked: Moment, previous: Option<&KeyState>) -> KeyState {
         let authorization = HeaderValue::from_static("Bearer x");
-        KeyState::granted(TokenAnswer { authorization, lifetime: HOUR }, asked, 0, previous)
+        KeyState::granted(
+            TokenAnswer { authorization, lifetime: HOUR, refresh_token: None, scope: None },
+            asked,
+            0,
+            previous,
+        )
     }
 
     fn failed(error: TokenError, now: Moment, previous: Option<&KeyState>) -> KeyState {

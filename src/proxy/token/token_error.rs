@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::user_grant::SignInNeeded;
 use crate::net::dial::DialError;
 use crate::net::dial::connect::ConnectError;
 use crate::net::dial::exchange::ExchangeError;
@@ -37,6 +38,9 @@ pub enum TokenError {
         /// What `Retry-After` asks for.
         retry_after: Option<Duration>,
     },
+    /// The token is a person's, who must sign in.
+    #[error("{0}")]
+    SignInNeeded(Box<SignInNeeded>),
     /// A success without a usable token.
     #[error("the token endpoint's answer is not a usable grant: {0}")]
     Unusable(&'static str),
@@ -46,7 +50,7 @@ impl TokenError {
     /// Whether trying again soon is useless: somebody must change the configuration or the API client app.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::UnknownClient | Self::InvalidClient | Self::InvalidScope => true,
+            Self::UnknownClient | Self::InvalidClient | Self::InvalidScope | Self::SignInNeeded(_) => true,
             Self::Exchange(_) | Self::Timeout | Self::Refused { .. } | Self::Unusable(_) => false,
         }
     }
@@ -55,7 +59,7 @@ impl TokenError {
     pub fn is_about_client(&self) -> bool {
         match self {
             Self::UnknownClient | Self::InvalidClient => true,
-            Self::InvalidScope | Self::Exchange(_) => false,
+            Self::InvalidScope | Self::Exchange(_) | Self::SignInNeeded(_) => false,
             Self::Timeout | Self::Refused { .. } | Self::Unusable(_) => false,
         }
     }
@@ -64,9 +68,14 @@ impl TokenError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
-            Self::UnknownClient | Self::InvalidClient | Self::InvalidScope => None,
+            Self::UnknownClient | Self::InvalidClient | Self::InvalidScope | Self::SignInNeeded(_) => None,
             Self::Exchange(_) | Self::Timeout | Self::Unusable(_) => None,
         }
+    }
+
+    /// Whether a token that was had before must not be used any more: the person has signed out.
+    pub(super) fn ends_grant(&self) -> bool {
+        matches!(self, Self::SignInNeeded(_))
     }
 
     /// Whether it is the same kind of failure: another one is worth another line in the log.

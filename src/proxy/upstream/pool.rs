@@ -372,7 +372,8 @@ mod tests {
         async fn end(self) {
             let Self { pool, metrics, tracks, lent, .. } = self;
             drop((pool, lent));
-            let shows = |line: String| metrics.render(&[], (0, 0)).expect("metrics").lines().any(|shown| shown == line);
+            let shows =
+                |line: String| metrics.render(&[], &[], (0, 0)).expect("metrics").lines().any(|shown| shown == line);
             let labels = "{instance=\"main\",protocol=\"http/1.1\"}";
             assert!(shows(format!("ninjaone_proxy_upstream_connections_opened_total{labels} {}", tracks.len())));
             while !shows(format!("ninjaone_proxy_upstream_connections{labels} 0")) {

@@ -100,7 +100,7 @@ async fn ask(
     let begun = Instant::now();
     let (answer, _) = endpoint.request(*scopes).await;
     match answer {
-        Ok(TokenAnswer { authorization, lifetime }) => {
+        Ok(TokenAnswer { authorization, lifetime, .. }) => {
             chart.ok(check, format!("granted {scopes}, for {listeners} ({})", milliseconds(begun.elapsed())));
             Ok(Granted { scopes: *scopes, authorization, lifetime })
         }
@@ -142,6 +142,7 @@ pub fn fix(error: &TokenError, scopes: ScopeSet, listeners: &str) -> String {
         TokenError::Unusable(_) => {
             "check host and token-path: what answers there is not the token endpoint of NinjaOne".to_owned()
         }
+        TokenError::SignInNeeded(needed) => format!("run: {}", needed.login),
         TokenError::Timeout => "try again, or raise timeouts.token".to_owned(),
         TokenError::Exchange(error) => fix_exchange(error),
     }

@@ -7,13 +7,14 @@ use http::uri::Authority;
 use super::instance_server::InstanceServer;
 use super::reporter::Reporter;
 use super::{connection, grant, missing_operations, read};
-use crate::base::secret::Secret;
 use crate::base::secret::source::SecretSource;
 use crate::config::sections::{InstanceSection, TimeoutsSection};
 use crate::config::self_call::OwnListeners;
 use crate::config::warnings::blanks;
 use crate::config::{Config, EndpointError, InstanceSite, ListenerConfig, SandboxWarning, is_set};
 use crate::observe::logging::ErrorChain;
+use crate::proxy::policy::catalog::Operation;
+use crate::proxy::policy::{Policy, TokenHolder};
 use crate::proxy::response::CONSOLE;
 use crate::proxy::token::credentials::Credentials;
 use crate::proxy::token::endpoint::Endpoint;
@@ -91,7 +92,7 @@ impl InstanceCheck<'_> {
             }
         };
         let detail = format!("client id {:?}, and its secret can be read", credentials.id());
-        let exposed = credentials.sources().into_iter().filter_map(SecretSource::exposure);
+        let exposed = credentials.sources().filter_map(SecretSource::exposure);
         let warnings: Vec<_> = exposed.chain(blanks(&credentials)).collect();
         match warnings.is_empty() {
             true => chart.ok("credentials", detail),
@@ -130,18 +131,22 @@ impl InstanceCheck<'_> {
     /// Which open operations need a user, whom client credentials do not have.
     fn examine_user_context(&self, chart: &Reporter) {
         let open = |listener: &&ListenerConfig| {
-            let policy = &listener.policy;
-            let open = policy.catalog().iter().filter(|(id, operation)| operation.user_context && policy.may_open(*id));
-            let names: Vec<_> =
-                open.filter_map(|(id, _)| policy.catalog().name(id)).map(|name| name.to_string()).collect();
+            let lacks_user = |policy: &Policy, id, operation: &Operation| {
+                operation.user_context && policy.may_open(id) && policy.token_holder(Some(id)) == TokenHolder::Machine
+            };
+            let catalog = listener.policy.catalog();
+            let policies = listener.policies();
+            let open =
+                catalog.iter().filter(|(id, operation)| policies.iter().any(|own| lacks_user(own, *id, operation)));
+            let names: Vec<_> = open.filter_map(|(id, _)| catalog.name(id)).map(|name| name.to_string()).collect();
             (!names.is_empty()).then(|| format!("[listeners.{}] opens {}", listener.name, names.join(", ")))
         };
         let open: Vec<_> = self.listeners.iter().filter_map(open).collect();
         if open.is_empty() {
-            return chart.ok("user context", "no operation is open that needs a user");
+            return chart.ok("user context", "no operation is open that needs a user and has none");
         }
-        let fix = "client credentials have no user, and NinjaOne may answer user_context_required: script runs and \
-                    ticket writes will not work. Close them by deny, or leave them to people in the console";
+        let fix = "client credentials have no user, and NinjaOne may answer user_context_required: sign a person in \
+                    (ninjaone-proxy login NAME) and write user = NAME, or close them by deny";
         chart.warn("user context", open.join("; "), fix);
     }
 }
@@ -149,8 +154,7 @@ impl InstanceCheck<'_> {
 /// An embedded NinjaOne of our own.
 pub(crate) async fn sandbox() -> Result<(InstanceSite, Credentials), Unready> {
     let options = Options::default();
-    let given = |text: &str| SecretSource::Given(Secret::new(text.to_owned()));
-    let credentials = Credentials::read(given(&options.client_id), given(&options.client_secret))?;
+    let credentials = options.credentials();
     let address = Sandbox::new(options)?.open().await?;
     let site = InstanceSite {
         authority: Authority::try_from(address.to_string())?,

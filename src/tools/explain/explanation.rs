@@ -22,6 +22,8 @@ pub struct Explanation<'a> {
     pub(super) considered: Vec<RuleTrace<'a>>,
     /// What would turn the decision.
     pub(super) changes: Vec<Change>,
+    /// The person whose token it gets; `None`: it gets the machine's.
+    pub(super) user: Option<&'a str>,
 }
 
 impl Explanation<'_> {
@@ -52,9 +54,9 @@ impl Explanation<'_> {
                 lines.push(("group", format!("{} ({})", operation.group, operation.group.description)));
                 lines.push(("risk", operation.risk.to_string()));
                 lines.extend(operation.reason.iter().map(|reason| ("note", format!("not built in: {reason}"))));
-                let no_user =
-                    "NinjaOne may refuse it to client credentials, which have no user (user_context_required)";
-                lines.extend(operation.user_context.then(|| ("note", no_user.to_owned())));
+                let no_user = "NinjaOne may refuse it to client credentials, which have no user (user_context_required): sign a person in by ninjaone-proxy login NAME, and write user = NAME into the listener";
+                let lacks_user = operation.user_context && self.user.is_none();
+                lines.extend(lacks_user.then(|| ("note", no_user.to_owned())));
             }
             None => lines.push(("operation", "none of the catalogue".to_owned())),
         }
@@ -62,6 +64,7 @@ impl Explanation<'_> {
         lines.extend(self.gate.map(|gate| ("gate", gate.to_owned())));
         lines.push(("decision", if self.open { "allowed" } else { "refused" }.to_owned()));
         lines.push(("reason", self.reason.clone()));
+        lines.extend(self.user.filter(|_| self.open).map(|user| ("token", format!("that of the user {user}"))));
         lines.extend(self.changes.iter().map(|change| ("change", self.change(change))));
         lines
     }
@@ -104,6 +107,7 @@ impl Explanation<'_> {
             "rules": self.considered.iter().map(rule).collect::<Vec<_>>(),
             "gate": self.gate,
             "allowed": self.open,
+            "user": self.user,
             "reason": self.reason,
             "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
         })

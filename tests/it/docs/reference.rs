@@ -84,6 +84,7 @@ fn the_page_of_the_configuration_has_every_key_that_the_parser_knows_and_no_othe
             match key.as_str() {
                 "instances" | "listeners" => tables.push((format!("{inner}.local"), format!("{name}.NAME"))),
                 "callers" => tables.push((format!("{inner}.one"), format!("{name}.CALLER"))),
+                "users" => tables.push((format!("{inner}.one"), format!("{name}.USER"))),
                 // Also a text of its own.
                 "tls" => {
                     program.insert(name.clone());

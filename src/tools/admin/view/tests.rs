@@ -25,6 +25,7 @@ pub(in crate::tools::admin) fn status() -> PageStatus {
         problem: None,
         causes: None,
         remedy: None,
+        user: None,
     };
     PageStatus {
         now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_341_537),

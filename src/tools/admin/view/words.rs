@@ -1,30 +1,8 @@
 //! Times and numbers in words.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use time::OffsetDateTime;
-
-/// `2026-11-22 09:58:57 UTC`.
-pub(super) fn moment(at: SystemTime) -> String {
-    format!("{} {} UTC", date(at.into()), clock(at.into()))
-}
-
-/// A time in UTC with no more than it takes: `09:58:57` on the day of `now`, `2026-11-21 09:58` before.
-pub(super) fn brief(at: SystemTime, now: SystemTime) -> String {
-    let (at, now) = (OffsetDateTime::from(at), OffsetDateTime::from(now));
-    if at.date() == now.date() {
-        return clock(at);
-    }
-    format!("{} {:02}:{:02}", date(at), at.hour(), at.minute())
-}
-
-fn date(at: OffsetDateTime) -> String {
-    format!("{}-{:02}-{:02}", at.year(), u8::from(at.month()), at.day())
-}
-
-fn clock(at: OffsetDateTime) -> String {
-    format!("{:02}:{:02}:{:02}", at.hour(), at.minute(), at.second())
-}
+pub(super) use crate::base::clock::utc::{brief, moment};
 
 /// `3 d 4 h`, `58 min 12 s`, `7 s`.
 pub(super) fn span(time: Duration) -> String {
@@ -70,6 +48,8 @@ pub(super) fn share(part: u64, whole: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]

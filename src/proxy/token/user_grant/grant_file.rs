@@ -1,0 +1,329 @@
+//! The file of one person's grant, in the folder for state: locked around each change, written anew and renamed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::base::file::{self, Lock};
+use crate::base::secret::Secret;
+use crate::base::state::{StateFolder, make_folder};
+
+/// The longest file.
+const MAX_FILE: u64 = 64 * 1024;
+/// How long another process may hold the lock: it is held while the token endpoint is asked.
+const LOCK_TIME: Duration = Duration::from_secs(90);
+/// The form of the file.
+const FORMAT: u32 = 1;
+
+/// Whose grant it is: one file for each host, client and user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantOwner {
+    /// The user's name in the configuration.
+    pub user: String,
+    /// Host and port of the instance, or `sandbox`.
+    pub host: String,
+    /// The id of the API client app.
+    pub client_id: String,
+}
+
+/// Where a grant is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantFile {
+    path: PathBuf,
+    owner: GrantOwner,
+}
+
+/// A grant as it is kept.
+#[derive(Debug, Clone)]
+pub struct StoredGrant {
+    /// Differs with each sign-in.
+    pub sign_in: String,
+    /// The scopes that were granted, as the server said them.
+    pub scopes: String,
+    /// When the person signed in.
+    pub signed_in: SystemTime,
+    /// When the refresh token was last used, or given.
+    pub renewed: SystemTime,
+    /// When NinjaOne ended it, if it did.
+    pub ended: Option<SystemTime>,
+    /// The refresh token.
+    pub refresh_token: Secret,
+}
+
+/// Why there is no grant to be had from the file, or none can be put there.
+#[derive(Debug, thiserror::Error)]
+pub enum GrantFileError {
+    /// The system says no.
+    #[error("{} cannot be {what}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not what we have written.
+    #[error("{} is damaged ({why}): sign in again, which replaces it", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// It was copied or renamed.
+    #[error("{} is of {found}, not of {wanted}: sign in again, which replaces it", path.display())]
+    OfAnother {
+        /// Which file.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Whose it should be.
+        wanted: String,
+    },
+}
+
+/// The file, while no other process may change it.
+#[derive(Debug)]
+pub struct LockedGrantFile {
+    file: GrantFile,
+    _lock: Lock,
+}
+
+/// What is written. The token is only in memory that is overwritten.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Content {
+    format: u32,
+    user: String,
+    host: String,
+    client_id: String,
+    sign_in: String,
+    scopes: String,
+    signed_in: u64,
+    renewed: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended: Option<u64>,
+    refresh_token: Zeroizing<String>,
+}
+
+impl std::fmt::Display for GrantOwner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { user, host, client_id } = self;
+        write!(f, "user {user}, host {host}, client id {client_id}")
+    }
+}
+
+impl GrantFile {
+    /// That of this owner.
+    pub fn new(state: &StateFolder, owner: GrantOwner) -> Self {
+        let text = format!("{}\n{}\n{}", owner.host, owner.client_id, owner.user);
+        let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+        let short = digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect::<String>();
+        let plain = |text: &str| {
+            let plain = |c: char| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '_' };
+            text.chars().take(60).map(plain).collect::<String>()
+        };
+        // Two owners that are plain in the same way differ by the digest.
+        let name = format!("{}@{}.{short}.json", plain(&owner.user), plain(&owner.host));
+        Self { path: state.grants().join(name), owner }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whose it is.
+    pub fn owner(&self) -> &GrantOwner {
+        &self.owner
+    }
+
+    /// The grant, if there is one. Blocks.
+    pub fn read(&self) -> Result<Option<StoredGrant>, GrantFileError> {
+        let bytes = match file::read(&self.path, MAX_FILE) {
+            Ok(bytes) => Zeroizing::new(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.io("read", error)),
+        };
+        let damaged = |why| GrantFileError::Damaged { path: self.path.clone(), why };
+        let content: Content = serde_json::from_slice(&bytes).map_err(|_| damaged("not the JSON of a grant"))?;
+        if content.format != FORMAT {
+            return Err(damaged("written by another version"));
+        }
+        let Content { user, host, client_id, sign_in, scopes, signed_in, renewed, ended, refresh_token, .. } = content;
+        let found = GrantOwner { user, host, client_id };
+        if found != self.owner {
+            let (found, wanted) = (found.to_string(), self.owner.to_string());
+            return Err(GrantFileError::OfAnother { path: self.path.clone(), found, wanted });
+        }
+        if refresh_token.is_empty() {
+            return Err(damaged("without a refresh token"));
+        }
+        let at = |seconds: u64| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(damaged("a time is wrong"));
+        let (signed_in, renewed, ended) = (at(signed_in)?, at(renewed)?, ended.map(at).transpose()?);
+        let refresh_token = Secret::new(refresh_token.to_string());
+        Ok(Some(StoredGrant { sign_in, scopes, signed_in, renewed, ended, refresh_token }))
+    }
+
+    /// Waits until no other process changes it. Blocks.
+    pub fn lock(&self) -> Result<LockedGrantFile, GrantFileError> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let state = folder.parent().unwrap_or(Path::new("."));
+        let made = make_folder(state).and_then(|()| file::make_folder_within(folder));
+        made.map_err(|error| self.io("written", error))?;
+        let path = self.path.with_extension("lock");
+        let lock = file::lock_within(&path, LOCK_TIME).map_err(|error| self.io("locked", error))?;
+        Ok(LockedGrantFile { file: self.clone(), _lock: lock })
+    }
+
+    fn io(&self, what: &'static str, source: io::Error) -> GrantFileError {
+        GrantFileError::Io { path: self.path.clone(), what, source }
+    }
+}
+
+impl LockedGrantFile {
+    /// The grant, if there is one. Blocks.
+    pub fn read(&self) -> Result<Option<StoredGrant>, GrantFileError> {
+        self.file.read()
+    }
+
+    /// Puts this grant in the place of the one that is there. Blocks.
+    pub fn write(&self, grant: &StoredGrant) -> Result<(), GrantFileError> {
+        let GrantOwner { user, host, client_id } = self.file.owner.clone();
+        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let content = Content {
+            format: FORMAT,
+            user,
+            host,
+            client_id,
+            sign_in: grant.sign_in.clone(),
+            scopes: grant.scopes.clone(),
+            signed_in: seconds(grant.signed_in),
+            renewed: seconds(grant.renewed),
+            ended: grant.ended.map(seconds),
+            refresh_token: grant.refresh_token.expose(),
+        };
+        // Room for all of it at once, so that no outgrown piece of the token is left in memory.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize));
+        serde_json::to_writer(&mut *bytes, &content).map_err(|error| self.file.io("written", error.into()))?;
+        file::replace(&self.file.path, &bytes, 0o600).map_err(|error| self.file.io("written", error))
+    }
+
+    /// Removes the grant; whether there was one. Blocks.
+    pub fn remove(&self) -> Result<bool, GrantFileError> {
+        match std::fs::remove_file(&self.file.path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.file.io("removed", error)),
+        }
+    }
+}
+
+impl StoredGrant {
+    /// That of a sign-in that has just ended well.
+    pub fn new(refresh_token: Secret, scopes: String) -> Self {
+        let sign_in = format!("{:016x}", fastrand::u64(..));
+        let now = SystemTime::now();
+        Self { sign_in, scopes, signed_in: now, renewed: now, ended: None, refresh_token }
+    }
+
+    /// The same grant after its token was used; a server that rotates gives another one (RFC 6749 section 6).
+    #[must_use]
+    pub fn renewed(self, rotated: Option<Secret>) -> Self {
+        Self { renewed: SystemTime::now(), refresh_token: rotated.unwrap_or(self.refresh_token), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(user: &str) -> GrantOwner {
+        GrantOwner { user: user.to_owned(), host: "eu.ninjarmm.com".to_owned(), client_id: "a/b".to_owned() }
+    }
+
+    fn place() -> (tempfile::TempDir, GrantFile) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = GrantFile::new(&StateFolder::at(folder.path().join("state")), owner("technician"));
+        (folder, file)
+    }
+
+    fn grant(token: &str) -> StoredGrant {
+        StoredGrant::new(Secret::new(token.to_owned()), "monitoring offline_access".to_owned())
+    }
+
+    #[test]
+    fn grant_is_kept_renewed_and_removed() {
+        let (_folder, file) = place();
+        assert!(file.read().expect("no file").is_none());
+        file.lock().expect("a lock").write(&grant("one")).expect("written");
+        let first = file.read().expect("a file").expect("a grant");
+        assert_eq!(*first.refresh_token.expose(), "one");
+        let sign_in = first.sign_in.clone();
+        let locked = file.lock().expect("a lock");
+        locked.write(&first.renewed(Some(Secret::new("two".to_owned())))).expect("written");
+        drop(locked);
+        let second = file.read().expect("a file").expect("a grant");
+        assert_eq!((&**second.refresh_token.expose(), &second.sign_in), ("two", &sign_in));
+        assert!(file.lock().expect("a lock").remove().expect("removed"));
+        assert!(!file.lock().expect("a lock").remove().expect("nothing there") && file.read().expect("none").is_none());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn grant_is_closed_to_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_folder, file) = place();
+        file.lock().expect("a lock").write(&grant("one")).expect("written");
+        let mode = |path: &Path| std::fs::metadata(path).expect("a file").permissions().mode() & 0o777;
+        assert_eq!((mode(file.path()), mode(file.path().parent().expect("a folder"))), (0o600, 0o700));
+        assert_eq!(mode(&file.path().with_extension("lock")), 0o600);
+    }
+
+    #[test]
+    fn owners_have_files_of_their_own() {
+        let state = StateFolder::at(PathBuf::from("/state"));
+        let path = |user: &str, host: &str, client: &str| {
+            let [user, host, client_id] = [user, host, client].map(str::to_owned);
+            GrantFile::new(&state, GrantOwner { user, host, client_id }).path().to_owned()
+        };
+        let all = [("a", "h", "c"), ("a/", "h", "c"), ("a_", "h", "c"), ("a", "h:1", "c"), ("a", "h", "d")];
+        let mut paths: Vec<_> = all.iter().map(|(user, host, client)| path(user, host, client)).collect();
+        assert!(paths.iter().all(|path| path.parent() == Some(Path::new("/state/grants"))), "{paths:?}");
+        paths.sort();
+        paths.dedup();
+        assert_eq!(paths.len(), all.len());
+    }
+
+    #[test]
+    fn what_is_not_ours_is_said_and_left() {
+        let (_folder, file) = place();
+        file.lock().expect("a lock").write(&grant("one")).expect("written");
+        let text = std::fs::read_to_string(file.path()).expect("a file");
+        for (content, said) in [
+            (String::new(), "is damaged (not the JSON of a grant)"),
+            (text[..text.len() / 2].to_owned(), "is damaged (not the JSON of a grant)"),
+            (text.replace("\"format\":1", "\"format\":2"), "is damaged (written by another version)"),
+            (text.replace("\"one\"", "\"\""), "is damaged (without a refresh token)"),
+            (
+                text.replace("eu.ninjarmm", "us.ninjarmm"),
+                "is of user technician, host us.ninjarmm.com, client id a/b, not of",
+            ),
+            (text.replace("\"technician\"", "\"other\""), "is of user other"),
+        ] {
+            std::fs::write(file.path(), &content).expect("a file");
+            let error = file.read().expect_err(said).to_string();
+            assert!(error.contains(said) && !error.contains("one\""), "{error}");
+            assert_eq!(std::fs::read_to_string(file.path()).expect("a file"), content);
+        }
+    }
+
+    #[test]
+    fn a_grant_is_not_printed() {
+        assert!(!format!("{:?}", grant("hunter2")).contains("hunter2"));
+    }
+}

@@ -1,0 +1,144 @@
+//! The sign-in of a person: authorization code with PKCE (RFC 6749 section 4.1, RFC 7636, RFC 8252).
+//!
+//! The order is that of a person's needs: what can be told without a browser is told before one opens; the port that the
+//! browser comes back to is bound before the address is shown; the grant that is there stays until the new one is whole.
+
+pub mod authorization;
+pub mod browser;
+pub mod callback;
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use self::authorization::{Authorization, AuthorizeError};
+use self::callback::{Callback, CallbackListener, Outcome};
+use crate::base::secret::Secret;
+use crate::config::UserConfig;
+use crate::net::dial::connect::Connector;
+use crate::proxy::response::CONSOLE;
+use crate::proxy::token::TokenError;
+use crate::proxy::token::endpoint::{Endpoint, GrantRequest};
+use crate::proxy::token::user_grant::grant_file::{GrantFileError, StoredGrant};
+
+/// Why nobody is signed in now who was not before.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// The instance would not show a page for signing in, or has sent the browser back with an error.
+    #[error(transparent)]
+    Authorize(#[from] AuthorizeError),
+    /// The person did not come back in time.
+    #[error("nobody has signed in within {0:?}: run the command again, and sign in while it waits")]
+    Late(Duration),
+    /// What the person pasted, or a closed standard input.
+    #[error("{0}")]
+    Pasted(&'static str),
+    /// There is no code that can be exchanged for tokens.
+    #[error("the sign-in ended well, but the token endpoint gave no token: {0}; {advice}", advice = token_advice(.0))]
+    Token(#[from] TokenError),
+    /// The grant is not one that lasts.
+    #[error(
+        "NinjaOne gave a token that ends within the hour, and none to renew it: in {CONSOLE}, allow the grant type Refresh Token for the app, tick the scope offline_access if it is listed, and run the command again"
+    )]
+    NoRefreshToken,
+    /// It cannot be kept.
+    #[error(transparent)]
+    File(#[from] GrantFileError),
+}
+
+/// What to do where the code was not exchanged.
+fn token_advice(error: &TokenError) -> String {
+    match error {
+        TokenError::InvalidClient => format!(
+            "look at the app in {CONSOLE}: an app of the platform Web needs client-secret, its grant type Authorization Code must be allowed"
+        ),
+        TokenError::UnknownClient => "check host (the region) and client-id".to_owned(),
+        TokenError::InvalidScope => format!("tick the scopes of the user among those of the app in {CONSOLE}"),
+        TokenError::Refused { code, .. } if code == "invalid_grant" => {
+            "the code was used before, or is older than a minute: run the command again".to_owned()
+        }
+        TokenError::Refused { .. } | TokenError::Unusable(_) | TokenError::Timeout | TokenError::Exchange(_) => {
+            "run the command again; if it stays, run ninjaone-proxy doctor".to_owned()
+        }
+        TokenError::SignInNeeded(_) => "run the command again".to_owned(),
+    }
+}
+
+/// A sign-in that waits for the browser.
+pub struct PendingSignIn<'a> {
+    authorization: Authorization,
+    endpoint: &'a Endpoint,
+    user: &'a UserConfig,
+    /// `None`: the port is taken, and the person pastes the address.
+    listener: Option<CallbackListener>,
+}
+
+impl<'a> PendingSignIn<'a> {
+    /// Asks the instance whether it would show a page for signing in. Opens nothing.
+    pub async fn begin(
+        endpoint: &'a Endpoint,
+        (connector, path, url): (&Connector, &str, &str),
+        user: &'a UserConfig,
+        listener: Option<CallbackListener>,
+    ) -> Result<Self, SignInError> {
+        let port = listener.as_ref().map_or(user.redirect.port(), CallbackListener::port);
+        let redirect_uri = user.redirect.uri(if port == 0 { callback::PASTED_PORT } else { port });
+        let authorization = Authorization::new(&user.credentials.id(), &redirect_uri, user.scopes)?;
+        authorization.preflight(connector, path).await?;
+        Ok(Self { authorization: authorization.at(url, path), endpoint, user, listener })
+    }
+
+    /// The address that the person must open.
+    pub fn address(&self) -> &str {
+        self.authorization.address()
+    }
+
+    /// Waits for the browser, or for the address that the person pastes, exchanges the code, and keeps the grant.
+    pub async fn finish(
+        self,
+        pasted: impl AsyncFnOnce(&Authorization) -> Result<Callback, SignInError>,
+        time: Duration,
+    ) -> Result<StoredGrant, SignInError> {
+        let Self { authorization, endpoint, user, listener } = self;
+        let came = async {
+            match listener {
+                Some(listener) => tokio::select! {
+                    came = listener.wait(&authorization, &user.redirect) => Ok(came),
+                    pasted = pasted(&authorization) => pasted,
+                },
+                None => pasted(&authorization).await,
+            }
+        };
+        let callback = timeout(time, came).await.map_err(|_| SignInError::Late(time))??;
+        let Callback { result, reply } = callback;
+        let signed_in = match result {
+            Ok(code) => exchange(endpoint, user, &authorization, &code).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Some(reply) = reply {
+            reply
+                .send(signed_in.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |_| Outcome::SignedIn))
+                .await;
+        }
+        signed_in
+    }
+}
+
+async fn exchange(
+    endpoint: &Endpoint,
+    user: &UserConfig,
+    authorization: &Authorization,
+    code: &Secret,
+) -> Result<StoredGrant, SignInError> {
+    let request = GrantRequest::AuthorizationCode {
+        code,
+        redirect_uri: authorization.redirect_uri(),
+        verifier: authorization.verifier(),
+    };
+    let answer = endpoint.request_by(request).await.0?;
+    let refresh_token = answer.refresh_token.ok_or(SignInError::NoRefreshToken)?;
+    let scopes = answer.scope.unwrap_or_else(|| user.scopes.to_string());
+    let grant = StoredGrant::new(refresh_token, scopes);
+    user.file.lock()?.write(&grant)?;
+    Ok(grant)
+}

@@ -1,0 +1,359 @@
+//! A person signs in, and the operations that need one work: the binary, the sandbox, and a browser made of plain
+//! requests.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use ninjaone_proxy::sandbox::{CODE_MARK, REFRESH_MARK};
+
+use crate::command_line::folder;
+use crate::harness::{Ninja, Reply, connect, eventually, request, run_binary};
+use crate::watch::SECRET;
+
+/// A folder with a configuration and a state, an instance, and perhaps a running proxy.
+struct Stand {
+    ninja: Ninja,
+    folder: tempfile::TempDir,
+    running: Option<Child>,
+}
+
+/// A command that waits for the person.
+struct Waiting {
+    child: Child,
+    address: String,
+    input: Option<ChildStdin>,
+}
+
+impl Stand {
+    fn new(user: &str, change: impl FnOnce(&mut ninjaone_proxy::sandbox::Options)) -> Self {
+        let ninja = Ninja::start(change);
+        let folder = folder(&format!(
+            "[instances.main]\n{}\nclient-id = \"sandbox\"\nclient-secret = {{ file = \"secret\" }}\n\
+             [instances.main.users.technician]\n{user}\n\
+             [listeners.local]\naddress = \"127.0.0.1:0\"\nscopes = [\"monitoring\", \"management\"]\nuser = \"technician\"\n\
+             [admin]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"trace\"\n",
+            ninja.instance()
+        ));
+        std::fs::write(folder.path().join("secret"), SECRET).expect("a file");
+        Self { ninja, folder, running: None }
+    }
+
+    fn state(&self) -> String {
+        self.folder.path().join("state").display().to_string()
+    }
+
+    /// Runs the proxy; where its listener and its admin listener are.
+    fn run(&mut self) -> [SocketAddr; 2] {
+        let log = std::fs::File::create(self.folder.path().join("log")).expect("a file");
+        let child = Command::new(env!("CARGO_BIN_EXE_ninjaone-proxy"))
+            .current_dir(self.folder.path())
+            .env("STATE_DIRECTORY", self.state())
+            .stderr(log)
+            .spawn()
+            .expect("the binary runs");
+        self.running = Some(child);
+        let find = |mark: &str| {
+            let log = self.log();
+            let rest = log.split(mark).nth(1)?.split("address=http://").nth(1)?.to_owned();
+            rest.split_whitespace().next()?.parse().ok()
+        };
+        let mut found = [None, None];
+        eventually("the proxy listens", || {
+            found = [find("listening listener=local"), find("admin listening")];
+            found.iter().all(Option::is_some)
+        });
+        found.map(|address| address.expect("an address"))
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    fn command(&self, arguments: &[&str]) -> (i32, String, String) {
+        run_binary(self.folder.path(), arguments, &[("STATE_DIRECTORY", &self.state()), ("BROWSER", "true")])
+    }
+
+    /// Starts `login`, until it shows the address.
+    fn login(&self, arguments: &[&str]) -> Waiting {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ninjaone-proxy"))
+            .arg("login")
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("STATE_DIRECTORY", self.state())
+            .env("BROWSER", "true")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let mut address = String::new();
+        let input = child.stdin.take();
+        BufReader::new(child.stdout.as_mut().expect("standard output")).read_line(&mut address).expect("a line");
+        Waiting { child, address: address.trim().to_owned(), input }
+    }
+
+    /// The files of grants.
+    fn grants(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.folder.path().join("state/grants")).into_iter().flatten();
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect()
+    }
+
+    fn ticket(&self, local: SocketAddr) -> Reply {
+        request(local, "POST", "/v2/ticketing/ticket", "Content-Type: application/json\r\n", b"{}")
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        if let Some(running) = &mut self.running {
+            let _ = running.kill();
+            let _ = running.wait();
+        }
+    }
+}
+
+impl Waiting {
+    /// Exit code, and what it said.
+    fn end(mut self) -> (i32, String) {
+        drop(self.input.take());
+        let mut said = String::new();
+        self.child.stderr.take().expect("standard error").read_to_string(&mut said).expect("text");
+        let mut rest = String::new();
+        self.child.stdout.take().expect("standard output").read_to_string(&mut rest).expect("text");
+        (self.child.wait().expect("an end").code().unwrap_or(-1), rest + &said)
+    }
+}
+
+/// Splits a URL of this machine.
+fn split(url: &str) -> (SocketAddr, String) {
+    let rest = url.strip_prefix("http://").expect("clear text");
+    let (host, path) = rest.split_once(['/', '?']).map_or((rest, ""), |(host, _)| (host, &rest[host.len()..]));
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    (host.parse().expect("an address"), path)
+}
+
+/// A request to the listener that the browser comes back to.
+fn visit(listener: SocketAddr, method: &str, path: &str, host: &str) -> Reply {
+    let mut stream = connect(listener);
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n").expect("a request");
+    Reply::read(&mut stream, false)
+}
+
+/// What a browser does: signs in, and decides. Where it is sent then.
+fn browse(address: &str, decision: &str) -> String {
+    let (server, mut path) = split(address);
+    let mut cookies = String::new();
+    let mut method = "GET";
+    let mut form = String::new();
+    for _ in 0..8 {
+        let headers = format!("Cookie: {cookies}\r\nContent-Type: application/x-www-form-urlencoded\r\n");
+        let reply = request(server, method, &path, &headers, form.as_bytes());
+        for cookie in reply.all("set-cookie") {
+            cookies = format!("{cookies}; {}", cookie.split(';').next().expect("a cookie"))
+                .trim_matches([';', ' '])
+                .to_owned();
+        }
+        if (300..400).contains(&reply.status) {
+            let location = reply.header("location").to_owned();
+            if location.starts_with("http") {
+                return location;
+            }
+            (method, path, form) = ("GET", location, String::new());
+            continue;
+        }
+        let page = String::from_utf8_lossy(&reply.body).into_owned();
+        assert_eq!(reply.status, 200, "{page}");
+        let value = |text: &str, key: &str| {
+            text.split(&format!("{key}=\""))
+                .nth(1)
+                .map(|rest| rest.split('"').next().expect("an end").replace("&amp;", "&"))
+        };
+        path = value(&page, "action").expect("a form");
+        let hidden = page.split("<input").skip(1).filter(|input| input.contains("type=\"hidden\""));
+        let mut fields: Vec<_> = hidden
+            .map(|input| {
+                format!("{}={}", value(input, "name").expect("a name"), value(input, "value").expect("a value"))
+            })
+            .collect();
+        if page.contains("id=\"sign-in\"") {
+            fields.push("user=technician&password=none".to_owned());
+        } else {
+            fields.push(format!("decision={decision}"));
+        }
+        (method, form) = ("POST", fields.join("&"));
+    }
+    panic!("no end")
+}
+
+#[test]
+fn a_person_signs_in_and_what_needs_one_works_until_the_person_signs_out() {
+    let mut stand = Stand::new("", |_| ());
+    let [local, admin] = stand.run();
+    eventually("the machine's token", || request(local, "GET", "/v2/organizations", "", b"").status == 200);
+    let refused = stand.ticket(local);
+    assert_eq!((refused.status, refused.code().as_str()), (503, "sign-in-needed"));
+    assert!(String::from_utf8_lossy(&refused.body).contains("login technician"));
+    let ready = request(admin, "GET", "/readyz", "", b"");
+    assert_eq!((ready.status, &ready.json()["degraded"]), (200, &serde_json::json!(true)));
+    assert_eq!(stand.command(&["login", "--status"]).0, 1);
+    let metrics = || String::from_utf8_lossy(&request(admin, "GET", "/metrics", "", b"").body).into_owned();
+    let of = "{instance=\"main\",user=\"technician\"}";
+    let shown = metrics();
+    assert!(shown.contains(&format!("ninjaone_proxy_sign_in_needed{of} 1")), "{shown}");
+    assert!(
+        !shown.contains("ninjaone_proxy_user_grant_age_seconds{")
+            && !shown.contains("token_expiry_seconds{instance=\"main\",scopes=\"monitoring management\"} 0")
+    );
+
+    let waiting = stand.login(&["technician"]);
+    assert!(waiting.address.contains("code_challenge_method=S256") && !waiting.address.contains(SECRET));
+    let back = browse(&waiting.address, "allow");
+    let (listener, path) = split(&back);
+    // What else comes to the port ends nothing.
+    let _idle = connect(listener);
+    let state = path.split("state=").nth(1).expect("a state").split('&').next().expect("a state");
+    for (method, path, headers, status) in [
+        ("GET", "/favicon.ico", "", 404),
+        ("GET", "/", "", 400),
+        ("GET", "/?code=a&state=wrong", "", 400),
+        ("GET", &*format!("/?code=a&state={state}&state={state}"), "", 400),
+        ("POST", &*path, "", 405),
+        ("GET", &*path, "example.com", 421),
+    ] {
+        let host = if headers.is_empty() { listener.to_string() } else { headers.to_owned() };
+        let reply = visit(listener, method, path, &host);
+        assert_eq!(reply.status, status, "{method} {path} {headers}");
+    }
+    let page = visit(listener, "GET", &path, &listener.to_string());
+    assert!(page.status == 200 && String::from_utf8_lossy(&page.body).contains("Signed in"), "{}", page.status);
+    let (code, said) = waiting.end();
+    assert!(code == 0 && said.contains("Signed in: user technician"), "{said}");
+
+    eventually("the running proxy has it", || stand.ticket(local).status == 200);
+    assert_eq!(request(admin, "GET", "/readyz", "", b"").json()["degraded"], false);
+    let shown = metrics();
+    assert!(shown.contains(&format!("ninjaone_proxy_sign_in_needed{of} 0")), "{shown}");
+    assert!(shown.contains(&format!("ninjaone_proxy_user_grant_age_seconds{of} ")), "{shown}");
+    let (code, said, _) = stand.command(&["login", "--status"]);
+    assert!(code == 0 && said.contains("29 days left") | said.contains("30 days left"), "{said}");
+    // The secrets of it are in one file, and nowhere else.
+    let grants = stand.grants();
+    let [grant] = grants.as_slice() else { panic!("{grants:?}") };
+    assert!(std::fs::read_to_string(grant).expect("a grant").contains(REFRESH_MARK));
+    let log = stand.log();
+    assert!(!log.contains(REFRESH_MARK) && !log.contains(CODE_MARK) && !log.contains(state), "a secret in the log");
+
+    let (code, said, _) = stand.command(&["logout", "technician"]);
+    assert!(code == 0 && said.contains("Signed out") && said.contains("OAuth Tokens"), "{said}");
+    assert!(stand.grants().is_empty());
+    eventually("the running proxy notices", || stand.ticket(local).status == 503);
+    assert_eq!(request(local, "GET", "/v2/organizations", "", b"").status, 200);
+}
+
+#[test]
+fn the_address_where_the_browser_ended_can_be_pasted() {
+    let stand = Stand::new("", |_| ());
+    let mut waiting = stand.login(&["technician", "--no-browser"]);
+    let back = browse(&waiting.address, "allow");
+    writeln!(waiting.input.as_mut().expect("standard input"), "\n  {back}  ").expect("a line");
+    let (code, said) = waiting.end();
+    assert!(code == 0 && said.contains("Signed in"), "{said}");
+    // Another sign-in's address is of no use, and what was there stays.
+    let before = std::fs::read(&stand.grants()[0]).expect("a grant");
+    let mut waiting = stand.login(&["technician", "--no-browser"]);
+    writeln!(waiting.input.as_mut().expect("standard input"), "{back}").expect("a line");
+    let (code, said) = waiting.end();
+    assert!(code == 1 && said.contains("not the address where the browser ended"), "{said}");
+    let (code, said) = stand.login(&["technician", "--no-browser"]).end();
+    assert!(code == 1 && said.contains("standard input ended"), "{said}");
+    assert_eq!(std::fs::read(&stand.grants()[0]).expect("a grant"), before);
+}
+
+#[test]
+fn a_sign_in_that_fails_says_what_to_do_and_leaves_the_grant() {
+    let stand = Stand::new("", |_| ());
+    let mut waiting = stand.login(&["technician", "--no-browser"]);
+    let back = browse(&waiting.address, "allow");
+    writeln!(waiting.input.as_mut().expect("standard input"), "{back}").expect("a line");
+    assert_eq!(waiting.end().0, 0);
+    let before = std::fs::read(&stand.grants()[0]).expect("a grant");
+    let waiting = stand.login(&["technician"]);
+    let (listener, path) = split(&browse(&waiting.address, "deny"));
+    assert_eq!(visit(listener, "GET", &path, &listener.to_string()).status, 400);
+    let (code, said) = waiting.end();
+    assert!(code == 1 && said.contains("access_denied") && said.contains("choose Allow"), "{said}");
+    let (code, said) = stand.login(&["technician", "--timeout", "100ms"]).end();
+    assert!(code == 1 && said.contains("nobody has signed in within 100ms"), "{said}");
+    // A code that is exchanged twice: the second comes too late.
+    let order = |what: &str| request(stand.ninja.address, "POST", what, "", b"").status;
+    for (fault, part) in [
+        ("/sandbox/fault?at=token&status=400&error=invalid_grant&count=1", "used before, or is older than a minute"),
+        ("/sandbox/fault?at=token&status=401&error=invalid_client&count=2", "needs client-secret"),
+        ("/sandbox/fault?at=token&status=503&error=temporarily_unavailable&count=1", "run the command again"),
+    ] {
+        let waiting = stand.login(&["technician"]);
+        let (listener, path) = split(&browse(&waiting.address, "allow"));
+        assert!(order(fault) < 300, "{fault}");
+        let page = visit(listener, "GET", &path, &listener.to_string());
+        let (code, said) = waiting.end();
+        assert!(page.status == 400 && code == 1 && said.contains(part), "{said}");
+    }
+    for (fault, part) in [
+        ("/sandbox/fault?at=authorize&status=404&count=1", "an app of the platform API Services cannot"),
+        ("/sandbox/fault?at=authorize&status=500&count=1", "answered the request for its sign-in page with 500"),
+    ] {
+        assert!(order(fault) < 300, "{fault}");
+        let (code, _, said) = stand.command(&["login", "technician"]);
+        assert!(code == 1 && said.contains(part), "{said}");
+    }
+    assert_eq!(std::fs::read(&stand.grants()[0]).expect("a grant"), before);
+    let (code, _, said) = stand.command(&["login", "technicain"]);
+    assert!(code == 64 && said.contains("valid users are technician of instances.main"), "{said}");
+}
+
+#[test]
+fn a_wrong_redirect_uri_and_a_taken_port_are_told_before_a_browser_opens() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let stand = Stand::new(&format!("redirect = \"http://localhost:{port}/callback\""), |_| ());
+    let (code, _, said) = stand.command(&["login", "technician"]);
+    assert!(code == 1 && said.contains("cannot come back to") && said.contains("--no-browser"), "{said}");
+    drop(taken);
+    let (code, _, said) = stand.command(&["login", "technician"]);
+    assert!(
+        code == 1 && said.contains(&format!("register the redirect URI http://localhost:{port}/callback")),
+        "{said}"
+    );
+    assert!(stand.grants().is_empty());
+}
+
+#[test]
+fn a_grant_is_rotated_while_it_is_used_and_ends_when_the_server_says_so() {
+    let mut stand = Stand::new("", |options| {
+        (options.token_lifetime, options.token_grace) = (Duration::from_secs(2), Duration::from_secs(1));
+    });
+    let mut waiting = stand.login(&["technician", "--no-browser"]);
+    let back = browse(&waiting.address, "allow");
+    writeln!(waiting.input.as_mut().expect("standard input"), "{back}").expect("a line");
+    assert_eq!(waiting.end().0, 0);
+    let first = std::fs::read_to_string(&stand.grants()[0]).expect("a grant");
+    let [local, _] = stand.run();
+    eventually("it is used", || stand.ticket(local).status == 200);
+    eventually("it is renewed", || {
+        assert_eq!(stand.ticket(local).status, 200, "without a gap");
+        let now = std::fs::read_to_string(&stand.grants()[0]).expect("a grant");
+        let token = |text: &str| text.split("refresh-token\":\"").nth(1).map(str::to_owned);
+        token(&now) != token(&first) && stand.ninja.counts().token_requests > 6
+    });
+    request(stand.ninja.address, "POST", "/sandbox/end-grants", "", b"");
+    eventually("it has ended", || {
+        let reply = stand.ticket(local);
+        reply.code() == "sign-in-needed" && String::from_utf8_lossy(&reply.body).contains("has ended the sign-in")
+    });
+    let (code, said, _) = stand.command(&["login", "--status"]);
+    assert!(code == 1 && said.contains("ended by NinjaOne"), "{said}");
+}
