@@ -10,11 +10,11 @@ use std::time::Duration;
 use crate::doors::Running;
 use crate::harness::{Reply, eventually, request};
 
-const PLAIN: &str = "[listeners.local]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n";
+const PLAIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n[listeners.local]\naddress = \"127.0.0.1:0\"\n";
 
 /// The same with a rule that closes organizations.
 fn denying() -> String {
-    PLAIN.replace("\n[admin]", "\ndeny = [\"GET /v2/organizations\"]\n[admin]")
+    format!("{PLAIN}deny = [\"GET /v2/organizations\"]\n")
 }
 
 /// Where the log says that it listens.
