@@ -76,7 +76,7 @@ async fn answer(head: &http::request::Parts, state: &AdminState) -> Response<Ful
                 _ => full,
             }
         }
-        _ => told(StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n"),
+        _ => response::refuse_path("/livez, /readyz or /metrics"),
     }
 }
 

@@ -10,6 +10,8 @@ mod token;
 mod upstream;
 
 use bytes::Bytes;
+use std::time::Duration;
+
 use http::{Method, Response, StatusCode, Uri};
 use http_body_util::Full;
 
@@ -197,6 +199,23 @@ pub fn refuse_foreign(error: &AuthnError) -> Response<Full<Bytes>> {
 /// The refusal of a request that calls a name, on a listener that is called by its address only.
 pub fn refuse_name() -> Response<Full<Bytes>> {
     Refusal::new(RefusalKind::HostNotOurs, "Call the address, not a name.").response(RequestContext::default())
+}
+
+/// The refusal of a path that a listener for people and programs does not have; `paths` are those that it has.
+pub fn refuse_path(paths: &str) -> Response<Full<Bytes>> {
+    Refusal::new(RefusalKind::PathUnknown, format!("Nothing is here: use {paths}.")).response(RequestContext::default())
+}
+
+/// The refusal of a method that changes something, where there is only something to read.
+pub fn refuse_write() -> Response<Full<Bytes>> {
+    Refusal::new(RefusalKind::ReadOnly, "Use GET.").response(RequestContext::default())
+}
+
+/// The refusal of one status page too many.
+pub fn refuse_status_page() -> Response<Full<Bytes>> {
+    let detail = "Too many status pages are open: close one, or load this one again for a later state.";
+    let refusal = Refusal::new(RefusalKind::StatusPagesFull, detail).after(Duration::from_secs(5));
+    refusal.response(RequestContext::default())
 }
 
 /// What [`refuse`] would say: status, code and detail.

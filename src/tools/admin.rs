@@ -7,11 +7,12 @@ pub mod view;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
+use crate::proxy::response;
 use view::InstanceView;
 
 /// A token as readiness and metrics see it.
@@ -98,14 +99,12 @@ pub fn answer(method: &Method, path: &str, health: &Health) -> Response<Full<Byt
     let reads = *method == Method::GET || *method == Method::HEAD;
     match (path, reads) {
         ("/livez" | "/readyz" | "/metrics" | "/" | "/events" | "/explain", false) => {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "use GET\n");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            response
+            page::guarded(response::refuse_write())
         }
         ("/livez", true) => text(StatusCode::OK, "text/plain", "alive\n"),
         ("/readyz", true) => ready(health),
         ("/metrics", true) => text(StatusCode::OK, "text/plain; version=0.0.4", health.metrics.clone()),
-        _ => text(StatusCode::NOT_FOUND, "text/plain", "not found; use /, /livez, /readyz or /metrics\n"),
+        _ => page::guarded(response::refuse_path("/, /livez, /readyz or /metrics")),
     }
 }
 
@@ -164,14 +163,7 @@ pub fn event(view: &view::View) -> Bytes {
 
 /// 503 when too many clients take server-sent events.
 pub fn too_many() -> Response<Full<Bytes>> {
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    let mut response = text(
-        status,
-        "text/plain",
-        "too many status pages are open: close one, or load this one again for a later state\n",
-    );
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
-    response
+    page::guarded(response::refuse_status_page())
 }
 
 /// An explanation for the script of the page.

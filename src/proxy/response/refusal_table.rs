@@ -33,6 +33,8 @@ pub enum ExtraField {
     Challenge,
     /// `Allow: POST`.
     AllowPost,
+    /// `Allow: GET, HEAD`.
+    AllowRead,
     /// `Allow` with the methods of the path.
     AllowMethods,
     /// `Retry-After`, where it is known when another request can do better.
@@ -142,6 +144,11 @@ refusal_table! {
     SignInUnsupported: denied(StatusCode::FORBIDDEN, "sign-in-unsupported");
     TokenNotPost: denied(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed").with(ExtraField::AllowPost);
 
+    // What is asked for, on the listeners for administrators and probes.
+    PathUnknown: denied(StatusCode::NOT_FOUND, "path-unknown");
+    ReadOnly: denied(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed").with(ExtraField::AllowRead);
+    StatusPagesFull: unavailable("status-pages-full", Fault::Caller);
+
     // What is asked for.
     OperationUnknown: denied(StatusCode::NOT_FOUND, "operation-unknown");
     MethodNotAllowed: denied(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed").with(ExtraField::AllowMethods);
@@ -202,7 +209,9 @@ mod tests {
             let row = kind.row();
             let needed = match row.status {
                 StatusCode::UNAUTHORIZED => &[ExtraField::Challenge][..],
-                StatusCode::METHOD_NOT_ALLOWED => &[ExtraField::AllowPost, ExtraField::AllowMethods],
+                StatusCode::METHOD_NOT_ALLOWED => {
+                    &[ExtraField::AllowPost, ExtraField::AllowRead, ExtraField::AllowMethods]
+                }
                 StatusCode::TOO_MANY_REQUESTS => &[ExtraField::RetryAfter],
                 StatusCode::SERVICE_UNAVAILABLE => &[ExtraField::RetryAfter, ExtraField::RetrySoon],
                 _ => continue,
