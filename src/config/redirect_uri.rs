@@ -19,7 +19,7 @@ pub enum RedirectUri {
     },
 }
 
-/// A text that is no redirect URI which can be served here.
+/// A text that is not a redirect URI which can be served here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RedirectUriError {
     /// Not a URI of HTTP in clear text.

@@ -18,7 +18,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use self::authorize::{AuthorizeRefusal, AuthorizeRequest};
-use self::fault::{Endpoint, Fault, Faults};
+use self::fault::{Faults, FaultyEndpoint, OrderedFault};
 use self::grants::Grants;
 use self::open::OpenSignIns;
 use super::SandboxState;
@@ -51,7 +51,7 @@ impl SignIn {
 
     /// Refuses a request to the token endpoint if a fault was ordered.
     pub(super) fn token_fault(&self) -> Result<(), SandboxRefusal> {
-        self.faults.next(Endpoint::Token).map_or(Ok(()), |fault| Err(fault.into()))
+        self.faults.next(FaultyEndpoint::Token).map_or(Ok(()), |fault| Err(fault.into()))
     }
 }
 
@@ -109,8 +109,8 @@ fn answer(
 /// Opens a sign-in and shows its page, by a redirect as NinjaOne does it.
 fn authorize(house: &SandboxState, scheme: &str, query: &str) -> Result<Response<SandboxBody>, SandboxRefusal> {
     let checked = AuthorizeRequest::check(&house.options, query);
-    match (house.sign_in.faults.next(Endpoint::Authorize), &checked) {
-        (Some(Fault { status: Some(StatusCode::FOUND), error: Some(error) }), Ok(request)) => {
+    match (house.sign_in.faults.next(FaultyEndpoint::Authorize), &checked) {
+        (Some(OrderedFault { status: Some(StatusCode::FOUND), error: Some(error) }), Ok(request)) => {
             let parameters = [("error", error.as_str()), ("error_description", "A test ordered this")];
             return to_client(&request.redirect_uri, request.state.as_deref(), &parameters);
         }

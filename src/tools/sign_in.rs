@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use self::authorization::{Authorization, AuthorizeError};
-use self::callback::{Callback, CallbackListener, Outcome};
+use self::callback::{Callback, CallbackListener, SignInOutcome};
 use crate::base::secret::Secret;
 use crate::config::UserConfig;
 use crate::net::dial::connect::Connector;
@@ -117,7 +117,11 @@ impl<'a> PendingSignIn<'a> {
         };
         if let Some(reply) = reply {
             reply
-                .send(signed_in.as_ref().map_or_else(|error| Outcome::Failed(error.to_string()), |_| Outcome::SignedIn))
+                .send(
+                    signed_in
+                        .as_ref()
+                        .map_or_else(|error| SignInOutcome::Failed(error.to_string()), |_| SignInOutcome::SignedIn),
+                )
                 .await;
         }
         signed_in

@@ -4,7 +4,7 @@
 #[cfg(target_os = "linux")]
 pub fn occupant(port: u16) -> Option<String> {
     use std::fs::{read_dir, read_link, read_to_string};
-    let Listening { inode, uid, .. } = all_listening(port).next()?;
+    let ListeningRow { inode, uid, .. } = all_listening(port).next()?;
     let socket = std::path::PathBuf::from(format!("socket:[{inode}]"));
     let processes = read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     for pid in processes.filter(|name| name.bytes().all(|digit| digit.is_ascii_digit())) {
@@ -47,7 +47,7 @@ pub fn occupant(_: u16) -> Option<String> {
 /// A socket that listens.
 #[cfg(any(target_os = "linux", test))]
 #[derive(Debug, PartialEq, Eq)]
-struct Listening {
+struct ListeningRow {
     inode: String,
     uid: String,
     address: String,
@@ -55,7 +55,7 @@ struct Listening {
 
 /// The sockets that listen on a port, of either family.
 #[cfg(target_os = "linux")]
-fn all_listening(port: u16) -> impl Iterator<Item = Listening> {
+fn all_listening(port: u16) -> impl Iterator<Item = ListeningRow> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|table| std::fs::File::open(table).ok());
     tables.flat_map(move |table| on_port(std::io::BufReader::new(table), port))
 }
@@ -63,11 +63,11 @@ fn all_listening(port: u16) -> impl Iterator<Item = Listening> {
 /// Reads a table of sockets (proc_net_tcp(5)). The kernel lists those that listen first; the connections after them can
 /// be hundreds of thousands, and are not read.
 #[cfg(any(target_os = "linux", test))]
-fn on_port(table: impl std::io::BufRead, port: u16) -> impl Iterator<Item = Listening> {
+fn on_port(table: impl std::io::BufRead, port: u16) -> impl Iterator<Item = ListeningRow> {
     let rows = table.lines().skip(1).map_while(Result::ok).map_while(|row| {
         let fields: Vec<&str> = row.split_ascii_whitespace().collect();
         let (address, own_port) = fields.get(1)?.rsplit_once(':')?;
-        let socket = Listening {
+        let socket = ListeningRow {
             inode: (*fields.get(9)?).to_owned(),
             uid: (*fields.get(7)?).to_owned(),
             address: address.to_owned(),
@@ -92,7 +92,7 @@ mod tests {
         let rows = [heading, row("1F91", "0A", 1), row("1F90", "0A", 2), row("1F90", "01", 3), row("1F90", "0A", 4)];
         let found: Vec<_> = on_port(rows.join("\n").as_bytes(), 8080).collect();
         let [inode, uid, address] = ["2", "1000", "0100007F"].map(str::to_owned);
-        assert_eq!(found, [Listening { inode, uid, address }]);
+        assert_eq!(found, [ListeningRow { inode, uid, address }]);
         assert_eq!(on_port(&b""[..], 8080).next(), None);
     }
 

@@ -7,20 +7,20 @@ use tokio::time::Instant;
 
 /// The table.
 pub(super) struct Entries<T> {
-    map: HashMap<String, Entry<T>>,
+    map: HashMap<String, PendingEntry<T>>,
     limit: usize,
     added: u64,
 }
 
 /// One entry. It stays after its use, so that a second use is noticed.
-pub(super) struct Entry<T> {
+pub(super) struct PendingEntry<T> {
     pub(super) value: T,
     pub(super) used: bool,
     expires: Instant,
     number: u64,
 }
 
-impl<T> Entry<T> {
+impl<T> PendingEntry<T> {
     pub(super) fn has_expired(&self) -> bool {
         self.expires <= Instant::now()
     }
@@ -41,12 +41,12 @@ impl<T> Entries<T> {
             }
         }
         self.added += 1;
-        let entry = Entry { value, used: false, expires: Instant::now() + lifetime, number: self.added };
+        let entry = PendingEntry { value, used: false, expires: Instant::now() + lifetime, number: self.added };
         self.map.insert(name, entry);
     }
 
     /// The entry of this name, even if it has expired or was used.
-    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Entry<T>> {
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut PendingEntry<T>> {
         self.map.get_mut(name)
     }
 
@@ -56,7 +56,7 @@ impl<T> Entries<T> {
         }
     }
 
-    pub(super) fn remove(&mut self, name: &str) -> Option<Entry<T>> {
+    pub(super) fn remove(&mut self, name: &str) -> Option<PendingEntry<T>> {
         self.map.remove(name)
     }
 

@@ -9,14 +9,14 @@ use crate::sandbox::refusal::SandboxRefusal;
 
 /// Where a fault can be ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Endpoint {
+pub(super) enum FaultyEndpoint {
     Authorize,
     Token,
 }
 
 /// What a request gets in place of its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct OrderedFault {
     /// None: the connection is closed without an answer.
     pub(super) status: Option<StatusCode>,
     pub(super) error: Option<String>,
@@ -24,14 +24,14 @@ pub(super) struct Fault {
 
 /// At most one order for each endpoint, with the number of requests that are left.
 #[derive(Default)]
-pub(super) struct Faults(Mutex<Vec<(Endpoint, Fault, u64)>>);
+pub(super) struct Faults(Mutex<Vec<(FaultyEndpoint, OrderedFault, u64)>>);
 
 impl Faults {
     /// Takes an order (`at`, `status`, `error`, `count`), which replaces the one before for its endpoint.
     pub(super) fn order(&self, query: &QueryParameters) -> Result<(), SandboxRefusal> {
         let at = match query.get("at") {
-            Some("authorize") => Endpoint::Authorize,
-            Some("token") => Endpoint::Token,
+            Some("authorize") => FaultyEndpoint::Authorize,
+            Some("token") => FaultyEndpoint::Token,
             _ => return Err(SandboxRefusal::BadRequest),
         };
         let status = match query.get("status") {
@@ -46,25 +46,25 @@ impl Faults {
         let error = query.get("error").map(str::to_owned);
         let mut orders = self.lock();
         orders.retain(|(other, ..)| *other != at);
-        orders.push((at, Fault { status, error }, count));
+        orders.push((at, OrderedFault { status, error }, count));
         Ok(())
     }
 
     /// The fault that the next request at this endpoint gets.
-    pub(super) fn next(&self, at: Endpoint) -> Option<Fault> {
+    pub(super) fn next(&self, at: FaultyEndpoint) -> Option<OrderedFault> {
         let mut orders = self.lock();
         let (_, fault, left) = orders.iter_mut().find(|(other, _, left)| *other == at && *left > 0)?;
         *left -= 1;
         Some(fault.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Endpoint, Fault, u64)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(FaultyEndpoint, OrderedFault, u64)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl From<Fault> for SandboxRefusal {
-    fn from(fault: Fault) -> Self {
+impl From<OrderedFault> for SandboxRefusal {
+    fn from(fault: OrderedFault) -> Self {
         match (fault.status, fault.error) {
             (None, _) => Self::NoAnswer,
             (Some(status), Some(error)) => Self::OrderedError(status, error),
@@ -84,18 +84,18 @@ mod tests {
     #[test]
     fn order_lasts_for_its_count_and_replaces_the_one_before() {
         let faults = Faults::default();
-        assert_eq!(faults.next(Endpoint::Token), None);
+        assert_eq!(faults.next(FaultyEndpoint::Token), None);
         assert_eq!(order(&faults, "at=token&status=500"), Ok(()));
         assert_eq!(order(&faults, "at=token&status=400&error=invalid_grant&count=2"), Ok(()));
         assert_eq!(order(&faults, "at=authorize&status=0"), Ok(()));
-        let fault = Fault { status: Some(StatusCode::BAD_REQUEST), error: Some("invalid_grant".to_owned()) };
-        assert_eq!(faults.next(Endpoint::Token), Some(fault.clone()));
-        assert_eq!(faults.next(Endpoint::Token), Some(fault));
-        assert_eq!(faults.next(Endpoint::Token), None);
-        assert_eq!(faults.next(Endpoint::Authorize), Some(Fault { status: None, error: None }));
+        let fault = OrderedFault { status: Some(StatusCode::BAD_REQUEST), error: Some("invalid_grant".to_owned()) };
+        assert_eq!(faults.next(FaultyEndpoint::Token), Some(fault.clone()));
+        assert_eq!(faults.next(FaultyEndpoint::Token), Some(fault));
+        assert_eq!(faults.next(FaultyEndpoint::Token), None);
+        assert_eq!(faults.next(FaultyEndpoint::Authorize), Some(OrderedFault { status: None, error: None }));
         assert_eq!(order(&faults, "at=token&status=500&count=9"), Ok(()));
         assert_eq!(order(&faults, "at=token&status=500&count=0"), Ok(()));
-        assert_eq!(faults.next(Endpoint::Token), None);
+        assert_eq!(faults.next(FaultyEndpoint::Token), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ const URI: &str = "http://127.0.0.1:7000/";
 static VERIFIER: LazyLock<String> = LazyLock::new(|| "v".repeat(43));
 
 #[derive(Debug, Clone)]
-enum Step {
+enum ModelStep {
     Allow { offline: bool, pkce: bool },
     Redeem { code: prop::sample::Index, wrong: Option<&'static str>, secret: bool },
     Refresh { token: prop::sample::Index, scope: &'static str, secret: bool },
@@ -30,7 +30,7 @@ enum Step {
     Revoke,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = ModelStep> {
     let wrong = prop_oneof![
         6 => Just(None),
         1 => prop_oneof![Just("code_verifier"), Just("redirect_uri"), Just("code")].prop_map(Some),
@@ -40,14 +40,14 @@ fn step() -> impl Strategy<Value = Step> {
         1 => prop_oneof![Just("monitoring"), Just("monitoring offline_access"), Just("control"), Just("offline_access")],
     ];
     prop_oneof![
-        4 => (any::<bool>(), prop::bool::weighted(0.7)).prop_map(|(offline, pkce)| Step::Allow { offline, pkce }),
+        4 => (any::<bool>(), prop::bool::weighted(0.7)).prop_map(|(offline, pkce)| ModelStep::Allow { offline, pkce }),
         6 => (any::<prop::sample::Index>(), wrong, any::<bool>())
-            .prop_map(|(code, wrong, secret)| Step::Redeem { code, wrong, secret }),
+            .prop_map(|(code, wrong, secret)| ModelStep::Redeem { code, wrong, secret }),
         8 => (any::<prop::sample::Index>(), scope, any::<bool>())
-            .prop_map(|(token, scope, secret)| Step::Refresh { token, scope, secret }),
-        4 => (1..50_u64).prop_map(Step::Wait),
-        1 => Just(Step::EndGrants),
-        1 => Just(Step::Revoke),
+            .prop_map(|(token, scope, secret)| ModelStep::Refresh { token, scope, secret }),
+        4 => (1..50_u64).prop_map(ModelStep::Wait),
+        1 => Just(ModelStep::EndGrants),
+        1 => Just(ModelStep::Revoke),
     ]
 }
 
@@ -176,14 +176,14 @@ fn allow(sandbox: &Sandbox, offline: bool, pkce: bool) -> String {
     sandbox.0.sign_in.grants.add_code(&sandbox.0.options, consent).expect("random")
 }
 
-async fn take_step(sandbox: &Sandbox, model: &mut Model, step: Step) {
+async fn take_step(sandbox: &Sandbox, model: &mut Model, step: ModelStep) {
     match step {
-        Step::Allow { offline, pkce } => {
+        ModelStep::Allow { offline, pkce } => {
             let code = model.known(allow(sandbox, offline, pkce), model.decisions.len(), CODE);
             model.codes.push(code);
             model.decisions.push((offline, pkce));
         }
-        Step::Redeem { code, wrong, secret } if !model.codes.is_empty() => {
+        ModelStep::Redeem { code, wrong, secret } if !model.codes.is_empty() => {
             let number = code.index(model.codes.len());
             let (name, of) = (model.codes[number].name.clone(), model.codes[number].of);
             let answer = redeem(sandbox, &name, model.decisions[of].1, wrong, secret);
@@ -192,7 +192,7 @@ async fn take_step(sandbox: &Sandbox, model: &mut Model, step: Step) {
                 model.take(of, &answer, true);
             }
         }
-        Step::Refresh { token, scope, secret } if !model.refreshes.is_empty() => {
+        ModelStep::Refresh { token, scope, secret } if !model.refreshes.is_empty() => {
             let number = token.index(model.refreshes.len());
             let (name, of) = (model.refreshes[number].name.clone(), model.refreshes[number].of);
             let form = form("refresh_token", secret, &[("refresh_token", &name), ("scope", scope)]);
@@ -204,17 +204,17 @@ async fn take_step(sandbox: &Sandbox, model: &mut Model, step: Step) {
                 model.take(of, &answer, model.rotates);
             }
         }
-        Step::Redeem { .. } | Step::Refresh { .. } => {}
-        Step::Wait(seconds) => {
+        ModelStep::Redeem { .. } | ModelStep::Refresh { .. } => {}
+        ModelStep::Wait(seconds) => {
             tokio::time::advance(Duration::from_secs(seconds)).await;
             model.now += seconds;
         }
-        Step::EndGrants => {
+        ModelStep::EndGrants => {
             sandbox.0.end_grants();
             let all = model.codes.iter_mut().chain(&mut model.refreshes).chain(&mut model.tokens);
             all.for_each(|one| one.gone = true);
         }
-        Step::Revoke => {
+        ModelStep::Revoke => {
             sandbox.revoke_tokens();
             model.tokens.iter_mut().for_each(|one| one.gone = true);
         }

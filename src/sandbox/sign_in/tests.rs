@@ -28,13 +28,13 @@ struct Browser {
 
 /// An answer; the status is 0 if there is none.
 #[derive(Debug)]
-struct Got {
+struct BrowserAnswer {
     status: u16,
     headers: HeaderMap,
     body: String,
 }
 
-impl Got {
+impl BrowserAnswer {
     fn header(&self, name: &str) -> &str {
         self.headers.get(name).map(|value| value.to_str().expect("text")).unwrap_or_default()
     }
@@ -61,7 +61,7 @@ impl Browser {
         Self { address, cookies: Vec::new(), token: String::new() }
     }
 
-    async fn send(&mut self, method: Method, target: &str, form: &str) -> Got {
+    async fn send(&mut self, method: Method, target: &str, form: &str) -> BrowserAnswer {
         let stream = TcpStream::connect(self.address).await.expect("listening");
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("handshake");
         tokio::spawn(connection);
@@ -75,7 +75,7 @@ impl Browser {
         let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         let request = request.body(Full::new(Bytes::from(form.to_owned()))).expect("legal");
         let Ok(answer) = sender.send_request(request).await else {
-            return Got { status: 0, headers: HeaderMap::new(), body: String::new() };
+            return BrowserAnswer { status: 0, headers: HeaderMap::new(), body: String::new() };
         };
         let (parts, body) = answer.into_parts();
         let body = body.collect().await.expect("whole").to_bytes();
@@ -84,14 +84,14 @@ impl Browser {
             self.cookies.push(pair);
         }
         let body = String::from_utf8(body.to_vec()).expect("text");
-        Got { status: parts.status.as_u16(), headers: parts.headers, body }
+        BrowserAnswer { status: parts.status.as_u16(), headers: parts.headers, body }
     }
 
-    async fn get(&mut self, target: &str) -> Got {
+    async fn get(&mut self, target: &str) -> BrowserAnswer {
         self.send(Method::GET, target, "").await
     }
 
-    async fn post(&mut self, target: &str, form: &str) -> Got {
+    async fn post(&mut self, target: &str, form: &str) -> BrowserAnswer {
         self.send(Method::POST, target, form).await
     }
 
@@ -103,18 +103,18 @@ impl Browser {
     }
 
     /// Signs in and decides.
-    async fn decide(&mut self, decision: &str) -> Got {
+    async fn decide(&mut self, decision: &str) -> BrowserAnswer {
         let id = self.begin(|target| target).await;
         let page = self.post("/ws/oauth/sign-in", &format!("transaction={id}&user=ada&password=x")).await;
         assert_eq!(page.status, 200, "{page:?}");
         self.post("/ws/oauth/consent", &format!("transaction={id}&decision={decision}")).await
     }
 
-    async fn token(&mut self, form: &str) -> Got {
+    async fn token(&mut self, form: &str) -> BrowserAnswer {
         self.post("/ws/oauth/token", &format!("client_id=sandbox&{form}")).await
     }
 
-    async fn redeem(&mut self, code: &str) -> Got {
+    async fn redeem(&mut self, code: &str) -> BrowserAnswer {
         let form = format!("grant_type=authorization_code&code={code}&redirect_uri={CLIENT}&code_verifier={VERIFIER}");
         self.token(&form).await
     }

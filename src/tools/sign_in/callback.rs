@@ -49,13 +49,13 @@ pub struct Callback {
 
 /// The browser that waits for the page.
 pub struct Reply {
-    outcome: oneshot::Sender<Outcome>,
+    outcome: oneshot::Sender<SignInOutcome>,
     sent: oneshot::Receiver<()>,
 }
 
 /// What became of a sign-in.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum SignInOutcome {
     /// It is done.
     SignedIn,
     /// It is not, and why.
@@ -64,7 +64,7 @@ pub enum Outcome {
 
 impl Reply {
     /// Shows the page, and waits a moment until it is on its way.
-    pub(super) async fn send(self, outcome: Outcome) {
+    pub(super) async fn send(self, outcome: SignInOutcome) {
         if self.outcome.send(outcome).is_ok() {
             let _ = tokio::time::timeout(Duration::from_secs(2), self.sent).await;
         }
@@ -145,7 +145,7 @@ struct Question {
 
 /// What the page that ends a sign-in waits for.
 struct LastPage {
-    page: oneshot::Receiver<Outcome>,
+    page: oneshot::Receiver<SignInOutcome>,
     on_its_way: oneshot::Sender<()>,
 }
 
@@ -210,10 +210,10 @@ async fn answer(
     match reading.await {
         Ok(Some(LastPage { page: outcome, on_its_way })) => {
             let shown = match outcome.await {
-                Ok(Outcome::SignedIn) => {
+                Ok(SignInOutcome::SignedIn) => {
                     page(StatusCode::OK, "Signed in", "You can close this page, and go back to the terminal.")
                 }
-                Ok(Outcome::Failed(why)) => page(StatusCode::BAD_REQUEST, "Not signed in", &why),
+                Ok(SignInOutcome::Failed(why)) => page(StatusCode::BAD_REQUEST, "Not signed in", &why),
                 Err(_) => page(StatusCode::GONE, "Not signed in", "The command has ended. Run it again."),
             };
             // The answer leaves after this returns; the command waits a moment longer for that.
