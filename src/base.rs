@@ -5,6 +5,7 @@ pub mod clock;
 pub mod file;
 pub mod panic_guard;
 pub mod plain;
+pub mod same;
 pub mod secret;
 pub mod state;
 pub mod supervisor;

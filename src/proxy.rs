@@ -27,7 +27,6 @@ use http_body::Body;
 use zeroize::Zeroizing;
 
 use crate::base::panic_guard;
-use crate::base::warn_limit::WarnLimit;
 use crate::net::body::{self, Upload};
 use crate::net::listener::{Peer, RequestBody};
 use crate::observe::access_log::{Fault, LoggedBody, RequestLog, Sink};
@@ -47,7 +46,7 @@ use crate::proxy::rate_limit::RateLimiter;
 pub use crate::proxy::request_ids::RequestIds;
 use crate::proxy::response::{JudgedBy, RefusalContext, Rejection, ResponseBody};
 use crate::proxy::sending::RequestSender;
-use crate::proxy::upstream::{Outbound, Reason, Upstream, UpstreamAnswer, UpstreamError};
+use crate::proxy::upstream::{Outbound, Upstream, UpstreamAnswer, UpstreamError};
 
 /// The longest token request, in bytes.
 const MAX_FORM: usize = 16 * 1024;
@@ -59,8 +58,6 @@ pub struct Proxy {
     audit_log: AuditLog,
     sink: Rc<Sink>,
     refusals: RecentRefusals,
-    /// What keeps callers from flooding the log.
-    warnings: WarnLimit,
     body_limits: BodyLimits,
     /// `Proxy-Status` of an answer that NinjaOne gave.
     relayed: HeaderValue,
@@ -94,8 +91,7 @@ impl Proxy {
         let relayed = format!("ninjaone-proxy; next-hop=\"{}\"", upstream.authority());
         let relayed = HeaderValue::try_from(relayed).unwrap_or(HeaderValue::from_static("ninjaone-proxy"));
         let sender = RequestSender { upstream, rate_limiter };
-        let (sink, warnings) = (Rc::new(sink), WarnLimit::default());
-        Self { authn, sender, audit_log, sink, refusals, warnings, body_limits, relayed, ids }
+        Self { authn, sender, audit_log, sink: Rc::new(sink), refusals, body_limits, relayed, ids }
     }
 
     /// Answers one request, whatever happens. Its log begins here, not when the answer is first asked for: a caller who
@@ -171,18 +167,14 @@ impl Proxy {
         let Authenticated { caller, context } = observe(log, self.authn.authenticate(visitor, &head.headers)?);
         let permitted = observe(log, context.judge(caller, head)?);
         log.propagate_trace(&mut head.headers);
-        let facts = |permit: &_| facts::of_permit(log, permit);
-        let audited = Audited::record(&self.audit_log, permitted.permit, facts).await?;
+        let audited =
+            Audited::record(&self.audit_log, permitted.permit, |permit| facts::of_permit(log, permit)).await?;
         let audited = observe(log, audited);
         let mut outbound = observe(log, self.outbound(&audited, head, body)?);
         let answer = self.sender.ask(context.tokens(audited.permit()), &audited, &mut outbound, log).await?;
         let answer = observe(log, self.hold(answer, &head.method)?);
-        if answer.reason == Some(Reason::UserContextRequired) {
-            self.warn_of_user_context(log);
-        }
-        let instance = self.sender.upstream.authority();
-        let holder = audited.permit().token_holder();
-        Ok(response::relay(answer, &self.relayed, holder, |location| origin.localize(location, instance, &head.uri)))
+        let localize = |location: &_| origin.localize(location, self.sender.upstream.authority(), &head.uri);
+        Ok(response::relay(answer, &self.relayed, audited.permit().token_holder(), localize))
     }
 
     /// A request that may be sent, with its body and the memory for that.
@@ -225,16 +217,6 @@ impl Proxy {
         Ok(response::granted(&granted.token, local_tokens::LIFETIME, scope))
     }
 
-    fn warn_of_user_context(&self, log: &RequestLog) {
-        let reason = "user_context_required";
-        if let Some(left_out) = self.warnings.due(reason) {
-            tracing::warn!(
-                id = %log.id(), reason, left_out,
-                "NinjaOne refused a request because the operation needs a signed-in user, which client credentials do not have: run ninjaone-proxy login NAME, and write user = NAME into the listener"
-            );
-        }
-    }
-
     fn refuse(&self, rejection: &Rejection, head: &Parts, log: &mut RequestLog) -> Response<ResponseBody> {
         let operation = rejection.operation();
         if let Some(id) = operation {
@@ -258,7 +240,7 @@ impl Proxy {
         // What the caller did wrong is in the access log; why there is no token, the token's own room tells once.
         if matches!(rejection, Rejection::Upstream(_)) && outcome.blame != Fault::Caller {
             let (code, error) = (outcome.code, ErrorChain(rejection));
-            match self.warnings.due(code) {
+            match log.warning_due(code) {
                 Some(left_out) => tracing::warn!(id = %request_id, code, %error, left_out, "request failed"),
                 None => tracing::debug!(id = %request_id, code, %error, "request failed"),
             }
@@ -286,6 +268,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::base::warn_limit::WarnLimit;
     use crate::net::body::BodyError;
     use crate::net::listener::Buffers;
     use crate::observe::metrics::Metrics;
@@ -315,7 +298,7 @@ mod tests {
             upstream,
             rate_limiter: None,
             audit_log: AuditLog::default(),
-            sink: Sink { meter, lines: None, traces: None },
+            sink: Sink { meter, lines: None, traces: None, warnings: WarnLimit::default() },
             refusals: RecentRefusals::default(),
             body_limits: BodyLimits { wait: MINUTE, limit: 1, buffers: Arc::new(Buffers::new(1 << 20)) },
             ids: Rc::new(RequestIds::new(1, &LoopMark::new().expect("randomness"))),

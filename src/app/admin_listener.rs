@@ -21,7 +21,7 @@ use crate::net::listener::{
     self, Bound, Buffers, ConnectionConfig, ConnectionLimits, ListenerLabel, ListeningSocket, Slots,
 };
 use crate::net::shutdown::Shutdown;
-use crate::observe::metrics::{Metrics, TokenStatus, UserStatus};
+use crate::observe::metrics::Metrics;
 use crate::observe::refusals::RecentRefusals;
 use crate::proxy::authn::callers::Callers;
 use crate::proxy::authn::local_tokens::LocalTokens;
@@ -94,22 +94,18 @@ impl AdminState {
         }
     }
 
-    async fn tokens(&self) -> (Vec<TokenState>, Vec<TokenStatus>, Vec<UserStatus>) {
-        let (mut tokens, mut machine, mut users) = (Vec::new(), Vec::new(), Vec::new());
+    async fn tokens(&self) -> Vec<TokenState> {
         let grants = self.grants.borrow().clone();
+        let mut tokens = Vec::with_capacity(grants.len());
         for grant in grants {
-            let (token, reading) = grant.read().await;
-            tokens.push(token);
-            match reading {
-                Ok(reading) => machine.push(reading),
-                Err(reading) => users.push(reading),
-            }
+            tokens.push(grant.read().await);
         }
-        (tokens, machine, users)
+        tokens
     }
 
     pub(super) async fn health(&self) -> Health {
-        let (tokens, machine, users) = self.tokens().await;
+        let tokens = self.tokens().await;
+        let (machine, users) = grants::gauges(&tokens);
         let metrics = self.metrics.render(&machine, &users, self.counts.read());
         let metrics = metrics.unwrap_or_else(|error| format!("# {error}\n"));
         let configuration = self.configuration.borrow().clone();
@@ -121,7 +117,7 @@ impl AdminState {
     }
 
     async fn view(&self) -> View {
-        let (tokens, ..) = self.tokens().await;
+        let tokens = self.tokens().await;
         View::of(&PageStatus {
             now: SystemTime::now(),
             uptime: self.begun.elapsed(),

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::base::warn_limit::WarnLimit;
 use crate::config::ListenerConfig;
 use crate::net::listener::{self, ConnectionConfig, ListeningSocket};
 use crate::net::shutdown::Shutdown;
@@ -175,7 +176,12 @@ impl Worker {
             upstream: Rc::clone(upstream),
             rate_limiter: config.rate_limiters.get(instance).cloned().flatten(),
             audit_log: config.audit_log.clone(),
-            sink: Sink { meter, lines: self.lines.clone(), traces: config.traces.clone() },
+            sink: Sink {
+                meter,
+                lines: self.lines.clone(),
+                traces: config.traces.clone(),
+                warnings: WarnLimit::default(),
+            },
             refusals: config.refusals.clone(),
             body_limits: config.body_limits.clone(),
             ids: Rc::clone(&self.ids),

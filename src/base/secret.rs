@@ -5,6 +5,7 @@ pub mod source;
 
 use std::fmt;
 
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// What is kept for long: a client secret, a password, a key. (Access tokens live in header values that are marked as
@@ -34,7 +35,7 @@ impl Secret {
     /// Whether this is the same text as that of `other`. Takes the same time for all texts of a length.
     pub fn is_same(&self, other: &Self) -> bool {
         let (own, other) = (self.expose(), other.expose());
-        own.len() == other.len() && own.bytes().zip(other.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+        own.as_bytes().ct_eq(other.as_bytes()).into()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::config::{Config, InstanceSite};
 use crate::observe::logging::ErrorChain;
 use crate::proxy::response::CONSOLE_TOKENS;
 use crate::proxy::token::user_grant::grant_file::StoredGrant;
-use crate::tools::sign_in::authorization::Authorization;
+use crate::tools::sign_in::authorization::{Authorization, AuthorizeEndpoint};
 use crate::tools::sign_in::callback::{Callback, CallbackListener};
 use crate::tools::sign_in::{PendingSignIn, SignInError, browser};
 
@@ -110,11 +110,12 @@ fn find(config: &Config, name: &str, instance: Option<&str>) -> Result<SignInCon
         let error = anyhow!("several instances have a user {name:?} ({list}): say which by --instance NAME");
         return Err(failure(USAGE)(error));
     }
-    let all =
-        || config.file.instances.iter().flat_map(|(instance, file)| file.users.keys().map(move |own| (instance, own)));
     let unknown = || {
-        let known =
-            all().map(|(instance, own)| format!("{own} of instances.{instance}")).collect::<Vec<_>>().join(", ");
+        let users =
+            config.file.instances.iter().flat_map(|(instance, file)| {
+                file.users.keys().map(move |user| format!("{user} of instances.{instance}"))
+            });
+        let known = users.collect::<Vec<_>>().join(", ");
         let main = config.file.instances.keys().next().map_or("main", String::as_str);
         let hint = if known.is_empty() {
             format!("the configuration has no users: write [instances.{main}.users.{name}]")
@@ -143,7 +144,8 @@ async fn sign_in_with(config: &Config, sign_in: &SignInConfig, given: &Login) ->
     let path = token_path
         .strip_suffix("/token")
         .map_or_else(|| "/ws/oauth/authorize".to_owned(), |base| format!("{base}/authorize"));
-    let url = format!("{}://{}", if site.trust.is_some() { "https" } else { "http" }, site.authority);
+    let origin = format!("{}://{}", if site.trust.is_some() { "https" } else { "http" }, site.authority);
+    let page = AuthorizeEndpoint { connector: &connector, origin, path };
     let listener = match CallbackListener::bind(&user.redirect).await {
         Ok(listener) => Some(listener),
         Err(error) if given.no_browser => {
@@ -160,10 +162,11 @@ async fn sign_in_with(config: &Config, sign_in: &SignInConfig, given: &Login) ->
         }
     };
     // A person who has read enough presses Ctrl-C; nothing has changed then.
-    let pending = PendingSignIn::begin(&endpoint, (&connector, &path, &url), user, listener).await?;
-    show(pending.address(), given.no_browser)?;
+    let pending = PendingSignIn::begin(&endpoint, &page, user, listener).await?;
+    let address = pending.address();
+    show(&address, given.no_browser)?;
     if !given.no_browser {
-        browser::open(pending.address());
+        browser::open(&address);
     }
     let pasted = async |authorization: &Authorization| match given.no_browser {
         true => read_pasted(authorization).await,
@@ -229,23 +232,19 @@ fn status(config: &Config, given: &Login) -> Result<(), CommandError> {
     for SignInConfig { instance, user, .. } in &all {
         let owner = user.file.owner();
         text += &format!("{}: instance {instance} ({}), client id {}\n", user.name, owner.host, owner.client_id);
-        let state = match user.file.read() {
-            Ok(Some(grant)) if grant.ended.is_none() => described(&grant),
+        let problem = match user.file.read() {
+            Ok(Some(StoredGrant { ended: Some(ended), .. })) => format!("ended by NinjaOne {}", utc::moment(ended)),
             Ok(Some(grant)) => {
-                missing.push(user.name.as_str());
-                let ended = grant.ended.map(utc::moment).unwrap_or_default();
-                format!("  ended by NinjaOne {ended}\n  run: {}\n", user.login)
+                text += &described(&grant);
+                String::new()
             }
-            Ok(None) => {
-                missing.push(user.name.as_str());
-                format!("  not signed in\n  run: {}\n", user.login)
-            }
-            Err(error) => {
-                missing.push(user.name.as_str());
-                format!("  cannot be used: {}\n  run: {}\n", ErrorChain(&error), user.login)
-            }
+            Ok(None) => "not signed in".to_owned(),
+            Err(error) => format!("cannot be used: {}", ErrorChain(&error)),
         };
-        text += &state;
+        if !problem.is_empty() {
+            missing.push(user.name.as_str());
+            text += &format!("  {problem}\n  run: {}\n", user.login);
+        }
         text += &format!("  kept in {}\n", user.file.path().display());
     }
     print(&text)?;

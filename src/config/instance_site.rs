@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
+use crate::base::same::both_or_neither;
 use crate::net::dial::Route;
 use crate::net::dial::connect::{BadHost, Connector};
 use crate::net::dial::proxy::HttpProxy;
@@ -60,17 +61,10 @@ pub enum SiteError {
 impl InstanceSite {
     /// Whether it is the same server, reached and trusted in the same way.
     pub fn is_same(&self, other: &Self) -> bool {
-        let trusted = match (&self.trust, &other.trust) {
-            (None, None) => true,
-            (Some(own), Some(other)) => own.is_same(other),
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        let passed = match (&self.proxy, &other.proxy) {
-            (None, None) => true,
-            (Some(own), Some(other)) => own.is_same(other),
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        self.authority == other.authority && self.addresses == other.addresses && trusted && passed
+        self.authority == other.authority
+            && self.addresses == other.addresses
+            && both_or_neither(self.trust.as_ref(), other.trust.as_ref(), |own, other| own.is_same(other))
+            && both_or_neither(self.proxy.as_ref(), other.proxy.as_ref(), |own, other| own.is_same(other))
     }
 
     /// The token endpoint at this path; a connection may take the first of the times, a request the second.

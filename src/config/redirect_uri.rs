@@ -1,9 +1,13 @@
 //! Where a browser comes back to after a sign-in.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::Uri;
+
+const V4: &[IpAddr] = &[IpAddr::V4(Ipv4Addr::LOCALHOST)];
+const V6: &[IpAddr] = &[IpAddr::V6(Ipv6Addr::LOCALHOST)];
+const EITHER: &[IpAddr] = &[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// A redirect URI on this machine, as the API client app has it registered (RFC 8252 section 7.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +18,9 @@ pub enum RedirectUri {
     Exact {
         /// As it is registered.
         uri: String,
-        /// On which port the browser comes back.
+        /// Where the browser comes back: `localhost` is either address, as browsers take either.
+        addresses: &'static [IpAddr],
+        /// On which port.
         port: u16,
     },
 }
@@ -47,11 +53,14 @@ impl RedirectUri {
             return Err(RedirectUriError::Extra);
         }
         let uri: Uri = text.parse().map_err(|_| RedirectUriError::Scheme)?;
-        if !matches!(uri.host(), Some("127.0.0.1" | "localhost" | "[::1]")) {
-            return Err(RedirectUriError::Host);
-        }
+        let addresses = match uri.host() {
+            Some("127.0.0.1") => V4,
+            Some("[::1]") => V6,
+            Some("localhost") => EITHER,
+            _ => return Err(RedirectUriError::Host),
+        };
         let port = uri.port_u16().filter(|port| *port != 0).ok_or(RedirectUriError::Port)?;
-        Ok(Self::Exact { uri: text.to_owned(), port })
+        Ok(Self::Exact { uri: text.to_owned(), addresses, port })
     }
 
     /// The port to listen on; 0: any.
@@ -59,6 +68,14 @@ impl RedirectUri {
         match self {
             Self::AnyPort => 0,
             Self::Exact { port, .. } => *port,
+        }
+    }
+
+    /// The addresses to listen on.
+    pub fn addresses(&self) -> &'static [IpAddr] {
+        match self {
+            Self::AnyPort => V4,
+            Self::Exact { addresses, .. } => addresses,
         }
     }
 
@@ -86,14 +103,14 @@ mod tests {
 
     #[test]
     fn redirect_uri_is_on_this_machine() {
-        let exact = |uri: &str, port| Ok(RedirectUri::Exact { uri: uri.to_owned(), port });
+        let exact = |uri: &str, addresses, port| Ok(RedirectUri::Exact { uri: uri.to_owned(), addresses, port });
         for (text, read) in [
             ("http://127.0.0.1", Ok(RedirectUri::AnyPort)),
             ("http://127.0.0.1/", Ok(RedirectUri::AnyPort)),
-            ("http://127.0.0.1:11434", exact("http://127.0.0.1:11434", 11434)),
-            ("http://localhost:8888/", exact("http://localhost:8888/", 8888)),
-            ("http://localhost:8765/callback", exact("http://localhost:8765/callback", 8765)),
-            ("http://[::1]:1/", exact("http://[::1]:1/", 1)),
+            ("http://127.0.0.1:11434", exact("http://127.0.0.1:11434", V4, 11434)),
+            ("http://localhost:8888/", exact("http://localhost:8888/", EITHER, 8888)),
+            ("http://localhost:8765/callback", exact("http://localhost:8765/callback", EITHER, 8765)),
+            ("http://[::1]:1/", exact("http://[::1]:1/", V6, 1)),
             ("https://localhost:8765/", Err(RedirectUriError::Scheme)),
             ("localhost:8765", Err(RedirectUriError::Scheme)),
             ("http://", Err(RedirectUriError::Scheme)),

@@ -45,6 +45,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 
+use crate::base::same::both_or_neither;
 use crate::net::shutdown::{self, Shutdown, Trigger};
 use crate::net::tls::server::Identity;
 use accept::{Accept, accept};
@@ -167,11 +168,7 @@ where
 
     /// Whether its connections may go on together with new ones of this configuration.
     fn goes_with(&self, ConnectionConfig { tls, .. }: &ConnectionConfig) -> bool {
-        match (&self.host.tls, tls) {
-            (None, None) => true,
-            (Some(own), Some(other)) => own.is_same(other),
-            (Some(_), None) | (None, Some(_)) => false,
-        }
+        both_or_neither(self.host.tls.as_ref(), tls.as_ref(), |own, other| own.is_same(other))
     }
 
     /// New connections are served on these terms, and ended together with those that there are.
@@ -244,9 +241,8 @@ async fn accept_loop<A, H, R, F, B>(
                 }
             }
         }
-        let terms = terms.borrow();
-        leaving.spawn_local(std::mem::replace(&mut party, invite(&terms)).end());
-        drop(terms);
+        let last = invite(&terms.borrow());
+        leaving.spawn_local(std::mem::replace(&mut party, last).end());
         // Who has connected already is heard: to close the queue is to reset those in it. The runtime learns of them when
         // it looks next.
         yield_now().await;

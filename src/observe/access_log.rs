@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::base::panic_guard::Panicked;
+use crate::base::warn_limit::WarnLimit;
 use crate::net::listener::Peer;
 use crate::observe::audit_log::entry::{DecisionLabel, RequestFacts, Text};
 use crate::observe::audit_log::{AuditLog, OpenEntry};
@@ -69,6 +70,8 @@ pub struct Sink {
     pub lines: Option<Rc<LineWriter>>,
     /// Where spans go.
     pub traces: Option<Traces>,
+    /// What keeps callers from flooding the log.
+    pub warnings: WarnLimit,
 }
 
 /// What the access log will say of a request. Dropping it writes the record.
@@ -258,6 +261,11 @@ impl RequestLog {
         if let Some(entry) = self.audit_entry.take() {
             entry.close(outcome).await;
         }
+    }
+
+    /// How many warnings of this kind were left out since the last one, if another is due now.
+    pub fn warning_due(&self, kind: &'static str) -> Option<u64> {
+        self.sink.warnings.due(kind)
     }
 
     /// A panic ended it: told here, where its id is known, and nowhere else.

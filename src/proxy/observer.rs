@@ -55,8 +55,15 @@ impl Observed for Outbound {
 impl Observed for UpstreamAnswer {
     fn tell(&mut self, log: &mut RequestLog) {
         log.set_upstream_times((self.sent, self.came), &self.head.headers);
-        if let Some(reason) = self.reason.and_then(Reason::as_str) {
-            log.set_reason(reason);
+        let Some((kind, reason)) = self.reason.and_then(|kind| Some((kind, kind.as_str()?))) else { return };
+        log.set_reason(reason);
+        if kind == Reason::UserContextRequired
+            && let Some(left_out) = log.warning_due(reason)
+        {
+            tracing::warn!(
+                id = %log.id(), reason, left_out,
+                "NinjaOne refused a request because the operation needs a signed-in user, which client credentials do not have: run ninjaone-proxy login NAME, and write user = NAME into the listener"
+            );
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct TokenState {
     pub scopes: String,
     /// The time to expiry; `None` without a usable token.
     pub expires_in: Option<Duration>,
+    /// The time since it was asked for; `None` without a usable token.
+    pub age: Option<Duration>,
     /// Why the last fetch failed, if no success came after it.
     pub problem: Option<String>,
     /// The same with all that led to it.
@@ -201,6 +203,7 @@ mod tests {
             instance: "main".into(),
             scopes: "monitoring".into(),
             expires_in,
+            age: None,
             problem: None,
             causes: None,
             remedy: None,

@@ -11,11 +11,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use self::authorization::{Authorization, AuthorizeError};
+use self::authorization::{Authorization, AuthorizeEndpoint, AuthorizeError};
 use self::callback::{Callback, CallbackListener, SignInOutcome};
 use crate::base::secret::Secret;
 use crate::config::UserConfig;
-use crate::net::dial::connect::Connector;
 use crate::proxy::response::CONSOLE;
 use crate::proxy::token::TokenError;
 use crate::proxy::token::endpoint::{Endpoint, GrantRequest};
@@ -77,19 +76,19 @@ impl<'a> PendingSignIn<'a> {
     /// Asks the instance whether it would show a page for signing in. Opens nothing.
     pub async fn begin(
         endpoint: &'a Endpoint,
-        (connector, path, url): (&Connector, &str, &str),
+        page: &AuthorizeEndpoint<'_>,
         user: &'a UserConfig,
         listener: Option<CallbackListener>,
     ) -> Result<Self, SignInError> {
         let port = listener.as_ref().map_or(user.redirect.port(), CallbackListener::port);
         let redirect_uri = user.redirect.uri(if port == 0 { callback::PASTED_PORT } else { port });
-        let authorization = Authorization::new(&user.credentials.id(), &redirect_uri, user.scopes)?;
-        authorization.preflight(connector, path).await?;
-        Ok(Self { authorization: authorization.at(url, path), endpoint, user, listener })
+        let authorization = Authorization::new(page, &user.credentials.id(), &redirect_uri, user.scopes)?;
+        authorization.preflight(page.connector).await?;
+        Ok(Self { authorization, endpoint, user, listener })
     }
 
     /// The address that the person must open.
-    pub fn address(&self) -> &str {
+    pub fn address(&self) -> String {
         self.authorization.address()
     }
 
@@ -103,7 +102,7 @@ impl<'a> PendingSignIn<'a> {
         let came = async {
             match listener {
                 Some(listener) => tokio::select! {
-                    came = listener.wait(&authorization, &user.redirect) => Ok(came),
+                    came = listener.wait(&authorization) => Ok(came),
                     pasted = pasted(&authorization) => pasted,
                 },
                 None => pasted(&authorization).await,
@@ -116,13 +115,8 @@ impl<'a> PendingSignIn<'a> {
             Err(error) => Err(error.into()),
         };
         if let Some(reply) = reply {
-            reply
-                .send(
-                    signed_in
-                        .as_ref()
-                        .map_or_else(|error| SignInOutcome::Failed(error.to_string()), |_| SignInOutcome::SignedIn),
-                )
-                .await;
+            let failed = |error: &SignInError| SignInOutcome::Failed(error.to_string());
+            reply.send(signed_in.as_ref().err().map_or(SignInOutcome::SignedIn, failed)).await;
         }
         signed_in
     }

@@ -73,7 +73,8 @@ fn requests_that_come_at_once_go_up_at_the_configured_rate() {
             assert!((last - first) as f64 + 1.0 <= allowed, "{first} to {last}: {:?}", *end - *begin);
         }
     }
-    assert!((1..=45).contains(&waits(&proxy)), "{}", waits(&proxy));
+    // 45 as a rule; one that comes while another worker asks for a moment waits for that moment too.
+    assert!((1..=49).contains(&waits(&proxy)), "{}", waits(&proxy));
 }
 
 #[test]

@@ -95,6 +95,16 @@ impl Stand {
         Waiting { child, address: address.trim().to_owned(), input }
     }
 
+    /// Signs in without a browser, to the end; the address where that ended.
+    fn sign_in(&self) -> String {
+        let mut waiting = self.login(&["technician", "--no-browser"]);
+        let back = browse(&waiting.address, "allow");
+        writeln!(waiting.input.as_mut().expect("standard input"), "\n  {back}  ").expect("a line");
+        let (code, said) = waiting.end();
+        assert!(code == 0 && said.contains("Signed in"), "{said}");
+        back
+    }
+
     /// The files of grants.
     fn grants(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.folder.path().join("state/grants")).into_iter().flatten();
@@ -257,12 +267,8 @@ fn a_person_signs_in_and_what_needs_one_works_until_the_person_signs_out() {
 #[test]
 fn the_address_where_the_browser_ended_can_be_pasted() {
     let stand = Stand::new("", |_| ());
-    let mut waiting = stand.login(&["technician", "--no-browser"]);
-    let back = browse(&waiting.address, "allow");
-    writeln!(waiting.input.as_mut().expect("standard input"), "\n  {back}  ").expect("a line");
-    let (code, said) = waiting.end();
-    assert!(code == 0 && said.contains("Signed in"), "{said}");
-    // Another sign-in's address is of no use, and what was there stays.
+    let back = stand.sign_in();
+    // The address of another sign-in is refused, and what was there stays.
     let before = std::fs::read(&stand.grants()[0]).expect("a grant");
     let mut waiting = stand.login(&["technician", "--no-browser"]);
     writeln!(waiting.input.as_mut().expect("standard input"), "{back}").expect("a line");
@@ -276,10 +282,7 @@ fn the_address_where_the_browser_ended_can_be_pasted() {
 #[test]
 fn a_sign_in_that_fails_says_what_to_do_and_leaves_the_grant() {
     let stand = Stand::new("", |_| ());
-    let mut waiting = stand.login(&["technician", "--no-browser"]);
-    let back = browse(&waiting.address, "allow");
-    writeln!(waiting.input.as_mut().expect("standard input"), "{back}").expect("a line");
-    assert_eq!(waiting.end().0, 0);
+    stand.sign_in();
     let before = std::fs::read(&stand.grants()[0]).expect("a grant");
     let waiting = stand.login(&["technician"]);
     let (listener, path) = split(&browse(&waiting.address, "deny"));
@@ -336,10 +339,7 @@ fn a_grant_is_rotated_while_it_is_used_and_ends_when_the_server_says_so() {
     let mut stand = Stand::new("", |options| {
         (options.token_lifetime, options.token_grace) = (Duration::from_secs(2), Duration::from_secs(1));
     });
-    let mut waiting = stand.login(&["technician", "--no-browser"]);
-    let back = browse(&waiting.address, "allow");
-    writeln!(waiting.input.as_mut().expect("standard input"), "{back}").expect("a line");
-    assert_eq!(waiting.end().0, 0);
+    stand.sign_in();
     let first = std::fs::read_to_string(&stand.grants()[0]).expect("a grant");
     let [local, _] = stand.run();
     eventually("it is used", || stand.ticket(local).status == 200);

@@ -23,34 +23,36 @@ pub(in crate::app) struct ShownGrant {
 }
 
 impl ShownGrant {
-    /// As the page shows it, and as the metrics do: a token of the machine, or the sign-in of a person.
-    pub(super) async fn read(self) -> (TokenState, Result<TokenStatus, UserStatus>) {
+    /// As readiness, metrics, and the page show it.
+    pub(super) async fn read(self) -> TokenState {
         let Self { instance, tokens, scopes, listeners } = self;
         let status = tokens.status(scopes).await;
-        let user = tokens.user().map(|grant| user_state(grant));
-        let instance_name = instance.clone();
-        let reading = match &user {
-            Some(UserState { name, renewed }) => {
-                Err(UserStatus { instance: instance_name, user: name.clone(), renewed: *renewed })
-            }
-            None => Ok(TokenStatus {
-                instance: instance_name,
-                scopes: scopes.to_string(),
-                expires_in: status.expires_in.unwrap_or_default(),
-                age: status.age,
-            }),
-        };
-        let state = TokenState {
+        TokenState {
             instance,
             scopes: scopes.to_string(),
             expires_in: status.expires_in,
+            age: status.age,
             problem: status.failure.as_ref().map(|failure| failure.to_string()),
             causes: status.failure.as_ref().map(|failure| ErrorChain(&**failure).to_string()),
-            user,
+            user: tokens.user().map(|grant| user_state(grant)),
             remedy: status.failure.map(|failure| remedy(&failure, scopes, &listeners, tokens.doctor())),
-        };
-        (state, reading)
+        }
     }
+}
+
+/// The tokens of the machine as gauges, and the sign-ins of persons.
+pub(super) fn gauges(tokens: &[TokenState]) -> (Vec<TokenStatus>, Vec<UserStatus>) {
+    let (mut machine, mut users) = (Vec::new(), Vec::new());
+    for TokenState { instance, scopes, expires_in, age, user, .. } in tokens {
+        let (instance, expires_in) = (instance.clone(), expires_in.unwrap_or_default());
+        match user {
+            Some(UserState { name, renewed }) => {
+                users.push(UserStatus { instance, user: name.clone(), renewed: *renewed });
+            }
+            None => machine.push(TokenStatus { instance, scopes: scopes.clone(), expires_in, age: *age }),
+        }
+    }
+    (machine, users)
 }
 
 fn user_state(grant: &UserGrant) -> UserState {

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
 use super::no_proxy;
+use crate::base::same::both_or_neither;
 use crate::base::secret::Secret;
 
 /// The longest head of a proxy's answer, in bytes.
@@ -94,12 +95,8 @@ impl HttpProxy {
 
     /// Whether it is the same proxy, with the same user and password.
     pub fn is_same(&self, other: &Self) -> bool {
-        let same_authorization = match (&self.authorization, &other.authorization) {
-            (None, None) => true,
-            (Some(own), Some(other)) => own.is_same(other),
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        self.address() == other.address() && same_authorization
+        self.address() == other.address()
+            && both_or_neither(self.authorization.as_ref(), other.authorization.as_ref(), Secret::is_same)
     }
 
     /// Its host, without the brackets of an IPv6 address, and its port.

@@ -17,7 +17,7 @@ impl Drop for RequestLog {
             entry.leave(self.outcome());
         }
         let refusal = self.refusal.map(|(code, fault)| (code, fault.as_str()));
-        let Sink { meter, lines, traces } = &*self.sink;
+        let Sink { meter, lines, traces, .. } = &*self.sink;
         meter.end(RequestEnd {
             operation: self.operation,
             caller: self.caller,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::file::Stamp;
+use crate::base::same::both_or_neither;
 use crate::base::secret::Secret;
 use crate::base::secret::source::{SecretSource, SourceError};
 use crate::observe::logging::ErrorChain;
@@ -57,15 +58,14 @@ impl Credentials {
     /// Reads those of an app that may have no secret: one of the platform Native. Blocks.
     pub fn read_both(id: SecretSource, secret: Option<SecretSource>) -> Result<Self, CredentialsError> {
         let stamps = stamps(&id, secret.as_ref());
-        let proven = Arc::new(read(&id, secret.as_ref())?);
-        let held = Mutex::new(HeldCredentials { proven, candidate: None, stamps, version: 0, trouble: None });
-        Ok(Self { id, secret, held })
+        let held = HeldCredentials::first(read(&id, secret.as_ref())?, stamps);
+        Ok(Self { id, secret, held: Mutex::new(held) })
     }
 
     /// These, which never change.
     pub fn given(id: Secret, secret: Secret) -> Self {
-        let proven = Arc::new(CredentialPair { id: id.clone(), secret: Some(secret.clone()) });
-        let held = HeldCredentials { proven, candidate: None, stamps: [None; 2], version: 0, trouble: None };
+        let pair = CredentialPair { id: id.clone(), secret: Some(secret.clone()) };
+        let held = HeldCredentials::first(pair, [None; 2]);
         let [id, secret] = [id, secret].map(SecretSource::Given);
         Self { id, secret: Some(secret), held: Mutex::new(held) }
     }
@@ -117,11 +117,8 @@ impl Credentials {
 
     /// Whether both are read from the same places.
     pub fn is_from_same(&self, other: &Self) -> bool {
-        let secrets = match (&self.secret, &other.secret) {
-            (Some(own), Some(other)) => own.is_same(other),
-            (own, other) => own.is_none() && other.is_none(),
-        };
-        self.id.is_same(&other.id) && secrets
+        self.id.is_same(&other.id)
+            && both_or_neither(self.secret.as_ref(), other.secret.as_ref(), SecretSource::is_same)
     }
 
     /// Whether a grant for these is one for `other` too: the same pair, and no other to be tried.
@@ -148,6 +145,10 @@ impl Credentials {
 }
 
 impl HeldCredentials {
+    fn first(pair: CredentialPair, stamps: [Option<Stamp>; 2]) -> Self {
+        Self { proven: Arc::new(pair), candidate: None, stamps, version: 0, trouble: None }
+    }
+
     fn found(&mut self, pair: Arc<CredentialPair>, stamps: [Option<Stamp>; 2]) {
         (self.stamps, self.trouble) = (stamps, None);
         if self.candidate.as_ref().unwrap_or(&self.proven).is_same(&pair) {
@@ -174,11 +175,7 @@ impl HeldCredentials {
 
 impl CredentialPair {
     fn is_same(&self, other: &Self) -> bool {
-        let secrets = match (&self.secret, &other.secret) {
-            (Some(own), Some(other)) => own.is_same(other),
-            (own, other) => own.is_none() && other.is_none(),
-        };
-        self.id.is_same(&other.id) && secrets
+        self.id.is_same(&other.id) && both_or_neither(self.secret.as_ref(), other.secret.as_ref(), Secret::is_same)
     }
 }
 

@@ -138,11 +138,12 @@ impl KeyState {
         // A request that hung was a wait already, but not one that the server asked for.
         let (waited, least) = (asked.until(now), FIRST_BACKOFF.mul_f64(jitter(0.75, 1.0)).max(asked_for(&error)));
         let [next, next_unasked] = backoff(&error, failed).map(|wait| now + wait.saturating_sub(waited).max(least));
-        let grant = previous.and_then(|state| state.usable(now)).cloned();
-        let grant = grant.filter(|grant| {
-            grant.refused.fetch_or(error.ends_grant(), Ordering::Relaxed);
-            !error.ends_grant()
-        });
+        let mut grant = previous.and_then(|state| state.usable(now)).cloned();
+        if error.ends_grant()
+            && let Some(ended) = grant.take()
+        {
+            ended.refused.store(true, Ordering::Relaxed);
+        }
         let renewals = Self::renewals(previous);
         let (failure, failed) = (Some(Arc::new(error)), failed.saturating_add(1));
         Self { grant, failure, failed, next, next_unasked, version, renewals }

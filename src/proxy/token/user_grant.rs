@@ -43,10 +43,6 @@ struct SeenGrant {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrantStatus {
     sign_in: String,
-    /// The scopes that were granted.
-    pub scopes: String,
-    /// When the person signed in.
-    pub signed_in: SystemTime,
     /// When it was last renewed.
     pub renewed: SystemTime,
     /// When NinjaOne ended it.
@@ -88,8 +84,7 @@ impl fmt::Display for SignInNeeded {
 
 impl GrantStatus {
     fn of(grant: &StoredGrant) -> Self {
-        let StoredGrant { sign_in, scopes, signed_in, renewed, ended, .. } = grant.clone();
-        Self { sign_in, scopes, signed_in, renewed, ended }
+        Self { sign_in: grant.sign_in.clone(), renewed: grant.renewed, ended: grant.ended }
     }
 }
 
@@ -126,14 +121,13 @@ impl UserGrant {
 
     /// Reads the file again if it has changed, and writes what could not be written before. Blocks.
     pub fn look(&self) {
-        let unsaved = self.seen().unsaved.clone();
+        let (unsaved, stamp) = (self.seen().unsaved.clone(), Stamp::of(self.file.path()));
         if let Some(grant) = unsaved {
             let saved = self.file.lock().and_then(|locked| self.save(&locked, grant));
             if saved.is_ok() {
                 tracing::info!(user = self.user(), "the sign-in could be written to its file again");
             }
-        } else if self.seen().stamp != Stamp::of(self.file.path()) {
-            let stamp = Stamp::of(self.file.path());
+        } else if self.seen().stamp != stamp {
             // Where it cannot be read, the next renewal says so.
             let found = self.file.read().ok().flatten();
             self.seen().notice(found.as_ref(), stamp);

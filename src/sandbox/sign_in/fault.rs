@@ -1,4 +1,4 @@
-//! Faults on order, for tests of what stands before the sandbox: the next requests at an endpoint go wrong.
+//! Faults on order, for tests of a client of the sandbox: the next requests at an endpoint go wrong.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

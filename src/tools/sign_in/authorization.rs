@@ -5,7 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use form_urlencoded::Serializer;
 use http::header::{ACCEPT, LOCATION, USER_AGENT};
-use http::{Method, Request, StatusCode};
+use http::uri::{InvalidUri, PathAndQuery};
+use http::{Method, Request, StatusCode, Uri};
 use subtle::ConstantTimeEq;
 
 use crate::base::plain;
@@ -22,8 +23,10 @@ const MAX_DESCRIPTION: usize = 200;
 
 /// An authorization request, with what only this process knows of it.
 pub struct Authorization {
-    query: String,
-    address: String,
+    /// Scheme and host of the instance.
+    origin: String,
+    /// Path and query of the request.
+    target: PathAndQuery,
     redirect_uri: String,
     state: Secret,
     verifier: Secret,
@@ -56,6 +59,9 @@ pub enum AuthorizeError {
         /// What was asked for.
         redirect_uri: String,
     },
+    /// The path of the sign-in page, or what goes into the query, is not for an address.
+    #[error("the address of the sign-in page cannot be built: check token-path and client-id")]
+    Address(#[from] InvalidUri),
     /// There is neither a code nor an error.
     #[error("the browser came back without a code: run the command again")]
     NoCode,
@@ -83,13 +89,28 @@ fn advice(code: &str, description: &str, redirect_uri: &str) -> String {
     }
 }
 
+/// The authorization endpoint of an instance.
+pub struct AuthorizeEndpoint<'a> {
+    /// The way to it.
+    pub connector: &'a Connector,
+    /// Scheme and host, as a browser has them.
+    pub origin: String,
+    /// Its path.
+    pub path: String,
+}
+
 impl Authorization {
     /// A request of this app for these scopes and a refresh token.
-    pub fn new(client_id: &str, redirect_uri: &str, scopes: ScopeSet) -> Result<Self, AuthorizeError> {
+    pub fn new(
+        endpoint: &AuthorizeEndpoint<'_>,
+        client_id: &str,
+        redirect_uri: &str,
+        scopes: ScopeSet,
+    ) -> Result<Self, AuthorizeError> {
         let (state, verifier) = (random()?, random()?);
         let challenge = ring::digest::digest(&ring::digest::SHA256, verifier.expose().as_bytes());
-        let mut query = Serializer::new(String::new());
-        query
+        let mut target = Serializer::for_suffix(format!("{}?", endpoint.path), endpoint.path.len() + 1);
+        target
             .append_pair("response_type", "code")
             .append_pair("client_id", client_id)
             .append_pair("redirect_uri", redirect_uri)
@@ -97,19 +118,13 @@ impl Authorization {
             .append_pair("state", &state.expose())
             .append_pair("code_challenge", &URL_SAFE_NO_PAD.encode(challenge))
             .append_pair("code_challenge_method", "S256");
-        let (query, redirect_uri) = (query.finish(), redirect_uri.to_owned());
-        Ok(Self { query, address: String::new(), redirect_uri, state, verifier })
-    }
-
-    /// The same, at this scheme and host.
-    #[must_use]
-    pub fn at(self, url: &str, path: &str) -> Self {
-        Self { address: format!("{url}{path}?{}", self.query), ..self }
+        let target = PathAndQuery::try_from(target.finish())?;
+        Ok(Self { origin: endpoint.origin.clone(), target, redirect_uri: redirect_uri.to_owned(), state, verifier })
     }
 
     /// What the browser opens.
-    pub fn address(&self) -> &str {
-        &self.address
+    pub fn address(&self) -> String {
+        format!("{}{}", self.origin, self.target)
     }
 
     /// Where the browser comes back to.
@@ -123,10 +138,10 @@ impl Authorization {
     }
 
     /// Asks for the page without a browser, and follows no redirect: what is set up wrong is told before one opens.
-    pub async fn preflight(&self, connector: &Connector, path: &str) -> Result<(), AuthorizeError> {
+    pub async fn preflight(&self, connector: &Connector) -> Result<(), AuthorizeError> {
         let mut request = Request::new(Bytes::new());
         *request.method_mut() = Method::GET;
-        *request.uri_mut() = format!("{path}?{}", self.query).parse().map_err(|_| AuthorizeError::NoCode)?;
+        *request.uri_mut() = Uri::from(self.target.clone());
         request.headers_mut().insert(ACCEPT, http::HeaderValue::from_static("text/html"));
         let own = http::HeaderValue::from_static(concat!("ninjaone-proxy/", env!("CARGO_PKG_VERSION")));
         request.headers_mut().insert(USER_AGENT, own);
@@ -182,18 +197,29 @@ fn random() -> Result<Secret, AuthorizeError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use http::uri::Authority;
+
     use super::*;
+    use crate::net::dial::Route;
     use crate::proxy::policy::catalog::Scope;
 
     fn request() -> Authorization {
         let scopes = [Scope::Monitoring, Scope::Management].into_iter().collect();
-        Authorization::new("an id", "http://127.0.0.1:7", scopes).expect("randomness")
+        let route = Route::new("eu.ninjarmm.com".to_owned(), 443, None);
+        let authority = Authority::from_static("eu.ninjarmm.com");
+        let connector = Connector::new(authority, None, route, Duration::from_secs(1)).expect("a connector");
+        let (origin, path) = ("https://eu.ninjarmm.com".to_owned(), "/ws/oauth/authorize".to_owned());
+        let endpoint = AuthorizeEndpoint { connector: &connector, origin, path };
+        Authorization::new(&endpoint, "an id", "http://127.0.0.1:7", scopes).expect("randomness")
     }
 
     #[test]
     fn authorization_has_a_challenge_that_is_the_hash_of_the_verifier() {
-        let request = request().at("https://eu.ninjarmm.com", "/ws/oauth/authorize");
-        let (head, query) = request.address().split_once('?').expect("a query");
+        let request = request();
+        let address = request.address();
+        let (head, query) = address.split_once('?').expect("a query");
         assert_eq!(head, "https://eu.ninjarmm.com/ws/oauth/authorize");
         let value = |name| values(query, name).next().expect(name);
         assert_eq!(value("scope"), "monitoring management offline_access");
@@ -203,7 +229,7 @@ mod tests {
         assert_eq!(verifier.len(), 43);
         let hash = ring::digest::digest(&ring::digest::SHA256, verifier.as_bytes());
         assert_eq!(value("code_challenge"), URL_SAFE_NO_PAD.encode(hash));
-        assert!(!request.address().contains(&**verifier) && !request.address().contains("secret"));
+        assert!(!address.contains(&**verifier) && !address.contains("secret"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Opening a browser. That none opens is no failure: the address is always shown too.
+//! Opening a browser. If none opens, nothing fails: the address is always shown too.
 
 use std::process::{Command, Stdio};
 

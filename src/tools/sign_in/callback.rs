@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -84,16 +84,8 @@ impl CallbackListener {
     /// Binds what the redirect URI names: `localhost` is either address, as browsers take either.
     pub async fn bind(redirect: &RedirectUri) -> io::Result<Self> {
         let port = redirect.port();
-        let host = |text: &str| redirect.to_string().strip_prefix("http://").is_some_and(|rest| rest.starts_with(text));
-        let addresses: &[IpAddr] = if host("localhost") {
-            &[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
-        } else if host("[") {
-            &[IpAddr::V6(Ipv6Addr::LOCALHOST)]
-        } else {
-            &[IpAddr::V4(Ipv4Addr::LOCALHOST)]
-        };
         let mut sockets = Vec::new();
-        for address in addresses {
+        for address in redirect.addresses() {
             match TcpListener::bind(SocketAddr::new(*address, port)).await {
                 Ok(socket) => sockets.push(socket),
                 // A machine without IPv6.
@@ -111,8 +103,8 @@ impl CallbackListener {
     }
 
     /// Serves until the browser comes back. The connection that brought it is answered by [`Reply`].
-    pub(super) async fn wait(self, authorization: &Authorization, redirect: &RedirectUri) -> Callback {
-        let uri: Uri = redirect.uri(self.port).parse().unwrap_or_default();
+    pub(super) async fn wait(self, authorization: &Authorization) -> Callback {
+        let uri: Uri = authorization.redirect_uri().parse().unwrap_or_default();
         let host = uri.authority().map_or_else(String::new, ToString::to_string);
         let expected = Rc::new(ExpectedRequest { host, path: uri.path().to_owned() });
         let slots = Rc::new(Semaphore::new(CONNECTIONS));

@@ -22,6 +22,7 @@ pub(in crate::tools::admin) fn status() -> PageStatus {
         instance: "main".into(),
         scopes: "monitoring".into(),
         expires_in: Some(Duration::from_secs(3492)),
+        age: None,
         problem: None,
         causes: None,
         remedy: None,
