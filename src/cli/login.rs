@@ -103,8 +103,7 @@ pub(super) fn logout(config: &Config, given: &Logout) -> Result<(), CommandError
 /// The one user of this name.
 fn find(config: &Config, name: &str, instance: Option<&str>) -> Result<SignInConfig, CommandError> {
     let mistake = |error| failure(CONFIG)(anyhow::Error::from(error));
-    let mut found = config.sign_ins(Some(name)).map_err(mistake)?;
-    found.retain(|own| instance.is_none_or(|instance| own.instance == instance));
+    let mut found = config.sign_ins(Some(name), instance).map_err(mistake)?;
     if found.len() > 1 {
         let list = found.iter().map(|own| own.instance.as_str()).collect::<Vec<_>>().join(", ");
         let error = anyhow!("several instances have a user {name:?} ({list}): say which by --instance NAME");
@@ -223,8 +222,8 @@ async fn sandbox(config: Option<&Path>, instance: &str) -> anyhow::Result<Instan
 }
 
 fn status(config: &Config, given: &Login) -> Result<(), CommandError> {
-    let mut all = config.sign_ins(given.name.as_deref()).map_err(|error| failure(CONFIG)(error.into()))?;
-    all.retain(|own| given.instance.as_deref().is_none_or(|instance| own.instance == instance));
+    let all = config.sign_ins(given.name.as_deref(), given.instance.as_deref());
+    let all = all.map_err(|error| failure(CONFIG)(error.into()))?;
     if all.is_empty() {
         return Err(failure(USAGE)(anyhow!("the configuration has no such user: write [instances.main.users.NAME]")));
     }

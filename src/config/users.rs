@@ -51,11 +51,17 @@ impl Config {
         file.users.iter().map(|user| self.user(instance, user, site, own)).collect()
     }
 
-    /// All persons, or those of this name, each with where they sign in. Reads no credentials that a sign-in does not need.
-    pub(crate) fn sign_ins(&self, name: Option<&str>) -> Result<Vec<SignInConfig>, ConfigMistake> {
+    /// The persons of this name and instance, or of any, each with where they sign in. Reads no credentials that a sign-in
+    /// does not need.
+    pub(crate) fn sign_ins(
+        &self,
+        name: Option<&str>,
+        instance: Option<&str>,
+    ) -> Result<Vec<SignInConfig>, ConfigMistake> {
+        let is_wanted = |wanted: Option<&str>, own: &str| wanted.is_none_or(|wanted| wanted == own);
         let mut found = Vec::new();
-        for (instance, file) in &self.file.instances {
-            for user in file.users.iter().filter(|(user, _)| name.is_none_or(|name| *user == name)) {
+        for (instance, file) in self.file.instances.iter().filter(|(own, _)| is_wanted(instance, own)) {
+            for user in file.users.iter().filter(|(user, _)| is_wanted(name, user)) {
                 let site = self.site(file)?;
                 let own = || match &site {
                     None => Ok(sandbox_credentials()),
@@ -142,39 +148,39 @@ impl Config {
         (user, user_for): (Option<&Spanned<String>>, Option<&Spanned<UserFor>>),
         inherited: Option<&PolicyUser>,
     ) -> Result<Option<PolicyUser>, ConfigMistake> {
-        let name: Option<Arc<str>> = match user {
+        let known = match user {
             Some(place) if place.get_ref() == NOBODY => None,
             Some(place) => Some(self.known_user(usize::from(instance), place)?),
-            None => inherited.map(|user| Arc::clone(&user.name)),
+            None => inherited.cloned(),
         };
-        match (name, user_for) {
+        match (known, user_for) {
             (None, Some(place)) => {
                 let hint = "user-for says which operations get the token of a person: give user too, or leave it out";
                 Err(self.mistake(place, hint))
             }
             (None, None) => Ok(None),
-            (Some(name), user_for) => {
+            (Some(known), user_for) => {
                 let inherited = inherited.is_some_and(|user| user.always);
                 let always = user_for.map_or(inherited, |place| *place.get_ref() == UserFor::Always);
-                Ok(Some(PolicyUser { name, always }))
+                Ok(Some(PolicyUser { always, ..known }))
             }
         }
     }
 
-    fn known_user(&self, instance: usize, place: &Spanned<String>) -> Result<Arc<str>, ConfigMistake> {
+    fn known_user(&self, instance: usize, place: &Spanned<String>) -> Result<PolicyUser, ConfigMistake> {
         let wanted = place.get_ref();
-        let (name, file) = match self.file.instances.iter().nth(instance) {
-            Some((name, file)) => (name.as_str(), file.users.keys().map(String::as_str).collect()),
-            None => ("main", Vec::new()),
-        };
-        if file.contains(&wanted.as_str()) {
-            return Ok(wanted.as_str().into());
+        let found = self.file.instances.iter().nth(instance);
+        if let Some(user) = found.and_then(|(_, file)| file.users.get(wanted)) {
+            let scopes = self.scopes(&user.scopes)?;
+            return Ok(PolicyUser { name: wanted.as_str().into(), always: false, scopes });
         }
-        let known = match file.as_slice() {
-            [] => format!("there are none yet: write [instances.{name}.users.{wanted}]"),
-            [..] => format!("valid users are {}{}", file.join(", "), nearest(wanted, file.iter().copied())),
+        let instance = found.map_or("main", |(name, _)| name.as_str());
+        let users: Vec<_> = found.iter().flat_map(|(_, file)| file.users.keys().map(String::as_str)).collect();
+        let known = match users.as_slice() {
+            [] => format!("there are none yet: write [instances.{instance}.users.{wanted}]"),
+            [..] => format!("valid users are {}{}", users.join(", "), nearest(wanted, users.iter().copied())),
         };
-        Err(self.mistake(place, format!("unknown user {wanted:?} of instances.{name}: {known}")))
+        Err(self.mistake(place, format!("unknown user {wanted:?} of instances.{instance}: {known}")))
     }
 }
 

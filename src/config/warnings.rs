@@ -1,7 +1,8 @@
 //! What an administrator should know of a configuration that has no mistake.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::{InstanceConfig, ListenerConfig, Settings};
 use crate::base::secret::Secret;
@@ -9,6 +10,8 @@ use crate::base::secret::source::SecretSource;
 use crate::net::tls::Trust;
 use crate::net::tls::local::NAMES;
 use crate::net::tls::server::IdentitySource;
+use crate::proxy::policy::TokenHolder;
+use crate::proxy::policy::catalog::Operation;
 use crate::proxy::token::credentials::Credentials;
 
 impl ListenerConfig {
@@ -23,7 +26,29 @@ impl ListenerConfig {
                 "listeners.{name} only observes its rules: it lets through everything that its scopes permit, guarded groups included"
             )
         });
-        clear.into_iter().chain(observes).chain(self.certificate_warnings()).collect()
+        let users = self.user_warnings();
+        clear.into_iter().chain(observes).chain(users).chain(self.certificate_warnings()).collect()
+    }
+
+    /// Persons whose tokens lack a scope that an open operation needs.
+    fn user_warnings(&self) -> Vec<String> {
+        let mut lacking = BTreeMap::new();
+        for policy in self.policies() {
+            let Some(user) = policy.user() else { continue };
+            for (id, operation) in policy.catalog().iter() {
+                let of_user = policy.token_holder(Some(id)) == TokenHolder::User;
+                if of_user && !user.scopes.contains(operation.scope) && policy.may_open(id) {
+                    lacking.entry((Arc::clone(&user.name), operation.scope)).or_insert(operation);
+                }
+            }
+        }
+        let told = lacking.into_iter().map(|((user, scope), Operation { method, template, .. })| {
+            format!(
+                "listeners.{}: the token of the user {user} has no scope {scope}, which {method} {template} needs: NinjaOne refuses it; add {scope} to scopes of the user, and sign in again",
+                self.name
+            )
+        });
+        told.collect()
     }
 
     /// Names that callers may use, and that the listener's certificate is not valid for. Reads it.

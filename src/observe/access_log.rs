@@ -6,6 +6,7 @@ mod outcome;
 use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
@@ -89,6 +90,8 @@ pub struct RequestLog {
     decision: Option<DecisionLabel>,
     /// What decided, if it was a rule, a group or a scope.
     rule: Option<Rc<str>>,
+    /// The person whose token it needs, by the name in the configuration.
+    user: Option<Arc<str>>,
     replayed: bool,
     overruled: Option<&'static str>,
     trace: Option<TraceId>,
@@ -124,6 +127,7 @@ impl RequestLog {
             refusal: None,
             decision: None,
             rule: None,
+            user: None,
             replayed: false,
             overruled: None,
             trace: None,
@@ -208,6 +212,11 @@ impl RequestLog {
         self.rule = rule;
     }
 
+    /// It needs the token of this person.
+    pub fn set_user(&mut self, user: Arc<str>) {
+        self.user = Some(user);
+    }
+
     /// Its body comes, and its bytes are counted there.
     pub fn count_received(&mut self, bytes: Rc<Cell<u64>>) {
         self.received = Some(bytes);
@@ -233,6 +242,7 @@ impl RequestLog {
             trace: self.trace.map(|trace| trace.as_str().to_owned()),
             listener: self.sink.meter.listener().to_owned(),
             caller: self.sink.meter.caller(self.caller).map(str::to_owned),
+            user: self.user.as_deref().map(str::to_owned),
             peer: self.peer.to_string(),
             method: self.method.as_ref().map(|method| Text::new(method.as_str())),
             operation: self.sink.meter.operation(self.operation).to_owned(),

@@ -90,6 +90,8 @@ pub struct SpanLabels<'a> {
     pub listener: &'a str,
     /// The caller's name.
     pub caller: Option<&'a str>,
+    /// The name of the person whose token the request needs.
+    pub user: Option<&'a str>,
     /// The request's id.
     pub id: String,
     /// Of the answer's body.
@@ -201,6 +203,7 @@ impl SpanLabels<'_> {
             Some(KeyValue::new("http.response.body.size", i64::try_from(self.bytes).unwrap_or(i64::MAX))),
             text("ninjaone_proxy.listener", Some(self.listener)),
             text("ninjaone_proxy.caller", self.caller),
+            text("ninjaone_proxy.user", self.user),
             Some(KeyValue::new("ninjaone_proxy.request_id", self.id)),
             self.replayed.then(|| KeyValue::new("ninjaone_proxy.replayed", true)),
         ]

@@ -60,6 +60,14 @@ impl CallerContext {
         }
     }
 
+    /// The person whose token a permitted request needs, if it is not the machine's.
+    pub(super) fn user(&self, permit: &Permit) -> Option<Arc<str>> {
+        match permit.token_holder() {
+            TokenHolder::User => self.policy.user().map(|user| Arc::clone(&user.name)),
+            TokenHolder::Machine => None,
+        }
+    }
+
     /// The rule of `allow` that opened a request, as written.
     pub(super) fn rule(&self, permit: &Permit) -> Option<Rc<str>> {
         self.allow.get(permit.rule()?.index()).cloned()

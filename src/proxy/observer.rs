@@ -30,6 +30,9 @@ impl Observed for Permitted<'_> {
     fn tell(&mut self, log: &mut RequestLog) {
         let Self { permit, context } = self;
         log.set_operation(permit.operation().map(OperationId::index));
+        if let Some(user) = context.user(permit) {
+            log.set_user(user);
+        }
         context.count_use(permit);
         match permit.overruled() {
             None => log.set_permitted(context.rule(permit)),

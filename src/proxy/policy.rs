@@ -47,6 +47,8 @@ pub struct PolicyUser {
     pub name: Arc<str>,
     /// All operations get it, not only those that need one.
     pub always: bool,
+    /// The scopes of that token.
+    pub scopes: ScopeSet,
 }
 
 /// Whose token a request carries.
@@ -429,7 +431,8 @@ mod tests {
     fn policy_gives_the_token_of_a_person_to_what_needs_one_or_to_all() {
         let made = |user: Option<bool>| {
             let both = [Scope::Monitoring, Scope::Management, Scope::Control];
-            let user = user.map(|always| PolicyUser { name: "technician".into(), always });
+            let scopes = both.into_iter().collect();
+            let user = user.map(|always| PolicyUser { name: "technician".into(), always, scopes });
             policy(&both, &[], &[], &[]).expect("a policy").with_user(user)
         };
         let (nobody, needed, always) = (made(None), made(Some(false)), made(Some(true)));

@@ -11,6 +11,7 @@ mod read;
 mod recording_verifier;
 pub mod report;
 pub mod reporter;
+mod sign_in;
 
 use std::time::Duration;
 
@@ -26,26 +27,26 @@ use reporter::Reporter;
 /// Examines a configuration, or the message why there is none, and then its instances, or only the one of this name.
 /// No listener is bound, so a proxy may run meanwhile. With `catalog`, what each instance publishes of itself is fetched
 /// too.
-pub async fn examine(config: Result<&Config, &str>, only: Option<&str>, catalog: bool, chart: &Reporter) {
+pub async fn examine(config: Result<&Config, &str>, only: Option<&str>, catalog: bool, reporter: &Reporter) {
     let mistaken = |mistake: &str| {
         let fix = "correct this, then run \"ninjaone-proxy --config FILE check\"";
-        chart.fail("configuration", mistake, fix);
+        reporter.fail("configuration", mistake, fix);
     };
     let config = match config {
         Ok(config) => config,
         Err(mistake) => return mistaken(mistake),
     };
     let listeners = config.listeners();
-    let patients = listeners.as_ref().map_err(ConfigMistake::to_string);
-    let patients = patients.and_then(|listeners| patients_of(config, listeners).map_err(|mistake| mistake.to_string()));
-    let patients = match patients {
-        Ok(patients) => patients,
+    let checks = listeners.as_ref().map_err(ConfigMistake::to_string);
+    let checks = checks.and_then(|listeners| instance_checks(config, listeners).map_err(|mistake| mistake.to_string()));
+    let checks = match checks {
+        Ok(checks) => checks,
         Err(mistake) => return mistaken(&mistake),
     };
-    chart.ok("configuration", summary(config));
-    for patient in patients.into_iter().filter(|patient| only.is_none_or(|name| name == patient.name)) {
-        let chart = chart.of(patient.name);
-        patient.examine(catalog, &chart).await;
+    reporter.ok("configuration", summary(config));
+    for check in checks.into_iter().filter(|check| only.is_none_or(|name| name == check.name)) {
+        let reporter = reporter.of(check.name);
+        check.examine(catalog, &reporter).await;
     }
 }
 
@@ -56,15 +57,15 @@ fn summary(config: &Config) -> String {
     format!("{}; instances: {instances}; listeners: {listeners}", config.source())
 }
 
-fn patients_of<'a>(
+fn instance_checks<'a>(
     config: &'a Config,
     listeners: &'a [ListenerConfig],
 ) -> Result<Vec<InstanceCheck<'a>>, ConfigMistake> {
-    let patient = |(id, (name, file)): (u16, (&'a String, &'a InstanceSection))| {
+    let check = |(id, (name, file)): (u16, (&'a String, &'a InstanceSection))| {
         let own = listeners.iter().filter(|listener| listener.policy.instance() == InstanceId(id)).collect();
         Ok(InstanceCheck { config, name, file, site: config.site(file)?, listeners: own })
     };
-    (0..).zip(&config.file.instances).map(patient).collect()
+    (0..).zip(&config.file.instances).map(check).collect()
 }
 
 fn milliseconds(time: Duration) -> String {

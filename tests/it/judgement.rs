@@ -12,7 +12,9 @@ use ninjaone_proxy::proxy::policy::group::Group;
 use ninjaone_proxy::proxy::policy::path::{Segments, Target};
 use ninjaone_proxy::proxy::policy::query::Query;
 use ninjaone_proxy::proxy::policy::rule::{Effect, METHODS, Rule, Selector};
-use ninjaone_proxy::proxy::policy::{DenyReason, Groups, InstanceId, Policy, PolicyError, PolicyRefusal, Rules};
+use ninjaone_proxy::proxy::policy::{
+    DenyReason, Groups, InstanceId, Policy, PolicyError, PolicyRefusal, PolicyUser, Rules, TokenHolder,
+};
 
 use crate::rulebook::{Answer, Article, Atlas, Rulebook, Texts};
 use dice::Dice;
@@ -56,13 +58,18 @@ fn policy(dice: &mut Dice, catalog: &Arc<Catalog>, scopes: &[&'static str]) -> (
     }
 }
 
-fn answer(policy: &Policy, method: &Method, uri: &Uri) -> (Answer, String) {
+/// What becomes of a request, the path that is sent, and whose token it gets if it is open.
+fn answer(policy: &Policy, method: &Method, uri: &Uri) -> (Answer, String, Option<TokenHolder>) {
     let target = match Target::canonical(uri) {
         Ok(target) => target,
-        Err(_) => return (Answer::Malformed, String::new()),
+        Err(_) => return (Answer::Malformed, String::new(), None),
     };
+    let mut holder = None;
     let answer = match policy.decide(method, &target) {
-        Ok(_) => Answer::Open,
+        Ok(decision) => {
+            holder = Some(policy.token_holder(decision.operation));
+            Answer::Open
+        }
         Err(PolicyRefusal::Malformed(_)) => Answer::Malformed,
         Err(PolicyRefusal::UnknownOperation) => Answer::Unknown,
         Err(PolicyRefusal::MethodNotAllowed { .. }) => Answer::Method,
@@ -73,7 +80,7 @@ fn answer(policy: &Policy, method: &Method, uri: &Uri) -> (Answer, String) {
             DenyReason::SecureValues => Answer::SecureValues,
         },
     };
-    (answer, target.path().to_owned())
+    (answer, target.path().to_owned(), holder)
 }
 
 #[test]
@@ -81,7 +88,7 @@ fn a_million_decisions_are_those_of_regular_expressions_made_from_the_texts() {
     let seed = fastrand::u64(..);
     let (atlas, catalog) = (Atlas::new(), Arc::new(Catalog::built_in().expect("good")));
     let mut dice = Dice::new(&atlas, seed);
-    let mut counts = BTreeMap::new();
+    let (mut counts, mut of_persons) = (BTreeMap::new(), 0);
     for number in 0..POLICIES {
         let (mut judge, texts) = policy(&mut dice, &catalog, &["monitoring", "management", "control"]);
         let mut layers = vec![texts];
@@ -90,6 +97,9 @@ fn a_million_decisions_are_those_of_regular_expressions_made_from_the_texts() {
             judge = caller.within(Arc::new(judge)).expect("no more scopes than its listener");
             layers.push(texts);
         }
+        let user = dice.user();
+        let person = user.map(|always| PolicyUser { name: "technician".into(), always, scopes: judge.scopes() });
+        let judge = judge.with_user(person);
         let books: Vec<_> = layers.iter().map(Rulebook::new).collect();
         dice.look_at(&layers);
         for _ in 0..REQUESTS {
@@ -104,15 +114,20 @@ fn a_million_decisions_are_those_of_regular_expressions_made_from_the_texts() {
                     answers.into_iter().find(|answer| *answer != Answer::Open).unwrap_or(Answer::Open)
                 }
             };
-            let (answer, path) = answer(&judge, &method, &uri);
+            let (answer, path, holder) = answer(&judge, &method, &uri);
             assert_eq!(answer, plain, "{method} {uri} by {layers:#?} (seed {seed})");
             if let Some(question) = question {
                 assert_eq!(path, question.path, "{uri}");
+                let of_person = user.is_some_and(|always| always || question.needs_user());
+                let wanted = if of_person { TokenHolder::User } else { TokenHolder::Machine };
+                assert!(holder.is_none_or(|holder| holder == wanted), "{holder:?}: {method} {uri}, {user:?}");
+                of_persons += usize::from(holder == Some(TokenHolder::User) && user == Some(false));
             }
             *counts.entry(answer).or_insert(0) += 1;
         }
     }
     println!("{} decisions compared, seed {seed}: {counts:?}", counts.values().sum::<usize>());
+    assert!(of_persons >= 200, "{of_persons} that need a person");
     assert_eq!(counts.values().sum::<usize>(), POLICIES * REQUESTS);
     for (answer, least) in LEAST {
         assert!(counts.get(&answer).is_some_and(|count| *count >= least), "{answer:?}: {counts:?}");

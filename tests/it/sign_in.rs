@@ -170,3 +170,61 @@ fn a_grant_is_rotated_while_it_is_used_and_ends_when_the_server_says_so() {
     let (code, said, _) = stand.command(&["login", "--status"]);
     assert!(code == 1 && said.contains("ended by NinjaOne"), "{said}");
 }
+
+#[test]
+fn doctor_renews_the_sign_in_and_says_what_it_lacks() {
+    let stand = Stand::new("", |_| ());
+    let (code, said, _) = stand.command(&["doctor"]);
+    assert!(code == 0 && said.contains("the user technician has not signed in"), "{said}");
+    assert!(said.contains("fix: run: ") && said.contains("login technician"), "{said}");
+    stand.sign_in();
+    let before = std::fs::read(&stand.grants()[0]).expect("a grant");
+    let (code, said, _) = stand.command(&["doctor"]);
+    let line = said.lines().find(|line| line.contains("sign-in technician")).expect("a line");
+    assert!(code == 0 && line.starts_with("ok") && line.contains("monitoring management"), "{said}");
+    assert!(!said.contains(REFRESH_MARK), "{said}");
+    assert_ne!(std::fs::read(&stand.grants()[0]).expect("a grant"), before, "rotated");
+    request(stand.ninja.address, "POST", "/sandbox/end-grants", "", b"");
+    let (code, said, _) = stand.command(&["doctor"]);
+    assert!(code == 0 && said.contains("NinjaOne has ended the sign-in of the user technician"), "{said}");
+}
+
+#[test]
+fn check_warns_of_a_person_whose_token_lacks_a_scope() {
+    let warned = |user: &str| {
+        let (code, said, _) = Stand::new(user, |_| ()).command(&["check"]);
+        assert_eq!(code, 0, "{said}");
+        said.contains("the token of the user technician has no scope management, which POST /v2/ticketing/ticket needs")
+    };
+    assert!(warned("scopes = [\"monitoring\"]"));
+    assert!(!warned("") && !warned("scopes = [\"management\"]"));
+}
+
+#[test]
+fn access_log_and_audit_log_name_caller_and_person() {
+    let mut stand = Stand::new("", |_| ());
+    let path = stand.folder.path().join("config.toml");
+    let text = std::fs::read_to_string(&path).expect("a configuration");
+    std::fs::write(&path, format!("{text}\n[audit]\nfile = \"audit.log\"\n")).expect("a file");
+    stand.sign_in();
+    let [local, _] = stand.run();
+    eventually("the person's token", || stand.ticket(local).status == 200);
+    assert_eq!(request(local, "POST", "/v2/organizations", "", br#"{"name":"x"}"#).status, 200);
+    eventually("both are in the access log", || {
+        let log = stand.log();
+        let of =
+            |operation: &str| log.lines().find(|line| line.contains("access: request") && line.contains(operation));
+        let (ticket, other) = (of("\"POST /v2/ticketing/ticket\""), of("\"POST /v2/organizations\""));
+        let (Some(ticket), Some(other)) = (ticket, other) else { return false };
+        assert!(ticket.contains(" user=\"technician\"") && !other.contains(" user="), "{ticket}\n{other}");
+        true
+    });
+    let audit = std::fs::read_to_string(stand.folder.path().join("audit.log")).expect("an audit log");
+    let users = |operation: &str| -> Vec<_> {
+        let lines = audit.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        lines.filter(|line| line["operation"] == operation).map(|line| line["user"].clone()).collect()
+    };
+    assert!(users("POST /v2/ticketing/ticket").iter().all(|user| user == "technician"), "{audit}");
+    assert!(users("POST /v2/organizations").iter().all(serde_json::Value::is_null), "{audit}");
+    assert!(!users("POST /v2/ticketing/ticket").is_empty() && !users("POST /v2/organizations").is_empty());
+}

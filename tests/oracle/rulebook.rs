@@ -36,6 +36,7 @@ struct Line {
     template: &'static str,
     scope: &'static str,
     group: &'static str,
+    user: bool,
 }
 
 /// A request, and all that no policy changes about it.
@@ -160,11 +161,20 @@ impl Atlas {
     }
 }
 
+impl Question<'_> {
+    /// Whether it is an operation that needs a signed-in user.
+    pub(crate) fn needs_user(&self) -> bool {
+        self.line.is_some_and(|line| line.user)
+    }
+}
+
 impl Line {
     fn read(line: &'static str) -> Self {
         let mut columns = line.split('\t').map(str::trim);
         let mut column = || columns.next().expect("a column");
-        Self { method: column(), template: column(), scope: column(), group: column() }
+        let (method, template, scope, group) = (column(), column(), column(), column());
+        let [_risk, _idempotent, user] = [column(), column(), column()];
+        Self { method, template, scope, group, user: user == "yes" }
     }
 }
 

@@ -56,6 +56,7 @@ impl RequestLog {
             peer: self.peer.to_string(),
             listener: meter.listener(),
             caller: meter.caller(self.caller),
+            user: self.user.as_deref(),
             id: self.id.to_string(),
             bytes: self.sent,
             replayed: self.replayed,
@@ -78,6 +79,9 @@ impl RequestLog {
         }
         if let Some(caller) = meter.caller(self.caller) {
             line.text("caller", caller);
+        }
+        if let Some(user) = &self.user {
+            line.text("user", user);
         }
         if let Some(method) = &self.method {
             line.word("method", method.as_str());

@@ -28,6 +28,9 @@ pub struct RequestFacts {
     /// The caller's name; none where callers are not told apart, or before it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
+    /// The person whose token it needs, by the name in the configuration; none where that is the machine's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// The far end of its connection.
     pub peer: String,
     /// Its method; none if its head could not be read.
@@ -222,6 +225,7 @@ pub(super) mod tests {
             trace: None,
             listener: "local".to_owned(),
             caller: Some("desk".to_owned()),
+            user: Some("technician".to_owned()),
             peer: "127.0.0.1:4711".to_owned(),
             method: Some(Text::new("POST")),
             operation: "POST /v2/device/{id}/reboot/{mode}".to_owned(),
@@ -246,6 +250,7 @@ pub(super) mod tests {
             ("kind", "intent"),
             ("id", "1"),
             ("caller", "desk"),
+            ("user", "technician"),
             ("path", "/v2/device/7/reboot/NORMAL"),
             ("decision", "permitted"),
             ("prev", &last.hash.to_string()),

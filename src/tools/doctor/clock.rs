@@ -17,16 +17,16 @@ const FIX: &str = "set this machine's clock by NTP (Linux: timedatectl set-ntp t
                     certificates, logs and the age of tokens are judged by it";
 
 /// Judges the `Date` of an answer to a request that was sent at `sent` and answered after `took`.
-pub(super) fn examine(headers: &HeaderMap, sent: SystemTime, took: Duration, chart: &Reporter) {
+pub(super) fn examine(headers: &HeaderMap, sent: SystemTime, took: Duration, reporter: &Reporter) {
     let date =
         headers.get(DATE).and_then(|value| value.to_str().ok()).and_then(|text| httpdate::parse_http_date(text).ok());
     let Some(date) = date else {
         let detail = "the instance's answer has no readable Date, so this machine's clock cannot be compared";
-        return chart.warn("clock", detail, "compare the clock by hand with a trusted one");
+        return reporter.warn("clock", detail, "compare the clock by hand with a trusted one");
     };
     let behind = behind(date, sent + took / 2);
     let status = judge(behind);
-    chart.write("clock", status, describe(behind), (status != CheckStatus::Ok).then(|| FIX.to_owned()));
+    reporter.write("clock", status, describe(behind), (status != CheckStatus::Ok).then(|| FIX.to_owned()));
 }
 
 /// By how many seconds `now` is behind `date`, which a server has cut to whole seconds.

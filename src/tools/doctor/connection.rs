@@ -26,43 +26,43 @@ use crate::observe::logging::ErrorChain;
 pub(super) async fn examine(
     place: &InstanceServer,
     (instance, own): (&str, &OwnListeners),
-    chart: &Reporter,
+    reporter: &Reporter,
 ) -> Result<(), &'static str> {
-    let Some(addresses) = name(place, chart).await else {
-        chart.skip(&["tcp", "tls", "clock"], "dns failed");
+    let Some(addresses) = name(place, reporter).await else {
+        reporter.skip(&["tcp", "tls", "clock"], "dns failed");
         return Err("dns failed");
     };
     if let Some(SelfCall { what, fix }) = own.judge(instance, &place.site, &addresses) {
-        chart.fail("loop", what, fix);
-        chart.skip(&["tcp", "tls", "clock"], "the instance is this proxy itself");
+        reporter.fail("loop", what, fix);
+        reporter.skip(&["tcp", "tls", "clock"], "the instance is this proxy itself");
         return Err("the instance is this proxy itself");
     }
-    let Some(stream) = tcp(place, &addresses, chart).await else {
-        chart.skip(&["tls", "clock"], "tcp failed");
+    let Some(stream) = tcp(place, &addresses, reporter).await else {
+        reporter.skip(&["tls", "clock"], "tcp failed");
         return Err("tcp failed");
     };
     let answer = match &place.site.trust {
-        Some(trust) if tls(place, trust, stream, chart).await => Some(HeadAnswer::ask(place, chart).await),
+        Some(trust) if tls(place, trust, stream, reporter).await => Some(HeadAnswer::ask(place, reporter).await),
         Some(_) => None,
-        None => clear_text(place, chart).await,
+        None => clear_text(place, reporter).await,
     };
     let Some(answer) = answer else {
-        chart.skip(&["clock"], "tls failed");
+        reporter.skip(&["clock"], "tls failed");
         return Err("tls failed");
     };
-    examine_clock(place, answer, chart);
+    examine_clock(place, answer, reporter);
     Ok(())
 }
 
-async fn name(place: &InstanceServer, chart: &Reporter) -> Option<Vec<SocketAddr>> {
-    chart.begin("dns");
+async fn name(place: &InstanceServer, reporter: &Reporter) -> Option<Vec<SocketAddr>> {
+    reporter.begin("dns");
     let (route, begun) = (place.site.route(), Instant::now());
     let host = route.next_hop().0;
     match place.resolve().await {
         Ok(addresses) if !addresses.is_empty() => {
             let on_the_way = route.proxy().map_or_else(String::new, |proxy| format!("; it is the proxy {proxy}"));
             let took = milliseconds(begun.elapsed());
-            chart.ok("dns", format!("{host} has {} ({took}){on_the_way}", listed(&addresses)));
+            reporter.ok("dns", format!("{host} has {} ({took}){on_the_way}", listed(&addresses)));
             Some(addresses)
         }
         outcome => {
@@ -74,7 +74,7 @@ async fn name(place: &InstanceServer, chart: &Reporter) -> Option<Vec<SocketAddr
             };
             let fix = "check host (a region: us, us2, eu, oc, ca, fed; or the name of a branded tenant), and the \
                         machine's DNS";
-            chart.fail("dns", detail, fix);
+            reporter.fail("dns", detail, fix);
             None
         }
     }
@@ -86,12 +86,12 @@ fn listed(addresses: &[SocketAddr]) -> String {
     format!("{} {noun}: {}", texts.len(), texts.join(", "))
 }
 
-async fn tcp(place: &InstanceServer, addresses: &[SocketAddr], chart: &Reporter) -> Option<TcpStream> {
-    chart.begin("tcp");
+async fn tcp(place: &InstanceServer, addresses: &[SocketAddr], reporter: &Reporter) -> Option<TcpStream> {
+    reporter.begin("tcp");
     let begun = Instant::now();
     match place.dial(addresses).await {
         Ok((stream, address)) => {
-            chart.ok("tcp", format!("connected to {address} ({})", milliseconds(begun.elapsed())));
+            reporter.ok("tcp", format!("connected to {address} ({})", milliseconds(begun.elapsed())));
             Some(stream)
         }
         Err(error) => {
@@ -105,22 +105,22 @@ async fn tcp(place: &InstanceServer, addresses: &[SocketAddr], chart: &Reporter)
                      proxy of this network as proxy (timeouts.connect says how long it tries)"
                 ),
             };
-            chart.fail("tcp", format!("no connection to {host} port {port}: {}", ErrorChain(&error)), fix);
+            reporter.fail("tcp", format!("no connection to {host} port {port}: {}", ErrorChain(&error)), fix);
             None
         }
     }
 }
 
 /// Whether the server can be trusted.
-async fn tls(place: &InstanceServer, trust: &Trust, stream: TcpStream, chart: &Reporter) -> bool {
-    chart.begin("tls");
+async fn tls(place: &InstanceServer, trust: &Trust, stream: TcpStream, reporter: &Reporter) -> bool {
+    reporter.begin("tls");
     let (outcome, presented) = handshake(place, trust, stream).await;
     match outcome {
-        Ok(stream) => trusted(&stream, presented.and_then(|presented| presented.leaf).as_ref(), trust, chart),
+        Ok(stream) => trusted(&stream, presented.and_then(|presented| presented.leaf).as_ref(), trust, reporter),
         Err(error) => {
             let complaint = presented.and_then(|seen| seen.complaint(place.host(), &trust.to_string()));
             let (detail, fix) = complaint.unwrap_or_else(|| no_tls(place, &error));
-            chart.fail("tls", detail, fix);
+            reporter.fail("tls", detail, fix);
             return false;
         }
     }
@@ -128,16 +128,16 @@ async fn tls(place: &InstanceServer, trust: &Trust, stream: TcpStream, chart: &R
 }
 
 /// The first answer of a server without TLS; `None` if that is a wish for TLS.
-async fn clear_text(place: &InstanceServer, chart: &Reporter) -> Option<HeadAnswer> {
-    let answer = HeadAnswer::ask(place, chart).await;
-    chart.begin("tls");
+async fn clear_text(place: &InstanceServer, reporter: &Reporter) -> Option<HeadAnswer> {
+    let answer = HeadAnswer::ask(place, reporter).await;
+    reporter.begin("tls");
     if let Some(said) = answer.wish_for_tls(place).await {
         let authority = &place.site.authority;
         let fix = format!("write host = \"https://{authority}\"");
-        chart.fail("tls", format!("{authority} answered plain HTTP with 400{said}"), fix);
+        reporter.fail("tls", format!("{authority} answered plain HTTP with 400{said}"), fix);
         return None;
     }
-    chart.ok("tls", "none: clear text, which is accepted on loopback only");
+    reporter.ok("tls", "none: clear text, which is accepted on loopback only");
     Some(answer)
 }
 
@@ -155,7 +155,7 @@ async fn handshake(
     (outcome, witness.take())
 }
 
-fn trusted(stream: &TlsStream<TcpStream>, leaf: Option<&CertificateFacts>, trust: &Trust, chart: &Reporter) {
+fn trusted(stream: &TlsStream<TcpStream>, leaf: Option<&CertificateFacts>, trust: &Trust, reporter: &Reporter) {
     let (_, session) = stream.get_ref();
     let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS").replace('_', ".");
     let alpn = session.alpn_protocol().map_or("no ALPN".into(), String::from_utf8_lossy);
@@ -163,14 +163,14 @@ fn trusted(stream: &TlsStream<TcpStream>, leaf: Option<&CertificateFacts>, trust
     let detail = format!("{version}, {alpn}; {leaf_text}; trusted are {trust}");
     match leaf {
         Some(leaf) if leaf.days_left < SOON => {
-            chart.warn("tls", detail, "renew the server's certificate: after its end the proxy does not connect");
+            reporter.warn("tls", detail, "renew the server's certificate: after its end the proxy does not connect");
         }
-        Some(_) | None if !trust.complaints().is_empty() => chart.warn(
+        Some(_) | None if !trust.complaints().is_empty() => reporter.warn(
             "tls",
             format!("{detail}; not all roots of this system could be read: {}", trust.complaints().join("; ")),
             "repair or remove what cannot be read, or set SSL_CERT_FILE to a file that can",
         ),
-        Some(_) | None => chart.ok("tls", detail),
+        Some(_) | None => reporter.ok("tls", detail),
     }
 }
 
@@ -202,8 +202,8 @@ struct HeadAnswer {
 }
 
 impl HeadAnswer {
-    async fn ask(place: &InstanceServer, chart: &Reporter) -> Self {
-        chart.begin("clock");
+    async fn ask(place: &InstanceServer, reporter: &Reporter) -> Self {
+        reporter.begin("clock");
         let (sent, begun) = (SystemTime::now(), Instant::now());
         let outcome = place.exchange(Request::builder().method(Method::HEAD).uri("/")).await;
         Self { outcome, sent, took: begun.elapsed() }
@@ -219,9 +219,9 @@ impl HeadAnswer {
     }
 }
 
-fn examine_clock(place: &InstanceServer, HeadAnswer { outcome, sent, took }: HeadAnswer, chart: &Reporter) {
+fn examine_clock(place: &InstanceServer, HeadAnswer { outcome, sent, took }: HeadAnswer, reporter: &Reporter) {
     match outcome {
-        Ok(reply) => clock::examine(&reply.head.headers, sent, took, chart),
+        Ok(reply) => clock::examine(&reply.head.headers, sent, took, reporter),
         Err(error) => {
             let detail = format!("HEAD / got no answer that tells the time: {}", ErrorChain(&error));
             let is_broken = matches!(error, InstanceServerError::Exchange(ExchangeError::Broken(_)));
@@ -232,7 +232,7 @@ fn examine_clock(place: &InstanceServer, HeadAnswer { outcome, sent, took }: Hea
             } else {
                 "check that host is NinjaOne's API, and no other service"
             };
-            chart.warn("clock", detail, fix);
+            reporter.warn("clock", detail, fix);
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) async fn examine(
     endpoint: &Endpoint,
     place: &InstanceServer,
     listeners: &[&ListenerConfig],
-    chart: &Reporter,
+    reporter: &Reporter,
 ) -> Option<Granted> {
     let mut granted = Vec::new();
     let (mut refused, mut trouble): (Vec<Scope>, Option<String>) = (Vec::new(), None);
@@ -46,25 +46,25 @@ pub(super) async fn examine(
         let missing =
             question.scopes.iter().find(|scope| refused.contains(scope)).map(|scope| format!("scope {scope} failed"));
         if let Some(because) = trouble.as_ref().or(missing.as_ref()) {
-            chart.skip(&[&question.check], because);
+            reporter.skip(&[&question.check], because);
             continue;
         }
-        match ask(endpoint, place, &question, chart).await {
+        match ask(endpoint, place, &question, reporter).await {
             Ok(token) => granted.push(token),
             Err(TokenError::InvalidScope) => refused.extend(question.scopes.iter()),
             Err(_) => trouble = Some(format!("{} failed", question.check)),
         }
     }
-    examine_lifetime(granted.iter().map(|token| token.lifetime).min(), chart);
+    examine_lifetime(granted.iter().map(|token| token.lifetime).min(), reporter);
     let best = granted.iter().position(|token| token.scopes.contains(Scope::Monitoring)).unwrap_or(0);
     granted.into_iter().nth(best)
 }
 
 /// The lines that cannot come without a token.
-pub(super) fn skip(listeners: &[&ListenerConfig], because: &str, chart: &Reporter) {
+pub(super) fn skip(listeners: &[&ListenerConfig], because: &str, reporter: &Reporter) {
     let questions = questions(listeners);
     let checks = questions.iter().map(|question| question.check.as_str()).chain(["token lifetime"]);
-    chart.skip(&checks.collect::<Vec<_>>(), because);
+    reporter.skip(&checks.collect::<Vec<_>>(), because);
 }
 
 /// Each scope once, and then each set of several that a listener's token must have.
@@ -93,22 +93,22 @@ async fn ask(
     endpoint: &Endpoint,
     place: &InstanceServer,
     question: &GrantCheck,
-    chart: &Reporter,
+    reporter: &Reporter,
 ) -> Result<Granted, TokenError> {
     let GrantCheck { check, scopes, listeners } = question;
-    chart.begin(check);
+    reporter.begin(check);
     let begun = Instant::now();
     let (answer, _) = endpoint.request(*scopes).await;
     match answer {
         Ok(TokenAnswer { authorization, lifetime, .. }) => {
-            chart.ok(check, format!("granted {scopes}, for {listeners} ({})", milliseconds(begun.elapsed())));
+            reporter.ok(check, format!("granted {scopes}, for {listeners} ({})", milliseconds(begun.elapsed())));
             Ok(Granted { scopes: *scopes, authorization, lifetime })
         }
         Err(error) => {
             let outcome = if error.is_permanent() { "refused" } else { "no token for" };
             let is_loop = matches!(&error, TokenError::Refused { status: StatusCode::LOOP_DETECTED, .. });
             let fix = if is_loop { place.loop_fix() } else { fix(&error, *scopes, listeners) };
-            chart.fail(check, format!("{outcome} {scopes}: {}", ErrorChain(&error)), fix);
+            reporter.fail(check, format!("{outcome} {scopes}: {}", ErrorChain(&error)), fix);
             Err(error)
         }
     }
@@ -178,18 +178,18 @@ fn titled(scope: Scope) -> &'static str {
     }
 }
 
-fn examine_lifetime(lifetime: Option<Duration>, chart: &Reporter) {
-    let Some(lifetime) = lifetime else { return chart.skip(&["token lifetime"], "no token was granted") };
+fn examine_lifetime(lifetime: Option<Duration>, reporter: &Reporter) {
+    let Some(lifetime) = lifetime else { return reporter.skip(&["token lifetime"], "no token was granted") };
     let (seconds, early) = (lifetime.as_secs(), |part: f64| lifetime.mul_f64(part).as_secs());
     let detail = format!("{seconds} s; renewed between {} and {} s", early(RENEWED.0), early(RENEWED.1));
     if lifetime < SHORT {
-        chart.warn(
+        reporter.warn(
             "token lifetime",
             detail,
             "none needed, but tokens are asked for often; NinjaOne's usually live 3600 s",
         );
     } else {
-        chart.ok("token lifetime", detail);
+        reporter.ok("token lifetime", detail);
     }
 }
 

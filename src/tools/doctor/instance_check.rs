@@ -6,7 +6,7 @@ use http::uri::Authority;
 
 use super::instance_server::InstanceServer;
 use super::reporter::Reporter;
-use super::{connection, grant, missing_operations, read};
+use super::{connection, grant, missing_operations, read, sign_in};
 use crate::base::secret::source::SecretSource;
 use crate::config::sections::{InstanceSection, TimeoutsSection};
 use crate::config::self_call::OwnListeners;
@@ -35,51 +35,58 @@ pub(super) struct InstanceCheck<'a> {
 
 impl InstanceCheck<'_> {
     /// All checks of the instance, in order.
-    pub(super) async fn examine(mut self, catalog: bool, chart: &Reporter) {
-        chart.begin("credentials");
+    pub(super) async fn examine(mut self, catalog: bool, reporter: &Reporter) {
+        reporter.begin("credentials");
         let (site, credentials) = match self.site.take() {
-            Some(site) => (site, self.credentials(chart)),
+            Some(site) => (site, self.credentials(reporter)),
             None => match sandbox().await {
                 Ok((site, credentials)) => {
-                    self.sandboxed(chart);
+                    self.sandboxed(reporter);
                     (site, Some(credentials))
                 }
                 Err(error) => {
-                    return chart.fail("credentials", format!("there is no sandbox: {error}"), "free memory or ports");
+                    return reporter.fail(
+                        "credentials",
+                        format!("there is no sandbox: {error}"),
+                        "free memory or ports",
+                    );
                 }
             },
         };
         let instance = self.name.to_owned();
         let place = InstanceServer { instance, site, timeouts: self.config.file.timeouts.clone() };
         let own = OwnListeners::of(&self.config.file);
-        let reached = connection::examine(&place, (self.name, &own), chart).await;
+        let reached = connection::examine(&place, (self.name, &own), reporter).await;
         match credentials {
-            None => self.skip_token("credentials failed", chart),
+            None => self.skip_tokens("credentials failed", reporter),
             Some(credentials) => match reached {
-                Ok(()) => self.examine_token(&place, credentials, chart).await,
-                Err(because) => self.skip_token(because, chart),
+                Ok(()) => {
+                    self.examine_token(&place, credentials, reporter).await;
+                    self.examine_sign_ins(&place, reporter).await;
+                }
+                Err(because) => self.skip_tokens(because, reporter),
             },
         }
         match reached {
-            Ok(()) if catalog => missing_operations::examine(&place, &self.listeners, chart).await,
-            Err(because) if catalog => chart.skip(&["catalog"], because),
+            Ok(()) if catalog => missing_operations::examine(&place, &self.listeners, reporter).await,
+            Err(because) if catalog => reporter.skip(&["catalog"], because),
             Ok(()) | Err(_) => {}
         }
-        self.examine_user_context(chart);
+        self.examine_user_context(reporter);
     }
 
     /// Says that it is the sandbox, and whether that seems to be meant.
-    fn sandboxed(&self, chart: &Reporter) {
+    fn sandboxed(&self, reporter: &Reporter) {
         let doubts = self.config.doubts(is_set);
         match doubts.into_iter().find(|doubt| doubt.instance == self.name) {
-            Some(SandboxWarning { what, fix, .. }) => chart.warn("credentials", what, fix),
-            None => chart
+            Some(SandboxWarning { what, fix, .. }) => reporter.warn("credentials", what, fix),
+            None => reporter
                 .ok("credentials", "those of the embedded sandbox: its data is invented, and nothing reaches NinjaOne"),
         }
     }
 
     /// The one place where credentials are read.
-    fn credentials(&self, chart: &Reporter) -> Option<Credentials> {
+    fn credentials(&self, reporter: &Reporter) -> Option<Credentials> {
         let credentials = match self.config.credentials(self.name, self.file) {
             Ok(credentials) => credentials,
             Err(mistake) => {
@@ -87,7 +94,7 @@ impl InstanceCheck<'_> {
                     "give client-id and client-secret of an API client app ({CONSOLE}); the secret is shown once there, \
                      a lost one must be regenerated; a file must be readable for the user that runs the proxy"
                 );
-                chart.fail("credentials", mistake.to_string(), fix);
+                reporter.fail("credentials", mistake.to_string(), fix);
                 return None;
             }
         };
@@ -95,26 +102,26 @@ impl InstanceCheck<'_> {
         let exposed = credentials.sources().filter_map(SecretSource::exposure);
         let warnings: Vec<_> = exposed.chain(blanks(&credentials)).collect();
         match warnings.is_empty() {
-            true => chart.ok("credentials", detail),
-            false => chart.warn("credentials", detail, warnings.join("; ")),
+            true => reporter.ok("credentials", detail),
+            false => reporter.warn("credentials", detail, warnings.join("; ")),
         }
         Some(credentials)
     }
 
-    async fn examine_token(&self, place: &InstanceServer, credentials: Credentials, chart: &Reporter) {
+    async fn examine_token(&self, place: &InstanceServer, credentials: Credentials, reporter: &Reporter) {
         if self.listeners.is_empty() {
-            return chart.warn("scopes", "no listener uses this instance", "write one, or remove the instance");
+            return reporter.warn("scopes", "no listener uses this instance", "write one, or remove the instance");
         }
         let endpoint = match self.endpoint(place, credentials) {
             Ok(endpoint) => endpoint,
             Err(error) => {
-                chart.fail("token endpoint", ErrorChain(&error).to_string(), "check host and token-path");
-                return self.skip_token("token endpoint failed", chart);
+                reporter.fail("token endpoint", ErrorChain(&error).to_string(), "check host and token-path");
+                return self.skip_token("token endpoint failed", reporter);
             }
         };
-        match grant::examine(&endpoint, place, &self.listeners, chart).await {
-            Some(token) => read::examine(place, &token, chart).await,
-            None => chart.skip(&["read"], "no token was granted"),
+        match grant::examine(&endpoint, place, &self.listeners, reporter).await {
+            Some(token) => read::examine(place, &token, reporter).await,
+            None => reporter.skip(&["read"], "no token was granted"),
         }
     }
 
@@ -123,13 +130,25 @@ impl InstanceCheck<'_> {
         place.site.endpoint(path, self.file.client_auth, Arc::new(credentials), (connect.0, token.0))
     }
 
-    fn skip_token(&self, because: &str, chart: &Reporter) {
-        grant::skip(&self.listeners, because, chart);
-        chart.skip(&["read"], because);
+    async fn examine_sign_ins(&self, place: &InstanceServer, reporter: &Reporter) {
+        match self.config.sign_ins(None, Some(self.name)) {
+            Ok(sign_ins) => sign_in::examine(place, sign_ins, reporter).await,
+            Err(mistake) => reporter.fail("sign-in", mistake.to_string(), "correct this in the configuration"),
+        }
+    }
+
+    fn skip_tokens(&self, because: &str, reporter: &Reporter) {
+        self.skip_token(because, reporter);
+        sign_in::skip(self.file.users.keys(), because, reporter);
+    }
+
+    fn skip_token(&self, because: &str, reporter: &Reporter) {
+        grant::skip(&self.listeners, because, reporter);
+        reporter.skip(&["read"], because);
     }
 
     /// Which open operations need a user, whom client credentials do not have.
-    fn examine_user_context(&self, chart: &Reporter) {
+    fn examine_user_context(&self, reporter: &Reporter) {
         let open = |listener: &&ListenerConfig| {
             let lacks_user = |policy: &Policy, id, operation: &Operation| {
                 operation.user_context && policy.may_open(id) && policy.token_holder(Some(id)) == TokenHolder::Machine
@@ -143,11 +162,11 @@ impl InstanceCheck<'_> {
         };
         let open: Vec<_> = self.listeners.iter().filter_map(open).collect();
         if open.is_empty() {
-            return chart.ok("user context", "no operation is open that needs a user and has none");
+            return reporter.ok("user context", "no operation is open that needs a user and has none");
         }
         let fix = "client credentials have no user, and NinjaOne may answer user_context_required: sign a person in \
                     (ninjaone-proxy login NAME) and write user = NAME, or close them by deny";
-        chart.warn("user context", open.join("; "), fix);
+        reporter.warn("user context", open.join("; "), fix);
     }
 }
 

@@ -11,14 +11,14 @@ use crate::proxy::policy::catalog::diff::Difference;
 const MAX_NAMED: usize = 20;
 
 /// Holds what the listeners open against what the instance publishes of itself.
-pub(super) async fn examine(place: &InstanceServer, listeners: &[&ListenerConfig], chart: &Reporter) {
-    chart.begin("catalog");
+pub(super) async fn examine(place: &InstanceServer, listeners: &[&ListenerConfig], reporter: &Reporter) {
+    reporter.begin("catalog");
     let times = (place.timeouts.connect.0, place.timeouts.upstream.0);
     let Published { document, .. } = match published_catalog::fetch(&place.site, times).await {
         Ok(published) => published,
         Err(error) => {
             let detail = format!("there is no document of what {} has: {}", place.host(), ErrorChain(&error));
-            return chart.warn("catalog", detail, format!("see whether https://{}{PATH} shows one", place.host()));
+            return reporter.warn("catalog", detail, format!("see whether https://{}{PATH} shows one", place.host()));
         }
     };
     let mut lacking = Vec::new();
@@ -39,11 +39,15 @@ pub(super) async fn examine(place: &InstanceServer, listeners: &[&ListenerConfig
     }
     let (version, count) = (&document.version, document.operations.len());
     if lacking.is_empty() {
-        return chart
+        return reporter
             .ok("catalog", format!("it declares {count} operations ({version}), all that are open among them"));
     }
     let detail = format!("it declares {count} operations ({version}), and lacks some: {}", lacking.join("; "));
-    chart.warn("catalog", detail, "these get 404 (route-unknown) there: close them by deny, or ask another instance");
+    reporter.warn(
+        "catalog",
+        detail,
+        "these get 404 (route-unknown) there: close them by deny, or ask another instance",
+    );
 }
 
 fn listed(names: &[String]) -> String {

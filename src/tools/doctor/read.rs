@@ -24,8 +24,8 @@ const MAX_CODE: usize = 60;
 const MAX_LINE: usize = 100;
 
 /// Asks for one organization, and says what came.
-pub(super) async fn examine(place: &InstanceServer, token: &Granted, chart: &Reporter) {
-    chart.begin("read");
+pub(super) async fn examine(place: &InstanceServer, token: &Granted, reporter: &Reporter) {
+    reporter.begin("read");
     let begun = Instant::now();
     let request = Request::builder().uri(TARGET).header(ACCEPT, "application/json");
     let answer = place.exchange(request.header(AUTHORIZATION, token.authorization.clone())).await;
@@ -34,7 +34,7 @@ pub(super) async fn examine(place: &InstanceServer, token: &Granted, chart: &Rep
         Ok(CollectedAnswer { head, body }) => (head, body),
         Err(error) => {
             let detail = format!("GET {TARGET} got no answer: {}", ErrorChain(&error));
-            return chart.fail("read", detail, "try again; if it lasts, raise timeouts.upstream, or ask NinjaOne");
+            return reporter.fail("read", detail, "try again; if it lasts, raise timeouts.upstream, or ask NinjaOne");
         }
     };
     let fix = match head.status {
@@ -47,7 +47,12 @@ pub(super) async fn examine(place: &InstanceServer, token: &Granted, chart: &Rep
         Some(_) if !token.scopes.contains(Scope::Monitoring) => CheckStatus::Warning,
         Some(_) => CheckStatus::Failed,
     };
-    chart.write("read", status, format!("GET {TARGET} answered {}{} ({took})", head.status, said(&head, &body)), fix);
+    reporter.write(
+        "read",
+        status,
+        format!("GET {TARGET} answered {}{} ({took})", head.status, said(&head, &body)),
+        fix,
+    );
 }
 
 fn is_html(head: &Parts) -> bool {

@@ -27,7 +27,7 @@ impl Reporter {
         Self { instance: None, news }
     }
 
-    /// The chart of an instance.
+    /// The report of an instance.
     pub(super) fn of(&self, instance: &str) -> Self {
         Self { instance: Some(instance.to_owned()), news: self.news.clone() }
     }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chart_lets_no_control_character_through() {
+    fn reporter_lets_no_control_character_through() {
         let (news, mut told) = tokio::sync::mpsc::unbounded_channel();
         Reporter::new(news).fail("tls", "CN=\u{1b}[2Jevil\r\n", "a\nb");
         let Ok(DoctorEvent::Ended(line)) = told.try_recv() else { panic!("a line") };

@@ -278,6 +278,11 @@ impl Dice {
         among[self.rng.usize(..among.len())]
     }
 
+    /// Whether a person is behind requests: nobody, where one is needed (false), or always.
+    pub(super) fn user(&mut self) -> Option<bool> {
+        (!self.once_in(3)).then(|| self.once_in(3))
+    }
+
     pub(super) fn request(&mut self) -> (Method, Uri) {
         loop {
             let (method, template) = self.operation();

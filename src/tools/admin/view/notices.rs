@@ -8,6 +8,7 @@ use super::words::{counted, moment};
 use super::{PageStatus, Tone};
 use crate::base::plain;
 use crate::observe::refusals::RefusalExample;
+use crate::tools::admin::TokenState;
 
 /// How long a failure behind the proxy needs attention.
 const RECENT: Duration = Duration::from_secs(60);
@@ -63,14 +64,16 @@ impl Notice {
     }
 }
 
-/// Ready, not ready or draining; as `/readyz` has it.
+/// Ready, not ready or draining; as `/readyz` has it: where a person must sign in, most of the service goes on.
 pub(super) fn state(status: &PageStatus) -> &'static str {
     if status.draining {
         "Draining"
-    } else if status.tokens.iter().all(|token| token.expires_in.is_some()) {
-        "Ready"
-    } else {
+    } else if status.tokens.iter().any(|token| token.expires_in.is_none() && token.user.is_none()) {
         "Not ready"
+    } else if status.tokens.iter().any(|token| token.expires_in.is_none()) {
+        "Ready, but degraded"
+    } else {
+        "Ready"
     }
 }
 
@@ -78,6 +81,7 @@ pub(super) fn state(status: &PageStatus) -> &'static str {
 pub(super) fn all(status: &PageStatus) -> Vec<Notice> {
     let mut notices: Vec<_> = tokens(status)
         .into_iter()
+        .chain(sign_ins(status))
         .chain(process(status))
         .chain(configuration(status))
         .map(Notice::on_one_line)
@@ -87,7 +91,8 @@ pub(super) fn all(status: &PageStatus) -> Vec<Notice> {
 }
 
 fn tokens(status: &PageStatus) -> Vec<Notice> {
-    let missing: Vec<_> = status.tokens.iter().filter(|token| token.expires_in.is_none()).collect();
+    let is_missing = |token: &&TokenState| token.expires_in.is_none() && token.user.is_none();
+    let missing: Vec<_> = status.tokens.iter().filter(is_missing).collect();
     if !missing.is_empty() {
         let names: Vec<_> = missing.iter().map(|token| format!("{} ({})", token.instance, token.scopes)).collect();
         let names = names.join(", ");
@@ -97,7 +102,7 @@ fn tokens(status: &PageStatus) -> Vec<Notice> {
         let text = format!("The proxy has no usable token for {names}: requests get 503 until it has one.");
         return vec![Notice { todo: failed.remedy.clone(), ..Notice::bad(text) }];
     }
-    let failing = status.tokens.iter().find(|token| token.problem.is_some());
+    let failing = status.tokens.iter().find(|token| token.expires_in.is_some() && token.problem.is_some());
     let notice = failing.map(|token| {
         let left = token.expires_in.map(super::words::span).unwrap_or_default();
         let text = format!(
@@ -107,6 +112,24 @@ fn tokens(status: &PageStatus) -> Vec<Notice> {
         Notice { todo: token.remedy.clone(), ..Notice::warn(text) }
     });
     notice.into_iter().collect()
+}
+
+/// Persons without a usable token.
+fn sign_ins(status: &PageStatus) -> Vec<Notice> {
+    let missing = status.tokens.iter().filter(|token| token.expires_in.is_none() && token.problem.is_some());
+    let notice = |token: &TokenState| {
+        let user = token.user.as_ref()?;
+        let why = match user.renewed {
+            None => "must sign in",
+            Some(_) => "is signed in, but there is no usable token",
+        };
+        let text = format!(
+            "The user {} of {} {why}: operations that need this person get 503 until then, and all others work.",
+            user.name, token.instance
+        );
+        Some(Notice { todo: token.remedy.clone(), ..Notice::warn(text) })
+    };
+    missing.filter_map(notice).collect()
 }
 
 /// The last request that failed behind the proxy, if that was just now.

@@ -54,22 +54,33 @@ pub(super) fn tokens(PageStatus { tokens, .. }: &PageStatus) -> Table {
     let row = |token: &TokenState| {
         let (state, left) = match token.expires_in {
             Some(left) => (drawn(if token.problem.is_some() { "warn" } else { "good" }, "usable"), span(left)),
-            None => (drawn("bad", "none"), NOTHING.to_owned()),
+            // Without a person most of the service goes on.
+            None => (drawn(if token.user.is_some() { "warn" } else { "bad" }, "none"), NOTHING.to_owned()),
+        };
+        let of = token.user.as_ref().map_or("the proxy", |user| &user.name);
+        let renewed = token.user.as_ref().and_then(|user| user.renewed);
+        let sign_in = match (&token.user, renewed) {
+            (None, _) => plain(NOTHING),
+            (Some(_), Some(age)) => plain(format!("renewed {} ago", span(age))),
+            (Some(_), None) => drawn("warn", "must sign in"),
         };
         let failure = token.causes.as_ref().map_or_else(|| plain(NOTHING), |causes| drawn("long", causes));
         let remedy = token.remedy.as_ref().map_or_else(|| plain("nothing"), |remedy| drawn("long", remedy));
-        let cells = vec![plain(&token.instance), plain(&token.scopes), state, drawn("number", left), failure, remedy];
-        Row::new(&[&token.instance, &token.scopes], cells)
+        let (of_instance, left) = (plain(&token.instance), drawn("number", left));
+        let cells = vec![of_instance, plain(of), plain(&token.scopes), state, left, sign_in, failure, remedy];
+        Row::new(&[&token.instance, of, &token.scopes], cells)
     };
     Table {
         id: "tokens",
-        caption: "Access tokens, one for each set of scopes",
+        caption: "Access tokens: of the proxy itself, one for each set of scopes, and of persons who sign in",
         columns: const {
             &[
                 words("Instance"),
+                words("Of"),
                 words("Scopes"),
                 words("Token"),
                 numbers("Expires in"),
+                words("Sign-in"),
                 words("Last failure"),
                 words("What to do"),
             ]

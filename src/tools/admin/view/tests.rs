@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::observe::refusals::{RefusalExample, RefusedRequest};
-use crate::tools::admin::Reload;
+use crate::tools::admin::{Reload, UserState};
 
 /// A proxy with one instance and one listener, where nothing has happened.
 pub(in crate::tools::admin) fn status() -> PageStatus {
@@ -63,6 +63,32 @@ fn banner(view: &View) -> (Tone, &str, &str, &str) {
 }
 
 #[test]
+fn view_names_a_person_who_must_sign_in_and_what_still_works() {
+    let mut status = status();
+    let mut token = super::tests::status().tokens.remove(0);
+    token.user = Some(UserState { name: "technician".into(), renewed: Some(Duration::from_secs(7200)) });
+    status.tokens.push(token);
+    let view = View::of(&status);
+    assert_eq!(banner(&view), (Tone::Good, "Fine", "Ready", ""));
+    let row = |view: &View| -> Vec<String> {
+        let cells = &view.table("tokens").expect("a table").rows[1].cells;
+        cells.iter().map(|cell| cell.text.clone()).collect()
+    };
+    assert_eq!(row(&view)[..6], ["main", "technician", "monitoring", "usable", "58 min 12 s", "renewed 2 h 0 min ago"]);
+    let token = &mut status.tokens[1];
+    (token.expires_in, token.user.as_mut().expect("a person").renewed) = (None, None);
+    (token.problem, token.remedy) = (Some("nobody".into()), Some("run: ninjaone-proxy login technician".into()));
+    let view = View::of(&status);
+    let todo = "run: ninjaone-proxy login technician";
+    assert_eq!(banner(&view), (Tone::Warn, "Needs attention", "Ready, but degraded", todo));
+    assert!(
+        view.text("why").contains("technician of main must sign in") && view.text("why").contains("all others work")
+    );
+    assert_eq!((&*row(&view)[3], &*row(&view)[5]), ("none", "must sign in"));
+    assert_eq!(view.text("tokens-usable"), "1 of 2");
+}
+
+#[test]
 fn view_is_fine_with_usable_tokens_and_whatever_was_refused() {
     let mut status = status();
     status.refusals = vec![refusal("/v2/nope")];
@@ -73,7 +99,7 @@ fn view_is_fine_with_usable_tokens_and_whatever_was_refused() {
     assert_eq!((view.text("tokens-usable"), view.text("tokens-next")), ("1 of 1", "next expiry in 58 min 12 s"));
     let tokens = view.table("tokens").expect("a table");
     let shown: Vec<_> = tokens.rows[0].cells.iter().map(|cell| cell.text.as_str()).collect();
-    assert_eq!(shown, ["main", "monitoring", "usable", "58 min 12 s", "–", "nothing"]);
+    assert_eq!(shown, ["main", "the proxy", "monitoring", "usable", "58 min 12 s", "–", "–", "nothing"]);
     assert!(view.notices.len() == 1 && view.notices[0].text.contains("is a sandbox"), "it is named without an alarm");
     assert_eq!(view.text("causes"), "1 cause");
 }
@@ -108,8 +134,8 @@ fn view_is_not_fine_without_a_token_and_says_what_to_do() {
     assert!(view.text("why").contains("no usable token for main (monitoring)"));
     assert_eq!((view.text("tokens-usable"), view.text("tokens-next")), ("0 of 1", "–"));
     let tokens = view.table("tokens").expect("a table");
-    let shown: Vec<_> = tokens.rows[0].cells.iter().skip(2).map(|cell| cell.text.as_str()).collect();
-    assert_eq!(shown, ["none", "–", "refused", "copy it again"]);
+    let shown: Vec<_> = tokens.rows[0].cells.iter().skip(3).map(|cell| cell.text.as_str()).collect();
+    assert_eq!(shown, ["none", "–", "–", "refused", "copy it again"]);
 }
 
 #[test]
