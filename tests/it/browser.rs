@@ -33,25 +33,28 @@ struct Browser {
     home: tempfile::TempDir,
 }
 
-impl Browser {
-    /// The first that this machine has.
-    fn program() -> Option<PathBuf> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let names = ["chromium", "chromium-browser", "google-chrome"];
-        let found = std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name)));
-        let found = found.into_iter().find(|file| file.is_file());
-        if found.is_none() {
-            // Not by eprintln, which is shown for tests that fail only.
-            let _ = writeln!(
-                std::io::stderr(),
-                "NOT RUN: neither {} is in PATH. What browsers send is also tested without one; this test shows that \
-                 a real one sends just that.",
-                names.join(" nor ")
-            );
-        }
-        found
+/// The first of these programs that this machine has; says so if it has none.
+pub(crate) fn program(names: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<_> = std::env::split_paths(&path).collect();
+    let mut files = folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));
+    let found = files.find(|file| file.is_file());
+    if found.is_none() {
+        // Not by eprintln, which is shown for tests that fail only.
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT RUN: {} is not in PATH. What browsers send is also tested without one; this test shows that a real \
+             one sends just that.",
+            names.join(" or ")
+        );
     }
+    found
+}
 
+/// The names of Chromium.
+pub(crate) const CHROMIUM: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+
+impl Browser {
     /// Opens a page. All connections to the port of `proxy` are made to `tap`, under whatever name, so that the
     /// browser's origins, and `Host`, are those of the proxy itself.
     /// Other servers of the machine, on the port that addresses need not name, are `site`.
@@ -133,7 +136,7 @@ fn told(exchange: &Exchange) -> String {
 
 #[test]
 fn browser_gets_no_request_of_any_web_page_through() {
-    let Some(program) = Browser::program() else { return };
+    let Some(program) = program(&CHROMIUM) else { return };
     let (proxy, site) = (Proxy::sandboxed(OPEN), Site::start());
     let tap = Tap::start(proxy.address);
     let port = proxy.address.port();
@@ -188,7 +191,7 @@ fn browser_gets_no_request_of_any_web_page_through() {
 
 #[test]
 fn browser_shows_what_its_user_typed_and_nothing_under_another_name() {
-    let Some(program) = Browser::program() else { return };
+    let Some(program) = program(&CHROMIUM) else { return };
     let (proxy, site) = (Proxy::sandboxed(""), Site::start());
     let tap = Tap::start(proxy.address);
     for (name, status) in [("127.0.0.1", 200), ("rebind.example", 421)] {
@@ -205,7 +208,7 @@ fn browser_shows_what_its_user_typed_and_nothing_under_another_name() {
 /// can send reads that look like a tool's, as long as it wants no answer; all else has an `Origin`.
 #[test]
 fn browser_lets_no_page_write_or_read_under_a_configured_name() {
-    let Some(program) = Browser::program() else { return };
+    let Some(program) = program(&CHROMIUM) else { return };
     let (proxy, site) = (Proxy::sandboxed(&format!("{OPEN}\nnames = [\"proxy.example\"]")), Site::start());
     let tap = Tap::start(proxy.address);
     let target = format!("http://proxy.example:{}", proxy.address.port());
@@ -238,7 +241,7 @@ fn browser_lets_no_page_write_or_read_under_a_configured_name() {
 /// Whoever can store a file in NinjaOne could store a page, which would be one of the proxy's own.
 #[test]
 fn browser_runs_no_page_that_ninjaone_answers_with() {
-    let Some(program) = Browser::program() else { return };
+    let Some(program) = program(&CHROMIUM) else { return };
     let scripted = Scripted::start(|mut asked| {
         asked.answer(&site::page("", site::ATTACKS));
         Then::Close
@@ -260,7 +263,7 @@ fn browser_runs_no_page_that_ninjaone_answers_with() {
 
 #[test]
 fn browser_lets_the_allowed_dashboard_read_and_no_other_page() {
-    let Some(program) = Browser::program() else { return };
+    let Some(program) = program(&CHROMIUM) else { return };
     let site = Site::start();
     let dashboard = site.origin("dashboard.example");
     let listener = format!("{OPEN}\nallowed-origins = [\"{dashboard}\"]");

@@ -1,6 +1,10 @@
 //! A person signs in, and the operations that need one work.
 
+#[cfg(unix)]
+mod chromium;
 mod stand;
+#[cfg(unix)]
+mod web_driver;
 
 use std::io::Write;
 use std::time::Duration;

@@ -65,6 +65,14 @@ impl Stand {
         found.map(|address| address.expect("an address"))
     }
 
+    /// Where a listener of the running proxy is.
+    pub(super) fn listener(&self, name: &str) -> SocketAddr {
+        let log = self.log();
+        let rest = log.split(&format!("listening listener={name}")).nth(1).expect("a line");
+        let address = rest.split("address=http://").nth(1).and_then(|rest| rest.split_whitespace().next());
+        address.expect("an address").parse().expect("an address")
+    }
+
     pub(super) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -75,12 +83,17 @@ impl Stand {
 
     /// Starts `login`, until it shows the address.
     pub(super) fn login(&self, arguments: &[&str]) -> Waiting {
+        self.login_with(arguments, "true")
+    }
+
+    /// The same with this `BROWSER`.
+    pub(super) fn login_with(&self, arguments: &[&str], browser: &str) -> Waiting {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ninjaone-proxy"))
             .arg("login")
             .args(arguments)
             .current_dir(self.folder.path())
             .env("STATE_DIRECTORY", self.state())
-            .env("BROWSER", "true")
+            .env("BROWSER", browser)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -1,0 +1,114 @@
+//! A browser that a test steers: as much of WebDriver (W3C) as that needs, spoken to a real chromedriver.
+
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::harness::request;
+
+/// Under this name WebDriver refers to an element.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// A chromedriver, and the session with its browser.
+pub(super) struct WebDriver {
+    process: Child,
+    address: SocketAddr,
+    session: String,
+}
+
+impl WebDriver {
+    /// With these `goog:chromeOptions`.
+    pub(super) fn start(program: &Path, options: &Value) -> Self {
+        let mut process = Command::new(program)
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it runs");
+        let output = BufReader::new(process.stdout.as_mut().expect("standard output"));
+        let port = output.lines().find_map(|line| {
+            line.ok()?
+                .strip_prefix("ChromeDriver was started successfully on port ")?
+                .trim_end_matches('.')
+                .parse()
+                .ok()
+        });
+        let address = (Ipv4Addr::LOCALHOST, port.expect("a port")).into();
+        let mut driver = Self { process, address, session: String::new() };
+        let capabilities = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options } } });
+        let session = driver.send("POST", "/session", &capabilities);
+        driver.session = session["sessionId"].as_str().expect("a session").to_owned();
+        driver
+    }
+
+    /// Opens a page, also one that cannot be had.
+    pub(super) fn open(&self, url: &str) {
+        self.try_send("POST", &self.path("url"), &json!({ "url": url }));
+    }
+
+    /// Types a text into the element.
+    pub(super) fn fill(&self, selector: &str, text: &str) {
+        let element = self.element(selector);
+        self.send("POST", &self.path(&format!("element/{element}/clear")), &json!({}));
+        self.send("POST", &self.path(&format!("element/{element}/value")), &json!({ "text": text }));
+    }
+
+    /// Clicks on the element.
+    pub(super) fn click(&self, selector: &str) {
+        let element = self.element(selector);
+        // What the click leads to may be a page that cannot be had.
+        self.try_send("POST", &self.path(&format!("element/{element}/click")), &json!({}));
+    }
+
+    /// The text of the element, if it is there.
+    pub(super) fn text(&self, selector: &str) -> Option<String> {
+        let element = self.find(selector)?;
+        let text = self.try_send("GET", &self.path(&format!("element/{element}/text")), &Value::Null);
+        text["value"].as_str().map(str::to_owned)
+    }
+
+    /// Where the browser is.
+    pub(super) fn url(&self) -> String {
+        self.send("GET", &self.path("url"), &Value::Null).as_str().expect("a URL").to_owned()
+    }
+
+    fn path(&self, rest: &str) -> String {
+        format!("/session/{}/{rest}", self.session)
+    }
+
+    fn element(&self, selector: &str) -> String {
+        self.find(selector).unwrap_or_else(|| panic!("{selector} is not at {}", self.url()))
+    }
+
+    fn find(&self, selector: &str) -> Option<String> {
+        let asked = json!({ "using": "css selector", "value": selector });
+        let found = self.try_send("POST", &self.path("element"), &asked);
+        found["value"][ELEMENT].as_str().map(str::to_owned)
+    }
+
+    fn send(&self, method: &str, path: &str, body: &Value) -> Value {
+        let answer = self.try_send(method, path, body);
+        assert!(answer["value"]["error"].is_null(), "{method} {path}: {answer}");
+        answer["value"].clone()
+    }
+
+    fn try_send(&self, method: &str, path: &str, body: &Value) -> Value {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let headers = "Content-Type: application/json\r\nConnection: close\r\n";
+        request(self.address, method, path, headers, body.as_bytes()).json()
+    }
+}
+
+impl Drop for WebDriver {
+    fn drop(&mut self) {
+        if !self.session.is_empty() {
+            // It did not start the browser where that was there before, so it would leave it open.
+            self.try_send("POST", &self.path("goog/cdp/execute"), &json!({ "cmd": "Browser.close", "params": {} }));
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
