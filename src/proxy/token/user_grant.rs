@@ -201,7 +201,7 @@ impl UserGrant {
             if let Err(error) = own.save(&locked, grant) {
                 tracing::error!(
                     user = own.user(), error = %ErrorChain(&error),
-                    "the renewed sign-in cannot be written to its file: it is used, and lost when the proxy ends; make room, or correct the folder's owner and mode"
+                    "the renewed sign-in cannot be written to its file: it is used, and lost when the proxy ends"
                 );
             }
             Ok(())

@@ -83,6 +83,10 @@ fn grant(body: &[u8]) -> Result<TokenAnswer, TokenError> {
         .map_err(|_| TokenError::Unusable("its access_token has characters that no header can have"))?;
     authorization.set_sensitive(true);
     let refresh_token = grant.refresh_token.filter(|token| !token.is_empty());
+    // RFC 6749 appendix A.17.
+    if refresh_token.as_ref().is_some_and(|token| !token.bytes().all(|byte| matches!(byte, b' '..=b'~'))) {
+        return Err(TokenError::Unusable("its refresh_token has characters that no token has"));
+    }
     Ok(TokenAnswer {
         authorization,
         lifetime: lifetime(&grant.expires_in),
@@ -161,6 +165,8 @@ mod tests {
             r#"{"access_token":"a\r\nX: y","token_type":"bearer"}"#,
             r#"{"access_token":"a b","token_type":"bearer"}"#,
             r#"{"access_token":null,"token_type":"bearer"}"#,
+            r#"{"access_token":"a","token_type":"bearer","refresh_token":"a\nb"}"#,
+            r#"{"access_token":"a","token_type":"bearer","refresh_token":["a"]}"#,
             r#"["a","bearer",60]"#,
         ] {
             assert!(matches!(grant(body.as_bytes()), Err(TokenError::Unusable(_))), "{body}");

@@ -11,8 +11,10 @@ use crate::base::file::{self, Lock};
 use crate::base::secret::Secret;
 use crate::base::state::{StateFolder, make_folder};
 
-/// The longest file.
-const MAX_FILE: u64 = 64 * 1024;
+/// The longest file: twice the longest answer of a token endpoint, so that every token that is given can be read again.
+const MAX_FILE: u64 = 128 * 1024;
+/// The last second of the year 9999: no time of a grant is later, and none after it can be shown.
+const MAX_TIME: u64 = 253_402_300_799;
 /// How long another process may hold the lock: it is held while the token endpoint is asked.
 const LOCK_TIME: Duration = Duration::from_secs(90);
 /// The form of the file.
@@ -57,7 +59,7 @@ pub struct StoredGrant {
 #[derive(Debug, thiserror::Error)]
 pub enum GrantFileError {
     /// The system says no.
-    #[error("{} cannot be {what}", path.display())]
+    #[error("{} cannot be {what}: {source}{}", path.display(), folder_advice(what))]
     Io {
         /// Which file.
         path: PathBuf,
@@ -84,6 +86,15 @@ pub enum GrantFileError {
         /// Whose it should be.
         wanted: String,
     },
+}
+
+/// What to do where the system says no. Who waits for a lock in vain is told that by the cause.
+fn folder_advice(what: &str) -> &'static str {
+    match what {
+        "written" => "; make room, or correct the owner and mode of its folder, or name another one by STATE_DIRECTORY",
+        "locked" => "",
+        _ => "; correct the owner and mode of the file and its folder",
+    }
 }
 
 /// The file, while no other process may change it.
@@ -163,18 +174,33 @@ impl GrantFile {
         if refresh_token.is_empty() {
             return Err(damaged("without a refresh token"));
         }
-        let at = |seconds: u64| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(damaged("a time is wrong"));
+        let at = |seconds: u64| match seconds {
+            0..=MAX_TIME => Ok(UNIX_EPOCH + Duration::from_secs(seconds)),
+            _ => Err(damaged("a time in it is not possible")),
+        };
         let (signed_in, renewed, ended) = (at(signed_in)?, at(renewed)?, ended.map(at).transpose()?);
         let refresh_token = Secret::new(refresh_token.to_string());
         Ok(Some(StoredGrant { sign_in, scopes, signed_in, renewed, ended, refresh_token }))
     }
 
-    /// Waits until no other process changes it. Blocks.
-    pub fn lock(&self) -> Result<LockedGrantFile, GrantFileError> {
+    /// Whether a grant can be written. What there is stays as it is. Blocks.
+    pub fn try_writing(&self) -> Result<(), GrantFileError> {
+        self.make_folders()?;
+        let probe = self.path.with_extension("probe");
+        let tried = file::replace(&probe, b"", 0o600).and_then(|()| std::fs::remove_file(&probe));
+        tried.map_err(|error| self.io("written", error))
+    }
+
+    fn make_folders(&self) -> Result<(), GrantFileError> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let state = folder.parent().unwrap_or(Path::new("."));
         let made = make_folder(state).and_then(|()| file::make_folder_within(folder));
-        made.map_err(|error| self.io("written", error))?;
+        made.map_err(|error| self.io("written", error))
+    }
+
+    /// Waits until no other process changes it. Blocks.
+    pub fn lock(&self) -> Result<LockedGrantFile, GrantFileError> {
+        self.make_folders()?;
         let path = self.path.with_extension("lock");
         let lock = file::lock_within(&path, LOCK_TIME).map_err(|error| self.io("locked", error))?;
         Ok(LockedGrantFile { file: self.clone(), _lock: lock })
@@ -285,6 +311,26 @@ mod tests {
     }
 
     #[test]
+    fn a_token_of_any_length_that_is_given_is_read_again() {
+        let (_folder, file) = place();
+        let long = "\\".repeat(32 * 1024);
+        file.lock().expect("a lock").write(&grant(&long)).expect("written");
+        assert_eq!(*file.read().expect("a file").expect("a grant").refresh_token.expose(), long);
+    }
+
+    #[test]
+    fn writing_is_tried_without_a_trace_and_told_where_it_is_not_possible() {
+        let (folder, file) = place();
+        file.lock().expect("a lock").write(&grant("one")).expect("written");
+        file.try_writing().expect("a folder that can be written");
+        assert_eq!(std::fs::read_dir(folder.path().join("state/grants")).expect("a folder").count(), 2);
+        assert_eq!(*file.read().expect("a file").expect("a grant").refresh_token.expose(), "one");
+        let occupied = GrantFile::new(&StateFolder::at(file.path().to_owned()), owner("technician"));
+        let error = occupied.try_writing().expect_err("a file is in the place of the folder").to_string();
+        assert!(error.contains("cannot be written: ") && error.contains("STATE_DIRECTORY"), "{error}");
+    }
+
+    #[test]
     fn owners_have_files_of_their_own() {
         let state = StateFolder::at(PathBuf::from("/state"));
         let path = |user: &str, host: &str, client: &str| {
@@ -314,6 +360,7 @@ mod tests {
                 "is of user technician, host us.ninjarmm.com, client id a/b, not of",
             ),
             (text.replace("\"technician\"", "\"other\""), "is of user other"),
+            (text.replace("\"renewed\":", "\"renewed\":999999999"), "is damaged (a time in it is not possible)"),
         ] {
             std::fs::write(file.path(), &content).expect("a file");
             let error = file.read().expect_err(said).to_string();
