@@ -9,12 +9,14 @@ pub mod callback;
 
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::time::timeout;
 
 use self::authorization::{Authorization, AuthorizeEndpoint, AuthorizeError};
 use self::callback::{Callback, CallbackListener, SignInOutcome};
 use crate::base::secret::Secret;
 use crate::config::UserConfig;
+use crate::observe::logging::ErrorChain;
 use crate::proxy::response::CONSOLE;
 use crate::proxy::token::TokenError;
 use crate::proxy::token::endpoint::{Endpoint, GrantRequest};
@@ -33,7 +35,7 @@ pub enum SignInError {
     #[error("{0}")]
     Pasted(&'static str),
     /// There is no code that can be exchanged for tokens.
-    #[error("the sign-in ended well, but the token endpoint gave no token: {0}; {advice}", advice = token_advice(.0))]
+    #[error("the sign-in ended well, but brought no token: {}; {}", ErrorChain(.0), token_advice(.0))]
     Token(#[from] TokenError),
     /// The grant is not one that lasts.
     #[error(
@@ -45,20 +47,38 @@ pub enum SignInError {
     File(#[from] GrantFileError),
 }
 
+/// What passes by itself.
+const BUSY: &str = "run the command again in some minutes";
+
 /// What to do where the code was not exchanged.
 fn token_advice(error: &TokenError) -> String {
     match error {
         TokenError::InvalidClient => format!(
-            "look at the app in {CONSOLE}: an app of the platform Web needs client-secret, its grant type Authorization Code must be allowed"
+            "look at the app in {CONSOLE}: an app of the platform Web needs client-secret, and the grant type Authorization Code must be allowed"
         ),
         TokenError::UnknownClient => "check host (the region) and client-id".to_owned(),
         TokenError::InvalidScope => format!("tick the scopes of the user among those of the app in {CONSOLE}"),
-        TokenError::Refused { code, .. } if code == "invalid_grant" => {
+        TokenError::Refused { status: StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED, code, .. }
+            if code == "invalid_grant" =>
+        {
             "the code was used before, or is older than a minute: run the command again".to_owned()
         }
-        TokenError::Refused { .. } | TokenError::Unusable(_) | TokenError::Timeout | TokenError::Exchange(_) => {
-            "run the command again; if it stays, run ninjaone-proxy doctor".to_owned()
+        TokenError::Refused { code, .. } if code == "unsupported_grant_type" => {
+            format!("in {CONSOLE}, allow the grant types Authorization Code and Refresh Token for the app")
         }
+        TokenError::Refused { retry_after: Some(wait), .. } => {
+            format!("run the command again after {} s", wait.as_secs())
+        }
+        TokenError::Refused { status: StatusCode::TOO_MANY_REQUESTS, .. } => BUSY.to_owned(),
+        TokenError::Refused { status, .. } if status.is_server_error() => BUSY.to_owned(),
+        TokenError::Refused { .. } => {
+            format!("check host and token-path, compare the app in {CONSOLE}, and run the command again")
+        }
+        TokenError::Unusable(_) => {
+            "check host and token-path: what answers there is not the token endpoint of NinjaOne".to_owned()
+        }
+        TokenError::Timeout => "run the command again; if it stays, raise timeouts.token".to_owned(),
+        TokenError::Exchange(_) => "run the command again; if it stays, run ninjaone-proxy doctor".to_owned(),
         TokenError::SignInNeeded(_) => "run the command again".to_owned(),
     }
 }
@@ -73,17 +93,19 @@ pub struct PendingSignIn<'a> {
 }
 
 impl<'a> PendingSignIn<'a> {
-    /// Asks the instance whether it would show a page for signing in. Opens nothing.
+    /// Asks the instance whether it would show a page for signing in, and the system whether a grant can be kept. Opens
+    /// nothing.
     pub async fn begin(
         endpoint: &'a Endpoint,
         page: &AuthorizeEndpoint<'_>,
         user: &'a UserConfig,
         listener: Option<CallbackListener>,
     ) -> Result<Self, SignInError> {
+        user.file.try_writing()?;
         let port = listener.as_ref().map_or(user.redirect.port(), CallbackListener::port);
         let redirect_uri = user.redirect.uri(if port == 0 { callback::PASTED_PORT } else { port });
         let authorization = Authorization::new(page, &user.credentials.id(), &redirect_uri, user.scopes)?;
-        authorization.preflight(page.connector).await?;
+        authorization.preflight(page.connector, endpoint.timeout()).await?;
         Ok(Self { authorization, endpoint, user, listener })
     }
 

@@ -75,6 +75,11 @@ impl Endpoint {
         self.user.as_ref()
     }
 
+    /// How long a request may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The host and port that are asked, for the log.
     pub fn address(&self) -> String {
         let (authority, is_tls) = (self.connector.authority(), self.connector.is_tls());

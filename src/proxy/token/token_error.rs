@@ -29,7 +29,7 @@ pub enum TokenError {
     #[error("the API client app is not granted all of the scopes asked for")]
     InvalidScope,
     /// Another refusal.
-    #[error("the token endpoint answered {status} {code:?}")]
+    #[error("the token endpoint answered {status}{}", quoted(code))]
     Refused {
         /// The status of the answer.
         status: StatusCode,
@@ -44,6 +44,11 @@ pub enum TokenError {
     /// A success without a usable token.
     #[error("the token endpoint's answer is not a usable grant: {0}")]
     Unusable(&'static str),
+}
+
+/// The error code, if the answer has one.
+fn quoted(code: &str) -> String {
+    if code.is_empty() { String::new() } else { format!(" {code:?}") }
 }
 
 impl TokenError {

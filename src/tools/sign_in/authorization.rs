@@ -1,5 +1,7 @@
 //! The authorization request, and what an instance says to it.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -8,11 +10,13 @@ use http::header::{ACCEPT, LOCATION, USER_AGENT};
 use http::uri::{InvalidUri, PathAndQuery};
 use http::{Method, Request, StatusCode, Uri};
 use subtle::ConstantTimeEq;
+use tokio::time::timeout;
 
 use crate::base::plain;
 use crate::base::secret::Secret;
 use crate::net::dial::connect::Connector;
 use crate::net::dial::exchange::ExchangeError;
+use crate::observe::logging::ErrorChain;
 use crate::proxy::policy::catalog::ScopeSet;
 use crate::proxy::response::CONSOLE;
 
@@ -39,18 +43,36 @@ pub enum AuthorizeError {
     #[error("the system gives no random bytes")]
     Randomness,
     /// It cannot be asked.
-    #[error("the instance cannot be asked for its sign-in page; run ninjaone-proxy doctor")]
+    #[error(
+        "the instance cannot be asked for its sign-in page: {}; check host, or run ninjaone-proxy doctor",
+        ErrorChain(.0)
+    )]
     Exchange(#[from] ExchangeError),
+    /// It says nothing.
+    #[error(
+        "the instance has not answered the request for its sign-in page within {0:?}: run the command again; if it stays, raise timeouts.token, or run ninjaone-proxy doctor"
+    )]
+    Timeout(Duration),
     /// 404.
     #[error(
         "the instance does not know the client id for a sign-in (404): check host (the region) and client-id; an app of the platform API Services cannot sign a person in, make one of the platform Native in {CONSOLE}"
     )]
     Unknown,
     /// Another status than that of a page or a redirect.
-    #[error("the instance answered the request for its sign-in page with {0}: check host and token-path")]
+    #[error("the instance answered the request for its sign-in page with {0}: {advice}", advice = status_advice(.0.as_u16()))]
     Status(StatusCode),
+    /// A redirect that leads nowhere.
+    #[error(
+        "the instance answered the request for its sign-in page with {0}, and does not say where that is: check host and token-path"
+    )]
+    NoLocation(StatusCode),
     /// RFC 6749 section 4.1.2.1, in the address of the browser or of a redirect.
-    #[error("the sign-in was refused: {code}{}; {}", described(description), advice(code, description, redirect_uri))]
+    #[error(
+        "the sign-in was refused{}{}; {}",
+        coded(code),
+        described(description),
+        advice(code, description, redirect_uri)
+    )]
     Refused {
         /// The error code.
         code: String,
@@ -67,6 +89,20 @@ pub enum AuthorizeError {
     NoCode,
 }
 
+/// What to do where there is no page.
+fn status_advice(status: u16) -> &'static str {
+    match status {
+        400 => "check client-id, redirect and scopes of the user",
+        403 => "check host, and whether NinjaOne or a firewall on the way refuses the address of this machine",
+        429 | 500..=599 => "run the command again in some minutes",
+        _ => "check host and token-path",
+    }
+}
+
+fn coded(code: &str) -> String {
+    if code.is_empty() { " without an error code".to_owned() } else { format!(": {code}") }
+}
+
 fn described(description: &str) -> String {
     if description.is_empty() { String::new() } else { format!(" ({description})") }
 }
@@ -77,7 +113,7 @@ fn advice(code: &str, description: &str, redirect_uri: &str) -> String {
         _ if description.to_ascii_lowercase().contains("redirect") => format!(
             "in {CONSOLE}, register the redirect URI {redirect_uri} to the byte, or http://127.0.0.1 for an app of the platform Native; a change may take up to an hour"
         ),
-        "unauthorized_client" => {
+        "unauthorized_client" | "unsupported_response_type" => {
             format!("in {CONSOLE}, allow the grant types Authorization Code and Refresh Token for the app")
         }
         "invalid_scope" => format!(
@@ -138,19 +174,22 @@ impl Authorization {
     }
 
     /// Asks for the page without a browser, and follows no redirect: what is set up wrong is told before one opens.
-    pub async fn preflight(&self, connector: &Connector) -> Result<(), AuthorizeError> {
+    /// A server that says nothing within `time` is not waited for.
+    pub async fn preflight(&self, connector: &Connector, time: Duration) -> Result<(), AuthorizeError> {
         let mut request = Request::new(Bytes::new());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = Uri::from(self.target.clone());
         request.headers_mut().insert(ACCEPT, http::HeaderValue::from_static("text/html"));
         let own = http::HeaderValue::from_static(concat!("ninjaone-proxy/", env!("CARGO_PKG_VERSION")));
         request.headers_mut().insert(USER_AGENT, own);
-        let head = connector.exchange(request, MAX_PAGE).await?.head;
+        let exchange = timeout(time, connector.exchange(request, MAX_PAGE)).await;
+        let head = exchange.map_err(|_| AuthorizeError::Timeout(time))??.head;
         match head.status {
             StatusCode::NOT_FOUND => Err(AuthorizeError::Unknown),
             status if status.is_redirection() => {
-                let location = head.headers.get(LOCATION).and_then(|location| location.to_str().ok());
-                let query = location.and_then(|location| location.split_once('?')).map_or("", |(_, query)| query);
+                let location = head.headers.get(LOCATION).ok_or(AuthorizeError::NoLocation(status))?;
+                let location = String::from_utf8_lossy(location.as_bytes());
+                let query = location.split_once('?').map_or("", |(_, query)| query);
                 self.refusal(query).map_or(Ok(()), Err)
             }
             status if status.is_success() || status == StatusCode::UNAUTHORIZED => Ok(()),
@@ -197,13 +236,12 @@ fn random() -> Result<Secret, AuthorizeError> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use http::uri::Authority;
 
     use super::*;
     use crate::net::dial::Route;
     use crate::proxy::policy::catalog::Scope;
+    use crate::tools::sign_in::callback::Callback;
 
     fn request() -> Authorization {
         let scopes = [Scope::Monitoring, Scope::Management].into_iter().collect();
@@ -257,6 +295,25 @@ mod tests {
     }
 
     #[test]
+    fn the_address_to_open_is_not_where_a_browser_ended() {
+        let request = request();
+        let pasted = |text: &str| Callback::pasted(text, &request).is_some();
+        assert!(!pasted(&request.address()) && !pasted(&format!(" {}\n", request.address())));
+        assert!(pasted(&format!("{}?state={}", request.redirect_uri(), *request.state.expose())));
+    }
+
+    #[tokio::test]
+    async fn a_silent_instance_is_not_waited_for() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = silent.local_addr().expect("an address");
+        let route = Route::new(address.ip().to_string(), address.port(), None);
+        let authority = address.to_string().parse().expect("an authority");
+        let connector = Connector::new(authority, None, route, Duration::from_secs(5)).expect("a connector");
+        let error = request().preflight(&connector, Duration::from_millis(20)).await.expect_err("no answer");
+        assert!(matches!(error, AuthorizeError::Timeout(_)), "{error}");
+    }
+
+    #[test]
     fn errors_of_the_authorization_endpoint_say_what_to_do() {
         let request = request();
         let state = request.state.expose();
@@ -268,6 +325,8 @@ mod tests {
             ),
             ("error=unauthorized_client", "allow the grant types Authorization Code and Refresh Token"),
             ("error=invalid_scope&error_description=nope", "(nope); in Administration"),
+            ("error=unsupported_response_type", "allow the grant types Authorization Code and Refresh Token"),
+            ("error=", "refused without an error code; compare the app"),
             ("error=temporarily_unavailable", "try again in some minutes"),
             ("error=x%1b%5b31m&error_description=a%0Ab", "compare the app"),
         ] {

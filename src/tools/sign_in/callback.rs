@@ -74,6 +74,10 @@ impl Reply {
 impl Callback {
     /// That of an address that the person pasted; `None` if it is not of this sign-in.
     pub fn pasted(text: &str, authorization: &Authorization) -> Option<Self> {
+        // It has the state too, but nobody has signed in there yet.
+        if text.trim() == authorization.address() {
+            return None;
+        }
         let query = text.trim().split_once('?').map_or(text.trim(), |(_, query)| query);
         let query = query.split('#').next().unwrap_or_default();
         Some(Self { result: authorization.read(query)?, reply: None })
