@@ -1,5 +1,6 @@
 //! A person signs in, and the operations that need one work.
 
+mod answers;
 #[cfg(unix)]
 mod chromium;
 mod stand;

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use crate::command_line::folder;
@@ -44,25 +44,7 @@ impl Stand {
 
     /// Runs the proxy; where its listener and its admin listener are.
     pub(super) fn run(&mut self) -> [SocketAddr; 2] {
-        let log = std::fs::File::create(self.folder.path().join("log")).expect("a file");
-        let child = Command::new(env!("CARGO_BIN_EXE_ninjaone-proxy"))
-            .current_dir(self.folder.path())
-            .env("STATE_DIRECTORY", self.state())
-            .stderr(log)
-            .spawn()
-            .expect("the binary runs");
-        self.running = Some(child);
-        let find = |mark: &str| {
-            let log = self.log();
-            let rest = log.split(mark).nth(1)?.split("address=http://").nth(1)?.to_owned();
-            rest.split_whitespace().next()?.parse().ok()
-        };
-        let mut found = [None, None];
-        eventually("the proxy listens", || {
-            found = [find("listening listener=local"), find("admin listening")];
-            found.iter().all(Option::is_some)
-        });
-        found.map(|address| address.expect("an address"))
+        run_in(self.folder.path(), &mut self.running)
     }
 
     /// Where a listener of the running proxy is.
@@ -146,6 +128,29 @@ impl Waiting {
         self.child.stdout.take().expect("standard output").read_to_string(&mut rest).expect("text");
         (self.child.wait().expect("an end").code().unwrap_or(-1), rest + &said)
     }
+}
+
+/// Runs the proxy in this folder, with its state and log there; where its listener and its admin listener are.
+pub(super) fn run_in(folder: &Path, running: &mut Option<Child>) -> [SocketAddr; 2] {
+    let log = std::fs::File::create(folder.join("log")).expect("a file");
+    let child = Command::new(env!("CARGO_BIN_EXE_ninjaone-proxy"))
+        .current_dir(folder)
+        .env("STATE_DIRECTORY", folder.join("state"))
+        .stderr(log)
+        .spawn()
+        .expect("the binary runs");
+    *running = Some(child);
+    let find = |mark: &str| {
+        let log = std::fs::read_to_string(folder.join("log")).ok()?;
+        let rest = log.split(mark).nth(1)?.split("address=http://").nth(1)?.to_owned();
+        rest.split_whitespace().next()?.parse().ok()
+    };
+    let mut found = [None, None];
+    eventually("the proxy listens", || {
+        found = [find("listening listener=local"), find("admin listening")];
+        found.iter().all(Option::is_some)
+    });
+    found.map(|address| address.expect("an address"))
 }
 
 /// Splits a URL of this machine.
