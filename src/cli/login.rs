@@ -254,12 +254,13 @@ fn status(config: &Config, given: &Login) -> Result<(), CommandError> {
 }
 
 fn described(grant: &StoredGrant) -> String {
-    let left = KEPT.saturating_sub(SystemTime::now().duration_since(grant.renewed).unwrap_or_default());
-    format!(
-        "  scopes {}\n  signed in {}, renewed {}\n  about {} days left if it is not renewed\n",
-        grant.scopes,
-        utc::moment(grant.signed_in),
-        utc::moment(grant.renewed),
-        left.as_secs() / (24 * 3600)
-    )
+    let left = match SystemTime::now().duration_since(grant.renewed) {
+        Ok(age) => format!("about {} days left if it is not renewed", KEPT.saturating_sub(age).as_secs() / (24 * 3600)),
+        Err(_) => {
+            "that is in the future: the clock of this machine is wrong, or was then; the next renewal corrects it"
+                .to_owned()
+        }
+    };
+    let (signed_in, renewed) = (utc::moment(grant.signed_in), utc::moment(grant.renewed));
+    format!("  scopes {}\n  signed in {signed_in}, renewed {renewed}\n  {left}\n", grant.scopes)
 }
