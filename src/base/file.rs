@@ -2,9 +2,9 @@
 //! files of our own, replaced as a whole.
 
 use std::borrow::Cow;
-use std::fs::{File, Metadata, OpenOptions, TryLockError};
+use std::fs::{DirEntry, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -169,6 +169,26 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     written
 }
 
+/// Does the rest of what [`replace`] had begun: `next` is one of the [`unfinished`], and whole.
+pub fn finish(next: &Path, path: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).open(next)?.sync_all()?;
+    std::fs::rename(next, path)
+}
+
+/// What [`replace`] had begun for this path when its process was killed. Whoever asks holds the lock under which the file
+/// is replaced: else another process may be about to rename one of them.
+pub fn unfinished(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+    let is_begun = |own: &[u8]| {
+        let suffix = own.strip_prefix(name).and_then(|rest| rest.strip_prefix(b"."));
+        suffix.is_some_and(|suffix| suffix.len() == 8 && suffix.iter().all(is_hex))
+    };
+    let entries = std::fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+    Ok(entries.iter().filter(|entry| is_begun(entry.file_name().as_encoded_bytes())).map(DirEntry::path).collect())
+}
+
 /// Gives a file that root has just made in another user's folder to that user, who must be able to use it: an
 /// administrator often makes the files of a service.
 #[cfg(unix)]
@@ -330,6 +350,20 @@ mod tests {
         std::fs::write(folder.path().join("folder/full"), "").expect("a file");
         replace(&folder.path().join("folder"), b"", 0o600).expect_err("something in the way");
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 2);
+    }
+
+    #[test]
+    fn what_a_killed_process_has_begun_is_found_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        for name in
+            ["a.json", "a.json.0123abcd", "a.json.0123abcde", "a.json.0123ABCD", "a.json.lock", "b.json.0123abcd"]
+        {
+            std::fs::write(at(name), "").expect("a file");
+        }
+        assert_eq!(unfinished(&at("a.json")).expect("a folder"), [at("a.json.0123abcd")]);
+        replace(&at("a.json"), b"whole", 0o600).expect("written");
+        assert_eq!(unfinished(&at("c.json")).expect("a folder"), Vec::<PathBuf>::new());
     }
 
     #[test]

@@ -155,12 +155,16 @@ impl GrantFile {
 
     /// The grant, if there is one. Blocks.
     pub fn read(&self) -> Result<Option<StoredGrant>, GrantFileError> {
-        let bytes = match file::read(&self.path, MAX_FILE) {
+        self.read_from(&self.path)
+    }
+
+    fn read_from(&self, path: &Path) -> Result<Option<StoredGrant>, GrantFileError> {
+        let bytes = match file::read(path, MAX_FILE) {
             Ok(bytes) => Zeroizing::new(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.io("read", error)),
         };
-        let damaged = |why| GrantFileError::Damaged { path: self.path.clone(), why };
+        let damaged = |why| GrantFileError::Damaged { path: path.to_owned(), why };
         let content: Content = serde_json::from_slice(&bytes).map_err(|_| damaged("not the JSON of a grant"))?;
         if content.format != FORMAT {
             return Err(damaged("written by another version"));
@@ -169,7 +173,7 @@ impl GrantFile {
         let found = GrantOwner { user, host, client_id };
         if found != self.owner {
             let (found, wanted) = (found.to_string(), self.owner.to_string());
-            return Err(GrantFileError::OfAnother { path: self.path.clone(), found, wanted });
+            return Err(GrantFileError::OfAnother { path: path.to_owned(), found, wanted });
         }
         if refresh_token.is_empty() {
             return Err(damaged("without a refresh token"));
@@ -203,7 +207,21 @@ impl GrantFile {
         self.make_folders()?;
         let path = self.path.with_extension("lock");
         let lock = file::lock_within(&path, LOCK_TIME).map_err(|error| self.io("locked", error))?;
+        self.finish();
         Ok(LockedGrantFile { file: self.clone(), _lock: lock })
+    }
+
+    /// Puts in place what a process had written when it was killed: it holds the only token that is good. What is not the
+    /// next of this sign-in goes, so that no token is left about. To be called under the lock.
+    fn finish(&self) {
+        for begun in file::unfinished(&self.path).unwrap_or_default() {
+            let is_next = match (self.read(), self.read_from(&begun)) {
+                (Ok(Some(last)), Ok(Some(next))) => next.sign_in == last.sign_in && next.renewed >= last.renewed,
+                (_, _) => false,
+            };
+            // What fails here fails for the next file that is written too, which says so.
+            let _ = if is_next { file::finish(&begun, &self.path) } else { std::fs::remove_file(&begun) };
+        }
     }
 
     fn io(&self, what: &'static str, source: io::Error) -> GrantFileError {
@@ -367,6 +385,36 @@ mod tests {
             assert!(error.contains(said) && !error.contains("one\""), "{error}");
             assert_eq!(std::fs::read_to_string(file.path()).expect("a file"), content);
         }
+    }
+
+    #[test]
+    fn what_a_killed_process_has_written_is_put_in_place_if_it_is_the_whole_next_of_the_sign_in() {
+        let (_folder, file) = place();
+        let begun = file.path().with_extension("json.0123abcd");
+        let first = grant("one");
+        file.lock().expect("a lock").write(&first).expect("written");
+        let whole = std::fs::read_to_string(file.path()).expect("a file");
+        let next = whole.replace("\"one\"", "\"two\"");
+        let earlier = StoredGrant { renewed: UNIX_EPOCH, ..first.clone() };
+        file.lock().expect("a lock").write(&earlier).expect("written");
+        let early = std::fs::read_to_string(file.path()).expect("a file").replace("\"one\"", "\"zero\"");
+        file.lock().expect("a lock").write(&first).expect("written");
+        for (content, wanted) in [
+            (String::new(), "one"),
+            (next[..next.len() - 2].to_owned(), "one"),
+            (next.replace(&first.sign_in, "of another sign-in"), "one"),
+            (next.replace("eu.ninjarmm", "us.ninjarmm"), "one"),
+            (early, "one"),
+            (next, "two"),
+        ] {
+            std::fs::write(&begun, &content).expect("a file");
+            assert_ne!(*file.read().expect("a file").expect("a grant").refresh_token.expose(), "two", "under the lock");
+            let found = file.lock().expect("a lock").read().expect("a file").expect("a grant");
+            assert_eq!((&**found.refresh_token.expose(), begun.exists()), (wanted, false), "{content}");
+        }
+        // Who signs out leaves no token.
+        std::fs::write(&begun, whole).expect("a file");
+        assert!(file.lock().expect("a lock").remove().expect("removed") && !begun.exists() && !file.path().exists());
     }
 
     #[test]
