@@ -3,6 +3,10 @@
 mod answers;
 #[cfg(unix)]
 mod chromium;
+#[cfg(target_os = "linux")]
+mod kills;
+#[cfg(target_os = "linux")]
+mod soak;
 mod stand;
 #[cfg(unix)]
 mod web_driver;

@@ -1,6 +1,7 @@
 //! What tests of a sign-in are made of: the binary with a folder of its own, the sandbox, and a browser made of plain
 //! requests.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,16 +25,31 @@ pub(super) struct Waiting {
     pub(super) input: Option<ChildStdin>,
 }
 
+/// The binary under test. A slow test of a debug binary says little about the one that people use.
+pub(super) fn binary() -> OsString {
+    std::env::var_os("NINJAONE_PROXY_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_ninjaone-proxy").into())
+}
+
+/// A configuration with an instance, a user, a listener, and the log at this level; each but the last is TOML.
+pub(super) fn config(instance: &str, user: &str, listener: &str, level: &str) -> String {
+    format!(
+        "[instances.main]\n{instance}\nclient-id = \"sandbox\"\nclient-secret = {{ file = \"secret\" }}\n\
+         [instances.main.users.technician]\n{user}\n\
+         [listeners.local]\naddress = \"127.0.0.1:0\"\nscopes = [\"monitoring\", \"management\"]\nuser = \"technician\"\n{listener}\n\
+         [admin]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"{level}\"\n"
+    )
+}
+
 impl Stand {
     pub(super) fn new(user: &str, change: impl FnOnce(&mut ninjaone_proxy::sandbox::Options)) -> Self {
         let ninja = Ninja::start(change);
-        let folder = folder(&format!(
-            "[instances.main]\n{}\nclient-id = \"sandbox\"\nclient-secret = {{ file = \"secret\" }}\n\
-             [instances.main.users.technician]\n{user}\n\
-             [listeners.local]\naddress = \"127.0.0.1:0\"\nscopes = [\"monitoring\", \"management\"]\nuser = \"technician\"\n\
-             [admin]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"trace\"\n",
-            ninja.instance()
-        ));
+        let text = config(&ninja.instance(), user, "", "trace");
+        Self::with(ninja, &text)
+    }
+
+    /// With a configuration that is not the usual one.
+    pub(super) fn with(ninja: Ninja, config: &str) -> Self {
+        let folder = folder(config);
         std::fs::write(folder.path().join("secret"), SECRET).expect("a file");
         Self { ninja, folder, running: None }
     }
@@ -70,7 +86,7 @@ impl Stand {
 
     /// The same with this `BROWSER`.
     pub(super) fn login_with(&self, arguments: &[&str], browser: &str) -> Waiting {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ninjaone-proxy"))
+        let mut child = Command::new(binary())
             .arg("login")
             .args(arguments)
             .current_dir(self.folder.path())
@@ -133,7 +149,7 @@ impl Waiting {
 /// Runs the proxy in this folder, with its state and log there; where its listener and its admin listener are.
 pub(super) fn run_in(folder: &Path, running: &mut Option<Child>) -> [SocketAddr; 2] {
     let log = std::fs::File::create(folder.join("log")).expect("a file");
-    let child = Command::new(env!("CARGO_BIN_EXE_ninjaone-proxy"))
+    let child = Command::new(binary())
         .current_dir(folder)
         .env("STATE_DIRECTORY", folder.join("state"))
         .stderr(log)
@@ -158,7 +174,7 @@ pub(super) fn split(url: &str) -> (SocketAddr, String) {
     let rest = url.strip_prefix("http://").expect("clear text");
     let (host, path) = rest.split_once(['/', '?']).map_or((rest, ""), |(host, _)| (host, &rest[host.len()..]));
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    (host.parse().expect("an address"), path)
+    (host.replace("localhost", "127.0.0.1").parse().expect("an address"), path)
 }
 
 /// A request to the listener that the browser comes back to.
