@@ -2,9 +2,9 @@
 
 mod logged_body;
 mod outcome;
+mod request_id;
 
 use std::cell::Cell;
-use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ use crate::observe::trace_context::{self, Parent, TraceId};
 use crate::observe::traces::{Span, Traces};
 
 pub use logged_body::LoggedBody;
+pub use request_id::RequestId;
 
 /// Whose fault a refusal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,22 +44,6 @@ impl Fault {
             Self::Proxy => "proxy",
             Self::Upstream => "upstream",
         }
-    }
-}
-
-/// A request's id in the log: the worker's part, and a count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RequestId(pub u32, pub u32);
-
-impl RequestId {
-    fn number(self) -> u64 {
-        u64::from(self.0) << 32 | u64::from(self.1)
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}{:08x}", self.0, self.1)
     }
 }
 

@@ -20,6 +20,7 @@ pub mod rule;
 pub mod rule_trace;
 mod rules;
 pub mod spelling;
+mod token_holder;
 
 use std::sync::Arc;
 
@@ -35,30 +36,11 @@ pub use permit::Permit;
 pub use refusal::{Denied, DenyReason, PolicyError, PolicyRefusal};
 pub use rules::{Groups, RuleId, Rules};
 use rules::{OperationRow, assumed_scope, check_spelling};
+pub use token_holder::{PolicyUser, TokenHolder};
 
 /// The number of an instance in the configuration, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct InstanceId(pub u16);
-
-/// A person whose token some operations get.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicyUser {
-    /// The name in the configuration.
-    pub name: Arc<str>,
-    /// All operations get it, not only those that need one.
-    pub always: bool,
-    /// The scopes of that token.
-    pub scopes: ScopeSet,
-}
-
-/// Whose token a request carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenHolder {
-    /// The machine's: that of the API client app itself.
-    Machine,
-    /// That of the person of the policy.
-    User,
-}
 
 /// The compiled policy of one listener, or of one caller of it.
 #[derive(Debug)]
