@@ -222,13 +222,14 @@ impl Proxy {
         if let Some(id) = operation {
             log.set_operation(Some(id.index()));
         }
-        let request_id = log.id().to_string();
+        let (request_id, user) = (log.id().to_string(), log.user().cloned());
         let caller = log.caller().and_then(|caller| self.authn.callers().get(CallerId(u16::try_from(caller).ok()?)));
         let context = caller.map(|caller| caller.context);
         let scene = RefusalContext {
             listener: self.sink.meter.listener(),
             caller: self.sink.meter.caller(log.caller()),
             scopes: context.map_or("", |context| &context.scopes),
+            user: user.as_deref(),
             instance: self.sender.upstream.authority().as_str(),
             method: head.method.as_str(),
             path: head.uri.path(),

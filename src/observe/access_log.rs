@@ -202,6 +202,11 @@ impl RequestLog {
         self.user = Some(user);
     }
 
+    /// The person whose token it needs, if that is not the machine's.
+    pub fn user(&self) -> Option<&Arc<str>> {
+        self.user.as_ref()
+    }
+
     /// Its body comes, and its bytes are counted there.
     pub fn count_received(&mut self, bytes: Rc<Cell<u64>>) {
         self.received = Some(bytes);

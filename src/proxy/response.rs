@@ -80,6 +80,8 @@ pub struct RefusalContext<'a> {
     pub caller: Option<&'a str>,
     /// The scopes of the caller or else of the listener, separated by spaces.
     pub scopes: &'a str,
+    /// The person whose token the request needs; `None` if that is the machine's, or before it is known.
+    pub user: Option<&'a str>,
     /// The instance's host.
     pub instance: &'a str,
     /// The request's method.

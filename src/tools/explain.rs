@@ -177,6 +177,8 @@ fn why_refused(subject: &PolicyTarget<'_>, head: &Parts, rejection: &Rejection) 
         listener: &subject.listener.name,
         caller: subject.caller(),
         scopes: &scopes,
+        // No token is asked for here.
+        user: None,
         instance: "",
         method: head.method.as_str(),
         path: head.uri.path(),

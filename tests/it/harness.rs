@@ -494,10 +494,15 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// The binary under test: that of the test, or the one of `NINJAONE_PROXY_BINARY`, such as a release build.
+pub(crate) fn binary() -> std::ffi::OsString {
+    std::env::var_os("NINJAONE_PROXY_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_ninjaone-proxy").into())
+}
+
 /// Runs the binary in `folder` and returns its exit code, standard output and standard error. One that does not
 /// end is killed, and its exit code is -1.
 pub(crate) fn run_binary(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> (i32, String, String) {
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_ninjaone-proxy"))
+    let mut child = std::process::Command::new(binary())
         .args(arguments)
         .current_dir(folder)
         .env_remove("NINJAONE_CLIENT_ID")

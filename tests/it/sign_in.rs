@@ -14,6 +14,8 @@ mod web_driver;
 use std::io::Write;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ninjaone_proxy::sandbox::{CODE_MARK, REFRESH_MARK};
 
 use crate::harness::{connect, eventually, request};
@@ -42,6 +44,7 @@ fn a_person_signs_in_and_what_needs_one_works_until_the_person_signs_out() {
 
     let waiting = stand.login(&["technician"]);
     assert!(waiting.address.contains("code_challenge_method=S256") && !waiting.address.contains(SECRET));
+    let waiting_address = waiting.address.clone();
     let back = browse(&waiting.address, "allow");
     let (listener, path) = split(&back);
     // What else comes to the port ends nothing.
@@ -75,8 +78,28 @@ fn a_person_signs_in_and_what_needs_one_works_until_the_person_signs_out() {
     let grants = stand.grants();
     let [grant] = grants.as_slice() else { panic!("{grants:?}") };
     assert!(std::fs::read_to_string(grant).expect("a grant").contains(REFRESH_MARK));
-    let log = stand.log();
-    assert!(!log.contains(REFRESH_MARK) && !log.contains(CODE_MARK) && !log.contains(state), "a secret in the log");
+    let challenge = waiting_address.split("code_challenge=").nth(1).and_then(|rest| rest.split('&').next());
+    let secrets = |text: &str| {
+        // The verifier is known by its hash only.
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c));
+        let is_verifier = |word: &str| {
+            let hash = ring::digest::digest(&ring::digest::SHA256, word.as_bytes());
+            word.len() == 43 && Some(&*URL_SAFE_NO_PAD.encode(hash)) == challenge
+        };
+        words
+            .filter(|word| {
+                word.contains(REFRESH_MARK) || word.contains(CODE_MARK) || word.contains(state) || is_verifier(word)
+            })
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let others: Vec<_> = stand.files().into_iter().filter(|path| path != grant).collect();
+    assert!(others.iter().any(|path| path.ends_with("log")) && others.len() > 3, "{others:?}");
+    for path in others {
+        let text = String::from_utf8_lossy(&std::fs::read(&path).expect("a file")).into_owned();
+        assert_eq!(secrets(&text), Vec::<String>::new(), "{}", path.display());
+    }
+    assert_eq!(secrets(&std::fs::read_to_string(grant).expect("a grant")).len(), 1, "the search finds what is there");
 
     let (code, said, _) = stand.command(&["logout", "technician"]);
     assert!(code == 0 && said.contains("Signed out") && said.contains("OAuth Tokens"), "{said}");

@@ -29,6 +29,9 @@ pub(super) fn refusal(no_token: &NoToken, scene: &RefusalContext<'_>) -> Refusal
 fn of_cause(cause: &TokenError, scene: &RefusalContext<'_>) -> Refusal {
     let RefusalContext { instance, listener, scopes, .. } = *scene;
     let until_changed = |kind, what: &str| Refusal::new(kind, format!("Cannot get a token for {instance}: {what}"));
+    if let Some(refusal) = scene.user.and_then(|user| of_app_for_persons(cause, user, instance)) {
+        return refusal;
+    }
     match cause {
         TokenError::UnknownClient => until_changed(
             RefusalKind::TokenClientUnknown,
@@ -60,6 +63,31 @@ fn of_cause(cause: &TokenError, scene: &RefusalContext<'_>) -> Refusal {
         TokenError::Refused { status: StatusCode::LOOP_DETECTED, .. } => loop_refusal(LoopError::Own, instance),
         TokenError::Timeout | TokenError::Refused { .. } | TokenError::Unusable(_) => unavailable(cause, instance),
     }
+}
+
+/// What is wrong with the app by which a person has signed in, if that is the cause.
+fn of_app_for_persons(cause: &TokenError, user: &str, instance: &str) -> Option<Refusal> {
+    let (kind, what) = match cause {
+        TokenError::UnknownClient => (
+            RefusalKind::TokenClientUnknown,
+            "this instance does not know the client id of its app. Check client-id of this user",
+        ),
+        TokenError::InvalidClient => (
+            RefusalKind::TokenClientRefused,
+            "NinjaOne refused the client id or secret of its app. Check client-id and client-secret of this user, or of the instance where the user has none (an app of the platform Native has no secret)",
+        ),
+        TokenError::InvalidScope => (
+            RefusalKind::TokenScopeRefused,
+            "its app lacks one of the scopes of this user. Tick them for the app, or remove them from scopes of this user, and sign in again",
+        ),
+        TokenError::SignInNeeded(_)
+        | TokenError::Refused { .. }
+        | TokenError::Unusable(_)
+        | TokenError::Timeout
+        | TokenError::Exchange(_) => return None,
+    };
+    let detail = format!("Cannot renew the sign-in of the user {user} at {instance}: {what} ({CONSOLE}).");
+    Some(Refusal::new(kind, detail))
 }
 
 fn unavailable(cause: &TokenError, instance: &str) -> Refusal {

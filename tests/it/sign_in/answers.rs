@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::stand::{run_in, visit};
 use crate::command_line::folder;
-use crate::harness::{Asked, PATIENCE, Reply, Scripted, Then, answer, eventually, grant, request, run_binary};
+use crate::harness::{Asked, PATIENCE, Reply, Scripted, Then, answer, binary, eventually, grant, request, run_binary};
 use crate::watch::{SCRIPTED_TOKEN, SECRET};
 use rows::{BACKS, CODE, Ends, GOOD, Outcome, PAGES, RENEWALS, Renewal, Row, Step, TOKENS};
 
@@ -117,7 +117,7 @@ struct Login {
 impl Login {
     /// Until it shows the address, or ends.
     fn start(place: &Place, no_browser: bool) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ninjaone-proxy"))
+        let mut child = Command::new(binary())
             .args(["login", "technician"])
             .args(no_browser.then_some("--no-browser"))
             .current_dir(place.folder.path())

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::stand::{Stand, binary, config};
-use crate::harness::{Ninja, eventually};
+use super::stand::{Stand, config};
+use crate::harness::{Ninja, binary, eventually};
 use relay::{Plan, Process, Relay, Renewal};
 
 /// How many processes share the grant while none is killed.

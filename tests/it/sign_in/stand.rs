@@ -1,14 +1,13 @@
 //! What tests of a sign-in are made of: the binary with a folder of its own, the sandbox, and a browser made of plain
 //! requests.
 
-use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use crate::command_line::folder;
-use crate::harness::{Ninja, Reply, connect, eventually, request, run_binary};
+use crate::harness::{Ninja, Reply, binary, connect, eventually, request, run_binary};
 use crate::watch::SECRET;
 
 /// A folder with a configuration and a state, an instance, and perhaps a running proxy.
@@ -23,11 +22,6 @@ pub(super) struct Waiting {
     pub(super) child: Child,
     pub(super) address: String,
     pub(super) input: Option<ChildStdin>,
-}
-
-/// The binary under test. A slow test of a debug binary says little about the one that people use.
-pub(super) fn binary() -> OsString {
-    std::env::var_os("NINJAONE_PROXY_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_ninjaone-proxy").into())
 }
 
 /// A configuration with an instance, a user, a listener, and the log at this level; each but the last is TOML.
@@ -111,6 +105,18 @@ impl Stand {
         let (code, said) = waiting.end();
         assert!(code == 0 && said.contains("Signed in"), "{said}");
         back
+    }
+
+    /// All files of the folder.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let (mut folders, mut files) = (vec![self.folder.path().to_owned()], Vec::new());
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() { folders.push(path) } else { files.push(path) }
+            }
+        }
+        files
     }
 
     /// The files of grants.

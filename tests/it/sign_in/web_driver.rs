@@ -22,12 +22,20 @@ pub(super) struct WebDriver {
 impl WebDriver {
     /// With these `goog:chromeOptions`.
     pub(super) fn start(program: &Path, options: &Value) -> Self {
-        let mut process = Command::new(program)
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it runs");
+        // One that picks a port which another one picks too ends at once.
+        let (process, address) = (0..10).find_map(|_| Self::try_start(program)).expect("a chromedriver that listens");
+        let mut driver = Self { process, address, session: String::new() };
+        let capabilities = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options } } });
+        let session = driver.send("POST", "/session", &capabilities);
+        driver.session = session["sessionId"].as_str().expect("a session").to_owned();
+        driver
+    }
+
+    /// A chromedriver, and where it listens.
+    fn try_start(program: &Path) -> Option<(Child, SocketAddr)> {
+        let mut command = Command::new(program);
+        let mut process =
+            command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
         let output = BufReader::new(process.stdout.as_mut().expect("standard output"));
         let port = output.lines().find_map(|line| {
             line.ok()?
@@ -36,12 +44,11 @@ impl WebDriver {
                 .parse()
                 .ok()
         });
-        let address = (Ipv4Addr::LOCALHOST, port.expect("a port")).into();
-        let mut driver = Self { process, address, session: String::new() };
-        let capabilities = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options } } });
-        let session = driver.send("POST", "/session", &capabilities);
-        driver.session = session["sessionId"].as_str().expect("a session").to_owned();
-        driver
+        if port.is_none() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        Some((process, (Ipv4Addr::LOCALHOST, port?).into()))
     }
 
     /// Opens a page, also one that cannot be had.
