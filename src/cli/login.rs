@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::{CONFIG, CommandError, REFUSED, USAGE, failure, forbid_dumps, health, print, runtime, write_note};
 use crate::base::clock::utc;
+use crate::base::plain;
 use crate::config::users::SignInConfig;
 use crate::config::{Config, InstanceSite};
 use crate::observe::logging::ErrorChain;
@@ -74,7 +75,7 @@ pub(super) fn login(config: &Config, given: &Login) -> Result<(), CommandError> 
         user.name,
         sign_in.instance,
         user.file.owner().host,
-        grant.scopes,
+        plain::line(&grant.scopes),
         user.file.path().display()
     ))
 }
@@ -109,21 +110,24 @@ fn find(config: &Config, name: &str, instance: Option<&str>) -> Result<SignInCon
         let error = anyhow!("several instances have a user {name:?} ({list}): say which by --instance NAME");
         return Err(failure(USAGE)(error));
     }
-    let unknown = || {
-        let users =
-            config.file.instances.iter().flat_map(|(instance, file)| {
-                file.users.keys().map(move |user| format!("{user} of instances.{instance}"))
-            });
-        let known = users.collect::<Vec<_>>().join(", ");
-        let main = config.file.instances.keys().next().map_or("main", String::as_str);
-        let hint = if known.is_empty() {
-            format!("the configuration has no users: write [instances.{main}.users.{name}]")
-        } else {
-            format!("valid users are {known}")
-        };
-        failure(USAGE)(anyhow!("there is no user {name:?}: {hint}"))
+    found.pop().ok_or_else(|| unknown(config, name))
+}
+
+/// There is no such user; says which there are.
+fn unknown(config: &Config, name: &str) -> CommandError {
+    let users = config
+        .file
+        .instances
+        .iter()
+        .flat_map(|(instance, file)| file.users.keys().map(move |user| format!("{user} of instances.{instance}")));
+    let known = users.collect::<Vec<_>>().join(", ");
+    let main = config.file.instances.keys().next().map_or("main", String::as_str);
+    let hint = match (config.path(), known.is_empty()) {
+        (None, _) => "no configuration file was read: give it by --config FILE, before the command".to_owned(),
+        (Some(_), true) => format!("the configuration has no users: write [instances.{main}.users.{name}]"),
+        (Some(_), false) => format!("valid users are {known}"),
     };
-    found.pop().ok_or_else(unknown)
+    failure(USAGE)(anyhow!("there is no user {name:?}: {hint}"))
 }
 
 async fn sign_in_with(config: &Config, sign_in: &SignInConfig, given: &Login) -> anyhow::Result<StoredGrant> {
@@ -177,7 +181,7 @@ async fn sign_in_with(config: &Config, sign_in: &SignInConfig, given: &Login) ->
 /// The address is on standard output, what is said about it on standard error: a program can read the one.
 fn show(address: &str, no_browser: bool) -> anyhow::Result<()> {
     let what = if no_browser {
-        "open this address in a browser, sign in, and paste the address where the browser ended (it begins with the redirect URI, and may show an error page):"
+        "open this address in a browser, sign in, and within a minute paste here the address where the browser ended (it begins with the redirect URI; the page may be an error):"
     } else {
         "sign in with the browser that opens; if none does, open this address yourself:"
     };
@@ -199,14 +203,16 @@ async fn read_pasted(authorization: &Authorization) -> Result<Callback, SignInEr
                     "this is not the address where the browser ended after this sign-in: copy the whole of it from the browser's address bar",
                 ),
                 None => {
-                    return Err(SignInError::Pasted(
-                        "what came on standard input is not the address where the browser ended after this sign-in: it has the redirect URI, and code and state in its query",
-                    ));
+                    return Err(SignInError::Pasted(format!(
+                        "what came on standard input is not the address where the browser ended after this sign-in: that address begins with {}, and has code= and state= in it; run the command again, and paste the whole address",
+                        authorization.redirect_uri()
+                    )));
                 }
             },
             Ok(None) | Err(_) => {
                 return Err(SignInError::Pasted(
-                    "standard input ended before the address where the browser ended came: paste it there, or leave --no-browser out",
+                    "standard input ended before the address where the browser ended came: run the command again and paste it there, or leave --no-browser out"
+                        .to_owned(),
                 ));
             }
         }
@@ -225,7 +231,7 @@ fn status(config: &Config, given: &Login) -> Result<(), CommandError> {
     let all = config.sign_ins(given.name.as_deref(), given.instance.as_deref());
     let all = all.map_err(|error| failure(CONFIG)(error.into()))?;
     if all.is_empty() {
-        return Err(failure(USAGE)(anyhow!("the configuration has no such user: write [instances.main.users.NAME]")));
+        return Err(unknown(config, given.name.as_deref().unwrap_or("NAME")));
     }
     let (mut text, mut missing) = (String::new(), Vec::new());
     for SignInConfig { instance, user, .. } in &all {
@@ -244,7 +250,8 @@ fn status(config: &Config, given: &Login) -> Result<(), CommandError> {
             missing.push(user.name.as_str());
             text += &format!("  {problem}\n  run: {}\n", user.login);
         }
-        text += &format!("  kept in {}\n", user.file.path().display());
+        let kept = if user.file.path().exists() { "kept in" } else { "will be kept in" };
+        text += &format!("  {kept} {}\n", user.file.path().display());
     }
     print(&text)?;
     match missing.as_slice() {

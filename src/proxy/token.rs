@@ -211,7 +211,11 @@ impl Tokens {
         if let Some(TokenError::SignInNeeded(needed)) = state.failure.as_deref() {
             if state.is_news(previous) {
                 let (user, run) = (&needed.user, &needed.login);
-                tracing::warn!(user, run, "{needed}: what needs this person is refused; sign in by the command in run");
+                tracing::warn!(
+                    user,
+                    run,
+                    "{needed}: what needs this person is refused; to sign in, run the command in the field run"
+                );
             }
             return;
         }

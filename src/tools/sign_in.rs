@@ -33,7 +33,7 @@ pub enum SignInError {
     Late(Duration),
     /// What the person pasted, or a closed standard input.
     #[error("{0}")]
-    Pasted(&'static str),
+    Pasted(String),
     /// There is no code that can be exchanged for tokens.
     #[error("the sign-in ended well, but brought no token: {}; {}", ErrorChain(.0), token_advice(.0))]
     Token(#[from] TokenError),

@@ -302,7 +302,7 @@ fn a_record_says_what_is_wrong_with_a_key() {
     let process = Process::start(&server, "", &caller);
     let address = process.address("local");
     for (key, reason) in [
-        ("X-Api-Key: secret\r\n".to_owned(), json!("not-a-key")),
+        ("X-Api-Key: secret\r\n".to_owned(), json!("not-made-by-key-new")),
         (format!("X-Api-Key: npk_{}\r\n", "x".repeat(43)), json!("key-unknown")),
         ("X-Api-Key: npt_AAAA\r\n".to_owned(), json!("token-unknown")),
         (String::new(), Value::Null),

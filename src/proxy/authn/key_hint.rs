@@ -74,7 +74,7 @@ impl KeyHint {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "key-unknown",
-            Self::Unmarked => "not-a-key",
+            Self::Unmarked => "not-made-by-key-new",
             Self::Length => "key-length",
             Self::SchemeInKey => "scheme-in-key",
             Self::Hash => "hash-of-key",

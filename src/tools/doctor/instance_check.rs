@@ -162,7 +162,7 @@ impl InstanceCheck<'_> {
         };
         let open: Vec<_> = self.listeners.iter().filter_map(open).collect();
         if open.is_empty() {
-            return reporter.ok("user context", "no operation is open that needs a user and has none");
+            return reporter.ok("user context", "every open operation that needs a user has one in the configuration");
         }
         let fix = "client credentials have no user, and NinjaOne may answer user_context_required: sign a person in \
                     (ninjaone-proxy login NAME) and write user = NAME, or close them by deny";

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::instance_server::InstanceServer;
 use super::reporter::Reporter;
 use super::{grant, milliseconds};
+use crate::config::UserConfig;
 use crate::config::users::SignInConfig;
 use crate::observe::logging::ErrorChain;
 use crate::proxy::policy::catalog::ScopeSet;
@@ -13,18 +14,33 @@ use crate::proxy::response::CONSOLE;
 use crate::proxy::token::TokenError;
 use crate::proxy::token::user_grant::UserGrant;
 
-/// Renews the sign-in of each person. That of the sandbox is known to the running proxy only.
+/// Renews the sign-in of each person; of the sandbox, which is a part of the running proxy, only looks at it.
 pub(super) async fn examine(place: &InstanceServer, sign_ins: Vec<SignInConfig>, reporter: &Reporter) {
     for sign_in in sign_ins {
         let check = check(&sign_in.user.name);
         reporter.begin(&check);
         if sign_in.site.is_none() {
-            let because = "only the sandbox of the running proxy knows who signed in there: see login --status";
-            reporter.skip(&[&check], because);
+            look_at(&sign_in.user, &check, reporter);
         } else {
             renew(place, sign_in, &check, reporter).await;
         }
     }
+}
+
+/// Whether somebody has signed in at the sandbox of the running proxy, which alone knows the token.
+fn look_at(user: &UserConfig, check: &str, reporter: &Reporter) {
+    match user.file.read() {
+        Ok(Some(grant)) if grant.ended.is_none() => {
+            reporter.ok(check, "signed in; not renewed here, because only the sandbox of the running proxy can do that")
+        }
+        Ok(_) => needs_person(check, format!("the user {} has not signed in", user.name), &user.login, reporter),
+        Err(error) => needs_person(check, ErrorChain(&error).to_string(), &user.login, reporter),
+    }
+}
+
+/// Without a person most of the service goes on.
+fn needs_person(check: &str, why: String, login: &str, reporter: &Reporter) {
+    reporter.warn(check, format!("{why}: what needs this person gets 503 sign-in-needed"), format!("run: {login}"));
 }
 
 /// The lines that cannot come without a way to the instance.
@@ -60,11 +76,7 @@ async fn renew(place: &InstanceServer, sign_in: SignInConfig, check: &str, repor
             }
         }
         Err(TokenError::SignInNeeded(needed)) => {
-            reporter.warn(
-                check,
-                format!("{needed}: what needs this person gets 503 sign-in-needed"),
-                format!("run: {}", needed.login),
-            );
+            needs_person(check, needed.to_string(), &needed.login, reporter);
         }
         Err(error) => {
             reporter.fail(check, format!("cannot be renewed: {}", ErrorChain(&error)), fix(&error, &user.name));

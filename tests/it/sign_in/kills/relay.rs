@@ -125,10 +125,12 @@ impl Relay {
         lock(&self.writing_times).clone()
     }
 
-    /// Starts a process at a free address.
+    /// Starts a process at the address that is free for longest: what a dead one has sent may be read late, and must not be
+    /// taken for that of the next one.
     pub(super) fn start_process(&self, plan: Plan, command: impl FnOnce(usize) -> Command) -> Process {
         let free = |slot: &usize| self.state(*slot).child.is_none();
-        let slot = (0..self.slots.len()).find(free).expect("a free address");
+        let free = (0..self.slots.len()).filter(free);
+        let slot = free.min_by_key(|slot| self.state(*slot).started).expect("a free address");
         let child = command(slot).spawn().expect("the binary runs");
         let mut state = self.state(slot);
         let number = state.number + 1;
