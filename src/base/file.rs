@@ -175,7 +175,7 @@ pub fn finish(next: &Path, path: &Path) -> io::Result<()> {
     std::fs::rename(next, path)
 }
 
-/// What [`replace`] had begun for this path when its process was killed. Whoever asks holds the lock under which the file
+/// What [`replace`] had begun for this path when its process was killed. The one who asks holds the lock under which the file
 /// is replaced: else another process may be about to rename one of them.
 pub fn unfinished(path: &Path) -> io::Result<Vec<PathBuf>> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -244,7 +244,7 @@ async fn client_proves_itself_by_pkce_or_its_secret() {
     assert_eq!((wrong.status, wrong.body.as_str()), (401, r#"{"error":"invalid_client"}"#));
     let repeated = browser.token(&format!("{form}&code_verifier={VERIFIER}&code={code}")).await;
     assert_eq!(repeated.body, r#"{"error":"invalid_request"}"#);
-    // The secret is no substitute for the verifier, and a code has one try.
+    // The secret does not replace the verifier, and a code has one try.
     assert_eq!(
         browser.token(&format!("{form}&client_secret=sandbox-secret")).await.body,
         r#"{"error":"invalid_grant"}"#
