@@ -10,9 +10,9 @@ use crate::config::policy_target::PolicyTarget;
 use crate::config::self_call::OwnListeners;
 use crate::config::{Config, ListenerConfig, ServerConfig, Settings};
 use crate::observe::usage;
+use crate::proxy::policy::Policy;
 use crate::proxy::policy::catalog::{OperationName, Risk};
 use crate::proxy::policy::review::review;
-use crate::proxy::policy::{Policy, TokenHolder};
 
 /// Prints all of it; with `against` also whether recorded use would pass.
 pub(super) fn check(config: Config, against: Option<&Path>, offline: bool) -> Result<(), CommandError> {
@@ -148,7 +148,7 @@ fn of_target(target: &PolicyTarget<'_>) -> String {
     }
     if let Some(user) = policy.user() {
         let of_user = policy.catalog().iter().filter(|(id, _)| policy.may_open(*id));
-        let of_user = of_user.filter(|(id, _)| policy.token_holder(Some(*id)) == TokenHolder::User).count();
+        let of_user = of_user.filter(|(id, _)| policy.user_of(Some(*id)).is_some()).count();
         text += &format!("# listeners.{name}: {of_user} operations get the token of the user {}\n", user.name);
     }
     text

@@ -238,15 +238,17 @@ fn status(config: &Config, given: &Login) -> Result<(), CommandError> {
         let owner = user.file.owner();
         text += &format!("{}: instance {instance} ({}), client id {}\n", user.name, owner.host, owner.client_id);
         let problem = match user.file.read() {
-            Ok(Some(StoredGrant { ended: Some(ended), .. })) => format!("ended by NinjaOne {}", utc::moment(ended)),
+            Ok(Some(StoredGrant { ended: Some(ended), .. })) => {
+                Some(format!("ended by NinjaOne {}", utc::moment(ended)))
+            }
             Ok(Some(grant)) => {
                 text += &described(&grant);
-                String::new()
+                None
             }
-            Ok(None) => "not signed in".to_owned(),
-            Err(error) => format!("cannot be used: {}", ErrorChain(&error)),
+            Ok(None) => Some("not signed in".to_owned()),
+            Err(error) => Some(format!("cannot be used: {}", ErrorChain(&error))),
         };
-        if !problem.is_empty() {
+        if let Some(problem) = problem {
             missing.push(user.name.as_str());
             text += &format!("  {problem}\n  run: {}\n", user.login);
         }

@@ -11,7 +11,7 @@ use crate::proxy::policy::catalog::{Operation, OperationId, Risk, Scope};
 use crate::proxy::policy::group::Group;
 use crate::proxy::policy::review::{Oddity, RuleList, review};
 use crate::proxy::policy::rule::Rule;
-use crate::proxy::policy::{ClosedBy, OpenedBy, OperationVerdict, Policy, RuleId, TokenHolder};
+use crate::proxy::policy::{ClosedBy, OpenedBy, OperationVerdict, Policy, RuleId};
 use crate::tools::explain::operation;
 
 /// Which operations are shown, and how.
@@ -195,7 +195,7 @@ impl RouteRow<'_> {
 
 fn decision(policy: &Policy, id: OperationId, operation: &Operation) -> (Openness, String) {
     let rule = |rules: &[Rule], id: RuleId| rules.get(id.index()).map(ToString::to_string).unwrap_or_default();
-    let note = match policy.user().filter(|_| policy.token_holder(Some(id)) == TokenHolder::User) {
+    let note = match policy.user_of(Some(id)) {
         Some(user) => format!("; token of the user {}", user.name),
         None if operation.user_context => "; NinjaOne may want a user (user_context_required)".to_owned(),
         None => String::new(),

@@ -10,7 +10,6 @@ use crate::base::secret::source::SecretSource;
 use crate::net::tls::Trust;
 use crate::net::tls::local::NAMES;
 use crate::net::tls::server::IdentitySource;
-use crate::proxy::policy::TokenHolder;
 use crate::proxy::policy::catalog::Operation;
 use crate::proxy::token::credentials::Credentials;
 
@@ -34,10 +33,9 @@ impl ListenerConfig {
     fn user_warnings(&self) -> Vec<String> {
         let mut lacking = BTreeMap::new();
         for policy in self.policies() {
-            let Some(user) = policy.user() else { continue };
             for (id, operation) in policy.catalog().iter() {
-                let of_user = policy.token_holder(Some(id)) == TokenHolder::User;
-                if of_user && !user.scopes.contains(operation.scope) && policy.may_open(id) {
+                let Some(user) = policy.user_of(Some(id)) else { continue };
+                if !user.scopes.contains(operation.scope) && policy.may_open(id) {
                     lacking.entry((Arc::clone(&user.name), operation.scope)).or_insert(operation);
                 }
             }

@@ -62,10 +62,7 @@ impl CallerContext {
 
     /// The person whose token a permitted request needs, if it is not the machine's.
     pub(super) fn user(&self, permit: &Permit) -> Option<Arc<str>> {
-        match permit.token_holder() {
-            TokenHolder::User => self.policy.user().map(|user| Arc::clone(&user.name)),
-            TokenHolder::Machine => None,
-        }
+        self.policy.user_of(permit.operation()).map(|user| Arc::clone(&user.name))
     }
 
     /// The rule of `allow` that opened a request, as written.

@@ -115,13 +115,15 @@ impl Policy {
         self.user.as_ref()
     }
 
-    /// Whose token a permitted request carries: the operation decides.
-    pub fn token_holder(&self, operation: Option<OperationId>) -> TokenHolder {
+    /// The person whose token a permitted request carries, if that is not the machine's: the operation decides.
+    pub fn user_of(&self, operation: Option<OperationId>) -> Option<&PolicyUser> {
         let needs_user = || operation.and_then(|id| self.catalog.get(id)).is_some_and(|found| found.user_context);
-        match &self.user {
-            Some(user) if user.always || needs_user() => TokenHolder::User,
-            Some(_) | None => TokenHolder::Machine,
-        }
+        self.user.as_ref().filter(|user| user.always || needs_user())
+    }
+
+    /// Whose token that is.
+    pub fn token_holder(&self, operation: Option<OperationId>) -> TokenHolder {
+        self.user_of(operation).map_or(TokenHolder::Machine, |_| TokenHolder::User)
     }
 
     /// The catalogue that the policy judges by.

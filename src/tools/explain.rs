@@ -13,7 +13,7 @@ use crate::proxy::authn::{Authn, AuthnConfig, AuthnError, Destination};
 use crate::proxy::policy::catalog::Operation;
 use crate::proxy::policy::path::Target;
 use crate::proxy::policy::rule_trace;
-use crate::proxy::policy::{OpenedBy, Passage, Policy, Ruling, TokenHolder};
+use crate::proxy::policy::{OpenedBy, Passage, Policy, Ruling};
 use crate::proxy::response::{JudgedBy, RefusalContext, Rejection, dry_run};
 pub use explanation::{Explanation, operation};
 
@@ -148,8 +148,7 @@ fn explain_subject<'a>(
         }
         Err(refusal) => told(Some("policy"), false, why_refused(subject, head, &Rejection::Policy(refusal))),
     };
-    let user = policy.user().filter(|_| policy.token_holder(id) == TokenHolder::User);
-    let told = Explanation { user: user.map(|user| &*user.name), ..told };
+    let told = Explanation { user: policy.user_of(id).map(|user| &*user.name), ..told };
     let Ok(target) = target else { return told };
     let considered = rule_trace::considered(policy, &head.method, &target).unwrap_or_default();
     Explanation { considered, changes: rule_trace::turn(policy, &head.method, &target), ..told }

@@ -13,8 +13,8 @@ use crate::config::self_call::OwnListeners;
 use crate::config::warnings::blanks;
 use crate::config::{Config, EndpointError, InstanceSite, ListenerConfig, SandboxWarning, is_set};
 use crate::observe::logging::ErrorChain;
+use crate::proxy::policy::Policy;
 use crate::proxy::policy::catalog::Operation;
-use crate::proxy::policy::{Policy, TokenHolder};
 use crate::proxy::response::CONSOLE;
 use crate::proxy::token::credentials::Credentials;
 use crate::proxy::token::endpoint::Endpoint;
@@ -151,7 +151,7 @@ impl InstanceCheck<'_> {
     fn examine_user_context(&self, reporter: &Reporter) {
         let open = |listener: &&ListenerConfig| {
             let lacks_user = |policy: &Policy, id, operation: &Operation| {
-                operation.user_context && policy.may_open(id) && policy.token_holder(Some(id)) == TokenHolder::Machine
+                operation.user_context && policy.may_open(id) && policy.user_of(Some(id)).is_none()
             };
             let catalog = listener.policy.catalog();
             let policies = listener.policies();

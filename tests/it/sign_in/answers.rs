@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use ninjaone_proxy::base::plain::is_plain;
 use tempfile::TempDir;
 
-use super::stand::{run_in, visit};
+use super::stand::{run_in, spawn_login, visit};
 use crate::command_line::folder;
-use crate::harness::{Asked, PATIENCE, Reply, Scripted, Then, answer, binary, eventually, grant, request, run_binary};
+use crate::harness::{Asked, PATIENCE, Reply, Scripted, Then, answer, eventually, grant, request, run_binary};
 use crate::watch::{SCRIPTED_TOKEN, SECRET};
 use rows::{BACKS, CODE, Ends, GOOD, Outcome, PAGES, RENEWALS, Renewal, Row, Step, TOKENS};
 
@@ -117,17 +117,8 @@ struct Login {
 impl Login {
     /// Until it shows the address, or ends.
     fn start(place: &Place, no_browser: bool) -> Self {
-        let mut child = Command::new(binary())
-            .args(["login", "technician"])
-            .args(no_browser.then_some("--no-browser"))
-            .current_dir(place.folder.path())
-            .env("STATE_DIRECTORY", place.state())
-            .env("BROWSER", "true")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
+        let arguments: &[_] = if no_browser { &["technician", "--no-browser"] } else { &["technician"] };
+        let mut child = spawn_login(place.folder.path(), arguments, "true");
         let (say, hear) = mpsc::channel();
         let mut output = BufReader::new(child.stdout.take().expect("standard output"));
         let output = thread::spawn(move || {
@@ -292,9 +283,9 @@ fn sign_in(row: &'static Row) -> String {
 
 /// Whether the instance says what it should, and who waits for that.
 #[derive(Default)]
-struct Mended(Mutex<bool>, Condvar);
+struct Recovered(Mutex<bool>, Condvar);
 
-impl Mended {
+impl Recovered {
     fn is(&self) -> bool {
         *self.0.lock().expect("a lock")
     }
@@ -305,29 +296,29 @@ impl Mended {
     }
 
     fn wait(&self) {
-        let mended = self.0.lock().expect("a lock");
-        drop(self.1.wait_timeout_while(mended, PATIENCE, |mended| !*mended).expect("a lock"));
+        let recovered = self.0.lock().expect("a lock");
+        drop(self.1.wait_timeout_while(recovered, PATIENCE, |recovered| !*recovered).expect("a lock"));
     }
 }
 
-/// An instance that says what the row says to the refresh token until it is mended, and how often it was asked.
-fn renewing_instance(row: &'static Renewal) -> (Scripted, Arc<Mended>, Arc<AtomicUsize>) {
-    let (mended, asked) = (Arc::new(Mended::default()), Arc::new(AtomicUsize::new(0)));
-    let (is_mended, count) = (Arc::clone(&mended), Arc::clone(&asked));
+/// An instance that says what the row says to the refresh token until it has recovered, and how often it was asked.
+fn renewing_instance(row: &'static Renewal) -> (Scripted, Arc<Recovered>, Arc<AtomicUsize>) {
+    let (recovered, asked) = (Arc::new(Recovered::default()), Arc::new(AtomicUsize::new(0)));
+    let (has_recovered, count) = (Arc::clone(&recovered), Arc::clone(&asked));
     let token = move |mut asked: Asked<'_>| {
         if asked.body.contains("grant_type=client_credentials") {
             asked.answer(&grant(&format!("{SCRIPTED_TOKEN}machine")));
             return Then::Close;
         }
         count.fetch_add(1, Ordering::SeqCst);
-        if is_mended.is() {
+        if has_recovered.is() {
             let token = format!(r#""access_token":"{SCRIPTED_TOKEN}person","token_type":"Bearer","expires_in":3600"#);
             asked.answer(&answer("200 OK", &format!(r#"{{{token},"refresh_token":"{SCRIPTED_TOKEN}after"}}"#)));
             return Then::Close;
         }
         row.answer.say(asked.stream);
         if row.answer.is_silence() {
-            is_mended.wait();
+            has_recovered.wait();
         }
         Then::Close
     };
@@ -337,7 +328,7 @@ fn renewing_instance(row: &'static Renewal) -> (Scripted, Arc<Mended>, Arc<Atomi
         asked.answer(&answer(if is_person { "200 OK" } else { "403 Forbidden" }, "{}"));
         Then::Close
     };
-    (Scripted::with_token_script(token, api), mended, asked)
+    (Scripted::with_token_script(token, api), recovered, asked)
 }
 
 fn ticket(local: SocketAddr) -> Reply {
@@ -351,7 +342,7 @@ fn refusal(reply: &Reply) -> (u16, String, String) {
 
 /// Has a proxy renew a grant; what the caller was told.
 fn renew(row: &'static Renewal) -> String {
-    let (server, mended, asked) = renewing_instance(row);
+    let (server, recovered, asked) = renewing_instance(row);
     let time = if row.answer.is_silence() { TOKEN_TIMES.0 } else { TOKEN_TIMES.1 };
     let mut place = Place::new(&server, time);
     let local = place.run();
@@ -369,13 +360,13 @@ fn renew(row: &'static Renewal) -> String {
             let before: serde_json::Value = serde_json::from_slice(&place.before).expect("JSON");
             assert_eq!(kept, before, "only the end was added");
             // An ended grant is not tried again.
-            mended.set();
+            recovered.set();
             assert_eq!((ticket(local).status, asked.load(Ordering::SeqCst)), (503, 1));
         }
         Outcome::Kept(codes, said) => {
             assert!(codes.contains(&code.as_str()) && detail.contains(said), "{code}: {detail}");
             assert!(place.is_as_before(), "the grant was touched");
-            mended.set();
+            recovered.set();
             eventually("the later good answer is used", || ticket(local).status == 200);
             let kept = std::fs::read_to_string(&place.grant).expect("a grant");
             assert!(kept.contains("scripted_token_after") && !kept.contains("\"ended\""));
@@ -426,8 +417,8 @@ fn every_answer_to_a_renewal_but_invalid_grant_leaves_the_grant_as_it_is() {
 /// An instance where everything is fine.
 fn good_instance() -> Scripted {
     let row = RENEWALS.first().expect("a row");
-    let (server, mended, _) = renewing_instance(row);
-    mended.set();
+    let (server, recovered, _) = renewing_instance(row);
+    recovered.set();
     server
 }
 

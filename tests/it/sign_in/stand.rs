@@ -59,10 +59,7 @@ impl Stand {
 
     /// Where a listener of the running proxy is.
     pub(super) fn listener(&self, name: &str) -> SocketAddr {
-        let log = self.log();
-        let rest = log.split(&format!("listening listener={name}")).nth(1).expect("a line");
-        let address = rest.split("address=http://").nth(1).and_then(|rest| rest.split_whitespace().next());
-        address.expect("an address").parse().expect("an address")
+        address_in(&self.log(), &format!("listening listener={name}")).expect("an address")
     }
 
     pub(super) fn log(&self) -> String {
@@ -80,17 +77,7 @@ impl Stand {
 
     /// The same with this `BROWSER`.
     pub(super) fn login_with(&self, arguments: &[&str], browser: &str) -> Waiting {
-        let mut child = Command::new(binary())
-            .arg("login")
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env("STATE_DIRECTORY", self.state())
-            .env("BROWSER", browser)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
+        let mut child = spawn_login(self.folder.path(), arguments, browser);
         let mut address = String::new();
         let input = child.stdin.take();
         BufReader::new(child.stdout.as_mut().expect("standard output")).read_line(&mut address).expect("a line");
@@ -152,6 +139,27 @@ impl Waiting {
     }
 }
 
+/// Starts `login` in this folder, with its state there.
+pub(super) fn spawn_login(folder: &Path, arguments: &[&str], browser: &str) -> Child {
+    Command::new(binary())
+        .arg("login")
+        .args(arguments)
+        .current_dir(folder)
+        .env("STATE_DIRECTORY", folder.join("state"))
+        .env("BROWSER", browser)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs")
+}
+
+/// The address in the line of a log that has this.
+fn address_in(log: &str, mark: &str) -> Option<SocketAddr> {
+    let rest = log.split(mark).nth(1)?.split("address=http://").nth(1)?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
 /// Runs the proxy in this folder, with its state and log there; where its listener and its admin listener are.
 pub(super) fn run_in(folder: &Path, running: &mut Option<Child>) -> [SocketAddr; 2] {
     let log = std::fs::File::create(folder.join("log")).expect("a file");
@@ -162,11 +170,7 @@ pub(super) fn run_in(folder: &Path, running: &mut Option<Child>) -> [SocketAddr;
         .spawn()
         .expect("the binary runs");
     *running = Some(child);
-    let find = |mark: &str| {
-        let log = std::fs::read_to_string(folder.join("log")).ok()?;
-        let rest = log.split(mark).nth(1)?.split("address=http://").nth(1)?.to_owned();
-        rest.split_whitespace().next()?.parse().ok()
-    };
+    let find = |mark: &str| address_in(&std::fs::read_to_string(folder.join("log")).ok()?, mark);
     let mut found = [None, None];
     eventually("the proxy listens", || {
         found = [find("listening listener=local"), find("admin listening")];
