@@ -7,6 +7,7 @@
 //! What does not depend on a request's path or query is decided when the policy is compiled, so that a decision takes a
 //! walk down the catalogue's tree and a look into a table, and no memory.
 
+pub mod body;
 pub mod catalog;
 pub mod coverage;
 mod decision;
