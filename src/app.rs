@@ -16,6 +16,7 @@ mod start_error;
 mod status_view;
 mod usage_saver;
 mod users;
+mod uses;
 mod worker;
 mod workers;
 
@@ -36,6 +37,7 @@ use crate::observe::metrics::reloads::Reloads;
 use crate::observe::traces::Traces;
 use crate::proxy::BodyLimits;
 use crate::proxy::headers::loops::LoopMark;
+use crate::proxy::uses::UseCounters;
 use crate::tools::admin::Configuration;
 use admin_listener::AdminState;
 use audit_thread::AuditThread;
@@ -88,6 +90,8 @@ struct Next {
     sandboxes: Addresses,
     listeners: Vec<Arc<ListenerConfig>>,
     usage: Option<ListenerUsage>,
+    /// How often rules with `max-uses` were used.
+    uses: UseCounters,
     /// Who else may read or write secrets.
     exposures: Vec<String>,
     /// Sandboxes that seem not to be meant.
@@ -168,7 +172,8 @@ impl App {
         }
         let usage = record.map(|file| ListenerUsage::new(file, &listeners, self.usage.current()));
         let doubts = doubts.iter().map(ToString::to_string).collect();
-        Ok(Next { bound, instances, sandboxes, listeners, usage, exposures, doubts, admin, probes })
+        let uses = uses::open(&listeners).await?;
+        Ok(Next { bound, instances, sandboxes, listeners, usage, uses, exposures, doubts, admin, probes })
     }
 
     /// Where the proxy listens with this configuration.
@@ -194,7 +199,7 @@ impl App {
 
     /// Puts it in the place of what there is. The only thing that can fail comes first.
     async fn replace(&mut self, next: Next, file: &ConfigFile) -> Result<(), StartError> {
-        let Next { bound, mut instances, sandboxes, listeners, usage, exposures, doubts, admin, probes } = next;
+        let Next { bound, mut instances, sandboxes, listeners, usage, uses, exposures, doubts, admin, probes } = next;
         let BoundListeners { listeners: bound, sockets } = bound;
         if let Some(SingleListener { wanted, sockets, address, hold }) = admin {
             let (close, closed) = shutdown::channel();
@@ -227,9 +232,11 @@ impl App {
             body_limits: BodyLimits {
                 wait: file.timeouts.client.0,
                 limit: file.limits.body.0,
+                judged: file.limits.judged_body.get_ref().0,
                 buffers: Arc::clone(&self.buffers),
             },
             usage,
+            uses,
         });
         self.instances = instances;
         self.sandboxes = sandboxes;

@@ -16,6 +16,7 @@ mod routes;
 mod run;
 mod table;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ use crate::config::policy_target::PolicyTarget;
 use crate::config::{Config, ListenerConfig, Settings};
 use crate::observe::logging::ErrorChain;
 use crate::proxy::policy::catalog::Catalog;
-use crate::tools::explain::{Explanation, explain};
+use crate::tools::explain::{ExplainedRequest, Explanation, explain};
 use arguments::{Arguments, Command, KeyCommand, TargetOptions};
 use catalog::CatalogCommand;
 
@@ -44,6 +45,8 @@ const REFUSED: u8 = 1;
 const OS: u8 = 71;
 /// A mistake in the configuration (EX_CONFIG).
 const CONFIG: u8 = 78;
+/// The largest body of a request that is explained, in bytes.
+const MAX_BODY: u64 = 1 << 20;
 /// Anything unexpected (EX_SOFTWARE).
 const SOFTWARE: u8 = 70;
 
@@ -88,11 +91,12 @@ fn run_command(arguments: &Arguments) -> Result<(), CommandError> {
         Some(Command::Learn { from, as_caller, write, target }) => {
             learn::learn(&load()?, from.as_deref(), target, as_caller.as_deref(), *write)
         }
-        Some(Command::Explain { method, path, headers, target }) => {
+        Some(Command::Explain { method, path, headers, body, target }) => {
             let listeners = listeners(&load()?, target)?;
             let targets = policy_targets(&listeners, target)?;
-            let explanations =
-                explain(&targets, method, path, headers).map_err(|error| failure(USAGE)(error.into()))?;
+            let body = body.as_deref().map(read_body).transpose()?;
+            let request = ExplainedRequest { method, path, fields: headers, body: body.as_deref() };
+            let explanations = explain(&targets, &request).map_err(|error| failure(USAGE)(error.into()))?;
             print(&if target.json {
                 format!("{}\n", serde_json::Value::from(explanations.iter().map(Explanation::json).collect::<Vec<_>>()))
             } else {
@@ -123,6 +127,12 @@ fn run_command(arguments: &Arguments) -> Result<(), CommandError> {
         Some(Command::Completions { shell }) => print(&man_page::completions(*shell)),
         Some(Command::Man { folder }) => man_page::man(folder).map_err(failure(OS)),
     }
+}
+
+/// The body of a request that is explained.
+fn read_body(file: &Path) -> Result<Vec<u8>, CommandError> {
+    let read = crate::base::file::read(file, MAX_BODY);
+    read.with_context(|| format!("{} cannot be read", file.display())).map_err(failure(DATA))
 }
 
 /// The known operations: the built-in ones alone if a mistake keeps the configuration from naming more.

@@ -24,6 +24,7 @@ mod sandbox_warning;
 pub mod sections;
 pub mod self_call;
 mod settings;
+mod terms;
 pub mod units;
 pub(crate) mod users;
 pub mod value;
@@ -46,6 +47,7 @@ pub(crate) use sandbox_warning::is_set;
 use sections::{ConfigFile, InstanceSection};
 pub use settings::{CallerConfig, InstanceConfig, ListenerConfig, Settings, UserConfig};
 use value::{ProxyChoice, Reference};
+pub use warnings::Warning;
 
 /// Where a configuration is looked for if none is given.
 pub const DEFAULT_FILE: &str = "config.toml";

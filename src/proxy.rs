@@ -5,6 +5,7 @@ pub mod authn;
 mod body_limits;
 mod caller_context;
 mod facts;
+mod fulfillment;
 pub mod headers;
 mod observer;
 pub mod policy;
@@ -14,6 +15,7 @@ pub mod response;
 mod sending;
 pub mod token;
 pub mod upstream;
+pub mod uses;
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -40,8 +42,11 @@ use crate::proxy::authn::local_tokens::{self, OAuthPath, TokenRequest};
 use crate::proxy::authn::{Authenticated, Authn, AuthnError, Destination, Unauthenticated};
 pub use crate::proxy::body_limits::BodyLimits;
 pub use crate::proxy::caller_context::CallerContext;
+use crate::proxy::caller_context::Permitted;
+use crate::proxy::fulfillment::HeldBody;
 use crate::proxy::headers::CallerOrigin;
 use crate::proxy::observer::observe;
+use crate::proxy::policy::Judgment;
 use crate::proxy::rate_limit::RateLimiter;
 pub use crate::proxy::request_ids::RequestIds;
 use crate::proxy::response::{JudgedBy, RefusalContext, Rejection, ResponseBody};
@@ -165,7 +170,12 @@ impl Proxy {
             Destination::Api => {}
         }
         let Authenticated { caller, context } = observe(log, self.authn.authenticate(visitor, &head.headers)?);
-        let permitted = observe(log, context.judge(caller, head)?);
+        let judged = observe(log, context.judge(caller, head)?);
+        let (permitted, body) = match judged.judgment {
+            Judgment::Permitted(permit) => (Permitted { permit, context }, HeldBody::unread(body)),
+            Judgment::Conditional(permit) => Box::pin(self.fulfill(permit, context, head, body)).await?,
+        };
+        let permitted = observe(log, permitted);
         log.propagate_trace(&mut head.headers);
         let audited =
             Audited::record(&self.audit_log, permitted.permit, |permit| facts::of_permit(log, permit)).await?;
@@ -178,10 +188,11 @@ impl Proxy {
     }
 
     /// A request that may be sent, with its body and the memory for that.
-    fn outbound(&self, audited: &Audited, head: &mut Parts, body: RequestBody) -> Result<Outbound, Rejection> {
+    fn outbound(&self, audited: &Audited, head: &mut Parts, body: HeldBody) -> Result<Outbound, Rejection> {
         let BodyLimits { wait, limit, .. } = self.body_limits;
+        let HeldBody { body, room } = body;
         let upload = Upload::new(body, head.version, wait, limit).map_err(UpstreamError::Upload)?;
-        let room = self.body_limits.room(&upload.size_hint())?;
+        let room = room.map_or_else(|| self.body_limits.room(&upload.size_hint()), |room| Ok(Some(room)))?;
         let headers = std::mem::take(&mut head.headers);
         let mut outbound = Outbound::new(audited.permit().method(), headers, upload, &self.ids.mark);
         outbound.hold(room);
@@ -301,7 +312,7 @@ mod tests {
             audit_log: AuditLog::default(),
             sink: Sink { meter, lines: None, traces: None, warnings: WarnLimit::default() },
             refusals: RecentRefusals::default(),
-            body_limits: BodyLimits { wait: MINUTE, limit: 1, buffers: Arc::new(Buffers::new(1 << 20)) },
+            body_limits: BodyLimits { wait: MINUTE, limit: 1, judged: 1, buffers: Arc::new(Buffers::new(1 << 20)) },
             ids: Rc::new(RequestIds::new(1, &LoopMark::new().expect("randomness"))),
         })
     }

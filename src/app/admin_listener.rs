@@ -33,7 +33,7 @@ use crate::tools::admin::history::History;
 use crate::tools::admin::page::{Explorer, ExplorerAnswer, ExplorerQuestion, StatusPage, SubjectAnswer};
 use crate::tools::admin::view::{PageStatus, Setup, View};
 use crate::tools::admin::{self, Configuration, Health, TokenState};
-use crate::tools::explain::explain;
+use crate::tools::explain::{ExplainedRequest, explain};
 
 pub(super) use grants::ShownGrant;
 
@@ -174,7 +174,7 @@ impl AdminState {
             return ExplorerAnswer::problem(format!("the configuration has no listener {listener:?}: choose another"));
         }
         let method = if method.is_empty() { "GET" } else { method };
-        match explain(&subjects, method, path, &[]) {
+        match explain(&subjects, &ExplainedRequest { method, path, ..ExplainedRequest::default() }) {
             Err(error) => ExplorerAnswer::problem(error.to_string()),
             Ok(told) => {
                 let told = told.iter().map(|told| SubjectAnswer {

@@ -16,6 +16,7 @@ use crate::proxy::BodyLimits;
 use crate::proxy::authn::local_tokens::{CallerMarks, LocalTokens};
 use crate::proxy::rate_limit::RateLimiter;
 use crate::proxy::token::Tokens;
+use crate::proxy::uses::UseCounters;
 
 /// A bound listener, and what a worker needs to serve it.
 pub(super) struct ListenerSpec {
@@ -47,6 +48,7 @@ pub(super) struct RuntimeConfig {
     pub(super) refusals: RecentRefusals,
     pub(super) body_limits: BodyLimits,
     pub(super) usage: Option<ListenerUsage>,
+    pub(super) uses: UseCounters,
 }
 
 /// New sockets for one worker, by the numbers of the bound listeners.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::base::state::StateFolderError;
 use crate::config::mistake::ConfigMistake;
 use crate::config::{EndpointError, SiteError};
 use crate::net::listener::{BindError, ListenAddress};
@@ -9,6 +10,7 @@ use crate::net::tls::TlsError;
 use crate::net::tls::server::ServerError;
 use crate::observe::audit_log::LogFileError;
 use crate::observe::traces::TracesError;
+use crate::proxy::uses::UseError;
 use crate::sandbox::SandboxError;
 
 /// Why the proxy does not start.
@@ -35,6 +37,12 @@ pub enum StartError {
     /// The audit log cannot be opened.
     #[error(transparent)]
     Audit(#[from] LogFileError),
+    /// The uses of a rule cannot be counted.
+    #[error("the rules with max-uses cannot be counted")]
+    Uses(#[from] UseError),
+    /// There is no folder to count them in.
+    #[error(transparent)]
+    State(#[from] StateFolderError),
     /// Spans cannot be sent.
     #[error("the collector of traces cannot be used")]
     Traces(#[from] TracesError),

@@ -49,18 +49,7 @@ pub(super) fn of(
 
 /// What the configuration warns of, in its order, each with what to do.
 fn warnings(listener: &config::ListenerConfig) -> Vec<Notice> {
-    let name = &listener.name;
-    let clear =
-        format!("give the listener a certificate: tls = \"local-ca\" in [listeners.{name}], or files of your own.");
-    let observes = format!(
-        "when the tools have done their work, run ninjaone-proxy learn, and put what it prints into [listeners.{name}]; \
-         mode = \"enforce\" ends this."
-    );
-    let certificate = "get a certificate that is valid for the names that callers use.".to_owned();
-    let clear = (listener.place.is_exposed() && listener.tls.is_none()).then_some(clear);
-    let observes = listener.policy.observes().then_some(observes);
-    let todos = clear.into_iter().chain(observes).chain(std::iter::repeat(certificate));
-    listener.warnings().into_iter().zip(todos).map(|(text, todo)| Notice::warn(text).todo(todo)).collect()
+    listener.warnings().into_iter().map(|warning| Notice::warn(warning.text).todo(warning.fix)).collect()
 }
 
 fn caller(config::CallerConfig { entry, policy }: &config::CallerConfig) -> CallerView {

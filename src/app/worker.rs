@@ -147,22 +147,24 @@ impl Worker {
         let instance = usize::from(instance);
         let upstream = upstreams.get(instance).ok_or(io::ErrorKind::NotFound)?;
         let tokens = config.tokens.get(instance).ok_or(io::ErrorKind::NotFound)?;
-        let context = |place: usize, policy: &Arc<Policy>| {
+        let context = |place: usize, caller: Option<&str>, policy: &Arc<Policy>| {
             let usage = config.usage.as_ref().and_then(|usage| usage.counters(name, place));
             let user =
                 policy.user().and_then(|user| config.users.get(instance)?.iter().find(|own| own.name == user.name));
             let user = user.map(UserRuntime::source);
-            CallerContext::new(Arc::clone(policy), TokenSource::new(Arc::clone(tokens)), user, usage)
+            let uses = config.uses.rules(name, caller, policy);
+            CallerContext::new(Arc::clone(policy), TokenSource::new(Arc::clone(tokens)), user, usage, uses)
         };
         let known = callers.iter().enumerate();
-        let known = known.map(|(place, caller)| (caller.entry.clone(), context(place, &caller.policy)));
+        let known = known
+            .map(|(place, caller)| (caller.entry.clone(), context(place, Some(&caller.entry.name), &caller.policy)));
         let authn = Authn::new(AuthnConfig {
             names: names.clone(),
             port: Some(spec.port),
             tls: spec.connections.tls.is_some(),
             origins: origins.clone(),
             callers: if callers.is_empty() {
-                Callers::Anonymous(context(0, policy))
+                Callers::Anonymous(context(0, None, policy))
             } else {
                 Callers::Known(KnownCallers::new(known, spec.marks.clone()))
             },

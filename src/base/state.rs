@@ -46,6 +46,11 @@ impl StateFolder {
         self.0.join("grants")
     }
 
+    /// The folder of the uses of rules with `max-uses`.
+    pub fn uses(&self) -> PathBuf {
+        self.0.join("uses")
+    }
+
     /// Makes it, closed to others, if it is not there.
     pub fn make(&self) -> io::Result<()> {
         make_folder(&self.0)

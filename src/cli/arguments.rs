@@ -72,6 +72,9 @@ pub(super) enum Command {
         /// A header field of the request; may be repeated
         #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
         headers: Vec<String>,
+        /// A file with the body of the request, for rules with conditions on it
+        #[arg(long, value_name = "FILE")]
+        body: Option<PathBuf>,
         #[command(flatten)]
         target: TargetOptions,
     },

@@ -8,7 +8,7 @@ use super::{CONFIG, DATA, SOFTWARE};
 use super::{CommandError, REFUSED, catalog, counted, failure, print, runtime, settings};
 use crate::config::policy_target::PolicyTarget;
 use crate::config::self_call::OwnListeners;
-use crate::config::{Config, ListenerConfig, ServerConfig, Settings};
+use crate::config::{Config, ListenerConfig, ServerConfig, Settings, Warning};
 use crate::observe::usage;
 use crate::proxy::policy::Policy;
 use crate::proxy::policy::catalog::{OperationName, Risk};
@@ -112,7 +112,9 @@ fn instances(settings: &Settings) -> String {
 
 fn of_listener(listener: &ListenerConfig) -> String {
     let name = &listener.name;
-    let mut text: String = listener.warnings().iter().map(|warning| format!("warning: {warning}\n")).collect();
+    let warnings = listener.warnings();
+    let warning = |warning: &Warning| format!("warning: {}; {}\n", warning.text, warning.fix.trim_end_matches('.'));
+    let mut text: String = warnings.iter().map(warning).collect();
     if !listener.callers.is_empty() {
         text += &findings(name, &listener.policy);
     }

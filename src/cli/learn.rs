@@ -7,16 +7,19 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use serde_json::Value;
+use toml::Spanned;
 
 use super::arguments::TargetOptions;
 use super::{CONFIG, CommandError, DATA, OS, USAGE, failure, key, print};
 use crate::config::edit::EditError;
 use crate::config::policy_target::PolicyTarget;
+use crate::config::sections::AllowEntry;
 use crate::config::{Config, ListenerConfig};
 use crate::observe::usage::{self, Count, OperationUse, Used};
 use crate::proxy::authn::key::NewKey;
 use crate::proxy::policy::catalog::{Catalog, OperationId};
-use learned_rules::{LearnedRules, UsedTarget};
+use crate::proxy::policy::rule::Rule;
+use learned_rules::{KeptRule, LearnedRules, UsedTarget};
 
 /// Prints the rules that cover what was used, or writes them.
 pub(super) fn learn(
@@ -39,7 +42,7 @@ pub(super) fn learn(
     let listeners = config.listeners().map_err(|error| failure(CONFIG)(error.into()))?;
     let targets: Vec<_> = listeners.iter().flat_map(ListenerConfig::subjects).collect();
     let catalog = config.catalog().map_err(|error| failure(CONFIG)(error.into()))?;
-    let mut learned = learned_rules(&targets, &catalog, &used);
+    let mut learned = learned_rules(config, &targets, &catalog, &used);
     if let Some(caller) = as_caller.or(target.caller.as_deref()) {
         for_one_caller(&mut learned, caller);
     }
@@ -128,8 +131,28 @@ fn unused(learned: &[LearnedRules], targets: &[PolicyTarget<'_>]) -> String {
 }
 
 /// The rules that cover what was used, for each listener and caller.
-fn learned_rules(targets: &[PolicyTarget<'_>], catalog: &Catalog, used: &Used) -> Vec<LearnedRules> {
-    by_target(used).into_iter().map(|(target, used)| LearnedRules::new(target, &used, targets, catalog)).collect()
+fn learned_rules(config: &Config, targets: &[PolicyTarget<'_>], catalog: &Catalog, used: &Used) -> Vec<LearnedRules> {
+    let learned = |(target, used): (UsedTarget, BTreeMap<String, Count>)| {
+        let kept = kept(config, &target);
+        LearnedRules::new(target, &used, targets, (catalog, kept))
+    };
+    by_target(used).into_iter().map(learned).collect()
+}
+
+/// The rules with conditions of a listener or caller, which stay as they are.
+fn kept(config: &Config, UsedTarget { listener, caller }: &UsedTarget) -> Vec<KeptRule> {
+    let section = config.file.listeners.get(listener);
+    let allow = section.and_then(|section| match caller {
+        None => Some(&section.allow),
+        Some(caller) => Some(&section.callers.get(caller)?.get_ref().allow),
+    });
+    let entries = allow.into_iter().flatten().map(Spanned::get_ref);
+    let tables = entries.filter(|entry| matches!(entry, AllowEntry::Table(_)));
+    let kept = tables.filter_map(|entry| {
+        let (rule, toml) = (Rule::parse(entry.rule()).ok()?, toml::Value::try_from(entry).ok()?.to_string());
+        Some(KeptRule { rule, toml })
+    });
+    kept.collect()
 }
 
 /// As TOML or JSON.

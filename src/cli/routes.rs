@@ -10,7 +10,7 @@ use crate::config::policy_target::PolicyTarget;
 use crate::proxy::policy::catalog::{Operation, OperationId, Risk, Scope};
 use crate::proxy::policy::group::Group;
 use crate::proxy::policy::review::{Oddity, RuleList, review};
-use crate::proxy::policy::rule::Rule;
+use crate::proxy::policy::rule::{Effect, Match, Rule};
 use crate::proxy::policy::{ClosedBy, OpenedBy, OperationVerdict, Policy, RuleId};
 use crate::tools::explain::operation;
 
@@ -44,6 +44,8 @@ pub(super) enum Openness {
     Open,
     /// No request passes
     Closed,
+    /// A request passes if the conditions of a rule hold
+    Conditional,
     /// It depends on values in the path or query
     Depends,
 }
@@ -53,6 +55,7 @@ impl Openness {
         match self {
             Self::Open => "open",
             Self::Closed => "closed",
+            Self::Conditional => "conditional",
             Self::Depends => "depends",
         }
     }
@@ -178,7 +181,7 @@ impl RouteRow<'_> {
             let open = match self.openness {
                 Openness::Open => Value::Bool(true),
                 Openness::Closed => Value::Bool(false),
-                Openness::Depends => Value::Null,
+                Openness::Conditional | Openness::Depends => Value::Null,
             };
             let caller = self.target.caller().map_or(Value::Null, Value::from);
             members.extend([
@@ -193,6 +196,15 @@ impl RouteRow<'_> {
     }
 }
 
+/// What the rules with conditions ask of requests for an operation, of the listener and of its caller.
+fn conditions(policy: &Policy, operation: &Operation) -> String {
+    let layers = policy.ceiling().map(|ceiling| &**ceiling).into_iter().chain([policy]);
+    let rules = layers.flat_map(|layer| &layer.rules().allow);
+    let rules = rules.filter(|rule| rule.fit(operation, Effect::Allow) != Match::Never);
+    let asked = rules.filter_map(|rule| Some(format!("allow {:?} if {}", rule.to_string(), rule.terms()?)));
+    asked.collect::<Vec<_>>().join("; ")
+}
+
 fn decision(policy: &Policy, id: OperationId, operation: &Operation) -> (Openness, String) {
     let rule = |rules: &[Rule], id: RuleId| rules.get(id.index()).map(ToString::to_string).unwrap_or_default();
     let note = match policy.user_of(Some(id)) {
@@ -204,6 +216,9 @@ fn decision(policy: &Policy, id: OperationId, operation: &Operation) -> (Opennes
     match policy.verdict(id) {
         OperationVerdict::Depends => {
             (Openness::Depends, format!("on values in the path or query (allow or deny){note}"))
+        }
+        OperationVerdict::Conditional | OperationVerdict::Open(OpenedBy::Conditions(_)) => {
+            (Openness::Conditional, format!("{}{note}", conditions(policy, operation)))
         }
         OperationVerdict::Open(OpenedBy::Scopes) => (Openness::Open, format!("scope and group{note}")),
         OperationVerdict::Open(OpenedBy::Rule(id)) => {
@@ -218,6 +233,9 @@ fn decision(policy: &Policy, id: OperationId, operation: &Operation) -> (Opennes
                 ClosedBy::Groups => format!("the group {} is not listed", operation.group),
                 ClosedBy::Rule(id) => format!("deny {:?}", rule(&rules.deny, id)),
                 ClosedBy::SecureValues => "the values of secure fields are not open".to_owned(),
+                ClosedBy::Conditions(id) => {
+                    format!("allow {:?} has conditions that do not fit", rule(&rules.allow, id))
+                }
             };
             (Openness::Closed, why)
         }

@@ -103,6 +103,7 @@ async fn reload(app: &mut App, loader: &mut Loader, cause: &str, notes: &mut Not
 fn code(error: &StartError) -> u8 {
     match error {
         StartError::Bind { .. } | StartError::Audit(_) | StartError::System(_) => OS,
+        StartError::Uses(_) | StartError::State(_) => OS,
         StartError::SelfCall(_) | StartError::Way(_, SiteError::Host(_)) | StartError::Identity(..) => CONFIG,
         StartError::Endpoint(_, EndpointError::Path(_) | EndpointError::Way(SiteError::Host(_))) => CONFIG,
         StartError::Way(_, SiteError::Tls(_)) | StartError::Endpoint(_, EndpointError::Way(SiteError::Tls(_))) => {

@@ -10,6 +10,9 @@ const MAX_HEAD: u64 = 1 << 20;
 /// The most of `limits.headers`: a map of fields has no room for 25,000, and its parser takes time for each that there
 /// may be.
 const MAX_HEADERS: u16 = 10_000;
+/// The range of `limits.judged-body`.
+const MIN_JUDGED: u64 = 1 << 10;
+const MAX_JUDGED: u64 = 1 << 20;
 /// The least of `limits.buffers`: room for some large bodies.
 const MIN_BUFFERS: u64 = 4 << 20;
 
@@ -25,6 +28,11 @@ impl Config {
         let headers = &self.file.limits.headers;
         if headers.get_ref().get() > MAX_HEADERS {
             return Err(self.mistake(headers, format!("a head may have at most {MAX_HEADERS} header fields")));
+        }
+        let judged = &self.file.limits.judged_body;
+        if !(MIN_JUDGED..=MAX_JUDGED).contains(&judged.get_ref().0) {
+            let text = judged.get_ref().to_string();
+            return Err(self.mistake(judged, format!("{text:?} is out of range: a body is judged up to 1KiB to 1MiB")));
         }
         let buffers = &self.file.limits.buffers;
         if buffers.get_ref().0 < MIN_BUFFERS {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use super::mistake::ConfigMistake;
-use super::sections::{CallerSection, ListenerSection};
+use super::sections::{AllowEntry, CallerSection, ListenerSection};
 use super::settings::CallerConfig;
 use super::{Config, nearest};
 use crate::proxy::authn::callers::CallerProofs;
@@ -19,7 +19,7 @@ use crate::proxy::policy::{Groups, InstanceId, Policy, PolicyError, Rules};
 pub(super) struct RulesFile<'a> {
     pub(super) scopes: &'a Spanned<Vec<Spanned<String>>>,
     pub(super) groups: &'a [Spanned<String>],
-    pub(super) allow: &'a [Spanned<String>],
+    pub(super) allow: &'a [Spanned<AllowEntry>],
     pub(super) deny: &'a [Spanned<String>],
 }
 
@@ -31,7 +31,7 @@ impl Config {
         catalog: &Arc<Catalog>,
     ) -> Result<Policy, ConfigMistake> {
         let scopes = self.scopes(rules.scopes)?;
-        let (groups, allow, deny) = (self.groups(rules.groups)?, self.rules(rules.allow)?, self.rules(rules.deny)?);
+        let (groups, allow, deny) = (self.groups(rules.groups)?, self.allow(rules.allow)?, self.deny(rules.deny)?);
         Policy::new(Arc::clone(catalog), instance, Rules { scopes, groups, allow, deny })
             .map_err(|error| self.policy_mistake(rules, &error))
     }
@@ -118,14 +118,38 @@ impl Config {
         Ok(scopes)
     }
 
-    fn rules(&self, texts: &[Spanned<String>]) -> Result<Vec<Rule>, ConfigMistake> {
-        let rule = |text: &Spanned<String>| {
-            Rule::parse(text.get_ref()).map_err(|error| {
-                let hint = error.unknown_group().map_or_else(String::new, |name| nearest(name, Group::names()));
-                self.mistake(text, format!("{:?}: {error}{hint}", text.get_ref()))
-            })
+    fn allow(&self, entries: &[Spanned<AllowEntry>]) -> Result<Vec<Rule>, ConfigMistake> {
+        let rule = |entry: &Spanned<AllowEntry>| match entry.get_ref() {
+            AllowEntry::Text(text) => self.rule(text, entry),
+            AllowEntry::Table(file) => {
+                let rule = self.rule(file.rule.get_ref(), &file.rule)?;
+                let terms = self.terms(&rule, file)?;
+                Ok(rule.with_terms(terms))
+            }
         };
-        texts.iter().map(rule).collect()
+        entries.iter().map(rule).collect()
+    }
+
+    fn deny(&self, texts: &[Spanned<String>]) -> Result<Vec<Rule>, ConfigMistake> {
+        texts.iter().map(|text| self.rule(text.get_ref(), text)).collect()
+    }
+
+    fn rule<T>(&self, text: &str, place: &Spanned<T>) -> Result<Rule, ConfigMistake> {
+        Rule::parse(text).map_err(|error| {
+            let hint = error.unknown_group().map_or_else(String::new, |name| nearest(name, Group::names()));
+            self.mistake(place, format!("{text:?}: {error}{hint}"))
+        })
+    }
+
+    /// The mistake at the entry of `allow` or `deny` with this text, or else at `scopes`.
+    fn at_rule(&self, file: &RulesFile<'_>, rule: &str, message: &str) -> ConfigMistake {
+        let allowed = file.allow.iter().find(|entry| entry.get_ref().rule() == rule);
+        let denied = file.deny.iter().find(|entry| entry.get_ref() == rule);
+        match (allowed, denied) {
+            (Some(entry), _) => self.mistake(entry, message),
+            (None, Some(entry)) => self.mistake(entry, message),
+            (None, None) => self.mistake(file.scopes, message),
+        }
     }
 
     fn policy_mistake(&self, file: &RulesFile<'_>, error: &PolicyError) -> ConfigMistake {
@@ -135,19 +159,16 @@ impl Config {
                     "add {:?} to scopes (and to the API client app in NinjaOne), or take the rule out",
                     scope.as_str()
                 );
-                let place = file.allow.iter().find(|allow| allow.get_ref() == rule);
-                let message = format!("{error}: {hint}");
-                place.map_or_else(|| self.mistake(file.scopes, &message), |place| self.mistake(place, &message))
+                self.at_rule(file, rule, &format!("{error}: {hint}"))
             }
-            PolicyError::Misspelled { rule, .. } => {
-                let place = file.allow.iter().chain(file.deny).find(|entry| entry.get_ref() == rule);
-                let message = error.to_string();
-                place.map_or_else(|| self.mistake(file.scopes, &message), |place| self.mistake(place, &message))
+            PolicyError::Misspelled { rule, .. } | PolicyError::ConditionsOnSecureValues { rule } => {
+                self.at_rule(file, rule, &error.to_string())
             }
             PolicyError::AboveListener(_) => self.mistake(file.scopes, error.to_string()),
-            PolicyError::TooManyRules => match file.allow.first().or(file.deny.first()) {
-                Some(place) => self.mistake(place, error.to_string()),
-                None => self.mistake(file.scopes, error.to_string()),
+            PolicyError::TooManyRules => match (file.allow.first(), file.deny.first()) {
+                (Some(place), _) => self.mistake(place, error.to_string()),
+                (None, Some(place)) => self.mistake(place, error.to_string()),
+                (None, None) => self.mistake(file.scopes, error.to_string()),
             },
         }
     }

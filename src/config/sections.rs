@@ -1,5 +1,6 @@
 //! The configuration as written: every key with its default.
 
+mod allow;
 mod instance;
 mod listener;
 mod listener_tls;
@@ -17,6 +18,7 @@ use super::units::{Period, Size};
 use super::value::{AdminAddress, ProbeAddress};
 use crate::net::listener::ListenAddress;
 use crate::observe::audit_log::{Durability, OnFailure};
+pub use allow::{AllowEntry, AllowSection, Moment};
 pub use instance::{InstanceSection, RateSection};
 pub use listener::{CallerSection, ListenerSection};
 pub use listener_tls::{TlsChoice, TlsSection};
@@ -79,6 +81,8 @@ pub struct LimitsSection {
     pub headers: Spanned<NonZeroU16>,
     /// The body of a request.
     pub body: Size,
+    /// The body of a request that a rule judges.
+    pub judged_body: Spanned<Size>,
     /// Connections to a listener at a time.
     pub connections: NonZeroU32,
     /// The memory for messages on their way, all connections together.
@@ -211,6 +215,7 @@ impl Default for LimitsSection {
             head: unplaced(Size(64 << 10)),
             headers: unplaced(HEADERS),
             body: Size(u64::MAX),
+            judged_body: unplaced(Size(64 << 10)),
             connections: CONNECTIONS,
             buffers: unplaced(Size(128 << 20)),
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use super::{InstanceConfig, ListenerConfig, Settings};
 use crate::base::secret::Secret;
@@ -11,26 +12,70 @@ use crate::net::tls::Trust;
 use crate::net::tls::local::NAMES;
 use crate::net::tls::server::IdentitySource;
 use crate::proxy::policy::catalog::Operation;
+use crate::proxy::policy::rule::Expiry;
+use crate::proxy::response;
 use crate::proxy::token::credentials::Credentials;
 
+/// What an administrator should know, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// What is so.
+    pub text: String,
+    /// What to do.
+    pub fix: String,
+}
+
+/// A rule that ends within this time is told of.
+const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 impl ListenerConfig {
-    /// What of it opens more than it may seem.
-    pub fn warnings(&self) -> Vec<String> {
+    /// What of it opens more, or for less long, than it may seem.
+    pub fn warnings(&self) -> Vec<Warning> {
         let name = &self.name;
-        let clear = (self.place.is_exposed() && self.tls.is_none()).then(|| {
-            format!("listeners.{name} takes keys in clear text from the network: anyone who listens there can use them")
+        let clear = (self.place.is_exposed() && self.tls.is_none()).then(|| Warning {
+            text: format!(
+                "listeners.{name} takes keys in clear text from the network: anyone who listens there can use them"
+            ),
+            fix: format!(
+                "give the listener a certificate: tls = \"local-ca\" in [listeners.{name}], or files of your own."
+            ),
         });
-        let observes = self.policy.observes().then(|| {
-            format!(
+        let observes = self.policy.observes().then(|| Warning {
+            text: format!(
                 "listeners.{name} only observes its rules: it lets through everything that its scopes permit, guarded groups included"
-            )
+            ),
+            fix: format!(
+                "when the tools have done their work, run ninjaone-proxy learn, and put what it prints into [listeners.{name}]; \
+                 mode = \"enforce\" ends this."
+            ),
         });
-        let users = self.user_warnings();
-        clear.into_iter().chain(observes).chain(users).chain(self.certificate_warnings()).collect()
+        let certificates = self.certificate_warnings().into_iter().map(|text| Warning {
+            text,
+            fix: "get a certificate that is valid for the names that callers use.".to_owned(),
+        });
+        let of_rules = self.user_warnings().into_iter().chain(self.expiry_warnings(SystemTime::now()));
+        clear.into_iter().chain(observes).chain(of_rules).chain(certificates).collect()
+    }
+
+    /// Rules that end soon, or have ended while the proxy ran.
+    fn expiry_warnings(&self, now: SystemTime) -> Vec<Warning> {
+        let of_callers = self.callers.iter().map(|caller| (Some(&*caller.entry.name), &caller.policy));
+        let policies = [(None, &self.policy)].into_iter().chain(of_callers);
+        let rules = policies.flat_map(|(caller, policy)| policy.rules().allow.iter().map(move |rule| (caller, rule)));
+        let ending = rules.filter_map(|(caller, rule)| {
+            let Expiry { at, text } = rule.terms()?.expires.as_ref()?;
+            let left = at.duration_since(now).unwrap_or_default();
+            let table = response::table(&self.name, caller);
+            (left <= SOON).then(|| Warning {
+                text: format!("{table}: the rule {:?} in allow ends at {text}, {}", rule.to_string(), in_words(left)),
+                fix: format!("write a later time into expires of this rule in [{table}], or take the rule out."),
+            })
+        });
+        ending.collect()
     }
 
     /// Persons whose tokens lack a scope that an open operation needs.
-    fn user_warnings(&self) -> Vec<String> {
+    fn user_warnings(&self) -> Vec<Warning> {
         let mut lacking = BTreeMap::new();
         for policy in self.policies() {
             for (id, operation) in policy.catalog().iter() {
@@ -41,10 +86,11 @@ impl ListenerConfig {
             }
         }
         let told = lacking.into_iter().map(|((user, scope), Operation { method, template, .. })| {
-            format!(
-                "listeners.{}: the token of the user {user} has no scope {scope}, which {method} {template} needs: NinjaOne refuses it; add {scope} to scopes of the user, and sign in again",
+            let text = format!(
+                "listeners.{}: the token of the user {user} has no scope {scope}, which {method} {template} needs: NinjaOne refuses it",
                 self.name
-            )
+            );
+            Warning { text, fix: format!("add {scope} to scopes of the user, and sign in again.") }
         });
         told.collect()
     }
@@ -67,6 +113,19 @@ impl ListenerConfig {
             format!("listeners.{name}: the certificate in {file} is not valid for localhost, nor for the address of this listener, and names is empty: callers that check it refuse the connection, and under another name they get 421; {}", is_for(basis))
         });
         told.chain(none).collect()
+    }
+}
+
+/// How long a rule still opens something.
+fn in_words(left: Duration) -> String {
+    let (hours, days) = (left.as_secs() / 3600, left.as_secs() / 86_400);
+    match (days, hours) {
+        _ if left.is_zero() => "which is over".to_owned(),
+        (0, 0) => "in less than an hour".to_owned(),
+        (0, 1) => "in one hour".to_owned(),
+        (0, hours) => format!("in {hours} hours"),
+        (1, _) => "in one day".to_owned(),
+        (days, _) => format!("in {days} days"),
     }
 }
 

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
@@ -98,6 +98,33 @@ impl<B: Body<Data = Bytes> + Unpin> TimedBody<B> {
         }
         self.timer.poll(cx)
     }
+}
+
+/// What was read of a body.
+#[derive(Debug)]
+pub struct ReadBody {
+    /// What came.
+    pub read: Bytes,
+    /// The rest, if there is more than was to be read.
+    pub rest: Option<RequestBody>,
+}
+
+/// A body up to `limit` bytes, or a little more than that of one that is larger; each wait for more takes at most `wait`.
+pub async fn read_up_to(
+    body: RequestBody,
+    version: Version,
+    wait: Duration,
+    limit: usize,
+) -> Result<ReadBody, BodyError> {
+    let mut body = TimedBody::new(body, version, wait);
+    let mut read = BytesMut::new();
+    while let Some(data) = std::future::poll_fn(|cx| body.poll_data(cx)).await {
+        read.extend_from_slice(&data?);
+        if read.len() > limit {
+            return Ok(ReadBody { read: read.freeze(), rest: Some(body.inner) });
+        }
+    }
+    Ok(ReadBody { read: read.freeze(), rest: None })
 }
 
 /// All of a small body: at most `limit` bytes, each wait for more at most `wait`.

@@ -8,9 +8,11 @@ use http::request::Parts;
 use crate::observe::usage::{self, UsageCounters};
 use crate::proxy::authn::Caller;
 use crate::proxy::policy::catalog::OperationId;
+use crate::proxy::policy::conditions::ConditionalRule;
 use crate::proxy::policy::coverage::SecureUse;
-use crate::proxy::policy::{Permit, Policy, PolicyRefusal, TokenHolder};
+use crate::proxy::policy::{Judgment, Permit, Policy, PolicyRefusal, TokenHolder};
 use crate::proxy::token::TokenSource;
+use crate::proxy::uses::{RuleUses, UseCounter};
 
 /// What a caller has on a listener: what is open to it, and the tokens for it.
 #[derive(Debug)]
@@ -25,6 +27,14 @@ pub struct CallerContext {
     pub(super) scopes: String,
     /// The rules of `allow`, for the log.
     allow: Vec<Rc<str>>,
+    /// How often rules with `max-uses` were used.
+    uses: RuleUses,
+}
+
+/// What the policy says of a request, and what its caller has.
+pub(super) struct Judged<'a> {
+    pub(super) judgment: Judgment,
+    pub(super) context: &'a CallerContext,
 }
 
 /// A permit, and what its caller has.
@@ -40,16 +50,22 @@ impl CallerContext {
         tokens: TokenSource,
         user_tokens: Option<TokenSource>,
         usage: Option<Arc<UsageCounters>>,
+        uses: RuleUses,
     ) -> Self {
         let scopes = policy.scopes().to_string();
         let allow = policy.rules().allow.iter().map(|rule| Rc::from(&*rule.text())).collect();
-        Self { policy, tokens, user_tokens, usage, scopes, allow }
+        Self { policy, tokens, user_tokens, usage, scopes, allow, uses }
     }
 
     /// Judges a request of this caller.
-    pub(super) fn judge(&self, caller: Caller, head: &Parts) -> Result<Permitted<'_>, PolicyRefusal> {
-        let permit = self.policy.judge(caller, &head.method, &head.uri)?;
-        Ok(Permitted { permit, context: self })
+    pub(super) fn judge(&self, caller: Caller, head: &Parts) -> Result<Judged<'_>, PolicyRefusal> {
+        let judgment = self.policy.judge(caller, &head.method, &head.uri)?;
+        Ok(Judged { judgment, context: self })
+    }
+
+    /// The uses of a rule, if they are limited.
+    pub(super) fn uses(&self, rule: &ConditionalRule) -> Option<&Arc<UseCounter>> {
+        self.uses.of(rule)
     }
 
     /// Where a permitted request gets its token.

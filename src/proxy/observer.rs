@@ -3,7 +3,8 @@
 use crate::observe::access_log::RequestLog;
 use crate::proxy::audit::Audited;
 use crate::proxy::authn::Authenticated;
-use crate::proxy::caller_context::{CallerContext, Permitted};
+use crate::proxy::caller_context::{CallerContext, Judged, Permitted};
+use crate::proxy::policy::Judgment;
 use crate::proxy::policy::catalog::OperationId;
 use crate::proxy::response;
 use crate::proxy::upstream::{Outbound, Reason, UpstreamAnswer};
@@ -26,13 +27,22 @@ impl Observed for Authenticated<'_, CallerContext> {
     }
 }
 
+impl Observed for Judged<'_> {
+    fn tell(&mut self, log: &mut RequestLog) {
+        let permit = match &self.judgment {
+            Judgment::Permitted(permit) => permit,
+            Judgment::Conditional(conditional) => conditional.permit(),
+        };
+        log.set_operation(permit.operation().map(OperationId::index));
+        if let Some(user) = self.context.user(permit) {
+            log.set_user(user);
+        }
+    }
+}
+
 impl Observed for Permitted<'_> {
     fn tell(&mut self, log: &mut RequestLog) {
         let Self { permit, context } = self;
-        log.set_operation(permit.operation().map(OperationId::index));
-        if let Some(user) = context.user(permit) {
-            log.set_user(user);
-        }
         context.count_use(permit);
         match permit.overruled() {
             None => log.set_permitted(context.rule(permit)),

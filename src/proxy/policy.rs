@@ -9,6 +9,7 @@
 
 pub mod body;
 pub mod catalog;
+pub mod conditions;
 pub mod coverage;
 mod decision;
 pub mod group;
@@ -22,6 +23,7 @@ pub mod rule_trace;
 mod rules;
 pub mod spelling;
 mod token_holder;
+mod verdict;
 
 use std::sync::Arc;
 
@@ -29,12 +31,13 @@ use http::{Method, Uri};
 
 use crate::proxy::authn::Caller;
 use catalog::{Catalog, Operation, OperationId, PathOperations, ScopeSet};
+use conditions::{ConditionLayer, Conditions, Unmet};
 pub use decision::{ClosedBy, Decision, OpenedBy, OperationVerdict, Passage, Ruling};
 use decision::{JudgedRequest, Verdict};
-use group::SECURE_VALUES;
 use path::{Segments, Target};
-pub use permit::Permit;
+pub use permit::{ChosenPermit, ConditionalPermit, Judgment, Permit};
 pub use refusal::{Denied, DenyReason, PolicyError, PolicyRefusal};
+use rule::Rule;
 pub use rules::{Groups, RuleId, Rules};
 use rules::{OperationRow, assumed_scope, check_spelling};
 pub use token_holder::{PolicyUser, TokenHolder};
@@ -68,6 +71,7 @@ impl Policy {
         }
         rules.allow.iter().chain(&rules.deny).try_for_each(|rule| check_spelling(rule, &catalog))?;
         rules.allow.iter().try_for_each(|rule| rules.check_ceiling(rule, &catalog))?;
+        rules.check_conditions()?;
         let rows = catalog.operations().iter().map(|operation| rules.row(operation)).collect();
         Ok(Self { catalog, instance, rules, rows, first: 0, ceiling: None, observes: false, user: None })
     }
@@ -158,25 +162,52 @@ impl Policy {
     }
 
     /// Judges a request of an admitted caller.
-    pub fn judge(&self, caller: Caller, method: &Method, uri: &Uri) -> Result<Permit, PolicyRefusal> {
-        let Ruling { target, operation, passage } = self.rule_on(method, uri)?;
+    pub fn judge(&self, caller: Caller, method: &Method, uri: &Uri) -> Result<Judgment, PolicyRefusal> {
+        let Ruling { target, operation, passage, conditions } = self.rule_on(method, uri)?;
         let (instance, scopes) = (self.instance, self.scopes());
         let (method, target) = (method.clone(), target.to_path_and_query()?);
         let holder = self.token_holder(operation);
-        Ok(Permit { caller, method, target, operation, instance, scopes, holder, passage })
+        let permit = Permit { caller, method, target, operation, instance, scopes, holder, passage, body: None };
+        Ok(match conditions {
+            None => Judgment::Permitted(permit),
+            Some(conditions) => {
+                let observes = self.observes && self.is_in_scope(operation);
+                Judgment::Conditional(ConditionalPermit { permit, conditions, observes })
+            }
+        })
     }
 
     /// Whether a request passes, and why: for the proxy, and for all that tells what the proxy would do.
     pub fn rule_on<'a>(&self, method: &Method, uri: &'a Uri) -> Result<Ruling<'a>, PolicyRefusal> {
         let target = Target::canonical(uri)?;
-        let (operation, passage) = match self.decide(method, &target) {
-            Ok(Decision { operation, opened_by }) => (operation, Passage::Opened(opened_by)),
-            Err(PolicyRefusal::Closed(closed)) if self.overrules(&closed) => {
-                (closed.operation, Passage::Overruled(closed))
+        let (operation, passage, conditions) = match self.decide(method, &target) {
+            Ok(decision) => {
+                let conditions = decision.is_conditional().then(|| self.conditions(&decision, method, &target));
+                (decision.operation, Passage::Opened(decision.opened_by), conditions.transpose()?)
+            }
+            Err(PolicyRefusal::Closed(closed)) if self.observes && self.is_in_scope(closed.operation) => {
+                (closed.operation, Passage::Overruled(closed), None)
             }
             Err(refusal) => return Err(refusal),
         };
-        Ok(Ruling { target, operation, passage })
+        Ok(Ruling { target, operation, passage, conditions })
+    }
+
+    /// The rules whose conditions must hold, of the listener first.
+    fn conditions(
+        &self,
+        decision: &Decision,
+        method: &Method,
+        target: &Target<'_>,
+    ) -> Result<Conditions, PolicyRefusal> {
+        let path = target.segments()?;
+        let asked = self.request(method, &path, target, self.catalog.at(&path)?);
+        let of_listener = self.ceiling.as_ref().map(|ceiling| (&**ceiling, true, decision.by_listener));
+        let layers = of_listener.into_iter().chain([(self, false, Some(decision.opened_by))]);
+        let conditional = layers.filter(|(.., by)| matches!(by, Some(OpenedBy::Conditions(_))));
+        let layers = conditional
+            .filter_map(|(policy, by_listener, _)| ConditionLayer::new(by_listener, policy.rules.conditional(&asked)));
+        Ok(Conditions { operation: decision.operation, layers: layers.collect() })
     }
 
     /// What the scopes, groups and rules say of a request; an observing policy lets more pass. Does not allocate.
@@ -190,11 +221,10 @@ impl Policy {
             None if here.is_empty() => PolicyRefusal::UnknownOperation,
             None => PolicyRefusal::MethodNotAllowed { allowed: here.methods() },
         };
-        if let Some(ceiling) = &self.ceiling {
-            ceiling.weigh(&asked).map_err(|barrier| refusal(barrier, true))?;
-        }
+        let by_listener = self.ceiling.as_ref().map(|ceiling| ceiling.weigh(&asked)).transpose();
+        let by_listener = by_listener.map_err(|barrier| refusal(barrier, true))?;
         let opened_by = self.weigh(&asked).map_err(|barrier| refusal(barrier, false))?;
-        Ok(Decision { operation, opened_by })
+        Ok(Decision { operation, opened_by, by_listener })
     }
 
     fn request<'a>(
@@ -209,42 +239,10 @@ impl Policy {
         JudgedRequest { method, path, query, operation, secure_values: query.asks_for_secure_values() }
     }
 
-    /// Only what is known, and within the scopes, is let pass.
-    fn overrules(&self, closed: &Denied) -> bool {
-        let operation = closed.operation.and_then(|id| self.catalog.get(id));
-        self.observes && operation.is_some_and(|operation| self.scopes().contains(operation.scope))
-    }
-
-    /// The verdict on every request for an operation that does not ask for the values of secure fields.
-    pub fn verdict(&self, id: OperationId) -> OperationVerdict {
-        let own = match self.row(id) {
-            Some(OperationRow::Always(Ok(opened_by))) => OperationVerdict::Open(*opened_by),
-            Some(OperationRow::Always(Err(closed_by))) => OperationVerdict::Closed(*closed_by),
-            Some(OperationRow::Depends(_, Some(closed_by))) => OperationVerdict::Closed(*closed_by),
-            Some(OperationRow::Depends(_, None)) => OperationVerdict::Depends,
-            None => OperationVerdict::Closed(ClosedBy::Groups),
-        };
-        match self.ceiling.as_ref().map(|ceiling| ceiling.verdict(id)) {
-            None | Some(OperationVerdict::Open(_)) => own,
-            // What the listener closes stays closed; what depends there, depends here too, unless closed here.
-            Some(OperationVerdict::Closed(_) | OperationVerdict::ClosedByListener) => {
-                OperationVerdict::ClosedByListener
-            }
-            Some(OperationVerdict::Depends) if own.may_open() => OperationVerdict::Depends,
-            Some(OperationVerdict::Depends) => own,
-        }
-    }
-
-    /// Whether some request for an operation is open.
-    pub fn may_open(&self, id: OperationId) -> bool {
-        self.verdict(id).may_open()
-    }
-
-    /// Whether some request for the values of secure fields may pass.
-    pub fn may_open_secure_values(&self) -> bool {
-        let here = self.rules.groups.contains(&SECURE_VALUES)
-            || self.rules.allow.iter().any(|rule| rule.is_of_secure_values() || rule.names_secure_values());
-        here && self.ceiling.as_ref().is_none_or(|ceiling| ceiling.may_open_secure_values())
+    /// Only what is known, and within the scopes, passes where rules are only observed.
+    fn is_in_scope(&self, operation: Option<OperationId>) -> bool {
+        let operation = operation.and_then(|id| self.catalog.get(id));
+        operation.is_some_and(|operation| self.scopes().contains(operation.scope))
     }
 
     /// What this policy alone says. An error without a barrier: neither the catalogue nor a rule knows the operation.
@@ -265,6 +263,10 @@ impl Policy {
             }
             ClosedBy::Groups => asked.operation.map(|(_, operation)| DenyReason::Group(operation.group)),
             ClosedBy::SecureValues => Some(DenyReason::SecureValues),
+            ClosedBy::Conditions(rule) => {
+                let rule = self.rules.allow.get(rule.index()).map(Rule::text);
+                rule.map(|rule| DenyReason::Conditions { rule, why: Unmet::Reading })
+            }
         })
     }
 
@@ -287,10 +289,11 @@ fn judged_as(method: &Method) -> &Method {
 
 #[cfg(test)]
 mod tests {
+    use super::catalog::OperationName;
     use super::catalog::Scope;
     use super::group::Group;
     use super::path::MalformedTarget;
-    use super::rule::Rule;
+    use super::rule::Terms;
     use super::*;
 
     fn policy(scopes: &[Scope], groups: &[&str], allow: &[&str], deny: &[&str]) -> Result<Policy, PolicyError> {
@@ -585,7 +588,12 @@ mod tests {
             let caller = Caller::anybody();
             observing.judge(caller, &method, &target.parse().expect("a target"))
         };
-        let overruled = |target: &str| judge(Method::GET, target).map(|permit| permit.overruled().cloned());
+        let overruled = |target: &str| {
+            judge(Method::GET, target).map(|judgment| match judgment {
+                Judgment::Permitted(permit) => permit.overruled().cloned(),
+                Judgment::Conditional(_) => panic!("there are no conditions"),
+            })
+        };
         assert_eq!(overruled("/v2/queries/software"), Ok(None));
         for target in ["/v2/devices", "/v2/users", "/v2/queries/disks", "/v2/queries/custom-fields?showSecureValues=1"]
         {
@@ -594,5 +602,137 @@ mod tests {
         assert!(judge(Method::POST, "/v2/organizations").is_err(), "above the scopes");
         assert!(judge(Method::GET, "/v2/nothing").is_err(), "unknown");
         assert!(judge(Method::GET, "/v2/devices/../users").is_err(), "malformed");
+    }
+
+    /// One whose rules of `allow` after a `|` have conditions: a person must approve.
+    fn conditional(groups: &[&str], allow: &[&str], deny: &[&str]) -> Policy {
+        let scopes = [Scope::Monitoring, Scope::Management, Scope::Control];
+        let plain = policy(&scopes, groups, &[], deny).expect("a policy");
+        let rule = |text: &&str| match text.strip_prefix('|') {
+            Some(text) => Rule::parse(text).expect(text).with_terms(Terms { approval: true, ..Terms::default() }),
+            None => Rule::parse(text).expect(text),
+        };
+        let rules = Rules { allow: allow.iter().map(rule).collect(), ..plain.rules().clone() };
+        Policy::new(plain.shared_catalog(), InstanceId(0), rules).expect("a policy")
+    }
+
+    /// What becomes of a request: whether it is open, or under the conditions of which rules.
+    fn outcome(policy: &Policy, method: &str, target: &str) -> String {
+        let (method, uri) =
+            (Method::from_bytes(method.as_bytes()).expect("a method"), target.parse().expect("a target"));
+        match policy.rule_on(&method, &uri) {
+            Ok(Ruling { conditions: None, .. }) => "open".to_owned(),
+            Ok(Ruling { conditions: Some(conditions), .. }) => {
+                let rule = |rule: &conditions::ConditionalRule| {
+                    format!("{}{}", if rule.by_listener { "listener: " } else { "" }, rule.text)
+                };
+                conditions.rules().map(rule).collect::<Vec<_>>().join(" / ")
+            }
+            Err(PolicyRefusal::Closed(Denied { barrier: DenyReason::Conditions { rule, why }, .. })) => {
+                format!("{rule} {why:?}")
+            }
+            Err(PolicyRefusal::Closed(Denied { barrier, .. })) => barrier.rule(),
+            Err(other) => other.to_string(),
+        }
+    }
+
+    const RUN: &str = "POST /v2/device/{id}/script/run";
+
+    #[test]
+    fn rules_with_conditions_alone_decide_about_what_they_match() {
+        let run = |policy: &Policy| outcome(policy, "POST", "/v2/device/7/script/run");
+        assert_eq!(run(&conditional(&[], &["|POST /v2/device/{id}/script/run"], &[])), RUN);
+        // Neither a group nor a rule without conditions opens it besides.
+        assert_eq!(run(&conditional(&["scripts"], &["|POST /v2/device/{id}/script/run"], &[])), RUN);
+        assert_eq!(run(&conditional(&[], &[RUN, "|POST /v2/device/{id}/script/run"], &[])), RUN);
+        assert_eq!(
+            run(&conditional(&[], &["|POST /v2/device/7/script/run", "|POST /v2/device/{id}/script/run"], &[])),
+            format!("POST /v2/device/7/script/run / {RUN}")
+        );
+        // One for another device says nothing.
+        let other = conditional(&[], &[RUN, "|POST /v2/device/8/script/run"], &[]);
+        assert_eq!(run(&other), "open");
+        assert_eq!(outcome(&other, "POST", "/v2/device/8/script/run"), "POST /v2/device/8/script/run");
+        // deny and scopes win, and a guarded group must be named.
+        assert_eq!(run(&conditional(&[], &["|POST /v2/device/{id}/script/run"], &["group:scripts"])), "group:scripts");
+        assert_eq!(run(&conditional(&[], &["|* /v2/device/**"], &[])), "* /v2/device/** Reading");
+        assert_eq!(run(&conditional(&["scripts"], &["|* /v2/device/**"], &[])), "* /v2/device/**");
+        let writes = conditional(&[], &["|POST /v2/organizations"], &[]);
+        assert_eq!(outcome(&writes, "POST", "/v2/organizations"), "POST /v2/organizations");
+        assert_eq!(outcome(&writes, "GET", "/v2/organizations"), "open");
+    }
+
+    #[test]
+    fn rules_with_conditions_keep_closed_what_they_match_in_some_readings_only() {
+        let policy = conditional(&[], &["|GET /v2/devices?df=a"], &[]);
+        assert_eq!(outcome(&policy, "GET", "/v2/devices"), "open");
+        assert_eq!(outcome(&policy, "GET", "/v2/devices?df=b"), "open");
+        assert_eq!(outcome(&policy, "GET", "/v2/devices?df=a"), "GET /v2/devices?df=a");
+        for query in ["df=a&df=b", "x;df=a", "DF=a"] {
+            let target = format!("/v2/devices?{query}");
+            assert_eq!(outcome(&policy, "GET", &target), "GET /v2/devices?df=a Reading", "{query}");
+        }
+    }
+
+    #[test]
+    fn rules_with_conditions_open_secure_values_only_if_they_name_them() {
+        let target = "/v2/queries/custom-fields?showSecureValues=true";
+        let plain = "|GET /v2/queries/custom-fields";
+        let named = "|GET /v2/queries/custom-fields?showSecureValues=true";
+        let ask = |groups: &[&str], allow: &[&str]| outcome(&conditional(groups, allow, &[]), "GET", target);
+        assert_eq!(ask(&[], &[plain]), "group:secure-values");
+        assert_eq!(ask(&[], &[plain, named]), named[1..]);
+        assert_eq!(ask(&["queries", "secure-values"], &[plain]), plain[1..]);
+        assert_eq!(ask(&[], &[plain, "group:secure-values"]), plain[1..]);
+        let rule = Rule::parse("group:secure-values").expect("a rule").with_terms(Terms::default());
+        let scopes = [Scope::Monitoring].into_iter().collect();
+        let rules = Rules { scopes, allow: vec![rule], ..Rules::default() };
+        let refused = Policy::new(Arc::new(Catalog::built_in().expect("good")), InstanceId(0), rules);
+        assert!(matches!(refused, Err(PolicyError::ConditionsOnSecureValues { .. })));
+    }
+
+    #[test]
+    fn rules_with_conditions_decide_about_what_the_catalogue_lacks() {
+        let policy = conditional(&[], &["GET,POST /v2/new-thing", "|POST /v2/new-thing"], &[]);
+        assert_eq!(outcome(&policy, "GET", "/v2/new-thing"), "open");
+        assert_eq!(outcome(&policy, "POST", "/v2/new-thing"), "POST /v2/new-thing");
+    }
+
+    #[test]
+    fn callers_fulfill_the_conditions_of_their_listener_too() {
+        let listener = Arc::new(conditional(&[], &["|POST /v2/device/{id}/script/run"], &[]));
+        let within = |allow: &[&str]| conditional(&[], allow, &[]).within(Arc::clone(&listener)).expect("a caller");
+        let run = |policy: &Policy| outcome(policy, "POST", "/v2/device/7/script/run");
+        assert_eq!(run(&within(&[RUN])), format!("listener: {RUN}"));
+        assert_eq!(
+            run(&within(&["|POST /v2/device/7/script/run"])),
+            format!("listener: {RUN} / POST /v2/device/7/script/run")
+        );
+        assert_eq!(run(&within(&[])), "group:scripts");
+        let open = Arc::new(conditional(&["scripts"], &[], &[]));
+        let narrower = conditional(&[], &["|POST /v2/device/{id}/script/run"], &[]).within(open).expect("a caller");
+        assert_eq!(run(&narrower), RUN);
+    }
+
+    #[test]
+    fn verdict_tells_what_has_conditions() {
+        let id = |policy: &Policy| {
+            policy.catalog().iter().find(|(_, known)| OperationName(known).to_string() == RUN).expect("known").0
+        };
+        let verdict = |groups: &[&str], allow: &[&str]| {
+            let policy = conditional(groups, allow, &[]);
+            policy.verdict(id(&policy))
+        };
+        let table = "|POST /v2/device/{id}/script/run";
+        assert_eq!(verdict(&[], &[table]), OperationVerdict::Conditional);
+        assert_eq!(verdict(&["scripts"], &[table]), OperationVerdict::Conditional);
+        assert_eq!(verdict(&[], &["|POST /v2/device/7/script/run"]), OperationVerdict::Depends);
+        assert_eq!(
+            verdict(&[], &["|* /v2/device/**"]),
+            OperationVerdict::Closed(ClosedBy::Conditions(RuleId::all().next().expect("one")))
+        );
+        let listener = Arc::new(conditional(&[], &[table], &[]));
+        let caller = conditional(&[], &[RUN], &[]).within(listener).expect("a caller");
+        assert_eq!(caller.verdict(id(&caller)), OperationVerdict::Conditional);
     }
 }

@@ -26,6 +26,7 @@ use crate::proxy::policy::{DenyReason, Policy, PolicyRefusal};
 use crate::proxy::rate_limit::RateLimited;
 use crate::proxy::token::NoToken;
 use crate::proxy::upstream::UpstreamError;
+use crate::proxy::uses::UseError;
 pub use own::{granted, preflight, share};
 use problem::{Refusal, RequestContext};
 use refusal_table::RefusalKind;
@@ -51,6 +52,9 @@ pub enum Rejection {
     /// The policy did not permit it.
     #[error(transparent)]
     Policy(#[from] PolicyRefusal),
+    /// The uses of its rule cannot be counted.
+    #[error(transparent)]
+    Uses(#[from] UseError),
     /// It is a write, and cannot be recorded.
     #[error(transparent)]
     Audit(#[from] Unrecorded),
@@ -130,6 +134,7 @@ impl Rejection {
         match self {
             Self::Policy(refusal) => refusal.operation(),
             Self::Loop(_) | Self::Guard(_) | Self::Grant(_) | Self::Audit(_) | Self::Token(_) => None,
+            Self::Uses(_) => None,
             Self::Rate(_) | Self::Upstream(_) | Self::Buffers(_) | Self::Panic(_) => None,
         }
     }
@@ -139,6 +144,7 @@ impl Rejection {
             Self::Loop(error) => upstream::loop_refusal(*error, scene.instance),
             Self::Guard(error) | Self::Grant(error) => authn::refusal(error, scene),
             Self::Policy(refusal) => policy::refusal(refusal, scene),
+            Self::Uses(error) => uses_refusal(error),
             Self::Audit(unrecorded) => audit_refusal(*unrecorded),
             Self::Token(no_token) => token::refusal(no_token, scene),
             Self::Rate(late) => upstream::rate_refusal(*late, scene),
@@ -147,6 +153,13 @@ impl Rejection {
             Self::Panic(_) => panic_refusal(scene),
         }
     }
+}
+
+fn uses_refusal(error: &UseError) -> Refusal {
+    let detail = format!(
+        "The request was not sent: the rule that opens it may be used a limited number of times (max-uses), and {error}. The proxy's log has the details. Other requests still pass."
+    );
+    Refusal::new(RefusalKind::UsesUncounted, detail)
 }
 
 fn audit_refusal(unrecorded: Unrecorded) -> Refusal {

@@ -1,8 +1,9 @@
 //! What would happen to a request, at which gate, and why; for the command line and for the status page.
 
+mod conditional;
 mod explanation;
 
-use http::header::{HOST, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Uri};
 
@@ -13,7 +14,7 @@ use crate::proxy::authn::{Authn, AuthnConfig, AuthnError, Destination};
 use crate::proxy::policy::catalog::Operation;
 use crate::proxy::policy::path::Target;
 use crate::proxy::policy::rule_trace;
-use crate::proxy::policy::{OpenedBy, Passage, Policy, Ruling};
+use crate::proxy::policy::{OpenedBy, Passage, Policy, PolicyRefusal, Ruling};
 use crate::proxy::response::{JudgedBy, RefusalContext, Rejection, dry_run};
 pub use explanation::{Explanation, operation};
 
@@ -37,14 +38,25 @@ pub enum ExplainError {
     System(#[from] getrandom::Error),
 }
 
+/// A request that is explained.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ExplainedRequest<'a> {
+    /// Its method.
+    pub method: &'a str,
+    /// Its path, with the query.
+    pub path: &'a str,
+    /// Its header fields, as `Name: value`.
+    pub fields: &'a [String],
+    /// Its body, if it is given.
+    pub body: Option<&'a [u8]>,
+}
+
 /// The answer for every subject. Fails for what is not a method, a target, or a field.
 pub fn explain<'a>(
     subjects: &'a [PolicyTarget<'a>],
-    method: &str,
-    path: &str,
-    fields: &[String],
+    request: &ExplainedRequest<'_>,
 ) -> Result<Vec<Explanation<'a>>, ExplainError> {
-    let head = head(method, path, fields)?;
+    let head = head(request)?;
     let mut told = Vec::new();
     for subject in subjects {
         let guard = guard(subject)?;
@@ -53,23 +65,23 @@ pub fn explain<'a>(
         if presented.as_ref().is_ok_and(|found| subject.caller() != found.name) {
             continue;
         }
-        told.push(explain_subject(subject, &guard, &head, presented.map(|_| ())));
+        told.push(explain_subject(subject, &guard, (&head, request.body), presented.map(|_| ())));
     }
     Ok(told)
 }
 
 /// The head of the request; without a `Host` of its own, it is for localhost.
-fn head(method: &str, path: &str, fields: &[String]) -> Result<Parts, ExplainError> {
+fn head(ExplainedRequest { method, path, fields, body }: &ExplainedRequest<'_>) -> Result<Parts, ExplainError> {
     let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes())
-        .map_err(|_| ExplainError::Method(method.to_owned()))?;
+        .map_err(|_| ExplainError::Method((*method).to_owned()))?;
     let target: Uri = path
         .parse()
         .ok()
         .filter(|uri: &Uri| uri.authority().is_none() || uri.scheme().is_some())
-        .ok_or_else(|| ExplainError::Target(path.to_owned()))?;
+        .ok_or_else(|| ExplainError::Target((*path).to_owned()))?;
     let mut request = Request::new(());
     (*request.method_mut(), *request.uri_mut()) = (method, target);
-    for field in fields {
+    for field in *fields {
         let read = || {
             let (name, value) = field.split_once(':')?;
             Some((HeaderName::try_from(name.trim()).ok()?, HeaderValue::try_from(value.trim()).ok()?))
@@ -79,6 +91,9 @@ fn head(method: &str, path: &str, fields: &[String]) -> Result<Parts, ExplainErr
     }
     if !request.headers().contains_key(HOST) {
         request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
+    }
+    if body.is_some() && !request.headers().contains_key(CONTENT_TYPE) {
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     Ok(request.into_parts().0)
 }
@@ -99,7 +114,7 @@ fn guard(subject: &PolicyTarget<'_>) -> Result<Authn, getrandom::Error> {
 fn explain_subject<'a>(
     subject: &'a PolicyTarget<'a>,
     guard: &Authn,
-    head: &Parts,
+    (head, body): (&Parts, Option<&[u8]>),
     presented: Result<(), AuthnError>,
 ) -> Explanation<'a> {
     let policy = subject.policy();
@@ -111,15 +126,16 @@ fn explain_subject<'a>(
     let operation = id.and_then(|id| policy.catalog().get(id));
     let target = Target::canonical(&head.uri);
     let path = target.as_ref().map_or_else(|_| head.uri.to_string(), ToString::to_string);
-    let told = |gate, open, reason| Explanation {
+    let told = |gate, open: bool, reason| Explanation {
         subject,
         request: format!("{} {path}", head.method),
         operation,
         gate,
-        open,
+        open: Some(open),
         reason,
         considered: Vec::new(),
         changes: Vec::new(),
+        conditions: Vec::new(),
         user: None,
     };
     let stopped = |gate, error| told(Some(gate), false, why_refused(subject, head, &Rejection::Guard(error)));
@@ -139,6 +155,13 @@ fn explain_subject<'a>(
         return stopped("caller", error);
     }
     let told = match ruling {
+        Ok(Ruling { conditions: Some(conditions), .. }) => {
+            let judged = conditional::judge(subject, &conditions, head, body);
+            let refused = |refusal: &PolicyRefusal| why_refused(subject, head, &Rejection::Policy(refusal.clone()));
+            let reason = judged.refusal.as_ref().map_or_else(|| judged.reason.clone(), refused);
+            let gate = judged.refusal.as_ref().filter(|_| judged.open == Some(false)).map(|_| "conditions");
+            Explanation { open: judged.open, conditions: judged.rules, ..told(gate, true, reason) }
+        }
         Ok(Ruling { passage: Passage::Opened(opened_by), .. }) => {
             told(None, true, why_open(policy, opened_by, operation))
         }
@@ -150,13 +173,19 @@ fn explain_subject<'a>(
     };
     let told = Explanation { user: policy.user_of(id).map(|user| &*user.name), ..told };
     let Ok(target) = target else { return told };
+    let turn = |told: &Explanation<'_>| match (told.open, told.conditions.is_empty()) {
+        // What the request or the rule must have instead, the reason says.
+        (Some(false), false) => Vec::new(),
+        _ => rule_trace::turn(policy, &head.method, &target),
+    };
+    let changes = turn(&told);
     let considered = rule_trace::considered(policy, &head.method, &target).unwrap_or_default();
-    Explanation { considered, changes: rule_trace::turn(policy, &head.method, &target), ..told }
+    Explanation { considered, changes, ..told }
 }
 
 fn why_open(policy: &Policy, opened_by: OpenedBy, operation: Option<&Operation>) -> String {
     let rule = match opened_by {
-        OpenedBy::Rule(id) => policy.rules().allow.get(id.index()),
+        OpenedBy::Rule(id) | OpenedBy::Conditions(id) => policy.rules().allow.get(id.index()),
         OpenedBy::Scopes => None,
     };
     match (rule, operation) {

@@ -29,7 +29,7 @@ use ninjaone_proxy::proxy::authn::local_tokens::{LocalTokens, TokenRequest};
 use ninjaone_proxy::proxy::authn::{Authn, AuthnConfig, Caller};
 use ninjaone_proxy::proxy::headers;
 use ninjaone_proxy::proxy::policy::catalog::{Catalog, Scope};
-use ninjaone_proxy::proxy::policy::{Groups, InstanceId, Policy, Rules};
+use ninjaone_proxy::proxy::policy::{Groups, InstanceId, Judgment, Policy, Rules};
 use ninjaone_proxy::proxy::token::credentials::Credentials;
 use ninjaone_proxy::proxy::token::endpoint::{ClientAuthMethod, Endpoint};
 use ninjaone_proxy::proxy::token::{TokenSource, Tokens};
@@ -158,7 +158,8 @@ fn token_at_hand(bencher: Bencher) {
     let catalog = Arc::new(Catalog::built_in().expect("a catalogue"));
     let policy = Policy::new(catalog, InstanceId(0), rules).expect("a policy");
     let caller = enter(&guard(0), peer(), &head(&REQUEST));
-    let permit = policy.judge(caller, &Method::GET, &Uri::from_static("/v2/devices")).expect("a permit");
+    let judgment = policy.judge(caller, &Method::GET, &Uri::from_static("/v2/devices")).expect("a permit");
+    let Judgment::Permitted(permit) = judgment else { panic!("there are no conditions") };
     runtime.block_on(source.bearer(&permit)).expect("a token");
     bencher.bench_local(|| {
         let bearer = pin!(source.bearer(black_box(&permit)));

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use blocks::How::{Not, Python, Runs, Shows, ShowsThen};
-use blocks::{BLOCKS, RULES, known};
+use blocks::{BLOCKS, PERMITS, RULES, known};
 use regex::Regex;
 
 /// The page that has the sandbox for examples that write, its port, and how its configuration begins.
@@ -355,10 +355,12 @@ fn documents_show_configurations_that_the_proxy_takes() {
         }
     }
     assert!(count >= 30, "{count} configurations were found");
-    assert!(
-        configurations(&document("docs/rules.md")).iter().any(|text| text.contains(RULES)),
-        "the example of explain"
-    );
+    for (page, rules) in [("docs/rules.md", RULES), ("docs/permits.md", PERMITS)] {
+        assert!(
+            configurations(&document(page)).iter().any(|text| text.contains(rules)),
+            "{page}: the example of explain"
+        );
+    }
 }
 
 #[test]

@@ -129,7 +129,7 @@ impl Running {
         self.child.id()
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("an end");
         self.child.wait().expect("an end");
     }

@@ -11,7 +11,7 @@ use ninjaone_proxy::proxy::policy::catalog::{Catalog, Scope};
 use ninjaone_proxy::proxy::policy::group::Group;
 use ninjaone_proxy::proxy::policy::path::{Segments, Target};
 use ninjaone_proxy::proxy::policy::query::Query;
-use ninjaone_proxy::proxy::policy::rule::{Effect, METHODS, Rule, Selector};
+use ninjaone_proxy::proxy::policy::rule::{Effect, METHODS, Rule, Selector, Terms};
 use ninjaone_proxy::proxy::policy::{
     DenyReason, Groups, InstanceId, Policy, PolicyError, PolicyRefusal, PolicyUser, Rules, TokenHolder,
 };
@@ -23,7 +23,7 @@ const POLICIES: usize = 500;
 const REQUESTS: usize = 2_000;
 
 /// What must have happened, or the dice are loaded.
-const LEAST: [(Answer, usize); 8] = [
+const LEAST: [(Answer, usize); 10] = [
     (Answer::Open, 100_000),
     (Answer::Malformed, 50_000),
     (Answer::Unknown, 50_000),
@@ -32,16 +32,20 @@ const LEAST: [(Answer, usize); 8] = [
     (Answer::Group, 50_000),
     (Answer::Rule, 10_000),
     (Answer::SecureValues, 2_000),
+    (Answer::Conditional, 2_000),
+    (Answer::Doubtful, 50),
 ];
 
 fn rules(texts: &Texts) -> Rules {
-    let parse = |texts: &[String]| texts.iter().map(|text| Rule::parse(text).expect(text)).collect();
+    let parse = |texts: &[String]| -> Vec<Rule> { texts.iter().map(|text| Rule::parse(text).expect(text)).collect() };
+    let approved = |rule: Rule| rule.with_terms(Terms { approval: true, ..Terms::default() });
+    let tables: Vec<_> = parse(&texts.tables).into_iter().map(approved).collect();
     let listed = texts.groups.iter().filter(|name| **name != "none");
     let listed: Vec<_> = listed.map(|name| Group::find(name).expect("a group")).collect();
     Rules {
         scopes: texts.scopes.iter().map(|name| Scope::parse(name).expect("a scope")).collect(),
         groups: if texts.groups.is_empty() { Groups::Ordinary } else { Groups::Only(listed) },
-        allow: parse(&texts.allow),
+        allow: parse(&texts.allow).into_iter().chain(tables).collect(),
         deny: parse(&texts.deny),
     }
 }
@@ -53,6 +57,7 @@ fn policy(dice: &mut Dice, catalog: &Arc<Catalog>, scopes: &[&'static str]) -> (
         match Policy::new(Arc::clone(catalog), InstanceId(0), rules(&texts)) {
             Ok(policy) => return (policy, texts),
             Err(PolicyError::AboveCeiling { .. } | PolicyError::Misspelled { .. }) => {}
+            Err(PolicyError::ConditionsOnSecureValues { .. }) => {}
             Err(other) => panic!("{other}: {texts:?}"),
         }
     }
@@ -68,7 +73,7 @@ fn answer(policy: &Policy, method: &Method, uri: &Uri) -> (Answer, String, Optio
     let answer = match policy.decide(method, &target) {
         Ok(decision) => {
             holder = Some(policy.token_holder(decision.operation));
-            Answer::Open
+            if decision.is_conditional() { Answer::Conditional } else { Answer::Open }
         }
         Err(PolicyRefusal::Malformed(_)) => Answer::Malformed,
         Err(PolicyRefusal::UnknownOperation) => Answer::Unknown,
@@ -78,6 +83,7 @@ fn answer(policy: &Policy, method: &Method, uri: &Uri) -> (Answer, String, Optio
             DenyReason::Group(_) => Answer::Group,
             DenyReason::Rule(_) => Answer::Rule,
             DenyReason::SecureValues => Answer::SecureValues,
+            DenyReason::Conditions { .. } => Answer::Doubtful,
         },
     };
     (answer, target.path().to_owned(), holder)
@@ -111,7 +117,11 @@ fn a_million_decisions_are_those_of_regular_expressions_made_from_the_texts() {
                 // The listener is asked first; what it closes, its caller cannot open.
                 Some(asked) => {
                     let answers = books.iter().map(|book| book.judge(asked));
-                    answers.into_iter().find(|answer| *answer != Answer::Open).unwrap_or(Answer::Open)
+                    let answers: Vec<_> = answers.collect();
+                    let passes = |answer: &&Answer| matches!(answer, Answer::Open | Answer::Conditional);
+                    let conditional = answers.contains(&Answer::Conditional);
+                    let open = if conditional { Answer::Conditional } else { Answer::Open };
+                    answers.iter().find(|answer| !passes(answer)).copied().unwrap_or(open)
                 }
             };
             let (answer, path, holder) = answer(&judge, &method, &uri);

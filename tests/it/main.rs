@@ -56,6 +56,7 @@ mod monitoring;
 mod newer;
 mod page;
 mod panics;
+mod permits;
 #[path = "../oracle/promql.rs"]
 mod promql;
 mod property;

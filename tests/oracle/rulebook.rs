@@ -18,6 +18,10 @@ pub(crate) enum Answer {
     Group,
     Rule,
     SecureValues,
+    /// It passes if the conditions of a rule hold.
+    Conditional,
+    /// A rule with conditions takes it over, and does not surely match.
+    Doubtful,
 }
 
 /// The lines of the data file.
@@ -59,6 +63,8 @@ pub(crate) struct Texts {
     pub(crate) scopes: Vec<&'static str>,
     pub(crate) groups: Vec<&'static str>,
     pub(crate) allow: Vec<String>,
+    /// Those of `allow` that have conditions.
+    pub(crate) tables: Vec<String>,
     pub(crate) deny: Vec<String>,
 }
 
@@ -67,6 +73,7 @@ pub(crate) struct Rulebook {
     scopes: Vec<&'static str>,
     groups: Vec<&'static str>,
     allow: Vec<Article>,
+    tables: Vec<Article>,
     deny: Vec<Article>,
 }
 
@@ -225,8 +232,8 @@ fn typed(template: &str) -> String {
 impl Rulebook {
     pub(crate) fn new(texts: &Texts) -> Self {
         let articles = |texts: &[String]| texts.iter().map(|text| Article::read(text)).collect();
-        let (allow, deny) = (articles(&texts.allow), articles(&texts.deny));
-        Self { scopes: texts.scopes.clone(), groups: texts.groups.clone(), allow, deny }
+        let (allow, tables, deny) = (articles(&texts.allow), articles(&texts.tables), articles(&texts.deny));
+        Self { scopes: texts.scopes.clone(), groups: texts.groups.clone(), allow, tables, deny }
     }
 
     pub(crate) fn judge(&self, asked: &Question<'_>) -> Answer {
@@ -236,9 +243,13 @@ impl Rulebook {
         let mut allow: Vec<_> = self.allow.iter().filter(allows).collect();
         let lifts = self.groups.contains(&"secure-values") || allow.iter().any(|article| article.lifts());
         allow.retain(|article| !article.is_of("secure-values"));
+        let mut tables: Vec<_> = self.tables.iter().filter(allows).collect();
+        let surely = !tables.is_empty();
         if let Some(line) = asked.line {
             allow.retain(|article| !GUARDED.contains(&line.group) || article.names(line));
-        } else if allow.is_empty() || !["GET", "POST", "PUT", "PATCH", "DELETE"].contains(&asked.method) {
+            // A group that is listed opens what is guarded, with or without conditions.
+            tables.retain(|article| self.opens(line.group) || !GUARDED.contains(&line.group) || article.names(line));
+        } else if (allow.is_empty() && !surely) || !["GET", "POST", "PUT", "PATCH", "DELETE"].contains(&asked.method) {
             return if asked.known_path { Answer::Method } else { Answer::Unknown };
         }
         let assumed = if asked.method == "GET" { "monitoring" } else { "management" };
@@ -246,6 +257,17 @@ impl Rulebook {
             Answer::Rule
         } else if !self.scopes.contains(&asked.line.map_or(assumed, |line| line.scope)) {
             Answer::Scope
+        } else if self.tables.iter().any(|article| article.denies(asked)) {
+            let passes = |article: &Article| !asked.asks || lifts || article.lifts();
+            if tables.is_empty() {
+                Answer::Doubtful
+            } else if asked.asks && secure.iter().any(denies) {
+                Answer::Rule
+            } else if !tables.iter().any(|article| passes(article)) {
+                Answer::SecureValues
+            } else {
+                Answer::Conditional
+            }
         } else if !asked.line.is_some_and(|line| self.opens(line.group)) && allow.is_empty() {
             Answer::Group
         } else if asked.asks && secure.iter().any(denies) {

@@ -10,6 +10,12 @@ pub fn moment(at: SystemTime) -> String {
     format!("{} {} UTC", date(at), clock(at))
 }
 
+/// `2026-11-22T09:58:57Z`, as RFC 3339 has it.
+pub fn seconds(at: SystemTime) -> String {
+    let at = OffsetDateTime::from(at);
+    format!("{}T{}Z", date(at), clock(at))
+}
+
 /// A time with no more than it takes: `09:58:57` on the day of `now`, `2026-11-21 09:58` before.
 pub fn brief(at: SystemTime, now: SystemTime) -> String {
     let (at, now) = (OffsetDateTime::from(at), OffsetDateTime::from(now));

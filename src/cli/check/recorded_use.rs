@@ -52,7 +52,7 @@ fn outcome(policy: &Policy, what: &OperationUse, count: &Count) -> Outcome {
     };
     let path = operation.example();
     let plain = match policy.verdict(id) {
-        OperationVerdict::Depends => Outcome::Depends,
+        OperationVerdict::Depends | OperationVerdict::Conditional => Outcome::Depends,
         OperationVerdict::Open(_) | OperationVerdict::Closed(_) | OperationVerdict::ClosedByListener => {
             ask(policy, &operation.method, &path)
         }

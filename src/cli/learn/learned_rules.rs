@@ -12,7 +12,7 @@ use crate::proxy::authn::key::NewKey;
 use crate::proxy::policy::catalog::{Catalog, OperationId, Risk, ScopeSet};
 use crate::proxy::policy::coverage::{self, Cover, SecureUse, UsedOperation};
 use crate::proxy::policy::query::SECURE;
-use crate::proxy::policy::rule::Rule;
+use crate::proxy::policy::rule::{Effect, Match, Rule};
 use crate::proxy::policy::{Groups, Rules};
 use crate::proxy::response;
 
@@ -23,10 +23,18 @@ pub(super) struct UsedTarget {
     pub(super) caller: Option<String>,
 }
 
+/// A rule with conditions, as it is in the configuration.
+pub(super) struct KeptRule {
+    pub(super) rule: Rule,
+    pub(super) toml: String,
+}
+
 /// What one listener or caller needs, and what it has.
 pub(super) struct LearnedRules {
     pub(super) target: UsedTarget,
     cover: Cover,
+    /// Rules with conditions, which decide about some of the operations, and stay.
+    kept: Vec<KeptRule>,
     operations: BTreeSet<OperationId>,
     requests: u64,
     unknown: Vec<String>,
@@ -50,7 +58,7 @@ impl LearnedRules {
         target: UsedTarget,
         used: &BTreeMap<String, Count>,
         targets: &[PolicyTarget<'_>],
-        catalog: &Catalog,
+        (catalog, kept): (&Catalog, Vec<KeptRule>),
     ) -> Self {
         let mut wanted = UsedOperation::default();
         let mut unknown = Vec::new();
@@ -75,8 +83,16 @@ impl LearnedRules {
         });
         let requests = used.values().map(|count| count.requests).sum();
         let operations = wanted.operations.keys().copied().collect();
-        let cover = coverage::cover(catalog, &wanted);
-        Self { cover, target, operations, requests, unknown, key: None, today, mode_only: false }
+        let decides = |kept: &KeptRule, id: &OperationId| {
+            catalog.get(*id).is_some_and(|operation| kept.rule.fit(operation, Effect::Allow) != Match::Never)
+        };
+        let used = wanted.operations.clone();
+        let kept: Vec<_> = kept.into_iter().filter(|kept| used.keys().any(|id| decides(kept, id))).collect();
+        wanted.operations.retain(|id, _| !kept.iter().any(|kept| decides(kept, id)));
+        let mut cover = coverage::cover(catalog, &wanted);
+        let scopes = used.keys().filter_map(|id| Some(catalog.get(*id)?.scope));
+        cover.scopes = cover.scopes.iter().chain(scopes).collect();
+        Self { cover, kept, target, operations, requests, unknown, key: None, today, mode_only: false }
     }
 
     pub(super) fn table(&self) -> String {
@@ -107,7 +123,8 @@ impl LearnedRules {
         let Self { cover, key, .. } = self;
         let rule =
             |(rule, ids): &(String, Vec<OperationId>)| format!("    {},{}\n", quoted(rule), marks(catalog, rule, ids));
-        let allow: String = cover.allow.iter().map(rule).collect();
+        let kept = self.kept.iter().map(|kept| format!("    {},\n", kept.toml));
+        let allow: String = cover.allow.iter().map(rule).chain(kept).collect();
         let key = key.iter().map(|key| ("key", quoted(&key.hash().to_string())));
         let mode = self.observes().then(|| ("mode", quoted("enforce")));
         let rules = [
@@ -157,7 +174,8 @@ impl LearnedRules {
             return lines.iter().map(|line| format!("# {line}\n")).collect();
         }
         let rule = |rule: &Rule| rule.to_string();
-        let own = self.cover.allow.iter().map(|(rule, _)| rule.clone());
+        let kept = self.kept.iter().map(|kept| kept.rule.to_string());
+        let own = self.cover.allow.iter().map(|(rule, _)| rule.clone()).chain(kept);
         for (key, old, new) in [
             ("scopes", array(scopes(rules.scopes)), array(scopes(self.cover.scopes))),
             ("groups", array(groups(&rules.groups)), array(self.cover.groups.iter().cloned())),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::{TlsChoice, UserFor, unplaced};
+use super::{AllowEntry, TlsChoice, UserFor, unplaced};
 use crate::config::value::{Address, ListenerMode, Permissions};
 use crate::proxy::policy::catalog::Scope;
 
@@ -36,8 +36,8 @@ pub struct ListenerSection {
     pub scopes: Spanned<Vec<Spanned<String>>>,
     /// The groups that are open; empty: every group of the scopes.
     pub groups: Vec<Spanned<String>>,
-    /// Single operations on top.
-    pub allow: Vec<Spanned<String>>,
+    /// Single operations on top, each as a text, or as a table with conditions.
+    pub allow: Vec<Spanned<AllowEntry>>,
     /// What is closed in any case.
     pub deny: Vec<Spanned<String>>,
     /// The person behind the operations that need one, of the instance.
@@ -74,8 +74,8 @@ pub struct CallerSection {
     pub scopes: Option<Spanned<Vec<Spanned<String>>>>,
     /// The groups that are open; empty: every group of the scopes.
     pub groups: Vec<Spanned<String>>,
-    /// Single operations on top.
-    pub allow: Vec<Spanned<String>>,
+    /// Single operations on top, each as a text, or as a table with conditions.
+    pub allow: Vec<Spanned<AllowEntry>>,
     /// What is closed in any case.
     pub deny: Vec<Spanned<String>>,
     /// The person behind the operations that need one; the listener's without it, nobody if it is `none`.

@@ -18,6 +18,22 @@ pub enum RequestBody {
     Http1(Incoming),
     /// Over HTTP/2.
     Http2(Http2RequestBody),
+    /// One of these of which a part was read before.
+    Begun(BegunBody),
+}
+
+/// What was read of a body, and what is still to come.
+#[derive(Debug)]
+pub struct BegunBody {
+    read: Option<Bytes>,
+    rest: Option<Box<RequestBody>>,
+}
+
+impl RequestBody {
+    /// A body of which `read` was read before; `rest` is what is still to come, if there may be more.
+    pub fn begun(read: Bytes, rest: Option<Self>) -> Self {
+        Self::Begun(BegunBody { read: Some(read).filter(|read| !read.is_empty()), rest: rest.map(Box::new) })
+    }
 }
 
 /// The body of a request over HTTP/2.
@@ -88,6 +104,11 @@ impl Body for RequestBody {
         match &mut *self {
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Http2(body) => body.poll_data(cx).map_ok(Frame::data).map_err(Into::into),
+            Self::Begun(BegunBody { read, rest }) => match (read.take(), rest) {
+                (Some(read), _) => Poll::Ready(Some(Ok(Frame::data(read)))),
+                (None, Some(rest)) => Pin::new(&mut **rest).poll_frame(cx),
+                (None, None) => Poll::Ready(None),
+            },
         }
     }
 
@@ -95,6 +116,9 @@ impl Body for RequestBody {
         match self {
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2(body) => body.stream.is_end_stream(),
+            Self::Begun(BegunBody { read, rest }) => {
+                read.is_none() && rest.as_ref().is_none_or(|rest| rest.is_end_stream())
+            }
         }
     }
 
@@ -102,6 +126,15 @@ impl Body for RequestBody {
         match self {
             Self::Http1(body) => body.size_hint(),
             Self::Http2(Http2RequestBody { left, .. }) => left.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Begun(BegunBody { read, rest }) => {
+                let read = read.as_ref().map_or(0, |read| read.len() as u64);
+                let mut hint = rest.as_ref().map_or(SizeHint::with_exact(0), |rest| rest.size_hint());
+                if let Some(upper) = hint.upper() {
+                    hint.set_upper(upper.saturating_add(read));
+                }
+                hint.set_lower(hint.lower().saturating_add(read));
+                hint
+            }
         }
     }
 }

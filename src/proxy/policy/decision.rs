@@ -3,6 +3,7 @@
 use http::Method;
 
 use super::catalog::{Operation, OperationId};
+use super::conditions::Conditions;
 use super::path::{Segments, Target};
 use super::query::Query;
 use super::refusal::Denied;
@@ -16,6 +17,8 @@ pub enum OpenedBy {
     Scopes,
     /// This rule of `allow` opens it.
     Rule(RuleId),
+    /// This rule of `allow`, the first of those with conditions that match, opens it if its conditions hold.
+    Conditions(RuleId),
 }
 
 /// What keeps an operation closed.
@@ -27,6 +30,8 @@ pub enum ClosedBy {
     Groups,
     /// This rule of `deny`.
     Rule(RuleId),
+    /// This rule of `allow` has conditions, and matches in some readings only.
+    Conditions(RuleId),
     /// The request asks for the values of secure fields.
     SecureValues,
 }
@@ -43,6 +48,8 @@ pub enum OperationVerdict {
     Closed(ClosedBy),
     /// None passes, because the listener closes the operation to all of its callers.
     ClosedByListener,
+    /// Each passes if the conditions of a rule hold.
+    Conditional,
     /// It depends on values in the path or query.
     Depends,
 }
@@ -51,7 +58,7 @@ impl OperationVerdict {
     /// Whether some request may pass.
     pub fn may_open(self) -> bool {
         match self {
-            Self::Open(_) | Self::Depends => true,
+            Self::Open(_) | Self::Conditional | Self::Depends => true,
             Self::Closed(_) | Self::ClosedByListener => false,
         }
     }
@@ -64,6 +71,15 @@ pub struct Decision {
     pub operation: Option<OperationId>,
     /// Why it is open.
     pub opened_by: OpenedBy,
+    /// Why the listener opens it, where this is the decision for one of its callers.
+    pub by_listener: Option<OpenedBy>,
+}
+
+impl Decision {
+    /// Whether conditions must hold, of the listener's rules or of the caller's.
+    pub fn is_conditional(&self) -> bool {
+        [Some(self.opened_by), self.by_listener].iter().any(|by| matches!(by, Some(OpenedBy::Conditions(_))))
+    }
 }
 
 /// A request that passes.
@@ -75,6 +91,8 @@ pub struct Ruling<'a> {
     pub operation: Option<OperationId>,
     /// Why it passes.
     pub passage: Passage,
+    /// What must hold in addition.
+    pub conditions: Option<Conditions>,
 }
 
 /// Why a request passes.

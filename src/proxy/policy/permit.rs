@@ -1,13 +1,17 @@
 //! The permit: the proof that a request is allowed.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use http::Method;
 use http::uri::PathAndQuery;
 
 use super::catalog::{OperationId, ScopeSet};
+use super::conditions::{ConditionalRule, Conditions, Evidence, Unmet};
 use super::coverage::SecureUse;
 use super::decision::{OpenedBy, Passage};
 use super::query::{Query, SECURE};
-use super::refusal::Denied;
+use super::refusal::{Denied, DenyReason, PolicyRefusal};
 use super::rules::RuleId;
 use super::{InstanceId, TokenHolder};
 use crate::proxy::authn::Caller;
@@ -23,6 +27,107 @@ pub struct Permit {
     pub(super) scopes: ScopeSet,
     pub(super) holder: TokenHolder,
     pub(super) passage: Passage,
+    /// The body that was judged, or shown to a person.
+    pub(super) body: Option<Bytes>,
+}
+
+/// What the policy says of a request: it is allowed, or it is if conditions hold.
+#[derive(Debug)]
+pub enum Judgment {
+    /// It is allowed.
+    Permitted(Permit),
+    /// It is allowed if these conditions hold.
+    Conditional(ConditionalPermit),
+}
+
+/// A permit that is good once its conditions are fulfilled.
+#[derive(Debug)]
+pub struct ConditionalPermit {
+    pub(super) permit: Permit,
+    pub(super) conditions: Conditions,
+    pub(super) observes: bool,
+}
+
+/// A permit whose rules are chosen: their conditions hold, but for the approval of a person, and a use that is to be
+/// taken.
+#[derive(Debug)]
+pub struct ChosenPermit {
+    permit: Permit,
+    rules: Vec<ConditionalRule>,
+}
+
+impl ConditionalPermit {
+    /// The permit, for those who tell of it. It cannot be sent.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// The conditions.
+    pub fn conditions(&self) -> &Conditions {
+        &self.conditions
+    }
+
+    /// Whether rules are only observed.
+    pub fn observes(&self) -> bool {
+        self.observes
+    }
+
+    /// The refusal of a body that is too large for a rule.
+    pub fn too_large(&self, rule: &ConditionalRule, limit: u64) -> PolicyRefusal {
+        self.conditions.denied((rule, Unmet::TooLarge(limit))).into()
+    }
+
+    /// The permit, where rules are only observed and this one could not judge the body: it passes, and is noted.
+    pub fn overrule(self, rule: &ConditionalRule, limit: u64) -> ChosenPermit {
+        let passage = Passage::Overruled(self.conditions.denied((rule, Unmet::TooLarge(limit))));
+        ChosenPermit { permit: Permit { passage, ..self.permit }, rules: Vec::new() }
+    }
+
+    /// Chooses the rules that open the request; `body` is what was read of it, where a rule wants that. Where rules are
+    /// only observed, a request that none opens passes, and is noted.
+    pub fn choose(self, evidence: &Evidence<'_>, body: Option<Bytes>) -> Result<ChosenPermit, PolicyRefusal> {
+        let Self { permit, conditions, observes } = self;
+        let outcome =
+            conditions.judge(evidence).and_then(|rules| match rules.iter().find(|rule| rule.terms.approval) {
+                Some(rule) if observes => Err(conditions.denied((rule, Unmet::Approval))),
+                Some(_) | None => Ok(rules),
+            });
+        match outcome {
+            Ok(rules) => {
+                let own = rules.iter().find(|rule| !rule.by_listener).map(|rule| OpenedBy::Conditions(rule.id));
+                let passage = own.map_or(permit.passage, Passage::Opened);
+                Ok(ChosenPermit { permit: Permit { body, passage, ..permit }, rules })
+            }
+            Err(denied) if observes => {
+                let passage = Passage::Overruled(denied);
+                Ok(ChosenPermit { permit: Permit { body, passage, ..permit }, rules: Vec::new() })
+            }
+            Err(denied) => Err(denied.into()),
+        }
+    }
+}
+
+impl ChosenPermit {
+    /// The rules that open it, one of each table that has conditions.
+    pub fn rules(&self) -> &[ConditionalRule] {
+        &self.rules
+    }
+
+    /// The permit, for those who tell of it. It cannot be sent.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// The refusal, if a rule turns out not to be fulfilled.
+    pub fn refuse(&self, rule: &ConditionalRule, why: Unmet) -> PolicyRefusal {
+        let barrier = DenyReason::Conditions { rule: Arc::clone(&rule.text), why };
+        Denied { operation: self.permit.operation, barrier, by_listener: rule.by_listener }.into()
+    }
+
+    /// The permit, once a person has approved, and a use was taken, where its rules ask for that.
+    pub(crate) fn fulfilled(self) -> Permit {
+        self.permit
+    }
 }
 
 impl Permit {
@@ -46,6 +151,11 @@ impl Permit {
         self.operation
     }
 
+    /// The body to send, where that was judged, or shown to a person: these bytes and no others.
+    pub fn body(&self) -> Option<&Bytes> {
+        self.body.as_ref()
+    }
+
     /// The instance to send it to.
     pub fn instance(&self) -> InstanceId {
         self.instance
@@ -64,7 +174,7 @@ impl Permit {
     /// The rule of `allow` that opened it.
     pub fn rule(&self) -> Option<RuleId> {
         match self.passage {
-            Passage::Opened(OpenedBy::Rule(rule)) => Some(rule),
+            Passage::Opened(OpenedBy::Rule(rule) | OpenedBy::Conditions(rule)) => Some(rule),
             Passage::Opened(OpenedBy::Scopes) | Passage::Overruled(_) => None,
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::catalog::{MethodSet, OperationId, Scope, ScopeSet};
+use super::conditions::Unmet;
 use super::group::{Group, SECURE_VALUES};
 use super::path::MalformedTarget;
 
@@ -55,6 +56,13 @@ pub enum DenyReason {
     Rule(Arc<str>),
     /// It asks for the values of secure fields.
     SecureValues,
+    /// The conditions of this rule of `allow` do not hold.
+    Conditions {
+        /// The rule.
+        rule: Arc<str>,
+        /// Which of them, and why.
+        why: Unmet,
+    },
 }
 
 impl fmt::Display for DenyReason {
@@ -64,6 +72,7 @@ impl fmt::Display for DenyReason {
             Self::Group(group) => write!(f, "the operation is in the group {group}, which is not open"),
             Self::Rule(rule) => write!(f, "the rule {rule:?} of deny matches"),
             Self::SecureValues => f.write_str("the request asks for the values of secure fields, which are not open"),
+            Self::Conditions { rule, why } => write!(f, "the rule {rule:?} of allow {why}"),
         }
     }
 }
@@ -74,7 +83,7 @@ impl DenyReason {
         match self {
             Self::Scope { missing, .. } => format!("scope:{missing}"),
             Self::Group(group) => format!("group:{group}"),
-            Self::Rule(rule) => rule.to_string(),
+            Self::Rule(rule) | Self::Conditions { rule, .. } => rule.to_string(),
             Self::SecureValues => format!("group:{SECURE_VALUES}"),
         }
     }
@@ -115,6 +124,14 @@ pub enum PolicyError {
         wanted: String,
         /// What the rule has there.
         word: String,
+    },
+    /// A rule with conditions about secure values as such.
+    #[error(
+        "the rule {rule:?} cannot have conditions: the group secure-values has no operations of its own; write the operation, such as \"GET /v2/queries/custom-fields?showSecureValues=true\""
+    )]
+    ConditionsOnSecureValues {
+        /// The rule as written.
+        rule: String,
     },
     /// More rules than can be numbered.
     #[error("allow and deny may have 65535 rules each")]

@@ -112,6 +112,10 @@ impl<'a> Review<'a> {
         if let Some(other) = shadowing(&self.rules.allow, place, rule).filter(|other| !names_more(other)) {
             return vec![Oddity::Shadowed(other.to_string())];
         }
+        let takes_over = |other: &&Rule| other.terms().is_some() && rule.terms().is_none() && other.covers(rule);
+        if let Some(other) = self.rules.allow.iter().find(takes_over) {
+            return vec![Oddity::TakenOver(other.to_string())];
+        }
         if let Some(rule) = self.rules.deny.iter().find(|deny| deny.covers(rule)) {
             return vec![Oddity::DeniedBy(rule.to_string())];
         }
@@ -144,7 +148,8 @@ impl<'a> Review<'a> {
             if self.is_above_listener(opened.iter().map(|operation| **operation)) {
                 return vec![Oddity::AboveListener];
             }
-            if opened.iter().all(open_before) && !rule.names_secure_values() {
+            // One with conditions closes in addition to what it opens.
+            if rule.terms().is_none() && opened.iter().all(open_before) && !rule.names_secure_values() {
                 return vec![Oddity::AlreadyOpen];
             }
         }
@@ -200,9 +205,19 @@ impl<'a> Review<'a> {
 fn shadowing<'a>(rules: &'a [Rule], place: usize, rule: &Rule) -> Option<&'a Rule> {
     let shadows = |(i, other): &(usize, &Rule)| {
         // Of two rules that say the same, the later one is in the shadow.
-        *i != place && other.covers(rule) && (*i < place || !rule.covers(other))
+        let later = *i < place || !rule.covers(other);
+        *i != place && other.covers(rule) && later && shadows_as(other, rule, *i < place)
     };
     rules.iter().enumerate().find(shadows).map(|(_, other)| other)
+}
+
+/// A rule with conditions is only in the shadow of one before it that asks nothing more.
+fn shadows_as(other: &Rule, rule: &Rule, is_before: bool) -> bool {
+    match (other.terms(), rule.terms()) {
+        (None, None) => true,
+        (Some(other), Some(own)) => is_before && (other.is_free() || other == own),
+        (None, Some(_)) | (Some(_), None) => false,
+    }
 }
 
 fn guarded_groups<'a>(operations: impl Iterator<Item = &'a &'a Operation>) -> Vec<&'static Group> {

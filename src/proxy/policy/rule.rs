@@ -14,6 +14,7 @@ mod error;
 mod misspelled;
 mod relations;
 mod template;
+mod terms;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use condition::Condition;
 use condition::{WantedValue, parse_conditions};
 pub use error::RuleError;
 pub use template::Template;
+pub use terms::{Expiry, Terms};
 
 /// The methods that a rule may name. `HEAD` follows `GET`.
 pub const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
@@ -40,6 +42,8 @@ pub struct Rule {
     methods: Vec<Method>,
     reach: Selector,
     conditions: Vec<Condition>,
+    /// `None` for one that is written as a text.
+    terms: Option<Arc<Terms>>,
 }
 
 /// What a rule speaks of.
@@ -106,7 +110,19 @@ impl Rule {
             }
             None => Selector::Path(Template::parse(target)?),
         };
-        Ok(Self { text: text.into(), methods: parse_methods(methods)?, reach, conditions })
+        Ok(Self { text: text.into(), methods: parse_methods(methods)?, reach, conditions, terms: None })
+    }
+
+    /// This rule, written as a table with these terms.
+    #[must_use]
+    pub fn with_terms(self, terms: Terms) -> Self {
+        Self { terms: Some(Arc::new(terms)), ..self }
+    }
+
+    /// What it asks in addition to its match, if it is written as a table. Such a rule alone decides about the requests
+    /// that it matches.
+    pub fn terms(&self) -> Option<&Arc<Terms>> {
+        self.terms.as_ref()
     }
 
     /// Whether the rule speaks of this method.

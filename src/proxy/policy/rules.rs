@@ -37,7 +37,7 @@ pub struct RuleId(u16);
 
 impl RuleId {
     /// The ids of a list, in order.
-    fn all() -> impl Iterator<Item = Self> {
+    pub(super) fn all() -> impl Iterator<Item = Self> {
         (0..).map(Self)
     }
 
@@ -60,6 +60,8 @@ pub(super) enum OperationRow {
 pub(super) struct Relevant {
     allow: Vec<(RuleId, Match)>,
     deny: Vec<(RuleId, Match)>,
+    /// Those of `allow` with conditions: how they match to a lenient reader.
+    conditional: Vec<(RuleId, Match)>,
 }
 
 impl Groups {
@@ -83,23 +85,37 @@ impl Groups {
 impl Rules {
     /// The verdict on an operation, or the rules that it depends on.
     pub(super) fn row(&self, operation: &Operation) -> OperationRow {
+        let in_scope = self.scopes.contains(operation.scope);
         let relevant = Relevant {
             deny: relevant(&self.deny, operation, Effect::Deny, |_| true),
             // What is open or above the ceiling, no rule of allow changes.
-            allow: if self.groups.open(operation.group) || !self.scopes.contains(operation.scope) {
+            allow: if self.groups.open(operation.group) || !in_scope {
                 Vec::new()
             } else {
-                relevant(&self.allow, operation, Effect::Allow, |rule| rule.may_open(operation))
+                relevant(&self.allow, operation, Effect::Allow, |rule| {
+                    rule.terms().is_none() && rule.may_open(operation)
+                })
             },
+            // But for those with conditions, which alone decide about what they match.
+            conditional: if in_scope { self.claiming(operation) } else { Vec::new() },
         };
-        let mut depends = relevant.deny.iter().chain(&relevant.allow);
-        if depends.any(|(_, fit)| *fit == Match::Sometimes) {
+        let surely = |(id, _): &(RuleId, Match)| self.fit_of(*id, operation);
+        let fits = relevant.deny.iter().chain(&relevant.allow).chain(&relevant.conditional).map(|(_, fit)| *fit);
+        if fits.chain(relevant.conditional.iter().map(surely)).any(|fit| fit == Match::Sometimes) {
             // The best case: no rule of deny matches that need not, and every rule of allow does.
             let best = self.verdict(operation, &relevant, |_, effect| effect == Effect::Allow);
-            OperationRow::Depends(Box::new(relevant), best.err())
+            let may_open = relevant.conditional.iter().any(|(id, _)| self.may_fulfil(*id, operation));
+            OperationRow::Depends(Box::new(relevant), best.err().filter(|by| *by != ClosedBy::Groups || !may_open))
         } else {
             OperationRow::Always(self.verdict(operation, &relevant, |_, _| false))
         }
+    }
+
+    /// The rules of `allow` with conditions that a request for an operation may match to a lenient reader.
+    fn claiming(&self, operation: &Operation) -> Vec<(RuleId, Match)> {
+        let rules = RuleId::all().zip(&self.allow).filter(|(_, rule)| rule.terms().is_some());
+        let fits = rules.map(|(id, rule)| (id, rule.fit(operation, Effect::Deny)));
+        fits.filter(|(_, fit)| *fit != Match::Never).collect()
     }
 
     /// The verdict on a request for an operation; `matches` says whether a rule does that sometimes does.
@@ -119,6 +135,13 @@ impl Rules {
         if !self.scopes.contains(operation.scope) {
             return Err(ClosedBy::Scopes);
         }
+        if let Some(rule) = first(&self.allow, &relevant.conditional, Effect::Deny) {
+            let holds = |id: RuleId| self.allow.get(id.index()).is_some_and(|rule| matches(rule, Effect::Allow));
+            let mut sure = relevant.conditional.iter().map(|(id, _)| *id).filter(|id| {
+                self.may_fulfil(*id, operation) && (self.fit_of(*id, operation) == Match::Always || holds(*id))
+            });
+            return sure.next().map(OpenedBy::Conditions).ok_or(ClosedBy::Conditions(rule));
+        }
         if self.groups.open(operation.group) {
             return Ok(OpenedBy::Scopes);
         }
@@ -131,8 +154,44 @@ impl Rules {
         if let Some(rule) = matching(&self.deny, asked, Effect::Deny) {
             return Some(Err(ClosedBy::Rule(rule)));
         }
-        let is_in_scope = self.scopes.contains(assumed_scope(asked.method));
-        Some(if is_in_scope { Ok(OpenedBy::Rule(allowed)) } else { Err(ClosedBy::Scopes) })
+        if !self.scopes.contains(assumed_scope(asked.method)) {
+            return Some(Err(ClosedBy::Scopes));
+        }
+        let claims = |rule: &Rule| rule.terms().is_some() && asked.matches(rule, Effect::Deny);
+        Some(match (position(&self.allow, claims), self.surely_conditional(asked).next()) {
+            (None, _) => Ok(OpenedBy::Rule(allowed)),
+            (Some(_), Some((sure, _))) => Ok(OpenedBy::Conditions(sure)),
+            (Some(rule), None) => Err(ClosedBy::Conditions(rule)),
+        })
+    }
+
+    /// The rules of `allow` with conditions that may open a request, in order. One that asks for the values of secure
+    /// fields they must name, unless those are open without conditions.
+    pub(super) fn conditional<'a>(&'a self, asked: &JudgedRequest<'_>) -> impl Iterator<Item = (RuleId, &'a Rule)> {
+        let named = |rule: &Rule| !asked.secure_values || rule.names_secure_values() || self.lifts(asked);
+        self.surely_conditional(asked).filter(move |(_, rule)| named(rule))
+    }
+
+    /// The rules of `allow` with conditions that surely match a request.
+    fn surely_conditional<'a>(&'a self, asked: &JudgedRequest<'_>) -> impl Iterator<Item = (RuleId, &'a Rule)> {
+        let may_open = |rule: &Rule| {
+            asked.operation.is_none_or(|(_, known)| rule.may_open(known) || self.groups.open(known.group))
+        };
+        let rules = RuleId::all().zip(&self.allow).filter(|(_, rule)| rule.terms().is_some());
+        rules.filter(move |(_, rule)| asked.matches(rule, Effect::Allow) && may_open(rule))
+    }
+
+    /// Whether a rule of `allow` with conditions may open an operation.
+    fn may_fulfil(&self, id: RuleId, operation: &Operation) -> bool {
+        let rule = self.allow.get(id.index());
+        rule.is_some_and(|rule| {
+            let opens = rule.may_open(operation) || self.groups.open(operation.group);
+            opens && rule.fit(operation, Effect::Allow) != Match::Never
+        })
+    }
+
+    fn fit_of(&self, id: RuleId, operation: &Operation) -> Match {
+        self.allow.get(id.index()).map_or(Match::Never, |rule| rule.fit(operation, Effect::Allow))
     }
 
     /// The verdict on a request that asks for the values of secure fields and is otherwise open.
@@ -141,10 +200,24 @@ impl Rules {
         if let Some(rule) = position(&self.deny, denies) {
             return Err(ClosedBy::Rule(rule));
         }
-        let names = |rule: &Rule| rule.is_of_secure_values() || rule.names_secure_values();
-        let allows = |rule: &Rule| names(rule) && asked.matches(rule, Effect::Allow);
-        let lifted = self.groups.contains(&SECURE_VALUES) || self.allow.iter().any(allows);
+        let lifted = match open {
+            OpenedBy::Scopes | OpenedBy::Rule(_) => self.lifts(asked),
+            OpenedBy::Conditions(_) => self.conditional(asked).next().is_some(),
+        };
         if lifted { Ok(open) } else { Err(ClosedBy::SecureValues) }
+    }
+
+    /// Whether a group, or a rule of `allow` without conditions, says that a request may ask for the values of secure fields.
+    fn lifts(&self, asked: &JudgedRequest<'_>) -> bool {
+        let names = |rule: &Rule| rule.is_of_secure_values() || rule.names_secure_values();
+        let allows = |rule: &Rule| rule.terms().is_none() && names(rule) && asked.matches(rule, Effect::Allow);
+        self.groups.contains(&SECURE_VALUES) || self.allow.iter().any(allows)
+    }
+
+    /// What the group of secure values opens has no operation that conditions could be tied to.
+    pub(super) fn check_conditions(&self) -> Result<(), PolicyError> {
+        let wrong = self.allow.iter().find(|rule| rule.terms().is_some() && rule.is_of_secure_values());
+        wrong.map_or(Ok(()), |rule| Err(PolicyError::ConditionsOnSecureValues { rule: rule.to_string() }))
     }
 
     /// A rule of `allow` must speak of something below the ceiling, of the catalogue or beyond it.

@@ -6,6 +6,7 @@ use super::problem::Refusal;
 use super::refusal_table::RefusalKind;
 use super::{CONSOLE, JudgedBy, RefusalContext, table};
 use crate::proxy::policy::catalog::{MethodSet, OperationName};
+use crate::proxy::policy::conditions::Unmet;
 use crate::proxy::policy::path::{MalformedTarget, Target};
 use crate::proxy::policy::query::SECURE;
 use crate::proxy::policy::rule_trace::{self, Change, Edit};
@@ -41,6 +42,7 @@ fn closed_refusal(closed: &Denied, scene: &RefusalContext<'_>) -> Refusal {
         DenyReason::Rule(rule) => {
             format!("{operation} is closed by the rule {rule:?} in deny of [{table}]. deny wins over everything.")
         }
+        DenyReason::Conditions { rule, why } => return unmet(&operation, (rule, why), &table),
         DenyReason::SecureValues => format!(
             "The request asks for the values of secure fields ({SECURE}), which are not open to {who}. Leave the parameter out."
         ),
@@ -104,7 +106,40 @@ pub(super) fn kind(barrier: &DenyReason) -> RefusalKind {
         DenyReason::Group(_) => RefusalKind::GroupNotOpen,
         DenyReason::Rule(_) => RefusalKind::RuleDenied,
         DenyReason::SecureValues => RefusalKind::SecureValuesNotOpen,
+        DenyReason::Conditions { why, .. } => kind_of_unmet(why),
     }
+}
+
+fn kind_of_unmet(why: &Unmet) -> RefusalKind {
+    match why {
+        Unmet::Reading => RefusalKind::RuleDoubtful,
+        Unmet::Expired(_) => RefusalKind::RuleExpired,
+        Unmet::Body(_) | Unmet::Unreadable(_) => RefusalKind::BodyNotOpen,
+        Unmet::TooLarge(_) => RefusalKind::BodyTooLargeToJudge,
+        Unmet::UsedUp(_) => RefusalKind::RuleUsedUp,
+        Unmet::Approval => RefusalKind::ApprovalNeeded,
+    }
+}
+
+/// The refusal of a request for which no rule with conditions is fulfilled.
+fn unmet(operation: &str, (rule, why): (&str, &Unmet), table: &str) -> Refusal {
+    let change = match why {
+        Unmet::Reading => "Write each parameter of the query once, as the rule has it.".to_owned(),
+        Unmet::Expired(_) => {
+            format!("To open it again, write a later time into expires of this rule in allow of [{table}].")
+        }
+        Unmet::Body(_) => format!("Send what the rule wants, or change body of this rule in allow of [{table}]."),
+        Unmet::Unreadable(_) => {
+            "Send plain JSON (RFC 8259) in UTF-8 with Content-Type: application/json, not compressed, each key once."
+                .to_owned()
+        }
+        Unmet::TooLarge(_) => "Send a smaller body, or raise judged-body in [limits].".to_owned(),
+        Unmet::UsedUp(_) => format!("To open it again, raise max-uses of this rule in allow of [{table}]."),
+        Unmet::Approval => "The listener would ask a person.".to_owned(),
+    };
+    let detail =
+        format!("{operation} is open only under conditions: the rule {rule:?} in allow of [{table}] {why}. {change}");
+    Refusal::new(kind_of_unmet(why), detail)
 }
 
 fn malformed_target(malformed: MalformedTarget, scene: &RefusalContext<'_>) -> Refusal {

@@ -156,8 +156,15 @@ refusal_table! {
     GroupNotOpen: denied(StatusCode::FORBIDDEN, "group-not-open");
     RuleDenied: denied(StatusCode::FORBIDDEN, "rule-denied");
     SecureValuesNotOpen: denied(StatusCode::FORBIDDEN, "secure-values-not-open");
+    RuleDoubtful: denied(StatusCode::FORBIDDEN, "rule-doubtful");
+    RuleExpired: denied(StatusCode::FORBIDDEN, "rule-expired");
+    RuleUsedUp: denied(StatusCode::FORBIDDEN, "rule-used-up");
+    BodyNotOpen: denied(StatusCode::FORBIDDEN, "body-not-open");
+    BodyTooLargeToJudge: denied(StatusCode::PAYLOAD_TOO_LARGE, "body-not-judged");
+    ApprovalNeeded: denied(StatusCode::FORBIDDEN, "approval-needed");
 
     // The state of the proxy.
+    UsesUncounted: unavailable("uses-uncounted", Fault::Proxy).with(ExtraField::RetrySoon);
     AuditUnavailable: unavailable("audit-unavailable", Fault::Proxy).with(ExtraField::RetrySoon);
     BuffersFull: unavailable("buffers-full", Fault::Proxy).with(ExtraField::RetrySoon);
     PaceLimited: limited(Fault::Proxy, "http_request_denied");

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::config::policy_target::PolicyTarget;
 use crate::proxy::policy::catalog::{Operation, OperationName};
-use crate::proxy::policy::rule::{Effect, RuleEffect};
+use crate::proxy::policy::conditions::ConditionalRule;
+use crate::proxy::policy::rule::{Effect, RuleEffect, Terms};
 use crate::proxy::policy::rule_trace::{Change, RuleTrace};
 use crate::proxy::response;
 
@@ -16,14 +17,34 @@ pub struct Explanation<'a> {
     pub(super) operation: Option<&'a Operation>,
     /// Where the request stops; `None` if it goes on to NinjaOne.
     pub(super) gate: Option<&'static str>,
-    pub(super) open: bool,
+    /// Whether it passes; `None` if that depends on conditions.
+    pub(super) open: Option<bool>,
     pub(super) reason: String,
     /// What became of each rule; empty if no rule was asked.
     pub(super) considered: Vec<RuleTrace<'a>>,
     /// What would turn the decision.
     pub(super) changes: Vec<Change>,
+    /// The rules with conditions that may open it.
+    pub(super) conditions: Vec<ExplainedRule>,
     /// The person whose token it gets; `None`: it gets the machine's.
     pub(super) user: Option<&'a str>,
+}
+
+/// A rule with conditions that may open a request.
+#[derive(Debug)]
+pub(super) struct ExplainedRule {
+    pub(super) rule: ConditionalRule,
+    /// How often it was used, if its uses are limited and can be counted.
+    pub(super) used: Option<u64>,
+}
+
+impl ExplainedRule {
+    fn text(&self) -> String {
+        let Terms { reason, .. } = &*self.rule.terms;
+        let used = self.used.map_or_else(String::new, |used| format!(" ({used} used)"));
+        let reason = reason.as_ref().map_or_else(String::new, |reason| format!("; reason: {reason}"));
+        format!("{}{used}{reason}", self.rule.terms)
+    }
 }
 
 impl Explanation<'_> {
@@ -34,7 +55,15 @@ impl Explanation<'_> {
 
     /// Whether the request is answered as its sender wants.
     pub fn is_open(&self) -> bool {
-        self.open
+        self.open != Some(false)
+    }
+
+    fn decision(&self) -> &'static str {
+        match self.open {
+            Some(true) => "allowed",
+            Some(false) => "refused",
+            None => "conditional",
+        }
     }
 
     /// For people.
@@ -61,10 +90,17 @@ impl Explanation<'_> {
             None => lines.push(("operation", "none of the catalogue".to_owned())),
         }
         lines.extend(self.considered.iter().map(|considered| ("rule", self.rule(considered))));
+        lines.extend(self.conditions.iter().map(|explained| {
+            let ConditionalRule { by_listener, text, .. } = &explained.rule;
+            (
+                "condition",
+                format!("{text:?} in allow of [{}] opens it if {}", self.table(*by_listener), explained.text()),
+            )
+        }));
         lines.extend(self.gate.map(|gate| ("gate", gate.to_owned())));
-        lines.push(("decision", if self.open { "allowed" } else { "refused" }.to_owned()));
+        lines.push(("decision", self.decision().to_owned()));
         lines.push(("reason", self.reason.clone()));
-        lines.extend(self.user.filter(|_| self.open).map(|user| ("token", format!("that of the user {user}"))));
+        lines.extend(self.user.filter(|_| self.is_open()).map(|user| ("token", format!("that of the user {user}"))));
         lines.extend(self.changes.iter().map(|change| ("change", self.change(change))));
         lines
     }
@@ -93,6 +129,15 @@ impl Explanation<'_> {
                 "why": considered.outcome.to_string(),
             })
         };
+        let condition = |explained: &ExplainedRule| {
+            let ConditionalRule { by_listener, text, terms, .. } = &explained.rule;
+            json!({
+                "table": self.table(*by_listener), "rule": &**text, "conditions": terms.to_string(),
+                "expires": terms.expires.as_ref().map(|expiry| &*expiry.text),
+                "maxUses": terms.max_uses, "used": explained.used, "approval": terms.approval,
+                "reason": terms.reason.as_deref(),
+            })
+        };
         let change = |change: &Change| {
             json!({
                 "table": self.table(change.to_listener),
@@ -107,6 +152,8 @@ impl Explanation<'_> {
             "rules": self.considered.iter().map(rule).collect::<Vec<_>>(),
             "gate": self.gate,
             "allowed": self.open,
+            "decision": self.decision(),
+            "conditions": self.conditions.iter().map(condition).collect::<Vec<_>>(),
             "user": self.user,
             "reason": self.reason,
             "changes": self.changes.iter().map(change).collect::<Vec<_>>(),

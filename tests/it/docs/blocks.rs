@@ -19,6 +19,11 @@ use How::{Not, Python, Runs, Shows, ShowsThen};
 pub(super) const RULES: &str = "scopes = [\"monitoring\", \"management\"]\ngroups = [\"queries\", \"tickets\"]\n\
     allow = [\"GET /v2/devices\", \"PATCH /v2/device/{id}/custom-fields\", \"POST /v2/device/{id}/script/run\"]\n\
     deny = [\"* /v2/device/7/**\", \"PUT group:tickets\"]";
+/// As at the top of docs/permits.md, which a test holds.
+pub(super) const PERMITS: &str = r#"scopes = ["monitoring", "management"]
+allow = [
+  { rule = "POST /v2/device/{id}/script/run", body = { "/id" = [12, 13], "/runAs" = "SYSTEM" }, expires = "2099-12-31T18:00:00Z", reason = "patch week" },
+]"#;
 /// A caller whose key is what the documents show of a key: `npk_...`.
 const CALLER: &str = "[listeners.local.callers.reports]\n\
     key = \"sha256:2fefbbd541c68c983452076da904e144a28860289ccd69a88c2b5963202fa273\"";
@@ -57,6 +62,7 @@ pub(super) const BLOCKS: &[(&str, How)] = &[
     ("$ ninjaone-proxy check | tail -3", Shows("", "")),
     ("$ ninjaone-proxy --config ninjaone.toml explain GET", Shows("", "")),
     ("$ ninjaone-proxy --config ninjaone.toml explain POST", Shows(RULES, "")),
+    ("$ echo '{\"id\": 12", Shows(PERMITS, "")),
     ("$ ninjaone-proxy routes --all --group alerts", Shows("", "")),
     ("ninjaone-proxy --config ninjaone.toml catalog fetch", Runs("", "")),
     ("$ ninjaone-proxy --config ninjaone.toml doctor", Shows("", "")),

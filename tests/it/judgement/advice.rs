@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use ninjaone_proxy::config::Config;
 use ninjaone_proxy::proxy::authn::key::KeyHash;
-use ninjaone_proxy::tools::explain::explain;
+use ninjaone_proxy::tools::explain::{ExplainedRequest, explain};
 use regex::Regex;
 use serde_json::Value;
 
@@ -46,7 +46,8 @@ fn ask(layers: &[Texts], method: &str, target: &str) -> Result<Value, String> {
     let config = Config::parse(Path::new("c.toml"), file(layers)).map_err(|error| error.to_string())?;
     let settings = config.settings().map_err(|error| error.to_string())?;
     let subjects = settings.listeners[0].subjects();
-    let told = explain(&subjects, method, target, &[]).map_err(|error| error.to_string())?;
+    let told = explain(&subjects, &ExplainedRequest { method, path: target, ..ExplainedRequest::default() })
+        .map_err(|error| error.to_string())?;
     Ok(told[0].json())
 }
 

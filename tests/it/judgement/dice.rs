@@ -168,8 +168,10 @@ impl Dice {
             _ => (0..self.rng.usize(1..5)).map(|_| self.group()).collect(),
         };
         let allow = (0..self.rng.usize(..5)).map(|_| self.good_rule()).collect();
+        let tables =
+            if self.once_in(2) { (0..self.rng.usize(1..4)).map(|_| self.good_rule()).collect() } else { Vec::new() };
         let deny = (0..self.rng.usize(..4)).map(|_| self.good_rule()).collect();
-        Texts { scopes: kept, groups, allow, deny }
+        Texts { scopes: kept, groups, allow, tables, deny }
     }
 
     /// A rule that is not refused as it is written.
@@ -264,7 +266,7 @@ impl Dice {
     /// Makes the coming requests meet the rules of these policies often.
     pub(super) fn look_at(&mut self, layers: &[Texts]) {
         self.watched.clear();
-        for rule in layers.iter().flat_map(|texts| texts.allow.iter().chain(&texts.deny)) {
+        for rule in layers.iter().flat_map(|texts| texts.allow.iter().chain(&texts.tables).chain(&texts.deny)) {
             let path = rule.split([' ', '?']).find(|word| word.starts_with("/v2/")).unwrap_or("/v2/queries");
             let start: Vec<_> = path.split('/').take(4).filter(|segment| !segment.contains(['*', '{'])).collect();
             let start = start.join("/");

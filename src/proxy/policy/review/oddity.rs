@@ -46,6 +46,8 @@ pub enum Oddity {
     NoReports,
     /// Another rule of the list matches all that this one matches.
     Shadowed(String),
+    /// A rule with conditions, which alone decides about what it matches, matches all that this one matches.
+    TakenOver(String),
     /// A rule of `deny` closes all that it matches.
     DeniedBy(String),
     /// Rules of `deny` close all that it matches.
@@ -113,6 +115,10 @@ impl fmt::Display for Oddness {
             Oddity::AboveListener => f.write_str("opens nothing: the listener closes all of it"),
             Oddity::NoReports => f.write_str("opens nothing: no operation is open that has values of secure fields"),
             Oddity::Shadowed(rule) => write!(f, "is shadowed: the rule {rule:?} of {list} matches all that it matches"),
+            Oddity::TakenOver(rule) => write!(
+                f,
+                "has no effect: the rule {rule:?}, which is a table, alone decides about all that it matches; take one of the two out"
+            ),
             Oddity::DeniedBy(rule) => {
                 write!(f, "allows nothing: the rule {rule:?} of deny closes all that it matches")
             }

@@ -1,0 +1,111 @@
+//! The stage of conditions: a request that rules open under conditions is permitted once these are fulfilled.
+//!
+//! Its body is read where a rule judges it; the bytes that were judged are the bytes that are sent. A use of a rule is
+//! taken last, when all else that the request needs is there.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::request::Parts;
+use tokio::task::spawn_blocking;
+
+use super::Proxy;
+use super::caller_context::{CallerContext, Permitted};
+use super::response::Rejection;
+use crate::net::body::{self, ReadBody};
+use crate::net::listener::{RequestBody, Reservation};
+use crate::proxy::policy::body::JsonBody;
+use crate::proxy::policy::conditions::{Evidence, Unmet};
+use crate::proxy::policy::{ChosenPermit, ConditionalPermit};
+use crate::proxy::upstream::UpstreamError;
+use crate::proxy::uses::UseError;
+
+/// The largest body that is shown to a person, in bytes.
+const MAX_SHOWN: u64 = 1 << 20;
+
+/// A body on its way up, and the memory for what was read of it.
+pub(super) struct HeldBody {
+    pub(super) body: RequestBody,
+    pub(super) room: Option<Reservation>,
+}
+
+impl HeldBody {
+    /// A body of which nothing was read.
+    pub(super) fn unread(body: RequestBody) -> Self {
+        Self { body, room: None }
+    }
+}
+
+impl Proxy {
+    /// Fulfills the conditions of a permit, or refuses.
+    pub(super) async fn fulfill<'a>(
+        &self,
+        permit: ConditionalPermit,
+        context: &'a CallerContext,
+        head: &Parts,
+        body: RequestBody,
+    ) -> Result<(Permitted<'a>, HeldBody), Rejection> {
+        let (chosen, body) = self.choose(permit, context, head, body).await?;
+        if let Some(rule) = chosen.rules().iter().find(|rule| rule.terms.approval) {
+            return Err(chosen.refuse(rule, Unmet::Approval).into());
+        }
+        self.take_uses(&chosen, context).await?;
+        // Each of its rules has what it asks for: what is not so has returned before.
+        let permit = chosen.fulfilled();
+        Ok((Permitted { permit, context }, body))
+    }
+
+    /// Finds the rules whose conditions hold; reads the body if one of them wants to see it.
+    async fn choose(
+        &self,
+        permit: ConditionalPermit,
+        context: &CallerContext,
+        head: &Parts,
+        body: RequestBody,
+    ) -> Result<(ChosenPermit, HeldBody), Rejection> {
+        let is_used_up = |rule: &_| context.uses(rule).is_some_and(|counter| counter.is_used_up());
+        let now = SystemTime::now();
+        let judging = permit.conditions().judging_body().cloned();
+        let judging = judging.map(|rule| (rule, self.body_limits.judged));
+        let showing = permit.conditions().wanting_approval().cloned().map(|rule| (rule, MAX_SHOWN));
+        let Some((_, limit)) = [&judging, &showing].into_iter().flatten().max_by_key(|(_, limit)| *limit) else {
+            let evidence = Evidence { now, body: None, is_used_up: &is_used_up };
+            return Ok((permit.choose(&evidence, None)?, HeldBody::unread(body)));
+        };
+        let room = self.body_limits.reserve(&body, *limit)?;
+        let most = usize::try_from(*limit).unwrap_or(usize::MAX);
+        let read = body::read_up_to(body, head.version, self.body_limits.wait, most).await;
+        let ReadBody { read, rest } = read.map_err(UpstreamError::Upload)?;
+        let is_over = |limit: u64| rest.is_some() || read.len() as u64 > limit;
+        if let Some((rule, limit)) = [&judging, &showing].into_iter().flatten().find(|(_, limit)| is_over(*limit)) {
+            if !permit.observes() {
+                return Err(permit.too_large(rule, *limit).into());
+            }
+            let body = RequestBody::begun(read, rest);
+            return Ok((permit.overrule(rule, *limit), HeldBody { body, room }));
+        }
+        let json = judging.map(|_| JsonBody::read(&head.headers, &read));
+        let evidence = Evidence { now, body: json.as_ref(), is_used_up: &is_used_up };
+        let chosen = permit.choose(&evidence, Some(read.clone()))?;
+        Ok((chosen, HeldBody { body: RequestBody::begun(read, None), room }))
+    }
+
+    /// Takes a use of each rule whose uses are limited. There is a token by then: a request that gets none costs no use.
+    async fn take_uses(&self, chosen: &ChosenPermit, context: &CallerContext) -> Result<(), Rejection> {
+        let counted: Vec<_> = chosen.rules().iter().filter(|rule| rule.terms.max_uses.is_some()).collect();
+        if !counted.is_empty() {
+            context.tokens(chosen.permit()).bearer(chosen.permit()).await?;
+        }
+        for rule in counted {
+            let Some(counter) = context.uses(rule).map(Arc::clone) else { return Err(UseError::Uncountable.into()) };
+            // A file is written, and the system asked to write it to the disk.
+            match spawn_blocking(move || counter.take()).await {
+                Ok(Ok(_taken)) => {}
+                Ok(Err(UseError::UsedUp(max))) => return Err(chosen.refuse(rule, Unmet::UsedUp(max)).into()),
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => return Err(UseError::Uncountable.into()),
+            }
+        }
+        Ok(())
+    }
+}
