@@ -178,7 +178,7 @@ fn an_instance_that_does_not_answer_costs_504_and_one_that_stops_a_broken_body()
         sleep(Duration::from_secs(8));
         Then::Close
     });
-    let proxy = Proxy::start(&server.instance(), WRITE, "[timeouts]\nupstream = \"300ms\"");
+    let proxy = Proxy::start(&server.instance(), WRITE, "[timeouts]\nupstream = \"1s\"");
     let begun = Instant::now();
     let late = proxy.get("/v2/devices");
     assert_eq!((late.status, late.code().as_str()), (504, "upstream-timeout"));

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::harness::{PATIENCE, Proxy, Reply, eventually, request, run_binary};
+use crate::harness::{PATIENCE, Proxy, Reply, binary, eventually, request, run_binary};
 
 /// Whose process this is.
 fn own_uid() -> u32 {
@@ -109,7 +109,7 @@ impl Running {
         std::fs::write(folder.path().join("config.toml"), config).expect("a file");
         let log = std::fs::File::create(folder.path().join("log")).expect("a file");
         let child = Command::new("sh")
-            .args(["-c", shell, env!("CARGO_BIN_EXE_ninjaone-proxy")])
+            .args(["-c".as_ref(), shell.as_ref(), binary().as_os_str()])
             .current_dir(folder.path())
             .stdin(input)
             .stderr(log)

@@ -11,8 +11,8 @@ use crate::doors::Running;
 use crate::harness::{Scripted, Then, answer, connect, eventually, read_body, request};
 use crate::watch::SECRET;
 
-/// How many rounds of kills are made without a number in the environment variable `PERMIT_KILLS`.
-const ROUNDS: usize = 6;
+/// How many processes are killed without a number in the environment variable `PERMIT_KILLS`; two in a round.
+const KILLS: usize = 12;
 const CALLERS: usize = 200;
 
 fn instance() -> Scripted {
@@ -27,11 +27,10 @@ fn instance() -> Scripted {
 fn start(server: &Scripted, state: &std::path::Path, max: usize) -> (Running, SocketAddr) {
     let config = format!(
         "[instances.main]\n{}\nclient-id = \"sandbox\"\nclient-secret = {{ env = \"NINJA_SECRET\" }}\n\
-         [admin]\naddress = \"none\"\n[log]\nlevel = \"error\"\n[listeners.local]\naddress = \"127.0.0.1:0\"\n{SCOPES}\n\
+         [admin]\naddress = \"none\"\n[log]\nformat = \"json\"\n[listeners.local]\naddress = \"127.0.0.1:0\"\n{SCOPES}\n\
          allow = [{{ rule = \"POST /v2/device/{{id}}/script/run\", max-uses = {max} }}]\n",
         server.instance()
     );
-    let config = config.replace("level = \"error\"", "format = \"json\"");
     let shell = format!("STATE_DIRECTORY={} NINJA_SECRET={SECRET} exec \"$0\"", state.display());
     let running = Running::start(&config, &shell, Stdio::null());
     let line = |running: &Running| {
@@ -96,7 +95,8 @@ fn requests_that_get_no_token_cost_no_use() {
 
 #[test]
 fn kills_lose_uses_and_never_give_one() {
-    let rounds = std::env::var("PERMIT_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
+    let kills: usize = std::env::var("PERMIT_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
+    let rounds = kills / 2;
     let (mut lost, mut most) = (0, 0);
     for round in 0..rounds {
         let (server, state) = (instance(), tempfile::tempdir().expect("a folder"));
