@@ -14,6 +14,9 @@ mod bearer;
 #[cfg(unix)]
 mod binary;
 mod bodies;
+#[path = "../oracle/bodies.rs"]
+mod bodies_oracle;
+mod body_readings;
 mod browser;
 #[path = "../oracle/chain.rs"]
 mod chain;

@@ -103,4 +103,35 @@ mod tests {
         let twice = read(r#"{"id": 12, "\u0069d": 13}"#).expect_err("a duplicate");
         assert!(matches!(twice, UnreadableBody::KeyTwice { .. }), "{twice}");
     }
+
+    #[test]
+    fn conditions_have_one_text_whatever_their_order() {
+        let one = conditions("\"/runAs\" = \"SYSTEM\"\n\"/id\" = [13, 12]");
+        let other = conditions("\"/id\" = [12, 13, 12]\n\"/runAs\" = [\"SYSTEM\"]");
+        assert_eq!(one, other);
+        assert_eq!(one.to_string(), "{ \"/id\" = [12, 13], \"/runAs\" = \"SYSTEM\" }");
+    }
+
+    #[test]
+    fn a_refusal_shows_no_value_of_the_body_and_no_long_key() {
+        let rule = conditions("\"/id\" = 12\n\"/password\" = { prefix = \"a\" }");
+        let secret = read(r#"{"id": 12, "password": "hunter2"}"#).expect("readable");
+        let unmet = rule.judge(&secret).expect_err("another text").to_string();
+        assert!(unmet.contains("/password") && !unmet.contains("hunter2"), "{unmet}");
+        let long = "k".repeat(5000);
+        let twice = read(&format!("{{\"{long}\": 1, \"{long}\": 2}}")).expect_err("a duplicate").to_string();
+        assert!(twice.len() < 200, "{twice}");
+        let broken = read("{\"a\n\u{202e}b\": 1").expect_err("a control character").to_string();
+        assert_eq!(broken, "the body has a control character in a string at byte 4: escape it");
+        let alike = read("{\"\u{202e}a\": 1, \"\u{202e}A\": 2}").expect_err("alike").to_string();
+        assert!(alike.contains("the keys \"\\u{202e}a\" and \"\\u{202e}A\""), "{alike}");
+    }
+
+    #[test]
+    fn a_large_body_of_small_things_is_read_in_time_that_grows_with_it_only() {
+        let keys: String = (0..20_000).map(|number| format!("\"k{number}\":[],")).collect();
+        let body = read(&format!("{{{keys}\"id\":12}}")).expect("readable");
+        assert_eq!(conditions("\"/id\" = 12").judge(&body), Ok(()));
+        assert_eq!(conditions("\"/k7/0\" = { present = false }").judge(&body), Ok(()));
+    }
 }

@@ -136,3 +136,90 @@ fn inside(first: &Condition, second: &Condition) -> Option<Clash> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::proxy::policy::body::BodyConditions;
+
+    fn new(toml: &str) -> Result<BodyConditions, BodyConditionError> {
+        let pairs: BTreeMap<String, BodyPattern> = toml::from_str(toml).expect("patterns");
+        BodyConditions::new(pairs.into_iter().collect())
+    }
+
+    const ABSENT: &str = "{ present = false }";
+    const PRESENT: &str = "{ present = true }";
+
+    #[test]
+    fn conditions_that_no_body_meets_together_are_refused() {
+        use Clash::{EmptyArray, InsideAbsent, InsideScalar, LaterElement, ObjectAndArray, SamePlace};
+        for (one, first, other, second, clash) in [
+            ("/a", ABSENT, "/a/b", "1", InsideAbsent),
+            ("/a", ABSENT, "/a/b/c", PRESENT, InsideAbsent),
+            ("/a", "1", "/a/b", PRESENT, InsideScalar),
+            ("/a", "[1, 2]", "/a/b", "1", InsideScalar),
+            ("/a", "{ prefix = \"x\" }", "/a/0", "1", InsideScalar),
+            ("/a", "1", "/a/b", ABSENT, InsideScalar),
+            ("", "1", "/a", ABSENT, InsideScalar),
+            ("/a", "1", "/A", "1", SamePlace),
+            ("/a", "1", "/A", ABSENT, SamePlace),
+            ("/runAs", "1", "/run_as", ABSENT, SamePlace),
+            ("/a/b", "1", "/A/c", "1", SamePlace),
+            ("/A", ABSENT, "/a/b", "1", SamePlace),
+            ("/a/b", "1", "/a/0", "1", ObjectAndArray),
+            ("/a/b", ABSENT, "/a/0", "1", ObjectAndArray),
+            ("/a/b", ABSENT, "/a/0", ABSENT, ObjectAndArray),
+            ("/a/b/c", ABSENT, "/a/0", ABSENT, ObjectAndArray),
+            ("/a/0", ABSENT, "/a/1", "1", LaterElement),
+            ("/a/9", ABSENT, "/a/10/x", "1", LaterElement),
+            ("/a", PRESENT, "/a/0", ABSENT, EmptyArray),
+        ] {
+            let refused = new(&format!("{one:?} = {first}\n{other:?} = {second}"));
+            let Err(BodyConditionError::Clash { clash: found, .. }) = &refused else {
+                panic!("{one} {other}: {refused:?}")
+            };
+            assert_eq!(*found, clash, "{one} {other}");
+        }
+        assert_eq!(new(""), Err(BodyConditionError::None));
+        assert_eq!(new("\"\" = { present = false }"), Err(BodyConditionError::NoBody));
+        let twice = vec![("/a".to_owned(), BodyPattern::Present), ("/a".to_owned(), BodyPattern::Present)];
+        let twice = BodyConditions::new(twice).expect_err("twice");
+        assert_eq!(twice.pointer(), Some("/a"));
+    }
+
+    #[test]
+    fn conditions_that_some_body_meets_are_accepted() {
+        for (one, first, other, second) in [
+            ("/a", PRESENT, "/a/b", "1"),
+            ("/a", PRESENT, "/a/b", ABSENT),
+            ("/a", PRESENT, "/a/1", ABSENT),
+            ("/a", ABSENT, "/a/b", ABSENT),
+            ("/a", ABSENT, "/A", ABSENT),
+            ("/a/0", "1", "/a/1", ABSENT),
+            ("/a/0/x", ABSENT, "/a/1", "1"),
+            ("/a/b", "1", "/c/0", "1"),
+            ("/a/b", "1", "/ab", "1"),
+            ("", PRESENT, "/a", "1"),
+        ] {
+            let made = new(&format!("{one:?} = {first}\n{other:?} = {second}"));
+            assert!(made.is_ok(), "{one} {other}: {made:?}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_names_the_pointer_to_change_and_the_cure() {
+        for (toml, pointer, message) in [
+            ("id = 1", "id", "\"id\" leads nowhere: a JSON Pointer begins with \"/\": write \"/id\""),
+            ("\"/a\" = 1\n\"/a/b\" = 2", "/a/b", "the conditions on \"/a\" and \"/a/b\" are never met together: "),
+            ("\"/ids/-\" = 1", "/ids/-", "\"-\" is the element after the last one"),
+        ] {
+            let error = new(toml).expect_err(toml);
+            assert_eq!(error.pointer(), Some(pointer));
+            assert!(error.to_string().contains(message), "{error}");
+        }
+        let empty = BodyConditions::new(vec![("/a".to_owned(), BodyPattern::AnyOf(Vec::new()))]).expect_err("empty");
+        assert!(empty.to_string().contains("{ present = false }"), "{empty}");
+    }
+}

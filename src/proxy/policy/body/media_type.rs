@@ -56,3 +56,83 @@ fn is_json(essence: &str) -> bool {
         && subtype.bytes().all(is_token)
         && (subtype == "json" || prefix.is_some_and(|prefix| !prefix.is_empty()))
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn check_lines(lines: &[(&'static str, &'static [u8])]) -> Result<(), UnreadableBody> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_bytes(value).expect("a value"));
+        }
+        check(&headers)
+    }
+
+    #[test]
+    fn one_type_that_is_json_in_utf_8_is_accepted() {
+        for value in [
+            "application/json",
+            "Application/JSON",
+            "application/json;",
+            "application/json; charset=utf-8",
+            "application/json;charset=UTF-8",
+            "application/json ;\tcharset=\"utf-8\" ;",
+            "application/merge-patch+json",
+            "application/vnd.api+JSON; charset=utf-8",
+        ] {
+            assert_eq!(check_lines(&[("content-type", value.as_bytes())]), Ok(()), "{value}");
+        }
+    }
+
+    #[test]
+    fn every_other_type_is_refused_and_the_reason_told() {
+        use UnreadableBody::{Charset, NotJson, Parameter};
+        let rows: [(&[u8], UnreadableBody); 22] = [
+            (b"", NotJson),
+            (b"json", NotJson),
+            (b"text/json", NotJson),
+            (b"text/plain", NotJson),
+            (b"application/jsonp", NotJson),
+            (b"application/json5", NotJson),
+            (b"application/x-json", NotJson),
+            (b"application/+json", NotJson),
+            (b"application/json+xml", NotJson),
+            (b"application/json-seq", NotJson),
+            (b"application/json, text/plain", NotJson),
+            (b"application/json,application/json", NotJson),
+            (b"application /json", NotJson),
+            (b"application/x y+json", NotJson),
+            (b"application/json\xa0", NotJson),
+            (b"application/x-www-form-urlencoded", NotJson),
+            (b"multipart/form-data; boundary=a", NotJson),
+            (b"application/json; charset=utf-16", Charset),
+            (b"application/json; charset=utf8", Charset),
+            (b"application/json; charset=iso-8859-1", Charset),
+            (b"application/json; charset=utf-8; charset=utf-8", Parameter),
+            (b"application/json; x=1", Parameter),
+        ];
+        for (value, wanted) in rows {
+            assert_eq!(check_lines(&[("content-type", value)]), Err(wanted), "{}", value.escape_ascii());
+        }
+        assert_eq!(check_lines(&[]), Err(UnreadableBody::NoType));
+        let twice: [(&str, &[u8]); 2] = [("content-type", b"application/json"); 2];
+        assert_eq!(check_lines(&twice), Err(UnreadableBody::TypeRepeated));
+    }
+
+    #[test]
+    fn a_body_in_another_coding_is_refused() {
+        let with = |codings: &[&'static str]| {
+            let codings = codings.iter().map(|coding| ("content-encoding", coding.as_bytes()));
+            let lines: Vec<_> = [("content-type", &b"application/json"[..])].into_iter().chain(codings).collect();
+            check_lines(&lines)
+        };
+        assert_eq!(with(&["identity"]), Ok(()));
+        assert_eq!(with(&["Identity", "identity"]), Ok(()));
+        for codings in [&["gzip"][..], &["identity", "gzip"], &["identity, gzip"], &["br"], &[""], &["x"]] {
+            assert_eq!(with(codings), Err(UnreadableBody::Encoded), "{codings:?}");
+        }
+    }
+}

@@ -251,3 +251,70 @@ impl<'de> Visitor<'de> for PatternVisitor {
         pattern.ok_or_else(|| de::Error::custom("give present or prefix"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Line {
+        body: BodyPattern,
+    }
+
+    fn parse(value: &str) -> Result<BodyPattern, toml::de::Error> {
+        toml::from_str(&format!("body = {value}")).map(|line: Line| line.body)
+    }
+
+    #[test]
+    fn patterns_are_read_and_written_alike() {
+        for (written, canonical) in [
+            ("\"SYSTEM\"", "\"SYSTEM\""),
+            ("'a\"b'", "\"a\\\"b\""),
+            ("12", "12"),
+            ("-9007199254740991", "-9007199254740991"),
+            ("true", "true"),
+            ("[13, 12, 13]", "[12, 13]"),
+            ("[\"a\", 1, false]", "[false, 1, \"a\"]"),
+            ("[12]", "12"),
+            ("{ present = true }", "{ present = true }"),
+            ("{ present = false }", "{ present = false }"),
+            ("{ prefix = \"a\" }", "{ prefix = \"a\" }"),
+            ("\"a\\nb\\u202e\"", "\"a\\nb\\u202e\""),
+        ] {
+            let pattern = parse(written).expect(written);
+            assert_eq!(pattern.clone().canonical().to_string(), canonical);
+            assert_eq!(parse(canonical).expect(canonical), pattern.clone().canonical());
+            let again = toml::to_string(&Line { body: pattern.clone() }).expect("TOML");
+            assert_eq!(toml::from_str::<Line>(&again).expect(&again).body, pattern);
+        }
+    }
+
+    #[test]
+    fn what_no_value_meets_is_refused_with_its_line_and_cure() {
+        for (written, message) in [
+            ("12.0", "12 is not an integer"),
+            ("1e3", "is not an integer"),
+            ("nan", "is not an integer"),
+            ("9007199254740992", "2^53 - 1"),
+            ("-9007199254740992", "2^53 - 1"),
+            ("9223372036854775807", "2^53 - 1"),
+            ("[]", "an empty list is never met"),
+            ("[1, 2.5]", "is not an integer"),
+            ("[[1]]", "a list holds texts, integers and booleans only"),
+            ("[{ present = true }]", "a list holds texts, integers and booleans only"),
+            ("{}", "give present or prefix"),
+            ("{ prefix = \"\" }", "every text begins with an empty prefix"),
+            ("{ prefix = 7 }", "expected a string"),
+            ("{ present = \"yes\" }", "expected a boolean"),
+            ("{ present = true, prefix = \"a\" }", "give only one of present and prefix"),
+            ("{ suffix = \"a\" }", "unknown field `suffix`, expected `present` or `prefix`"),
+            ("2026-01-01", "JSON has no dates"),
+            ("\"a\\u0000\"", "NUL"),
+        ] {
+            let error = parse(written).expect_err(written);
+            assert!(error.to_string().contains(message), "{written}: {error}");
+            let span = error.span().expect("a place");
+            assert!(span.start >= 7 && span.end <= 7 + written.len(), "{written}: {span:?}");
+        }
+    }
+}

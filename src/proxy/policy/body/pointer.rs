@@ -121,3 +121,40 @@ impl Step {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pointer_is_keys_and_indices() {
+        let steps = |text: &str| Pointer::parse(text).expect(text).steps;
+        let key = |name: &str| Step::Key(name.to_owned());
+        assert_eq!(steps(""), []);
+        assert_eq!(steps("/"), [key("")]);
+        assert_eq!(steps("/a/0/b/10"), [key("a"), Step::Index(0), key("b"), Step::Index(10)]);
+        assert_eq!(steps("/a~1b/m~0n/~01/ /1a/+1"), ["a/b", "m~n", "~1", " ", "1a", "+1"].map(key));
+    }
+
+    #[test]
+    fn what_leads_nowhere_is_refused() {
+        use PointerError::{AfterLast, IndexTooLarge, LeadingZero, NoSlash, Nul, Tilde, TooDeep};
+        for (text, error) in [
+            ("id", NoSlash("/id".to_owned())),
+            ("#/id", NoSlash("/#/id".to_owned())),
+            ("/a~", Tilde),
+            ("/a~2", Tilde),
+            ("/~/0", Tilde),
+            ("/a/01", LeadingZero("1".to_owned())),
+            ("/a/00", LeadingZero("0".to_owned())),
+            ("/a/-", AfterLast),
+            ("/a/4294967296", IndexTooLarge("4294967296".to_owned())),
+            ("/a/99999999999999999999999999", IndexTooLarge("99999999999999999999999999".to_owned())),
+            ("/a\0", Nul),
+            (&"/a".repeat(65), TooDeep),
+        ] {
+            assert_eq!(Pointer::parse(text), Err(error), "{text}");
+        }
+        assert!(Pointer::parse(&"/a".repeat(64)).is_ok());
+    }
+}
