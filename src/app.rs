@@ -3,10 +3,12 @@
 //! The start is the first reload: what a configuration asks for is made while the old one serves, and then takes its place.
 
 mod admin_listener;
+mod approval_notices;
 mod audit_thread;
 mod bind_hint;
 mod instances;
 mod listeners;
+mod own_listeners;
 mod probes;
 pub mod reload;
 mod renewed_grants;
@@ -28,18 +30,20 @@ use std::thread;
 use std::time::SystemTime;
 
 use crate::config::sections::ConfigFile;
-use crate::config::self_call::OwnListeners;
 use crate::config::{Config, ListenerConfig, Settings};
 use crate::net::listener::{Bound, Buffers, Hold, Inheritance, ListenAddress};
 use crate::net::shutdown::{self, Trigger};
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::reloads::Reloads;
+use crate::observe::notices::Notices;
 use crate::observe::traces::Traces;
 use crate::proxy::BodyLimits;
-use crate::proxy::headers::loops::LoopMark;
+use crate::proxy::approval::{Approvals, ApprovalsConfig};
+use crate::proxy::headers::loops::{FIELD, LoopMark};
 use crate::proxy::uses::UseCounters;
 use crate::tools::admin::Configuration;
 use admin_listener::AdminState;
+use approval_notices::NoticeTarget;
 use audit_thread::AuditThread;
 use instances::{InstanceRuntime, Sandboxes};
 use listeners::{BoundListener, BoundListeners, ListenerBinder};
@@ -70,6 +74,7 @@ pub struct App {
     grants: RenewedGrants,
     usage: UsageSaver,
     audit: AuditThread,
+    notices: Rc<NoticeTarget>,
     traces: Option<Traces>,
     /// Where the admin listener was to listen, and what closes it.
     open_admin: Option<(ListenAddress, Trigger, Hold)>,
@@ -92,6 +97,7 @@ struct Next {
     usage: Option<ListenerUsage>,
     /// How often rules with `max-uses` were used.
     uses: UseCounters,
+    approvals: (ApprovalsConfig, Option<Notices>),
     /// Who else may read or write secrets.
     exposures: Vec<String>,
     /// Sandboxes that seem not to be meant.
@@ -118,7 +124,11 @@ impl App {
         let source = config.source().to_string();
         let configuration = Configuration { source, since: now, reload: None, restart: Vec::new() };
         let mark = LoopMark::new().map_err(io::Error::other)?;
-        let admin_state = Rc::new(AdminState::new(metrics.clone(), shutdown.clone(), configuration, mark.clone()));
+        let buffers = Arc::new(Buffers::new(config.file.limits.buffers.get_ref().0));
+        let (approvals, waiting) = Approvals::new(Arc::clone(&buffers), metrics.approvals());
+        let notices = NoticeTarget::start(&approvals, metrics.approvals(), waiting);
+        let shared = (metrics.clone(), approvals);
+        let admin_state = Rc::new(AdminState::new(shared, shutdown.clone(), configuration, mark.clone()));
         let mut app = Self {
             addresses: Vec::new(),
             admin: None,
@@ -132,13 +142,14 @@ impl App {
             grants: RenewedGrants::default(),
             usage: UsageSaver::default(),
             audit: AuditThread::default(),
+            notices,
             traces: settings.traces.as_ref().map(Traces::start).transpose()?,
             open_admin: None,
             probes: ProbeListener::default(),
             reloads: Reloads::new(&metrics)?,
             metrics,
             admin_state,
-            buffers: Arc::new(Buffers::new(config.file.limits.buffers.get_ref().0)),
+            buffers,
             started: config.file.clone(),
         };
         let audit = settings.audit.clone();
@@ -153,7 +164,7 @@ impl App {
     async fn prepare(&mut self, settings: Settings, config: &Config) -> Result<Next, StartError> {
         let file = &config.file;
         let exposures = settings.exposures();
-        let Settings { instances, listeners, record, audit: _, traces: _, doubts } = settings;
+        let Settings { instances, listeners, record, audit: _, traces: _, approvals, notices, doubts } = settings;
         let listeners: Vec<Arc<ListenerConfig>> = listeners.into_iter().map(Arc::new).collect();
         let bound = self.binder.open(&listeners, &self.listeners, file, self.workers.count())?;
         let there = self.open_admin.as_ref().map(|(wanted, ..)| wanted);
@@ -163,6 +174,9 @@ impl App {
         let probes = self.probes.other(file.probes.address.0.as_ref()).map(bind).transpose()?;
         let own = self.own_listeners(&bound.listeners, (admin.as_ref(), probes.as_ref()), file);
         config.check_self_calls(&instances, &own).await?;
+        config.check_notices(notices.as_ref(), &own).await?;
+        let mark = (FIELD, self.admin_state.mark.value().clone());
+        let notices = notices.map(|config| Notices::new(&config, mark)).transpose()?;
         let (placed, sandboxes) = self.embedded.place(instances).await?;
         let mut instances = Vec::new();
         for instance in placed {
@@ -172,34 +186,14 @@ impl App {
         }
         let usage = record.map(|file| ListenerUsage::new(file, &listeners, self.usage.current()));
         let doubts = doubts.iter().map(ToString::to_string).collect();
-        let uses = uses::open(&listeners).await?;
-        Ok(Next { bound, instances, sandboxes, listeners, usage, uses, exposures, doubts, admin, probes })
-    }
-
-    /// Where the proxy listens with this configuration.
-    fn own_listeners(
-        &self,
-        listeners: &[BoundListener],
-        (admin, probes): (Option<&SingleListener>, Option<&SingleListener>),
-        file: &ConfigFile,
-    ) -> OwnListeners {
-        let mut own = OwnListeners::default();
-        let mut add = |name: &str, address: Option<&Bound>| {
-            own.add(name, address.map_or_else(Vec::new, Bound::addresses));
-        };
-        for listener in listeners {
-            add(&format!("listeners.{}", listener.name), Some(&listener.address));
-        }
-        let admin = admin.map(|new| &new.address).or(self.admin.as_ref());
-        add("admin", admin.filter(|_| file.admin.address.0.is_some()));
-        let probes = probes.map(|new| &new.address).or(self.probes.address.as_ref());
-        add("probes", probes.filter(|_| file.probes.address.0.is_some()));
-        own
+        let (uses, approvals) = (uses::open(&listeners).await?, (approvals, notices));
+        Ok(Next { bound, instances, sandboxes, listeners, usage, uses, approvals, exposures, doubts, admin, probes })
     }
 
     /// Puts it in the place of what there is. The only thing that can fail comes first.
     async fn replace(&mut self, next: Next, file: &ConfigFile) -> Result<(), StartError> {
-        let Next { bound, mut instances, sandboxes, listeners, usage, uses, exposures, doubts, admin, probes } = next;
+        let Next { bound, mut instances, sandboxes, listeners, usage, uses, approvals, exposures, .. } = next;
+        let (doubts, admin, probes) = (next.doubts, next.admin, next.probes);
         let BoundListeners { listeners: bound, sockets } = bound;
         if let Some(SingleListener { wanted, sockets, address, hold }) = admin {
             let (close, closed) = shutdown::channel();
@@ -216,6 +210,9 @@ impl App {
         self.probes.go(file.probes.address.0.is_some(), probes, &self.admin_state);
         instances.iter_mut().for_each(InstanceRuntime::settle);
         self.admin_state.grants.replace(self.grants.replace(&instances, &listeners));
+        let (approvals, notices) = approvals;
+        self.notices.replace(notices, self.admin.as_ref().map_or_else(String::new, |bound| bound.url(false)));
+        self.admin_state.approvals.configure(approvals, self.audit.audit_log());
         self.usage.replace(usage.as_ref());
         self.buffers.set_limit(file.limits.buffers.get_ref().0);
         let specs = bound.iter().zip(&listeners).map(|(bound, listener)| bound.spec(listener, file, &self.buffers));
@@ -227,6 +224,7 @@ impl App {
             users: instances.iter().map(|instance| instance.users.clone()).collect(),
             metrics: self.metrics.clone(),
             audit_log: self.audit.audit_log(),
+            approvals: self.admin_state.approvals.clone(),
             traces: self.traces.clone(),
             refusals: self.admin_state.refusals.clone(),
             body_limits: BodyLimits {
@@ -267,6 +265,7 @@ impl App {
 
     /// Drains and ends all workers.
     pub async fn finish(self) -> io::Result<()> {
+        self.admin_state.approvals.close();
         self.trigger.shut_down();
         self.listeners.iter().for_each(BoundListener::close);
         self.workers.join().await?;

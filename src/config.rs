@@ -1,12 +1,14 @@
 //! The configuration: a file as written becomes the settings of the stages, or one clear mistake.
 
 pub mod admin_address;
+mod approvals;
 mod caller_proofs;
 pub(crate) mod catalog_file;
 pub mod edit;
 pub mod host;
 mod instance_site;
 mod instances;
+mod key_hash;
 mod key_position;
 mod limits;
 mod listener_tls;
@@ -157,9 +159,10 @@ impl Config {
         let instances = self.file.instances.iter().map(|(name, file)| self.instance(name, file));
         let record = listeners.iter().any(|listener| listener.policy.observes()).then(|| self.record()).transpose()?;
         let instances = instances.collect::<Result<_, _>>()?;
+        let (approvals, notices) = (self.approvals()?, self.notices()?);
         let (audit, traces, doubts) = (self.audit()?, self.traces()?, self.doubts(is_set));
         self.check_folders(&listeners, record.as_deref())?;
-        Ok(Settings { instances, listeners, record, audit, traces, doubts })
+        Ok(Settings { instances, listeners, record, audit, traces, approvals, notices, doubts })
     }
 
     /// Checks what the keys say together, credentials apart, and compiles the policies.
@@ -178,6 +181,7 @@ impl Config {
             }
         }
         self.check_limits()?;
+        self.approvals()?;
         self.check_addresses()?;
         self.file.listeners.iter().map(|(name, file)| self.listener(name, file, &catalog)).collect()
     }

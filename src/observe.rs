@@ -4,6 +4,7 @@ pub mod access_log;
 pub mod audit_log;
 pub mod logging;
 pub mod metrics;
+pub mod notices;
 pub mod refusals;
 pub mod support_id;
 pub mod trace_context;

@@ -1,5 +1,6 @@
 //! The spine: the one file that knows all the stages, and the order in which a request passes them.
 
+pub mod approval;
 pub mod audit;
 pub mod authn;
 mod body_limits;
@@ -36,6 +37,7 @@ use crate::observe::audit_log::AuditLog;
 use crate::observe::logging::ErrorChain;
 use crate::observe::refusals::RecentRefusals;
 use crate::observe::trace_context;
+use crate::proxy::approval::Approvals;
 use crate::proxy::audit::Audited;
 use crate::proxy::authn::callers::CallerId;
 use crate::proxy::authn::local_tokens::{self, OAuthPath, TokenRequest};
@@ -61,6 +63,7 @@ pub struct Proxy {
     authn: Authn<CallerContext>,
     sender: RequestSender,
     audit_log: AuditLog,
+    approvals: Approvals,
     sink: Rc<Sink>,
     refusals: RecentRefusals,
     body_limits: BodyLimits,
@@ -79,6 +82,8 @@ pub struct ProxyConfig {
     pub rate_limiter: Option<Arc<RateLimiter>>,
     /// Where writes are recorded before they are sent.
     pub audit_log: AuditLog,
+    /// Where requests wait that need an approval.
+    pub approvals: Approvals,
     /// Where requests are logged and counted.
     pub sink: Sink,
     /// Where the status page finds refusals.
@@ -92,11 +97,12 @@ pub struct ProxyConfig {
 impl Proxy {
     /// Puts the stages together.
     pub fn new(config: ProxyConfig) -> Self {
-        let ProxyConfig { authn, upstream, rate_limiter, audit_log, sink, refusals, body_limits, ids } = config;
+        let ProxyConfig { authn, upstream, rate_limiter, audit_log, approvals, sink, refusals, body_limits, ids } =
+            config;
         let relayed = format!("ninjaone-proxy; next-hop=\"{}\"", upstream.authority());
         let relayed = HeaderValue::try_from(relayed).unwrap_or(HeaderValue::from_static("ninjaone-proxy"));
         let sender = RequestSender { upstream, rate_limiter };
-        Self { authn, sender, audit_log, sink: Rc::new(sink), refusals, body_limits, relayed, ids }
+        Self { authn, sender, audit_log, approvals, sink: Rc::new(sink), refusals, body_limits, relayed, ids }
     }
 
     /// Answers one request, whatever happens. Its log begins here, not when the answer is first asked for: a caller who
@@ -167,6 +173,7 @@ impl Proxy {
         match visitor.destination() {
             Destination::Preflight => return Ok(response::preflight(&head.headers)),
             Destination::OAuth(path) => return Box::pin(self.grant(path, &visitor, head, body, log)).await,
+            Destination::Approvals => return self.approval_status(visitor, head, log),
             Destination::Api => {}
         }
         let Authenticated { caller, context } = observe(log, self.authn.authenticate(visitor, &head.headers)?);
@@ -226,6 +233,19 @@ impl Proxy {
         let granted = self.authn.grant_token(visitor, &request).map_err(Rejection::Grant)?;
         let scope = request.scope().unwrap_or(&granted.context.scopes);
         Ok(response::granted(&granted.token, local_tokens::LIFETIME, scope))
+    }
+
+    /// What has become of an approval, for the caller that asked for it.
+    fn approval_status(
+        &self,
+        visitor: Unauthenticated,
+        head: &Parts,
+        log: &mut RequestLog,
+    ) -> Result<Response<ResponseBody>, Rejection> {
+        let Authenticated { caller, .. } = observe(log, self.authn.authenticate(visitor, &head.headers)?);
+        let (listener, caller) = (self.sink.meter.listener(), self.sink.meter.caller(Some(caller.id().index())));
+        let summary = self.approvals.status((&head.method, &head.uri), listener, caller)?;
+        Ok(response::approval_status(&summary))
     }
 
     fn refuse(&self, rejection: &Rejection, head: &Parts, log: &mut RequestLog) -> Response<ResponseBody> {
@@ -310,6 +330,7 @@ mod tests {
             upstream,
             rate_limiter: None,
             audit_log: AuditLog::default(),
+            approvals: Approvals::new(Arc::new(Buffers::new(1 << 20)), metrics.approvals()).0,
             sink: Sink { meter, lines: None, traces: None, warnings: WarnLimit::default() },
             refusals: RecentRefusals::default(),
             body_limits: BodyLimits { wait: MINUTE, limit: 1, judged: 1, buffers: Arc::new(Buffers::new(1 << 20)) },

@@ -1,5 +1,6 @@
 //! The admin listener: gathers what it shows, and serves it.
 
+mod events;
 mod grants;
 
 use std::cell::RefCell;
@@ -14,7 +15,6 @@ use http::{Method, Response};
 use http_body_util::channel::Channel;
 use http_body_util::{Either, Full};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{sleep, timeout};
 
 use crate::config::ListenerConfig;
 use crate::net::listener::{
@@ -23,6 +23,7 @@ use crate::net::listener::{
 use crate::net::shutdown::Shutdown;
 use crate::observe::metrics::Metrics;
 use crate::observe::refusals::RecentRefusals;
+use crate::proxy::approval::Approvals;
 use crate::proxy::authn::callers::Callers;
 use crate::proxy::authn::local_tokens::LocalTokens;
 use crate::proxy::authn::{Authn, AuthnConfig};
@@ -37,13 +38,6 @@ use crate::tools::explain::{ExplainedRequest, explain};
 
 pub(super) use grants::ShownGrant;
 
-/// How often open pages get the state.
-const BEAT: Duration = Duration::from_secs(1);
-/// The most pages that get it at a time: the admin listener has connections for other things too.
-const PAGES: usize = 8;
-/// How long a page may take to read an event.
-const STALL: Duration = Duration::from_secs(30);
-
 /// The memory for what waits for those who do not read, in bytes; counted, not needed.
 const BUFFERS: u64 = 16 << 20;
 
@@ -53,6 +47,7 @@ type Body = Either<Full<Bytes>, Channel<Bytes>>;
 /// What the admin listener draws on.
 pub(super) struct AdminState {
     pub(super) metrics: Metrics,
+    pub(super) approvals: Approvals,
     pub(super) counts: Arc<FlightCounts>,
     pub(super) shutdown: Shutdown,
     /// A request that has it was sent by this process itself.
@@ -75,9 +70,15 @@ pub(super) struct AdminState {
 
 impl AdminState {
     /// With nothing on it yet.
-    pub(super) fn new(metrics: Metrics, shutdown: Shutdown, configuration: Configuration, mark: LoopMark) -> Self {
+    pub(super) fn new(
+        (metrics, approvals): (Metrics, Approvals),
+        shutdown: Shutdown,
+        configuration: Configuration,
+        mark: LoopMark,
+    ) -> Self {
         Self {
             metrics,
+            approvals,
             counts: Arc::default(),
             shutdown,
             mark,
@@ -90,7 +91,7 @@ impl AdminState {
             begun: Instant::now(),
             page: StatusPage::new(),
             events: watch::Sender::new(Bytes::new()),
-            pages: Arc::new(Semaphore::new(PAGES)),
+            pages: Arc::new(Semaphore::new(events::PAGES)),
         }
     }
 
@@ -184,44 +185,6 @@ impl AdminState {
                 });
                 ExplorerAnswer { problem: None, told: told.collect() }
             }
-        }
-    }
-
-    /// Server-sent events: what the page shows, now and as it changes.
-    async fn stream_events(&self, closed: Shutdown) -> Response<Body> {
-        let Ok(slot) = Arc::clone(&self.pages).try_acquire_owned() else {
-            return admin::too_many().map(Either::Left);
-        };
-        let (mut page, body) = Channel::new(1);
-        let mut events = self.events.subscribe();
-        let mut event = admin::event(&self.view().await);
-        tokio::task::spawn_local(async move {
-            let _slot = slot;
-            let telling = async {
-                // Ends when the page is left, or does not read.
-                while let Ok(Ok(())) = timeout(STALL, page.send_data(event)).await {
-                    if events.changed().await.is_err() {
-                        return;
-                    }
-                    event = events.borrow_and_update().clone();
-                }
-            };
-            tokio::select! {
-                () = closed.begun() => {}
-                () = telling => {}
-            }
-        });
-        admin::events(Either::Right(body))
-    }
-
-    /// Takes samples for the charts, and sends open pages the state; never ends.
-    async fn beat(&self) {
-        loop {
-            self.history.borrow_mut().sample(Instant::now(), || self.metrics.tally().total());
-            if self.events.receiver_count() > 0 {
-                self.events.send_replace(admin::event(&self.view().await));
-            }
-            sleep(BEAT).await;
         }
     }
 }

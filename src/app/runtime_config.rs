@@ -13,6 +13,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::refusals::RecentRefusals;
 use crate::observe::traces::Traces;
 use crate::proxy::BodyLimits;
+use crate::proxy::approval::Approvals;
 use crate::proxy::authn::local_tokens::{CallerMarks, LocalTokens};
 use crate::proxy::rate_limit::RateLimiter;
 use crate::proxy::token::Tokens;
@@ -44,6 +45,7 @@ pub(super) struct RuntimeConfig {
     pub(super) users: Vec<Vec<UserRuntime>>,
     pub(super) metrics: Metrics,
     pub(super) audit_log: AuditLog,
+    pub(super) approvals: Approvals,
     pub(super) traces: Option<Traces>,
     pub(super) refusals: RecentRefusals,
     pub(super) body_limits: BodyLimits,

@@ -9,6 +9,7 @@ use crate::net::listener::{BindError, ListenAddress};
 use crate::net::tls::TlsError;
 use crate::net::tls::server::ServerError;
 use crate::observe::audit_log::LogFileError;
+use crate::observe::notices::NoticesError;
 use crate::observe::traces::TracesError;
 use crate::proxy::uses::UseError;
 use crate::sandbox::SandboxError;
@@ -46,6 +47,9 @@ pub enum StartError {
     /// Spans cannot be sent.
     #[error("the collector of traces cannot be used")]
     Traces(#[from] TracesError),
+    /// Notices of requests that wait cannot be sent.
+    #[error("approvals.notify cannot be used")]
+    Notices(#[from] NoticesError),
     /// There is no TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),

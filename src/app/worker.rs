@@ -178,6 +178,7 @@ impl Worker {
             upstream: Rc::clone(upstream),
             rate_limiter: config.rate_limiters.get(instance).cloned().flatten(),
             audit_log: config.audit_log.clone(),
+            approvals: config.approvals.clone(),
             sink: Sink {
                 meter,
                 lines: self.lines.clone(),

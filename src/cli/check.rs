@@ -36,10 +36,14 @@ pub(super) fn check(config: Config, against: Option<&Path>, offline: bool) -> Re
     if passes { Ok(()) } else { Err(failure(REFUSED)(anyhow::anyhow!("recorded use would be refused"))) }
 }
 
-/// Whether an instance leads to a listener of this configuration; asks DNS.
+/// Whether an instance or the webhook leads to a listener of this configuration; asks DNS.
 fn self_calls(config: &Config, settings: &Settings) -> Result<(), CommandError> {
     let runtime = runtime()?;
-    let checked = runtime.block_on(config.check_self_calls(&settings.instances, &OwnListeners::of(&config.file)));
+    let own = OwnListeners::of(&config.file);
+    let checked = runtime.block_on(async {
+        config.check_self_calls(&settings.instances, &own).await?;
+        config.check_notices(settings.notices.as_ref(), &own).await
+    });
     // A look-up that takes long is not waited for.
     runtime.shutdown_background();
     checked.map_err(|mistake| failure(CONFIG)(mistake.into()))

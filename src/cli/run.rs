@@ -109,7 +109,11 @@ fn code(error: &StartError) -> u8 {
         StartError::Way(_, SiteError::Tls(_)) | StartError::Endpoint(_, EndpointError::Way(SiteError::Tls(_))) => {
             SOFTWARE
         }
-        StartError::Tls(_) | StartError::Traces(_) | StartError::Sandbox(_) | StartError::Metrics(_) => SOFTWARE,
+        StartError::Tls(_)
+        | StartError::Traces(_)
+        | StartError::Notices(_)
+        | StartError::Sandbox(_)
+        | StartError::Metrics(_) => SOFTWARE,
     }
 }
 

@@ -31,6 +31,7 @@ impl Config {
         }
         self.audit()?;
         self.traces()?;
+        self.check_notices_offline()?;
         Ok(listeners)
     }
 

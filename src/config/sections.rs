@@ -1,6 +1,7 @@
 //! The configuration as written: every key with its default.
 
 mod allow;
+mod approvals;
 mod instance;
 mod listener;
 mod listener_tls;
@@ -19,6 +20,7 @@ use super::value::{AdminAddress, ProbeAddress};
 use crate::net::listener::ListenAddress;
 use crate::observe::audit_log::{Durability, OnFailure};
 pub use allow::{AllowEntry, AllowSection, Moment};
+pub use approvals::{ApprovalsSection, ApproverSection};
 pub use instance::{InstanceSection, RateSection};
 pub use listener::{CallerSection, ListenerSection};
 pub use listener_tls::{TlsChoice, TlsSection};
@@ -45,6 +47,8 @@ pub struct ConfigFile {
     pub probes: ProbesSection,
     /// The log on standard error.
     pub log: LogSection,
+    /// Who approves requests.
+    pub approvals: ApprovalsSection,
     /// The record of operations used.
     pub learn: LearnSection,
     /// The record of writes and refusals.
@@ -195,6 +199,7 @@ impl Default for ConfigFile {
             admin: AdminSection::default(),
             probes: ProbesSection::default(),
             log: LogSection::default(),
+            approvals: ApprovalsSection::default(),
             learn: LearnSection::default(),
             audit: AuditSection::default(),
             traces: TracesSection::default(),

@@ -9,7 +9,9 @@ use super::sandbox_warning::SandboxWarning;
 use crate::net::listener::ListenAddress;
 use crate::net::tls::server::IdentitySource;
 use crate::observe::audit_log;
+use crate::observe::notices::NoticesConfig;
 use crate::observe::traces;
+use crate::proxy::approval::ApprovalsConfig;
 use crate::proxy::authn::browser;
 use crate::proxy::authn::callers::CallerProofs;
 use crate::proxy::policy::Policy;
@@ -32,6 +34,10 @@ pub struct Settings {
     pub audit: Option<audit_log::AuditConfig>,
     /// Where spans go, if anywhere.
     pub traces: Option<traces::TracesConfig>,
+    /// Who approves requests, and how.
+    pub approvals: ApprovalsConfig,
+    /// Where requests that wait are told of, if anywhere.
+    pub notices: Option<NoticesConfig>,
     /// Instances that are the sandbox although a tenant seems to be meant.
     pub doubts: Vec<SandboxWarning>,
 }

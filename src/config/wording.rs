@@ -9,7 +9,7 @@ pub(super) fn plain(message: &str, text: &str, span: &Range<usize>) -> String {
     let message = message.trim_end();
     // Of what may be a secret nothing is repeated.
     let line = line_around(text, span.start);
-    let open = !["secret", "password", "key", "proxy"].iter().any(|word| line.contains(word));
+    let open = !["secret", "password", "key", "proxy", "notify"].iter().any(|word| line.contains(word));
     let raw = text.get(span.clone()).filter(|raw| open && !raw.contains('\n')).unwrap_or_default().trim();
     unknown(message)
         .or_else(|| wrong_type(message, line, raw))

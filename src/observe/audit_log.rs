@@ -4,6 +4,7 @@
 //! which is safe before the caller is answered. So after a crash in between there is a line that says what may have been
 //! done. A refusal has one line, for which nobody waits. A read that is permitted costs nothing here.
 
+mod approval_step;
 pub mod chain;
 pub mod entry;
 mod file_set;
@@ -25,6 +26,7 @@ use entry::{EndedRequest, Entry, Event, RequestFacts, RequestOutcome};
 use log_file::LogFile;
 use writer::{Message, Waiter};
 
+pub use approval_step::{ApprovalStep, StepKind};
 pub use log_file::LogFileError;
 pub use writer::{AuditCounters, Writer};
 
@@ -173,6 +175,18 @@ impl AuditLog {
     fn open_as(&self, kind: EntryKind, facts: impl FnOnce() -> RequestFacts) -> Option<OpenEntry> {
         let handle = self.handle.as_ref()?;
         Some(OpenEntry { handle: Arc::clone(handle), facts: Some(Box::new(facts())), kind })
+    }
+
+    /// Records a step of an approval at once; the future ends when that is safe. Nobody need wait for it: a step that
+    /// opens nothing is kept for later if it cannot be written now.
+    pub fn approval(&self, step: ApprovalStep) -> impl Future<Output = Result<(), Unrecorded>> + use<> {
+        let recorded = self.handle.as_ref().map(|handle| handle.record(Entry::now(Event::Approval(step))));
+        async move {
+            match recorded {
+                Some(recorded) => recorded.await,
+                None => Ok(()),
+            }
+        }
     }
 
     /// Lets the writer end once all is written.

@@ -4,6 +4,7 @@
 //! What belongs to a listener or an instance that a reload takes away stays as it was: counters do not go backwards, and
 //! gauges come down to 0 by themselves. Only tokens are told of anew each time.
 
+pub mod approvals;
 mod meter;
 mod process;
 pub mod reloads;
@@ -17,6 +18,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use approvals::ApprovalSeries;
 pub use meter::{RequestEnd, RequestMeter};
 use process::ProcessSeries;
 use traffic::Traffic;
@@ -37,6 +39,7 @@ pub struct Metrics {
     user_grant_age: IntGaugeVec,
     sign_in_needed: IntGaugeVec,
     rate_waits: IntCounterVec,
+    approvals: ApprovalSeries,
 }
 
 /// One token as the gauges show it.
@@ -132,6 +135,7 @@ impl Metrics {
                 "Requests that were held back because of a limited rate, or because the instance throttles.",
                 &["instance"],
             )?,
+            approvals: ApprovalSeries::register(&families)?,
             registry,
         })
     }
@@ -189,6 +193,11 @@ impl Metrics {
     /// The counters of one instance.
     pub fn traffic(&self, instance: &str) -> Traffic {
         self.instances.of(instance)
+    }
+
+    /// What is counted of approvals.
+    pub fn approvals(&self) -> ApprovalSeries {
+        self.approvals.clone()
     }
 
     /// Counts the requests to an instance that are held back.

@@ -14,6 +14,7 @@ pub mod key_hint;
 pub mod local_tokens;
 mod perimeter;
 mod presented_proof;
+pub mod throttle;
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ use crate::net::listener::Peer;
 use crate::net::listener::head::FramingError;
 pub use authn_error::AuthnError;
 use browser::{AllowedOrigins, FetchMetadata, WebOrigin};
-pub use caller::{Authenticated, Caller, Destination, GrantedToken, Unauthenticated};
+pub use caller::{APPROVALS_PATH, Authenticated, Caller, Destination, GrantedToken, Unauthenticated};
 use callers::{Callers, KnownCallers, ProofIdentity};
 use key::KeyHash;
 use key_hint::KeyHint;
@@ -127,6 +128,7 @@ impl<C> Authn<C> {
         match relayed().filter(|_| self.callers.is_anonymous()) {
             Some(name) => Err(AuthnError::Relayed(name)),
             None if asks => Ok(Destination::Preflight),
+            None if head.uri.path().starts_with(APPROVALS_PATH) => Ok(Destination::Approvals),
             None => Ok(OAuthPath::at(&head.uri).map_or(Destination::Api, Destination::OAuth)),
         }
     }

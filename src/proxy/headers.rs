@@ -57,7 +57,7 @@ fn is_kept_from_upstream(name: &str) -> bool {
             // What the upstream connection has of its own.
             "host" | "authorization" | "expect" | "http2-settings"
             // Credentials of the caller, and what older clients send with them.
-            | "cookie" | "cookie2" | "client-id" | "client-secret" | "x-api-key" | "x-nj-date" | "sessionkey"
+            | "cookie" | "cookie2" | "client-id" | "client-secret" | "x-api-key" | "x-approval-id" | "x-nj-date" | "sessionkey"
             // Where the request came from.
             | "forwarded" | "via" | "x-real-ip" | "x-client-ip" | "x-cluster-client-ip" | "true-client-ip"
             | "cf-connecting-ip" | "x-original-host" | "x-host" | "origin" | "referer"

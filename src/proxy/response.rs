@@ -1,6 +1,8 @@
 //! Answers to the caller: NinjaOne's, relayed, or our own refusal, by the refusal table.
 
+mod approval;
 mod authn;
+mod decision;
 mod own;
 mod policy;
 mod problem;
@@ -19,6 +21,7 @@ use crate::base::panic_guard::Panicked;
 use crate::net::listener::BuffersFull;
 use crate::observe::access_log::Fault;
 use crate::observe::audit_log::Unrecorded;
+use crate::proxy::approval::{NoStatus, Unapproved};
 use crate::proxy::authn::AuthnError;
 use crate::proxy::headers::loops::LoopError;
 use crate::proxy::policy::catalog::{OperationId, OperationName};
@@ -27,6 +30,8 @@ use crate::proxy::rate_limit::RateLimited;
 use crate::proxy::token::NoToken;
 use crate::proxy::upstream::UpstreamError;
 use crate::proxy::uses::UseError;
+pub use approval::{approval_status, held};
+pub use decision::DecisionRefusal;
 pub use own::{granted, preflight, share};
 use problem::{Refusal, RequestContext};
 use refusal_table::RefusalKind;
@@ -55,6 +60,12 @@ pub enum Rejection {
     /// The uses of its rule cannot be counted.
     #[error(transparent)]
     Uses(#[from] UseError),
+    /// It needs an approval, and has none.
+    #[error(transparent)]
+    Approval(#[from] Unapproved),
+    /// The caller may not see the state of an approval.
+    #[error(transparent)]
+    ApprovalStatus(#[from] NoStatus),
     /// It is a write, and cannot be recorded.
     #[error(transparent)]
     Audit(#[from] Unrecorded),
@@ -134,7 +145,7 @@ impl Rejection {
         match self {
             Self::Policy(refusal) => refusal.operation(),
             Self::Loop(_) | Self::Guard(_) | Self::Grant(_) | Self::Audit(_) | Self::Token(_) => None,
-            Self::Uses(_) => None,
+            Self::Uses(_) | Self::Approval(_) | Self::ApprovalStatus(_) => None,
             Self::Rate(_) | Self::Upstream(_) | Self::Buffers(_) | Self::Panic(_) => None,
         }
     }
@@ -145,6 +156,8 @@ impl Rejection {
             Self::Guard(error) | Self::Grant(error) => authn::refusal(error, scene),
             Self::Policy(refusal) => policy::refusal(refusal, scene),
             Self::Uses(error) => uses_refusal(error),
+            Self::Approval(unapproved) => approval::refusal(unapproved),
+            Self::ApprovalStatus(error) => approval::status_refusal(*error),
             Self::Audit(unrecorded) => audit_refusal(*unrecorded),
             Self::Token(no_token) => token::refusal(no_token, scene),
             Self::Rate(late) => upstream::rate_refusal(*late, scene),

@@ -148,6 +148,10 @@ fn explain_subject<'a>(
             let reason = "the local token endpoint answers it: nothing of it goes to NinjaOne";
             return told(Some("token endpoint"), true, reason.to_owned());
         }
+        Ok(Destination::Approvals) => {
+            let reason = "the proxy itself tells the state of an approval here: nothing of it goes to NinjaOne";
+            return told(Some("approvals"), true, reason.to_owned());
+        }
         Ok(Destination::Api) => {}
     }
     // Without a key in the request it is explained as if the subject had proved who it is.

@@ -9,6 +9,7 @@
 
 #[path = "../oracle/answers.rs"]
 mod answers;
+mod approvals;
 mod audit;
 mod bearer;
 #[cfg(unix)]

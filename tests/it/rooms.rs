@@ -22,6 +22,7 @@ const PARTS: [(&str, &[&str]); 4] = [
             "uses",
             "token",
             "audit",
+            "approval",
             "policy",
             "authn",
             "request_ids",

@@ -52,7 +52,7 @@ pub(crate) fn agree(guard: &Authn, host: &[u8], origin: Option<&[u8]>) {
     let answer = guard.dry_run(&request.into_parts().0);
     let plain = match &answer {
         Ok(Destination::Api) => ours && page,
-        Ok(Destination::Preflight | Destination::OAuth(_)) => false,
+        Ok(Destination::Preflight | Destination::OAuth(_) | Destination::Approvals) => false,
         Err(AuthnError::UnknownHost(_) | AuthnError::BadHost(_)) => !ours,
         Err(AuthnError::CrossOrigin(_)) => ours && !page,
         Err(_) => false,

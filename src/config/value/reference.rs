@@ -48,6 +48,15 @@ pub enum ProxyChoice {
     Reference(Reference),
 }
 
+/// Where notices go: a URL that is a secret, since whoever knows it can post there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotifyAddress {
+    /// As it is.
+    Url(SecretText),
+    /// Where it is read from.
+    Reference(Reference),
+}
+
 /// A text of the file that may hold a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretText(pub String);
@@ -125,6 +134,24 @@ impl<'de> Deserialize<'de> for ProxyChoice {
                 Ok(_) => Ok(Self::Url(SecretText(text))),
                 Err(error) => Err(de::Error::custom(error)),
             },
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for NotifyAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match deserializer.deserialize_any(ReferenceVisitor)? {
+            ClientId::Reference(reference) => Self::Reference(reference),
+            ClientId::Plain(text) => Self::Url(SecretText(text)),
+        })
+    }
+}
+
+impl Serialize for NotifyAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Url(_) => serializer.serialize_str("***"),
+            Self::Reference(reference) => reference.serialize(serializer),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::approval_step::ApprovalStep;
 use super::chain::{ChainHead, Hash};
 use crate::base::plain;
 
@@ -118,6 +119,8 @@ pub enum Event {
     Outcome(EndedRequest),
     /// The proxy answered a request itself.
     Refusal(EndedRequest),
+    /// Something happened to an approval.
+    Approval(ApprovalStep),
     /// Records could not be kept.
     Gap {
         /// How many.
@@ -125,6 +128,17 @@ pub enum Event {
     },
     /// The process ends in good order.
     End {},
+}
+
+impl Event {
+    /// Whether what it tells of may still be given up: it has not happened yet.
+    pub fn is_intention(&self) -> bool {
+        match self {
+            Self::Intent(_) => true,
+            Self::Approval(step) => step.step.opens(),
+            Self::Begin(_) | Self::Outcome(_) | Self::Refusal(_) | Self::Gap { .. } | Self::End {} => false,
+        }
+    }
 }
 
 /// A request, and how it ended.

@@ -74,8 +74,9 @@ impl ReadLine {
 
 #[cfg(test)]
 mod tests {
+    use super::super::approval_step::{ApprovalStep, StepKind};
     use super::super::entry::tests::facts;
-    use super::super::entry::{EndedRequest, Entry, Event, RequestOutcome, TornBytes};
+    use super::super::entry::{EndedRequest, Entry, Event, RequestOutcome, Text, TornBytes};
     use super::*;
 
     #[test]
@@ -104,12 +105,22 @@ mod tests {
         let torn = Some(TornBytes { bytes: 7, sha256: Hash::of(b"torn") });
         let begin = LogStart { torn, abrupt: true, headless: true };
         let ended = EndedRequest { facts: facts("9"), outcome: RequestOutcome::default() };
+        let step = ApprovalStep {
+            step: StepKind::Approved,
+            approval: "a".repeat(32),
+            approver: Some("lead".to_owned()),
+            comment: Some(Text::new("fine")),
+            body_bytes: 2,
+            body_sha256: "0".repeat(64),
+            facts: facts("9"),
+        };
         for (event, kind) in [
             (Event::Begin(begin), LineKind::Begin(begin)),
             (Event::Begin(LogStart::default()), LineKind::Begin(LogStart::default())),
             (Event::Intent(facts("9")), LineKind::Intent("9".to_owned())),
             (Event::Outcome(ended.clone()), LineKind::Outcome("9".to_owned())),
             (Event::Refusal(ended), LineKind::Other),
+            (Event::Approval(step), LineKind::Other),
             (Event::Gap { lost: 3 }, LineKind::Gap(3)),
             (Event::End {}, LineKind::End),
         ] {

@@ -249,11 +249,11 @@ impl Writer {
         self.unsynced_since = None;
     }
 
-    /// Keeps records for later. Only the intent of a write is given up where writes are refused then: it does not
-    /// happen.
+    /// Keeps records for later. Only what has not happened yet, such as the intent of a write, is given up where writes
+    /// are refused then: it does not happen.
     fn keep(&mut self, batch: VecDeque<(Entry, Option<Waiter>)>) {
         for (entry, waiter) in batch {
-            let refused = matches!(entry.event, Event::Intent(_)) && self.handle.on_failure == OnFailure::Refuse;
+            let refused = entry.event.is_intention() && self.handle.on_failure == OnFailure::Refuse;
             if !refused {
                 self.backlog.push(entry);
             }

@@ -4,6 +4,9 @@ use super::callers::CallerId;
 use super::local_tokens::OAuthPath;
 use crate::net::listener::Peer;
 
+/// The path below which a caller asks for the state of its approvals; the id follows.
+pub const APPROVALS_PATH: &str = "/.well-known/ninjaone-proxy/approvals/";
+
 /// A request that came through the perimeter; who sent it is not known yet.
 #[derive(Debug)]
 pub struct Unauthenticated {
@@ -18,6 +21,8 @@ pub enum Destination {
     Preflight,
     /// To the local token endpoint, or to where a person would sign in.
     OAuth(OAuthPath),
+    /// To the state of an approval, which the proxy tells itself.
+    Approvals,
     /// To NinjaOne, if the policy permits it.
     Api,
 }

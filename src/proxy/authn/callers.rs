@@ -1,6 +1,5 @@
 //! The callers of a listener, and how each proves who it is: by a key, by its user on this machine, by a certificate.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
@@ -8,9 +7,7 @@ use tokio::time::Instant;
 
 use super::key::KeyHash;
 use super::local_tokens::CallerMarks;
-
-/// How many wrong keys are answered at once, and the time after which one more is.
-const WRONG_KEYS: (u32, Duration) = (20, Duration::from_secs(1));
+use super::throttle::Throttle;
 
 /// A place in the roster of a listener; the only one of a listener without callers is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,7 +165,7 @@ impl<C> KnownCallers<C> {
     pub fn new(entries: impl IntoIterator<Item = (CallerProofs, C)>, CallerMarks(marks): CallerMarks) -> Self {
         let entry = |(((proofs, context), mark), id)| KnownCaller { id: CallerId(id), proofs, mark, context };
         let entries = entries.into_iter().zip(marks).zip(0..).map(entry).collect();
-        Self { entries, throttle: Throttle(Cell::new(None)) }
+        Self { entries, throttle: Throttle::default() }
     }
 
     /// The caller that a local token says this of.
@@ -208,24 +205,6 @@ impl<C> KnownCallers<C> {
 impl<C> KnownCaller<C> {
     fn identity(&self) -> ProofIdentity<'_, C> {
         ProofIdentity { id: self.id, name: Some(&self.proofs.name), context: &self.context, mark: Some(self.mark) }
-    }
-}
-
-/// Wrong keys are answered for a while, and then a few at a time: a caller that tries many gets 429, others do not
-/// touched, and nothing is kept of any of them.
-#[derive(Debug)]
-struct Throttle(Cell<Option<Instant>>);
-
-impl Throttle {
-    fn take(&self, now: Instant) -> Result<(), Duration> {
-        let (burst, period) = WRONG_KEYS;
-        let from = self.0.get().unwrap_or(now).max(now);
-        let wait = (from + period).saturating_duration_since(now + period * burst);
-        if wait.is_zero() {
-            self.0.set(Some(from + period));
-            return Ok(());
-        }
-        Err(wait)
     }
 }
 

@@ -51,7 +51,7 @@ impl KeyHash {
     }
 
     /// Compares in constant time.
-    pub(super) fn is_same(self, other: Self) -> bool {
+    pub fn is_same(self, other: Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 

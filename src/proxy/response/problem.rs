@@ -44,6 +44,10 @@ impl Refusal {
         match self.kind.row().field {
             ExtraField::Nothing => None,
             ExtraField::Challenge => Some((WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE))),
+            ExtraField::BearerChallenge => {
+                Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ninjaone-proxy\"")))
+            }
+            ExtraField::AllowDecision => Some((ALLOW, HeaderValue::from_static("GET, HEAD, POST"))),
             ExtraField::AllowRead => Some((ALLOW, HeaderValue::from_static("GET, HEAD"))),
             ExtraField::AllowPost => Some((ALLOW, HeaderValue::from_static("POST"))),
             ExtraField::AllowMethods => Some((ALLOW, HeaderValue::try_from(self.methods?.to_string()).ok()?)),

@@ -31,10 +31,14 @@ pub enum ExtraField {
     Nothing,
     /// `WWW-Authenticate`.
     Challenge,
+    /// `WWW-Authenticate` where only a bearer is taken.
+    BearerChallenge,
     /// `Allow: POST`.
     AllowPost,
     /// `Allow: GET, HEAD`.
     AllowRead,
+    /// `Allow: GET, HEAD, POST`.
+    AllowDecision,
     /// `Allow` with the methods of the path.
     AllowMethods,
     /// `Retry-After`, where it is known when another request can do better.
@@ -163,6 +167,24 @@ refusal_table! {
     BodyTooLargeToJudge: denied(StatusCode::PAYLOAD_TOO_LARGE, "body-not-judged");
     ApprovalNeeded: denied(StatusCode::FORBIDDEN, "approval-needed");
 
+    // The approval of what is asked for.
+    ApprovalDenied: denied(StatusCode::FORBIDDEN, "approval-denied");
+    ApprovalExpired: denied(StatusCode::FORBIDDEN, "approval-expired");
+    ApprovalUsed: denied(StatusCode::FORBIDDEN, "approval-used");
+    ApprovalMismatch: denied(StatusCode::FORBIDDEN, "approval-mismatch");
+    ApprovalUnknown: denied(StatusCode::FORBIDDEN, "approval-unknown");
+    ApprovalNotFound: denied(StatusCode::NOT_FOUND, "approval-unknown");
+    ApprovalsFull: unavailable("approvals-full", Fault::Caller);
+    ApprovalImpossible: misconfigured("approval-impossible");
+
+    // What approvers send to the listener for administrators.
+    ApproverKeyMissing: denied(StatusCode::UNAUTHORIZED, "key-missing").with(ExtraField::BearerChallenge);
+    ApproverKeyWrong: denied(StatusCode::UNAUTHORIZED, "key-wrong").with(ExtraField::BearerChallenge);
+    ApproverIsCaller: denied(StatusCode::FORBIDDEN, "approver-is-caller");
+    ApprovalOver: denied(StatusCode::CONFLICT, "approval-over");
+    DecisionUnclear: malformed(StatusCode::BAD_REQUEST, "decision-unclear");
+    DecisionMethod: denied(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed").with(ExtraField::AllowDecision);
+
     // The state of the proxy.
     UsesUncounted: unavailable("uses-uncounted", Fault::Proxy).with(ExtraField::RetrySoon);
     AuditUnavailable: unavailable("audit-unavailable", Fault::Proxy).with(ExtraField::RetrySoon);
@@ -215,9 +237,9 @@ mod tests {
         for kind in RefusalKind::ALL {
             let row = kind.row();
             let needed = match row.status {
-                StatusCode::UNAUTHORIZED => &[ExtraField::Challenge][..],
+                StatusCode::UNAUTHORIZED => &[ExtraField::Challenge, ExtraField::BearerChallenge][..],
                 StatusCode::METHOD_NOT_ALLOWED => {
-                    &[ExtraField::AllowPost, ExtraField::AllowRead, ExtraField::AllowMethods]
+                    &[ExtraField::AllowPost, ExtraField::AllowRead, ExtraField::AllowDecision, ExtraField::AllowMethods]
                 }
                 StatusCode::TOO_MANY_REQUESTS => &[ExtraField::RetryAfter],
                 StatusCode::SERVICE_UNAVAILABLE => &[ExtraField::RetryAfter, ExtraField::RetrySoon],

@@ -85,13 +85,14 @@ fn the_page_of_the_configuration_has_every_key_that_the_parser_knows_and_no_othe
                 "instances" | "listeners" => tables.push((format!("{inner}.local"), format!("{name}.NAME"))),
                 "callers" => tables.push((format!("{inner}.one"), format!("{name}.CALLER"))),
                 "users" => tables.push((format!("{inner}.one"), format!("{name}.USER"))),
+                "approvers" => tables.push((format!("{inner}.one"), format!("{name}.APPROVER"))),
                 // Also a text of its own.
                 "tls" => {
                     program.insert(name.clone());
                     tables.push((inner, name));
                 }
                 "timeouts" | "limits" | "admin" | "probes" | "log" | "learn" | "audit" | "traces" | "process"
-                | "rate" => tables.push((inner, name)),
+                | "rate" | "approvals" => tables.push((inner, name)),
                 _ => {
                     program.insert(name);
                 }

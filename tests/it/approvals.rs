@@ -1,0 +1,3 @@
+//! Requests that need an approval, as callers, approvers and NinjaOne see them.
+
+mod mistakes;
