@@ -45,7 +45,7 @@ use crate::proxy::authn::{Authenticated, Authn, AuthnError, Destination, Unauthe
 pub use crate::proxy::body_limits::BodyLimits;
 pub use crate::proxy::caller_context::CallerContext;
 use crate::proxy::caller_context::Permitted;
-use crate::proxy::fulfillment::HeldBody;
+use crate::proxy::fulfillment::{Fulfilled, HeldBody};
 use crate::proxy::headers::CallerOrigin;
 use crate::proxy::observer::observe;
 use crate::proxy::policy::Judgment;
@@ -180,7 +180,10 @@ impl Proxy {
         let judged = observe(log, context.judge(caller, head)?);
         let (permitted, body) = match judged.judgment {
             Judgment::Permitted(permit) => (Permitted { permit, context }, HeldBody::unread(body)),
-            Judgment::Conditional(permit) => Box::pin(self.fulfill(permit, context, head, body)).await?,
+            Judgment::Conditional(permit) => match Box::pin(self.fulfill(permit, context, head, body, log)).await? {
+                Fulfilled::Permitted(permitted) => *permitted,
+                Fulfilled::Waiting(summary) => return Ok(response::held(&summary)),
+            },
         };
         let permitted = observe(log, permitted);
         log.propagate_trace(&mut head.headers);

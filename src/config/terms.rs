@@ -35,6 +35,9 @@ impl Config {
                 self.mistake(max, "a rule with max-uses = 0 opens nothing: write 1 or more, or take the rule out")
             })
         });
+        if let (Some(asked), Some(lack)) = (approval.as_ref().filter(|asked| *asked.get_ref()), self.approvals_lack()) {
+            return Err(self.mistake(asked, lack));
+        }
         Ok(Terms {
             body: body.transpose()?,
             expires: expires.as_ref().map(|expires| self.expiry(expires)).transpose()?,

@@ -6,27 +6,37 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use tokio::task::spawn_blocking;
 
 use super::Proxy;
 use super::caller_context::{CallerContext, Permitted};
+use super::facts;
 use super::response::Rejection;
 use crate::net::body::{self, ReadBody};
 use crate::net::listener::{RequestBody, Reservation};
+use crate::observe::access_log::RequestLog;
+use crate::proxy::approval::{ApprovalSummary, HeldOperation, HeldRequest, MAX_BODY, Outcome};
 use crate::proxy::policy::body::JsonBody;
-use crate::proxy::policy::conditions::{Evidence, Unmet};
+use crate::proxy::policy::catalog::{Operation, Risk};
+use crate::proxy::policy::conditions::{ConditionalRule, Evidence, Unmet};
 use crate::proxy::policy::{ChosenPermit, ConditionalPermit};
 use crate::proxy::upstream::UpstreamError;
 use crate::proxy::uses::UseError;
-
-/// The largest body that is shown to a person, in bytes.
-const MAX_SHOWN: u64 = 1 << 20;
 
 /// A body on its way up, and the memory for what was read of it.
 pub(super) struct HeldBody {
     pub(super) body: RequestBody,
     pub(super) room: Option<Reservation>,
+}
+
+/// What becomes of a request whose conditions can be fulfilled.
+pub(super) enum Fulfilled<'a> {
+    /// It goes on.
+    Permitted(Box<(Permitted<'a>, HeldBody)>),
+    /// A person has not approved it yet; its caller asks later.
+    Waiting(Box<ApprovalSummary>),
 }
 
 impl HeldBody {
@@ -44,15 +54,47 @@ impl Proxy {
         context: &'a CallerContext,
         head: &Parts,
         body: RequestBody,
-    ) -> Result<(Permitted<'a>, HeldBody), Rejection> {
+        log: &RequestLog,
+    ) -> Result<Fulfilled<'a>, Rejection> {
         let (chosen, body) = self.choose(permit, context, head, body).await?;
         if let Some(rule) = chosen.rules().iter().find(|rule| rule.terms.approval) {
-            return Err(chosen.refuse(rule, Unmet::Approval).into());
+            let held = self.held(&chosen, rule, context, head, log);
+            match self.approvals.require(held, &head.headers).await? {
+                Outcome::Approved(_approved) => {}
+                Outcome::Waiting(summary) => return Ok(Fulfilled::Waiting(summary)),
+            }
         }
         self.take_uses(&chosen, context).await?;
         // Each of its rules has what it asks for: what is not so has returned before.
         let permit = chosen.fulfilled();
-        Ok((Permitted { permit, context }, body))
+        Ok(Fulfilled::Permitted(Box::new((Permitted { permit, context }, body))))
+    }
+
+    /// What a person is shown of a request.
+    fn held(
+        &self,
+        chosen: &ChosenPermit,
+        rule: &ConditionalRule,
+        context: &CallerContext,
+        head: &Parts,
+        log: &RequestLog,
+    ) -> HeldRequest {
+        let permit = chosen.permit();
+        let operation = permit.operation().and_then(|id| context.policy.catalog().get(id));
+        let is_critical = |operation: &Operation| operation.risk == Risk::Critical;
+        HeldRequest {
+            facts: facts::of_permit(log, permit),
+            method: permit.method().clone(),
+            target: permit.target().clone(),
+            instance: self.sender.upstream.authority().to_string(),
+            operation: operation.map(HeldOperation::of),
+            content_type: head.headers.get(CONTENT_TYPE).cloned(),
+            content_encoding: head.headers.get(CONTENT_ENCODING).cloned(),
+            body: permit.body().cloned().unwrap_or_default(),
+            rule: rule.text.to_string(),
+            reason: rule.terms.reason.as_deref().map(str::to_owned),
+            critical: operation.is_none_or(is_critical),
+        }
     }
 
     /// Finds the rules whose conditions hold; reads the body if one of them wants to see it.
@@ -67,7 +109,7 @@ impl Proxy {
         let now = SystemTime::now();
         let judging = permit.conditions().judging_body().cloned();
         let judging = judging.map(|rule| (rule, self.body_limits.judged));
-        let showing = permit.conditions().wanting_approval().cloned().map(|rule| (rule, MAX_SHOWN));
+        let showing = permit.conditions().wanting_approval().cloned().map(|rule| (rule, MAX_BODY as u64));
         let Some((_, limit)) = [&judging, &showing].into_iter().flatten().max_by_key(|(_, limit)| *limit) else {
             let evidence = Evidence { now, body: None, is_used_up: &is_used_up };
             return Ok((permit.choose(&evidence, None)?, HeldBody::unread(body)));
