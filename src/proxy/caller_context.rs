@@ -25,7 +25,7 @@ pub struct CallerContext {
     usage: Option<Arc<UsageCounters>>,
     /// The scopes, for messages.
     pub(super) scopes: String,
-    /// The rules of `allow`, for the log.
+    /// The rules of `allow`, with their conditions, for the logs.
     allow: Vec<Rc<str>>,
     /// How often rules with `max-uses` were used.
     uses: RuleUses,
@@ -53,7 +53,7 @@ impl CallerContext {
         uses: RuleUses,
     ) -> Self {
         let scopes = policy.scopes().to_string();
-        let allow = policy.rules().allow.iter().map(|rule| Rc::from(&*rule.text())).collect();
+        let allow = policy.rules().allow.iter().map(|rule| Rc::from(rule.label())).collect();
         Self { policy, tokens, user_tokens, usage, scopes, allow, uses }
     }
 

@@ -113,18 +113,6 @@ impl Rule {
         Ok(Self { text: text.into(), methods: parse_methods(methods)?, reach, conditions, terms: None })
     }
 
-    /// This rule, written as a table with these terms.
-    #[must_use]
-    pub fn with_terms(self, terms: Terms) -> Self {
-        Self { terms: Some(Arc::new(terms)), ..self }
-    }
-
-    /// What it asks in addition to its match, if it is written as a table. Such a rule alone decides about the requests
-    /// that it matches.
-    pub fn terms(&self) -> Option<&Arc<Terms>> {
-        self.terms.as_ref()
-    }
-
     /// Whether the rule speaks of this method.
     pub fn has_method(&self, method: &Method) -> bool {
         self.methods.is_empty() || self.methods.contains(method)

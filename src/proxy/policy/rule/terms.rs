@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use ring::digest;
 
 use super::super::body::BodyConditions;
+use super::Rule;
 
 /// What a rule asks in addition to its match; all of it must hold.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -31,6 +32,25 @@ pub struct Expiry {
     pub at: SystemTime,
     /// As it was written.
     pub text: Arc<str>,
+}
+
+impl Rule {
+    /// This rule, written as a table with these terms.
+    #[must_use]
+    pub fn with_terms(self, terms: Terms) -> Self {
+        Self { terms: Some(Arc::new(terms)), ..self }
+    }
+
+    /// What it asks in addition to its match, if it is written as a table. Such a rule alone decides about the requests
+    /// that it matches.
+    pub fn terms(&self) -> Option<&Arc<Terms>> {
+        self.terms.as_ref()
+    }
+
+    /// The rule as it was written, with its conditions in words.
+    pub fn label(&self) -> String {
+        self.terms.as_ref().map_or_else(|| self.text.to_string(), |terms| format!("{} if {terms}", self.text))
+    }
 }
 
 impl Terms {
