@@ -19,6 +19,7 @@ mod record;
 mod refusal;
 mod shape;
 mod sign_in;
+mod simulated_answer;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -50,6 +51,7 @@ use crate::proxy::token::credentials::Credentials;
 
 pub use self::counts::CountSnapshot;
 pub use self::sign_in::{CODE_MARK, REFRESH_MARK};
+pub use self::simulated_answer::simulated_answer;
 pub use self::token::TOKEN_MARK;
 
 /// How long to wait after a failed accept: the first time, and at most.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::download::SandboxBody;
 use super::query::QueryParameters;
-use super::question::{self, SandboxRequest};
+use super::question::{self, KnownIds, SandboxRequest};
 use super::refusal::SandboxRefusal;
 use super::token::SandboxGrant;
 use super::{SandboxState, document, sign_in, token};
@@ -166,7 +166,8 @@ async fn api_answer(
     let origin = format!("{scheme}://{}", authority(parts));
     let parameters = question::parameters(operation, &segments);
     let cursors = &house.cursors;
-    let question = SandboxRequest { operation, parameters, query: &query, body, origin: &origin, cursors };
+    let ids = KnownIds::Fleet;
+    let question = SandboxRequest { operation, parameters, query: &query, body, origin: &origin, cursors, ids };
     question.answer(&house.shapes).map(response)
 }
 

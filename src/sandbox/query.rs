@@ -15,6 +15,13 @@ impl QueryParameters {
         self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
+    /// Takes a parameter out; whether it was there with a value.
+    pub(super) fn remove(&mut self, name: &str) -> bool {
+        let had = self.get(name).is_some_and(|value| !value.is_empty());
+        self.0.retain(|(other, _)| other != name);
+        had
+    }
+
     /// The first value of a parameter if it is a number.
     pub(super) fn number(&self, name: &str) -> Option<u64> {
         self.get(name)?.parse().ok()

@@ -8,6 +8,7 @@ use super::paging::Cursors;
 use super::query::QueryParameters;
 use super::refusal::SandboxRefusal;
 use super::shape;
+use super::simulated_answer::stand_in;
 use crate::proxy::policy::catalog::{Operation, ParameterType, TemplateSegment};
 use crate::proxy::policy::path::{Segment, Segments};
 
@@ -23,6 +24,16 @@ pub(super) struct SandboxRequest<'a> {
     pub(super) origin: &'a str,
     /// Where the readers of reports are.
     pub(super) cursors: &'a Cursors,
+    pub(super) ids: KnownIds,
+}
+
+/// What ids in paths name something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KnownIds {
+    /// Those of the invented fleet.
+    Fleet,
+    /// All: what the fleet lacks, something of it stands for.
+    All,
 }
 
 /// The parameters of a template with their values in a path.
@@ -40,13 +51,15 @@ impl SandboxRequest<'_> {
     pub(super) fn anchor(&self) -> Result<Option<InventedThing>, SandboxRefusal> {
         let template = self.operation.template.as_str();
         if let Some(location) = self.parameter("locationId").or_else(|| self.parameter("location_id")) {
-            let organization = self.parameter("id").and_then(|id| existing(IdList::Organization, id));
-            let location = existing(IdList::Location, location);
-            let matching = organization.zip(location).filter(|(o, l)| o.id == l.organization);
+            let organization = self.parameter("id").and_then(|id| self.find(IdList::Organization, id));
+            let location = self.find(IdList::Location, location);
+            let belongs = |organization: u32, location: u32| self.ids == KnownIds::All || organization == location;
+            let matching = organization.zip(location).filter(|(o, l)| belongs(o.id, l.organization));
             return matching.map(|(_, location)| Some(location)).ok_or(SandboxRefusal::NotFound);
         }
         if let Some(condition) = self.parameter("condition_id") {
-            let mut rows = IdList::Row.ids().filter(|id| fleet::uid("id", *id).eq_ignore_ascii_case(condition));
+            let is_it = |id: &u32| self.ids == KnownIds::All || fleet::uid("id", *id).eq_ignore_ascii_case(condition);
+            let mut rows = IdList::Row.ids().filter(is_it);
             return rows.next().map(|id| Some(InventedThing::new(IdList::Row, id))).ok_or(SandboxRefusal::NotFound);
         }
         let Some((name, value)) = self.parameters.first() else { return Ok(None) };
@@ -59,7 +72,14 @@ impl SandboxRequest<'_> {
             _ if name.to_ascii_lowercase().ends_with("id") && self.is_number(name) => IdList::Row,
             _ => return Ok(None),
         };
-        existing(kind, value).map(Some).ok_or(SandboxRefusal::NotFound)
+        self.find(kind, value).map(Some).ok_or(SandboxRefusal::NotFound)
+    }
+
+    fn find(&self, kind: IdList, id: &str) -> Option<InventedThing> {
+        match self.ids {
+            KnownIds::Fleet => existing(kind, id),
+            KnownIds::All => existing(kind, id).or_else(|| stand_in(kind, id)),
+        }
     }
 
     fn is_number(&self, name: &str) -> bool {
@@ -86,6 +106,7 @@ impl SandboxRequest<'_> {
                 (field, value.parse::<u64>().map_or_else(|_| json!(value), |number| json!(number)))
             })
             .collect();
+        pins.extend(self.named_things());
         // Whatever the type, something has this id.
         for (type_field, id_field) in [("entityType", "entityId"), ("relEntityType", "relEntityId")] {
             let kind = pins.iter().find(|(field, _)| *field == type_field).map(|(_, kind)| kind.clone());
@@ -97,6 +118,18 @@ impl SandboxRequest<'_> {
             }
         }
         pins
+    }
+
+    /// How the things that a stand-in has belong to what the path names.
+    fn named_things(&self) -> impl Iterator<Item = (&str, Value)> {
+        let fields: &[_] = match self.operation.template.as_str() {
+            _ if self.ids == KnownIds::Fleet => &[],
+            t if t.starts_with("/v2/device/{id}") => &["deviceId", "nodeId"],
+            t if t.starts_with("/v2/organization/{id}") => &["organizationId", "clientId"],
+            _ => &[],
+        };
+        let number = self.parameter("id").and_then(|id| id.parse::<u64>().ok());
+        number.into_iter().flat_map(|number| fields.iter().map(move |field| (*field, json!(number))))
     }
 
     /// The thing that an object of this shape shows.
