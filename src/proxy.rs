@@ -8,6 +8,7 @@ mod caller_context;
 mod facts;
 mod fulfillment;
 pub mod headers;
+mod local_grant;
 mod observer;
 pub mod policy;
 pub mod rate_limit;
@@ -18,7 +19,6 @@ pub mod token;
 pub mod upstream;
 pub mod uses;
 
-use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,10 +27,9 @@ use http::header::HeaderValue;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
-use zeroize::Zeroizing;
 
 use crate::base::panic_guard;
-use crate::net::body::{self, Upload};
+use crate::net::body::Upload;
 use crate::net::listener::{Peer, RequestBody};
 use crate::observe::access_log::{Fault, LoggedBody, RequestLog, Sink};
 use crate::observe::audit_log::AuditLog;
@@ -40,8 +39,7 @@ use crate::observe::trace_context;
 use crate::proxy::approval::Approvals;
 use crate::proxy::audit::Audited;
 use crate::proxy::authn::callers::CallerId;
-use crate::proxy::authn::local_tokens::{self, OAuthPath, TokenRequest};
-use crate::proxy::authn::{Authenticated, Authn, AuthnError, Destination, Unauthenticated};
+use crate::proxy::authn::{Authenticated, Authn, Destination, Unauthenticated};
 pub use crate::proxy::body_limits::BodyLimits;
 pub use crate::proxy::caller_context::CallerContext;
 use crate::proxy::caller_context::Permitted;
@@ -54,9 +52,6 @@ pub use crate::proxy::request_ids::RequestIds;
 use crate::proxy::response::{JudgedBy, RefusalContext, Rejection, ResponseBody};
 use crate::proxy::sending::RequestSender;
 use crate::proxy::upstream::{Outbound, Upstream, UpstreamAnswer, UpstreamError};
-
-/// The longest token request, in bytes.
-const MAX_FORM: usize = 16 * 1024;
 
 /// What one worker serves on one listener.
 pub struct Proxy {
@@ -213,29 +208,6 @@ impl Proxy {
     fn hold(&self, mut answer: UpstreamAnswer, method: &Method) -> Result<UpstreamAnswer, Rejection> {
         answer.body.hold(self.body_limits.room_for(method, &answer.body)?);
         Ok(answer)
-    }
-
-    /// The local token endpoint, for clients that insist on one. Nothing of it goes to NinjaOne.
-    async fn grant(
-        &self,
-        path: OAuthPath,
-        visitor: &Unauthenticated,
-        head: &Parts,
-        body: RequestBody,
-        log: &mut RequestLog,
-    ) -> Result<Response<ResponseBody>, Rejection> {
-        match path {
-            OAuthPath::Authorize => return Err(AuthnError::SignIn.into()),
-            OAuthPath::Token if head.method != Method::POST => return Err(Rejection::Grant(AuthnError::NotPost)),
-            OAuthPath::Token => {}
-        }
-        let wait = self.body_limits.wait;
-        let form = body::read_small(body, head.version, wait, MAX_FORM).await.map_err(UpstreamError::Upload)?;
-        log.count_received(Rc::new(Cell::new(form.len() as u64)));
-        let request = TokenRequest::read(&head.headers, &head.uri, &Zeroizing::new(form));
-        let granted = self.authn.grant_token(visitor, &request).map_err(Rejection::Grant)?;
-        let scope = request.scope().unwrap_or(&granted.context.scopes);
-        Ok(response::granted(&granted.token, local_tokens::LIFETIME, scope))
     }
 
     /// What has become of an approval, for the caller that asked for it.

@@ -14,6 +14,7 @@ const PARTS: [(&str, &[&str]); 4] = [
             "facts",
             "sending",
             "fulfillment",
+            "local_grant",
             "response",
             "body_limits",
             "upstream",
