@@ -1,5 +1,6 @@
 //! One record for each request, written when its answer has ended, also when the caller left before.
 
+mod fault;
 mod logged_body;
 mod outcome;
 mod request_id;
@@ -22,30 +23,9 @@ use crate::observe::support_id::SupportId;
 use crate::observe::trace_context::{self, Parent, TraceId};
 use crate::observe::traces::{Span, Traces};
 
+pub use fault::Fault;
 pub use logged_body::LoggedBody;
 pub use request_id::RequestId;
-
-/// Whose fault a refusal is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// The request is wrong, or not allowed.
-    Caller,
-    /// This proxy's configuration or state.
-    Proxy,
-    /// The instance or its token endpoint.
-    Upstream,
-}
-
-impl Fault {
-    /// The name in logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Caller => "caller",
-            Self::Proxy => "proxy",
-            Self::Upstream => "upstream",
-        }
-    }
-}
 
 /// Where the records of a worker's listener go.
 #[derive(Debug)]
