@@ -10,6 +10,7 @@ mod instances;
 mod listeners;
 mod own_listeners;
 mod probes;
+mod quotas;
 pub mod reload;
 mod renewed_grants;
 mod runtime_config;
@@ -48,6 +49,7 @@ use audit_thread::AuditThread;
 use instances::{InstanceRuntime, Sandboxes};
 use listeners::{BoundListener, BoundListeners, ListenerBinder};
 use probes::ProbeListener;
+use quotas::Quotas;
 use reload::Loaded;
 use renewed_grants::RenewedGrants;
 use runtime_config::RuntimeConfig;
@@ -73,6 +75,7 @@ pub struct App {
     instances: Vec<InstanceRuntime>,
     grants: RenewedGrants,
     usage: UsageSaver,
+    quotas: Quotas,
     audit: AuditThread,
     notices: Rc<NoticeTarget>,
     traces: Option<Traces>,
@@ -141,6 +144,7 @@ impl App {
             instances: Vec::new(),
             grants: RenewedGrants::default(),
             usage: UsageSaver::default(),
+            quotas: Quotas::default(),
             audit: AuditThread::default(),
             notices,
             traces: settings.traces.as_ref().map(Traces::start).transpose()?,
@@ -215,7 +219,10 @@ impl App {
         self.admin_state.approvals.configure(approvals, self.audit.audit_log());
         self.usage.replace(usage.as_ref());
         self.buffers.set_limit(file.limits.buffers.get_ref().0);
-        let specs = bound.iter().zip(&listeners).map(|(bound, listener)| bound.spec(listener, file, &self.buffers));
+        let quotas = self.quotas.replace(&listeners);
+        self.admin_state.quotas.replace(self.quotas.all());
+        let specs = bound.iter().zip(&listeners).zip(quotas);
+        let specs = specs.map(|((bound, listener), quotas)| bound.spec(listener, quotas, file, &self.buffers));
         let config = Arc::new(RuntimeConfig {
             listeners: specs.collect(),
             upstreams: instances.iter().map(|instance| Arc::clone(&instance.upstream)).collect(),

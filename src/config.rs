@@ -19,6 +19,7 @@ mod observing;
 mod offline;
 pub mod policy_target;
 pub mod published_catalog;
+mod quota;
 pub mod redirect_uri;
 pub mod replacement;
 mod rules;

@@ -11,6 +11,7 @@ pub mod headers;
 mod local_grant;
 mod observer;
 pub mod policy;
+pub mod quota;
 pub mod rate_limit;
 mod request_ids;
 pub mod response;
@@ -182,14 +183,16 @@ impl Proxy {
         };
         let permitted = observe(log, permitted);
         log.propagate_trace(&mut head.headers);
-        let audited =
-            Audited::record(&self.audit_log, permitted.permit, |permit| facts::of_permit(log, permit)).await?;
+        let within = context.charge(permitted.permit)?;
+        let audited = Audited::record(&self.audit_log, within, |permit| facts::of_permit(log, permit)).await?;
         let audited = observe(log, audited);
         let mut outbound = observe(log, self.outbound(&audited, head, body)?);
         let answer = self.sender.ask(context.tokens(audited.permit()), &audited, &mut outbound, log).await?;
         let answer = observe(log, self.hold(answer, &head.method)?);
         let localize = |location: &_| origin.localize(location, self.sender.upstream.authority(), &head.uri);
-        Ok(response::relay(answer, &self.relayed, audited.permit().token_holder(), localize))
+        let mut response = response::relay(answer, &self.relayed, audited.permit().token_holder(), localize);
+        response::tell_quotas(response.headers_mut(), &context.quotas(audited.permit()));
+        Ok(response)
     }
 
     /// A request that may be sent, with its body and the memory for that.

@@ -1,7 +1,9 @@
 //! The admin listener: gathers what it shows, and serves it.
 
 mod events;
+mod explorer;
 mod grants;
+mod quotas;
 
 use std::cell::RefCell;
 use std::io;
@@ -28,13 +30,13 @@ use crate::proxy::authn::callers::Callers;
 use crate::proxy::authn::local_tokens::LocalTokens;
 use crate::proxy::authn::{Authn, AuthnConfig};
 use crate::proxy::headers::loops::LoopMark;
+use crate::proxy::quota::QuotaTracker;
 use crate::proxy::response;
 use crate::proxy::token::FlightCounts;
 use crate::tools::admin::history::History;
-use crate::tools::admin::page::{Explorer, ExplorerAnswer, ExplorerQuestion, StatusPage, SubjectAnswer};
+use crate::tools::admin::page::{Explorer, ExplorerAnswer, ExplorerQuestion, StatusPage};
 use crate::tools::admin::view::{PageStatus, Setup, View};
 use crate::tools::admin::{self, Configuration, Health, TokenState};
-use crate::tools::explain::{ExplainedRequest, explain};
 
 pub(super) use grants::ShownGrant;
 
@@ -59,6 +61,8 @@ pub(super) struct AdminState {
     pub(super) setup: RefCell<Setup>,
     pub(super) listeners: RefCell<Vec<Arc<ListenerConfig>>>,
     pub(super) refusals: RecentRefusals,
+    /// What is used of the quotas of each listener that has some.
+    pub(super) quotas: RefCell<Vec<(String, Arc<QuotaTracker>)>>,
     history: RefCell<History>,
     begun: Instant,
     page: StatusPage,
@@ -87,6 +91,7 @@ impl AdminState {
             setup: RefCell::default(),
             listeners: RefCell::default(),
             refusals: RecentRefusals::default(),
+            quotas: RefCell::default(),
             history: RefCell::default(),
             begun: Instant::now(),
             page: StatusPage::new(),
@@ -107,6 +112,7 @@ impl AdminState {
     pub(super) async fn health(&self) -> Health {
         let tokens = self.tokens().await;
         let (machine, users) = grants::gauges(&tokens);
+        self.metrics.show_quotas(&quotas::gauges(&self.quotas.borrow()));
         let metrics = self.metrics.render(&machine, &users, self.counts.read());
         let metrics = metrics.unwrap_or_else(|error| format!("# {error}\n"));
         let configuration = self.configuration.borrow().clone();
@@ -129,6 +135,7 @@ impl AdminState {
             setup: self.setup.borrow().clone(),
             tally: self.metrics.tally(),
             refusals: self.refusals.groups(),
+            quotas: quotas::views(&self.quotas.borrow()),
             charts: self.history.borrow().charts(),
         })
     }
@@ -167,25 +174,8 @@ impl AdminState {
         self.page.show(&view, &Explorer { question: &question, answer: Some(&answer), sample })
     }
 
-    fn explanation(&self, ExplorerQuestion { listener, method, path }: &ExplorerQuestion) -> ExplorerAnswer {
-        let listeners = self.listeners.borrow();
-        let wanted = listeners.iter().filter(|own| listener.is_empty() || own.name == *listener);
-        let subjects: Vec<_> = wanted.flat_map(|listener| listener.subjects()).collect();
-        if subjects.is_empty() {
-            return ExplorerAnswer::problem(format!("the configuration has no listener {listener:?}: choose another"));
-        }
-        let method = if method.is_empty() { "GET" } else { method };
-        match explain(&subjects, &ExplainedRequest { method, path, ..ExplainedRequest::default() }) {
-            Err(error) => ExplorerAnswer::problem(error.to_string()),
-            Ok(told) => {
-                let told = told.iter().map(|told| SubjectAnswer {
-                    title: format!("{}: {}", told.name(), if told.is_open() { "allowed" } else { "refused" }),
-                    open: told.is_open(),
-                    lines: told.lines(),
-                });
-                ExplorerAnswer { problem: None, told: told.collect() }
-            }
-        }
+    fn explanation(&self, question: &ExplorerQuestion) -> ExplorerAnswer {
+        explorer::answer(&self.listeners.borrow(), question)
     }
 }
 

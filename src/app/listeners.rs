@@ -18,6 +18,7 @@ use crate::net::listener::{
 };
 use crate::net::shutdown::{self, Shutdown, Trigger};
 use crate::proxy::authn::local_tokens::LocalTokens;
+use crate::proxy::quota::QuotaTracker;
 use followed_certificate::FollowedCertificate;
 
 /// How often, and how many times, a port that has an older listener too is looked at.
@@ -136,6 +137,7 @@ impl BoundListener {
     pub(super) fn spec(
         &self,
         listener: &Arc<ListenerConfig>,
+        quotas: Option<Arc<QuotaTracker>>,
         file: &ConfigFile,
         buffers: &Arc<Buffers>,
     ) -> ListenerSpec {
@@ -153,7 +155,7 @@ impl BoundListener {
         let connections = ConnectionConfig { listener: label, tls, limits };
         let (stopped, issuer) = (self.stopped.clone(), Arc::clone(&self.issuer));
         let marks = issuer.enroll(listener.callers.iter().map(|caller| &caller.entry));
-        ListenerSpec { id: self.id, listener: Arc::clone(listener), port, connections, stopped, issuer, marks }
+        ListenerSpec { id: self.id, listener: Arc::clone(listener), port, connections, stopped, issuer, marks, quotas }
     }
 
     /// Ends it, as a shutdown does.

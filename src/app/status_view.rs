@@ -52,7 +52,7 @@ fn warnings(listener: &config::ListenerConfig) -> Vec<Notice> {
     listener.warnings().into_iter().map(|warning| Notice::warn(warning.text).todo(warning.fix)).collect()
 }
 
-fn caller(config::CallerConfig { entry, policy }: &config::CallerConfig) -> CallerView {
+fn caller(config::CallerConfig { entry, policy, .. }: &config::CallerConfig) -> CallerView {
     let CallerProofs { name, key, certificate, uids, gids } = entry;
     let listed = |what: &str, ids: &[u32]| {
         let ids = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

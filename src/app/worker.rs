@@ -153,7 +153,8 @@ impl Worker {
                 policy.user().and_then(|user| config.users.get(instance)?.iter().find(|own| own.name == user.name));
             let user = user.map(UserRuntime::source);
             let uses = config.uses.rules(name, caller, policy);
-            CallerContext::new(Arc::clone(policy), TokenSource::new(Arc::clone(tokens)), user, usage, uses)
+            let quota = spec.quotas.as_ref().and_then(|quotas| quotas.caller(caller));
+            CallerContext::new(Arc::clone(policy), TokenSource::new(Arc::clone(tokens)), user, usage, uses, quota)
         };
         let known = callers.iter().enumerate();
         let known = known

@@ -68,9 +68,10 @@ impl Config {
         self.check_proofs(name, &file.callers)?;
         let callers = file.callers.iter().map(|(name, caller)| self.caller(name, caller, file, &policy));
         let callers = callers.collect::<Result<_, _>>()?;
+        let quota = self.quota(file.quota.as_ref())?;
         let (name, place, names) = (name.to_owned(), self.place(file)?, self.names(&file.names)?);
         let tls = file.tls.as_ref().map(|tls| self.basis(tls, &names)).transpose()?;
-        Ok(ListenerConfig { name, place, tls, names, origins, policy, callers })
+        Ok(ListenerConfig { name, place, tls, names, origins, policy, quota, callers })
     }
 
     fn names(&self, names: &[Spanned<String>]) -> Result<Vec<String>, ConfigMistake> {

@@ -5,6 +5,7 @@ mod approvals;
 mod instance;
 mod listener;
 mod listener_tls;
+mod quota;
 mod user;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use approvals::{ApprovalsSection, ApproverSection};
 pub use instance::{InstanceSection, RateSection};
 pub use listener::{CallerSection, ListenerSection};
 pub use listener_tls::{TlsChoice, TlsSection};
+pub use quota::QuotaSection;
 pub use user::{UserFor, UserSection};
 
 /// The whole file.

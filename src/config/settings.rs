@@ -16,6 +16,7 @@ use crate::proxy::authn::browser;
 use crate::proxy::authn::callers::CallerProofs;
 use crate::proxy::policy::Policy;
 use crate::proxy::policy::catalog::ScopeSet;
+use crate::proxy::quota::{ByKind, QuotaLimit};
 use crate::proxy::rate_limit::RateLimits;
 use crate::proxy::token::credentials::Credentials;
 use crate::proxy::token::endpoint::ClientAuthMethod;
@@ -93,6 +94,8 @@ pub struct ListenerConfig {
     pub origins: Vec<browser::WebOrigin>,
     /// What may be done through it at most.
     pub policy: Arc<Policy>,
+    /// How much may go through it within a time, all its callers together.
+    pub quota: ByKind<QuotaLimit>,
     /// Who may call, by [`crate::proxy::authn::callers::CallerId`]; empty: everybody who reaches it.
     pub callers: Vec<CallerConfig>,
 }
@@ -104,6 +107,8 @@ pub struct CallerConfig {
     pub entry: CallerProofs,
     /// What it may do.
     pub policy: Arc<Policy>,
+    /// How much it may send within a time.
+    pub quota: ByKind<QuotaLimit>,
 }
 
 impl ListenerConfig {

@@ -69,6 +69,10 @@ fn wrong_type(message: &str, line: &str, raw: &str) -> Option<String> {
             Ok(_) => write("a number", format!("{bare}, without quotation marks")),
             Err(_) => write("a number", "one such as 0.5 or 10".to_owned()),
         },
+        "struct QuotaSection" => Some(format!(
+            "a quota is a table, not {}: write {{ requests = \"600/min\" }}, with writes and critical if you like",
+            kind(found)
+        )),
         "struct InstanceSection" => table(found, "[instances.main]"),
         "struct ListenerSection" => table(found, "[listeners.local]"),
         "struct CallerSection" => table(found, "[listeners.local.callers.NAME]"),

@@ -40,6 +40,8 @@ pub struct Metrics {
     sign_in_needed: IntGaugeVec,
     rate_waits: IntCounterVec,
     approvals: ApprovalSeries,
+    quota_used: IntGaugeVec,
+    quota_limit: IntGaugeVec,
 }
 
 /// One token as the gauges show it.
@@ -64,6 +66,21 @@ pub struct UserStatus {
     pub user: String,
     /// The time since the grant was renewed; `None` if the person must sign in.
     pub renewed: Option<Duration>,
+}
+
+/// A quota as the gauges show it.
+#[derive(Debug)]
+pub struct QuotaGauge {
+    /// The listener's name.
+    pub listener: String,
+    /// The name of the caller whose own it is; empty: all callers of the listener share it.
+    pub caller: String,
+    /// What it counts.
+    pub quota: &'static str,
+    /// How many were used within its window.
+    pub used: u32,
+    /// How many there are within its window.
+    pub limit: u32,
 }
 
 /// Where families of series are registered.
@@ -136,6 +153,16 @@ impl Metrics {
                 &["instance"],
             )?,
             approvals: ApprovalSeries::register(&families)?,
+            quota_used: families.gauge(
+                "ninjaone_proxy_quota_used",
+                "What is used of a quota within its window, by what it counts; caller is empty for that of the listener.",
+                &["listener", "caller", "quota"],
+            )?,
+            quota_limit: families.gauge(
+                "ninjaone_proxy_quota_limit",
+                "What a quota allows within its window, by what it counts; caller is empty for that of the listener.",
+                &["listener", "caller", "quota"],
+            )?,
             registry,
         })
     }
@@ -174,6 +201,17 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+
+    /// Takes these readings of quotas over; those of others are not shown any more.
+    pub fn show_quotas(&self, quotas: &[QuotaGauge]) {
+        self.quota_used.reset();
+        self.quota_limit.reset();
+        for QuotaGauge { listener, caller, quota, used, limit } in quotas {
+            let labels = [listener.as_str(), caller.as_str(), quota];
+            self.quota_used.with_label_values(&labels).set((*used).into());
+            self.quota_limit.with_label_values(&labels).set((*limit).into());
+        }
     }
 
     /// Counts of the audit log: its lines, the records that are lost, and whether it fails. To be asked for once.

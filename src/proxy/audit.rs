@@ -1,10 +1,9 @@
 //! The stage of the audit log: what may change something is recorded before it goes up.
 
-use http::Method;
-
 use crate::observe::audit_log::entry::RequestFacts;
 use crate::observe::audit_log::{AuditLog, OpenEntry, Unrecorded};
-use crate::proxy::policy::Permit;
+use crate::proxy::policy::{Permit, is_write};
+use crate::proxy::quota::WithinQuota;
 
 /// The proof that a permitted request may be sent: where there is an audit log, a write is recorded in it.
 /// [`crate::proxy::upstream`] sends nothing else.
@@ -19,9 +18,10 @@ impl Audited {
     /// the rules close, where they are observed, will have its end recorded too.
     pub async fn record(
         log: &AuditLog,
-        permit: Permit,
+        within: WithinQuota,
         facts: impl FnOnce(&Permit) -> RequestFacts,
     ) -> Result<Self, Unrecorded> {
+        let permit = within.into_permit();
         let entry = if is_write(permit.method()) {
             log.write(|| facts(&permit)).await?
         } else if permit.overruled().is_some() {
@@ -41,9 +41,4 @@ impl Audited {
     pub fn permit(&self) -> &Permit {
         &self.permit
     }
-}
-
-/// Whether a request may change something.
-fn is_write(method: &Method) -> bool {
-    !matches!(*method, Method::GET | Method::HEAD)
 }

@@ -11,6 +11,7 @@ use crate::proxy::policy::catalog::OperationId;
 use crate::proxy::policy::conditions::ConditionalRule;
 use crate::proxy::policy::coverage::SecureUse;
 use crate::proxy::policy::{Judgment, Permit, Policy, PolicyRefusal, TokenHolder};
+use crate::proxy::quota::{self, CallerQuota, QuotaCharge, QuotaExceeded, QuotaStatus, WithinQuota};
 use crate::proxy::token::TokenSource;
 use crate::proxy::uses::{RuleUses, UseCounter};
 
@@ -23,6 +24,8 @@ pub struct CallerContext {
     user_tokens: Option<TokenSource>,
     /// Where its use is counted, if it is.
     usage: Option<Arc<UsageCounters>>,
+    /// The quotas that apply to it, if any does.
+    quota: Option<CallerQuota>,
     /// The scopes, for messages.
     pub(super) scopes: String,
     /// The rules of `allow`, with their conditions, for the logs.
@@ -44,17 +47,18 @@ pub(super) struct Permitted<'a> {
 }
 
 impl CallerContext {
-    /// What `policy` opens, with these tokens; its use is counted in `usage`.
+    /// What `policy` opens within `quota`, with these tokens; its use is counted in `usage`.
     pub fn new(
         policy: Arc<Policy>,
         tokens: TokenSource,
         user_tokens: Option<TokenSource>,
         usage: Option<Arc<UsageCounters>>,
         uses: RuleUses,
+        quota: Option<CallerQuota>,
     ) -> Self {
         let scopes = policy.scopes().to_string();
         let allow = policy.rules().allow.iter().map(|rule| Rc::from(rule.label())).collect();
-        Self { policy, tokens, user_tokens, usage, scopes, allow, uses }
+        Self { policy, tokens, user_tokens, usage, quota, scopes, allow, uses }
     }
 
     /// Judges a request of this caller.
@@ -66,6 +70,17 @@ impl CallerContext {
     /// The uses of a rule, if they are limited.
     pub(super) fn uses(&self, rule: &ConditionalRule) -> Option<&Arc<UseCounter>> {
         self.uses.of(rule)
+    }
+
+    /// Takes one of each quota that applies to a permitted request.
+    pub(super) fn charge(&self, permit: Permit) -> Result<WithinQuota, QuotaExceeded> {
+        WithinQuota::charge(self.quota.as_ref(), permit, self.policy.catalog())
+    }
+
+    /// The quotas that apply to a permitted request, as they stand now; without one this does not allocate.
+    pub(super) fn quotas(&self, permit: &Permit) -> Vec<QuotaStatus> {
+        let status = |quota: &CallerQuota| quota.status(quota::kinds(permit, self.policy.catalog()));
+        self.quota.as_ref().map(status).unwrap_or_default()
     }
 
     /// Where a permitted request gets its token.

@@ -40,8 +40,8 @@ pub(super) fn decided(record: &mut RequestLog, rejection: &Rejection) {
             record.set_reason(hint.as_str())
         }
         Rejection::Policy(PolicyRefusal::Malformed(_)) | Rejection::Guard(_) | Rejection::Grant(_) => {}
-        Rejection::Loop(_) | Rejection::Uses(_) | Rejection::Audit(_) | Rejection::Token(_) | Rejection::Rate(_) => {}
-        Rejection::Approval(_) | Rejection::ApprovalStatus(_) => {}
+        Rejection::Loop(_) | Rejection::Uses(_) | Rejection::Quota(_) | Rejection::Audit(_) => {}
+        Rejection::Token(_) | Rejection::Rate(_) | Rejection::Approval(_) | Rejection::ApprovalStatus(_) => {}
         Rejection::Upstream(_) | Rejection::Buffers(_) | Rejection::Panic(_) => {}
     }
 }

@@ -35,7 +35,7 @@ use conditions::{ConditionLayer, Conditions, Unmet};
 pub use decision::{ClosedBy, Decision, OpenedBy, OperationVerdict, Passage, Ruling};
 use decision::{JudgedRequest, Verdict};
 use path::{Segments, Target};
-pub use permit::{ChosenPermit, ConditionalPermit, Judgment, Permit};
+pub use permit::{ChosenPermit, ConditionalPermit, Judgment, Permit, is_write};
 pub use refusal::{Denied, DenyReason, PolicyError, PolicyRefusal};
 use rule::Rule;
 pub use rules::{Groups, RuleId, Rules};

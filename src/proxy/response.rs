@@ -6,6 +6,8 @@ mod decision;
 mod own;
 mod policy;
 mod problem;
+mod quota;
+mod rate_limit_fields;
 pub mod refusal_table;
 mod relay;
 mod token;
@@ -26,6 +28,7 @@ use crate::proxy::authn::AuthnError;
 use crate::proxy::headers::loops::LoopError;
 use crate::proxy::policy::catalog::{OperationId, OperationName};
 use crate::proxy::policy::{DenyReason, Policy, PolicyRefusal};
+use crate::proxy::quota::QuotaExceeded;
 use crate::proxy::rate_limit::RateLimited;
 use crate::proxy::token::NoToken;
 use crate::proxy::upstream::UpstreamError;
@@ -34,6 +37,7 @@ pub use approval::{approval_status, held};
 pub use decision::DecisionRefusal;
 pub use own::{granted, preflight, share};
 use problem::{Refusal, RequestContext};
+pub use rate_limit_fields::tell_quotas;
 use refusal_table::RefusalKind;
 pub use relay::{ResponseBody, relay};
 
@@ -66,6 +70,9 @@ pub enum Rejection {
     /// The caller may not see the state of an approval.
     #[error(transparent)]
     ApprovalStatus(#[from] NoStatus),
+    /// A quota that it needs one of is used up.
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     /// It is a write, and cannot be recorded.
     #[error(transparent)]
     Audit(#[from] Unrecorded),
@@ -145,7 +152,7 @@ impl Rejection {
         match self {
             Self::Policy(refusal) => refusal.operation(),
             Self::Loop(_) | Self::Guard(_) | Self::Grant(_) | Self::Audit(_) | Self::Token(_) => None,
-            Self::Uses(_) | Self::Approval(_) | Self::ApprovalStatus(_) => None,
+            Self::Uses(_) | Self::Approval(_) | Self::ApprovalStatus(_) | Self::Quota(_) => None,
             Self::Rate(_) | Self::Upstream(_) | Self::Buffers(_) | Self::Panic(_) => None,
         }
     }
@@ -158,6 +165,7 @@ impl Rejection {
             Self::Uses(error) => uses_refusal(error),
             Self::Approval(unapproved) => approval::refusal(unapproved),
             Self::ApprovalStatus(error) => approval::status_refusal(*error),
+            Self::Quota(exceeded) => quota::refusal(exceeded, scene),
             Self::Audit(unrecorded) => audit_refusal(*unrecorded),
             Self::Token(no_token) => token::refusal(no_token, scene),
             Self::Rate(late) => upstream::rate_refusal(*late, scene),

@@ -2,6 +2,7 @@
 
 mod conditional;
 mod explanation;
+mod quotas;
 
 use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -137,6 +138,7 @@ fn explain_subject<'a>(
         changes: Vec::new(),
         conditions: Vec::new(),
         user: None,
+        quotas: Vec::new(),
     };
     let stopped = |gate, error| told(Some(gate), false, why_refused(subject, head, &Rejection::Guard(error)));
     match guard.dry_run(head) {
@@ -175,7 +177,8 @@ fn explain_subject<'a>(
         }
         Err(refusal) => told(Some("policy"), false, why_refused(subject, head, &Rejection::Policy(refusal))),
     };
-    let told = Explanation { user: policy.user_of(id).map(|user| &*user.name), ..told };
+    let quotas = quotas::applicable(subject, &head.method, operation);
+    let told = Explanation { user: policy.user_of(id).map(|user| &*user.name), quotas, ..told };
     let Ok(target) = target else { return told };
     let turn = |told: &Explanation<'_>| match (told.open, told.conditions.is_empty()) {
         // What the request or the rule must have instead, the reason says.

@@ -24,6 +24,7 @@ const PARTS: [(&str, &[&str]); 4] = [
             "token",
             "audit",
             "approval",
+            "quota",
             "policy",
             "authn",
             "request_ids",

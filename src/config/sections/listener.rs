@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::{AllowEntry, TlsChoice, UserFor, unplaced};
+use super::{AllowEntry, QuotaSection, TlsChoice, UserFor, unplaced};
 use crate::config::value::{Address, ListenerMode, Permissions};
 use crate::proxy::policy::catalog::Scope;
 
@@ -46,6 +46,9 @@ pub struct ListenerSection {
     /// Which operations get that person's token; those that need it without this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_for: Option<Spanned<UserFor>>,
+    /// How much may go through it within a time, all its callers together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Spanned<QuotaSection>>,
     /// The web pages of other origins that may use it.
     pub allowed_origins: Vec<Spanned<String>>,
     /// Whether callers may send their keys in clear text over a network.
@@ -84,6 +87,9 @@ pub struct CallerSection {
     /// Which operations get that person's token; as on the listener without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_for: Option<Spanned<UserFor>>,
+    /// How much it may send within a time; the listener's quota applies too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Spanned<QuotaSection>>,
 }
 
 impl Default for ListenerSection {
@@ -102,6 +108,7 @@ impl Default for ListenerSection {
             deny: Vec::new(),
             user: None,
             user_for: None,
+            quota: None,
             allowed_origins: Vec::new(),
             cleartext: false,
             callers: BTreeMap::new(),

@@ -130,6 +130,11 @@ impl ChosenPermit {
     }
 }
 
+/// Whether a request with this method may change something.
+pub fn is_write(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD)
+}
+
 impl Permit {
     /// Who called.
     pub fn caller(&self) -> &Caller {

@@ -10,8 +10,10 @@ use http::{HeaderMap, Response};
 use http_body_util::Full;
 use serde::Serialize;
 
+use super::rate_limit_fields::{policy_name, tell_quotas};
 use super::refusal_table::{ExtraField, RefusalKind, RefusalRow};
 use crate::proxy::policy::catalog::MethodSet;
+use crate::proxy::quota::QuotaStatus;
 
 /// RFC 9209.
 pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -28,11 +30,13 @@ pub(super) struct Refusal {
     pub(super) wait: Option<Duration>,
     /// The methods that the path has.
     pub(super) methods: Option<MethodSet>,
+    /// The quotas that apply to the request, if that is about one.
+    pub(super) quotas: Vec<QuotaStatus>,
 }
 
 impl Refusal {
     pub(super) fn new(kind: RefusalKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), wait: None, methods: None }
+        Self { kind, detail: detail.into(), wait: None, methods: None, quotas: Vec::new() }
     }
 
     /// It may be tried again after so long.
@@ -70,6 +74,7 @@ impl Refusal {
         if let Some((name, value)) = self.field() {
             headers.insert(name, value);
         }
+        tell_quotas(headers, &self.quotas);
         if row.closes {
             // Over HTTP/2 it is left out.
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -105,6 +110,7 @@ impl Refusal {
             operation: request.operation,
             result_code: code,
             error_message: &self.detail,
+            violated_policies: self.quotas.iter().filter(|quota| quota.remaining == 0).map(policy_name).collect(),
             error: request.wants_token.then_some(oauth),
             error_description: request.wants_token.then_some(&self.detail),
         };
@@ -137,6 +143,9 @@ struct Problem<'a> {
     operation: Option<&'a str>,
     result_code: &'a str,
     error_message: &'a str,
+    /// The names in `RateLimit-Policy` of the quotas that are used up, as the draft of these fields has it.
+    #[serde(skip_serializing_if = "Vec::is_empty", rename = "violated-policies")]
+    violated_policies: Vec<&'static str>,
     /// RFC 6749 section 5.2, where a token was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,

@@ -185,6 +185,8 @@ refusal_table! {
     DecisionUnclear: malformed(StatusCode::BAD_REQUEST, "decision-unclear");
     DecisionMethod: denied(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed").with(ExtraField::AllowDecision);
 
+    QuotaExceeded: denied(StatusCode::TOO_MANY_REQUESTS, "quota-exceeded").with(ExtraField::RetryAfter);
+
     // The state of the proxy.
     UsesUncounted: unavailable("uses-uncounted", Fault::Proxy).with(ExtraField::RetrySoon);
     AuditUnavailable: unavailable("audit-unavailable", Fault::Proxy).with(ExtraField::RetrySoon);

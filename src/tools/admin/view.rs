@@ -40,6 +40,8 @@ pub struct PageStatus {
     pub tally: Totals,
     /// The last refusals by cause, the newest first.
     pub refusals: Vec<RefusalGroup>,
+    /// What is used of the quotas.
+    pub quotas: Vec<QuotaView>,
     /// What happened in the last minutes.
     pub charts: Charts,
 }
@@ -98,6 +100,23 @@ pub struct CallerView {
     pub scopes: String,
     /// How many operations are open.
     pub open: usize,
+}
+
+/// A quota.
+#[derive(Debug, Clone)]
+pub struct QuotaView {
+    /// The name of its listener.
+    pub listener: String,
+    /// The caller whose own it is; `None`: all callers of the listener share it.
+    pub caller: Option<String>,
+    /// What it counts.
+    pub kind: &'static str,
+    /// How many were used within its window.
+    pub used: u64,
+    /// How many there are within its window.
+    pub count: u64,
+    /// The same as it is written, with the window.
+    pub limit: String,
 }
 
 /// How bad something is; the worst is the greatest.
@@ -179,6 +198,7 @@ impl View {
                 tables::refusals(status),
                 tables::listeners(setup, tally),
                 tables::callers(setup, tally),
+                tables::quotas(status),
             ],
             charts: charts.clone(),
             listeners: setup.listeners.iter().map(|listener| listener.name.clone()).collect(),

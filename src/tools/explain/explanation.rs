@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::quotas::AppliedQuota;
 use crate::config::policy_target::PolicyTarget;
 use crate::proxy::policy::catalog::{Operation, OperationName};
 use crate::proxy::policy::conditions::ConditionalRule;
@@ -28,6 +29,8 @@ pub struct Explanation<'a> {
     pub(super) conditions: Vec<ExplainedRule>,
     /// The person whose token it gets; `None`: it gets the machine's.
     pub(super) user: Option<&'a str>,
+    /// The quotas that it needs one of.
+    pub(super) quotas: Vec<AppliedQuota>,
 }
 
 /// A rule with conditions that may open a request.
@@ -101,6 +104,8 @@ impl Explanation<'_> {
         lines.push(("decision", self.decision().to_owned()));
         lines.push(("reason", self.reason.clone()));
         lines.extend(self.user.filter(|_| self.is_open()).map(|user| ("token", format!("that of the user {user}"))));
+        let applied = self.quotas.iter().filter(|_| self.open != Some(false));
+        lines.extend(applied.map(|quota| ("quota", self.quota(quota))));
         lines.extend(self.changes.iter().map(|change| ("change", self.change(change))));
         lines
     }
@@ -108,6 +113,11 @@ impl Explanation<'_> {
     fn rule(&self, RuleTrace { by_listener, rule, outcome, effect }: &RuleTrace<'_>) -> String {
         let (list, table) = (list(*effect), self.table(*by_listener));
         format!("{:?} in {list} of [{table}] {outcome}", rule.to_string())
+    }
+
+    fn quota(&self, AppliedQuota { of_listener, kind, limit }: &AppliedQuota) -> String {
+        let shared = if *of_listener && self.subject.caller().is_some() { ", which all its callers share" } else { "" };
+        format!("{} {limit} of [{}]{shared}", kind.as_str(), self.table(*of_listener))
     }
 
     fn change(&self, change: &Change) -> String {
@@ -144,6 +154,13 @@ impl Explanation<'_> {
                 "edit": change.edit.to_string(),
             })
         };
+        let quota = |quota: &AppliedQuota| {
+            json!({
+                "table": self.table(quota.of_listener),
+                "counts": quota.kind.as_str(),
+                "limit": quota.limit.to_string(),
+            })
+        };
         json!({
             "listener": self.subject.listener.name,
             "caller": self.subject.caller(),
@@ -155,6 +172,7 @@ impl Explanation<'_> {
             "decision": self.decision(),
             "conditions": self.conditions.iter().map(condition).collect::<Vec<_>>(),
             "user": self.user,
+            "quotas": self.quotas.iter().map(quota).collect::<Vec<_>>(),
             "reason": self.reason,
             "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
         })

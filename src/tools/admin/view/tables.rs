@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::grid::{drawn, number, numbers, plain, words};
 use super::words::{brief, grouped, moment, span};
-use super::{CallerView, Cell, Details, InstanceView, ListenerView, PageStatus, Row, Setup, Table};
+use super::{CallerView, Cell, Details, InstanceView, ListenerView, PageStatus, QuotaView, Row, Setup, Table};
 use crate::observe::metrics::totals::{Sums, Totals};
 use crate::observe::refusals::{RefusalExample, RefusalGroup, RefusedRequest};
 use crate::tools::admin::TokenState;
@@ -237,6 +237,23 @@ pub(super) fn callers(Setup { listeners, .. }: &Setup, tally: &Totals) -> Table 
     }
 }
 
+pub(super) fn quotas(PageStatus { quotas, .. }: &PageStatus) -> Table {
+    let row = |quota: &QuotaView| {
+        let QuotaView { listener, caller, kind, used, count, limit } = quota;
+        let used = if used >= count { drawn("number some", grouped(*used)) } else { number(*used) };
+        let of = caller.as_deref().unwrap_or("all callers");
+        let cells = vec![plain(listener), plain(of), plain(*kind), used, drawn("number", limit)];
+        Row::new(&[listener, caller.as_deref().unwrap_or_default(), kind], cells)
+    };
+    Table {
+        id: "quotas",
+        caption: "Quotas: what was used within their time, now",
+        columns: const { &[words("Listener"), words("Of"), words("Counts"), numbers("Used"), numbers("Limit")] },
+        rows: quotas.iter().map(row).collect(),
+        empty: "No listener and no caller has a quota.",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -287,6 +304,24 @@ mod tests {
         assert_eq!(texts(&rows[1])[1..4], ["GET /v2/x and others", "local", "several"]);
         assert_eq!(texts(&rows[2])[1..4], ["GET /v2/x", "local", "desk"]);
         assert_ne!(rows[0].key, rows[1].key);
+    }
+
+    #[test]
+    fn tables_of_quotas_mark_what_is_used_up() {
+        let mut status = status();
+        let quota = |caller: Option<&str>, used| QuotaView {
+            listener: "local".into(),
+            caller: caller.map(str::to_owned),
+            kind: "writes",
+            used,
+            count: 1200,
+            limit: "1200/min".into(),
+        };
+        status.quotas = vec![quota(None, 1199), quota(Some("desk"), 1200)];
+        let table = quotas(&status);
+        assert_eq!(texts(&table.rows[0]), ["local", "all callers", "writes", "1\u{202f}199", "1200/min"]);
+        assert_eq!(texts(&table.rows[1])[1..3], ["desk", "writes"]);
+        assert_eq!([0, 1].map(|row: usize| table.rows[row].cells[3].kind), [Some("number"), Some("number some")]);
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub(in crate::tools::admin) fn status() -> PageStatus {
         setup: Setup { instances: vec![instance], listeners: vec![listener], ..Setup::default() },
         tally: Totals::default(),
         refusals: Vec::new(),
+        quotas: Vec::new(),
         charts: Charts::default(),
     }
 }
