@@ -66,6 +66,9 @@ mod promql;
 mod property;
 #[path = "../oracle/queries.rs"]
 mod queries;
+mod quota;
+#[path = "../oracle/quotas.rs"]
+mod quotas;
 mod rate;
 #[path = "../oracle/readings.rs"]
 mod readings;
