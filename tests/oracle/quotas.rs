@@ -58,7 +58,7 @@ impl Bytes<'_> {
 }
 
 impl Chronicle {
-    fn within<'a>(&'a self, window: u128, now: u128) -> impl Iterator<Item = &'a Event> {
+    fn within(&self, window: u128, now: u128) -> impl Iterator<Item = &Event> {
         self.events.iter().filter(move |event| event.at + window > now)
     }
 
