@@ -147,8 +147,8 @@ pub(super) fn guarded<B>(mut response: Response<B>) -> Response<B> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::view::Notice;
     use super::super::view::tests::{refusal, status};
+    use super::super::view::{Notice, QuotaView};
     use super::*;
 
     /// The markup of a document: all between `<` and `>`, with attribute values taken out.
@@ -178,6 +178,9 @@ mod tests {
         status.setup.warnings = vec![Notice::warn(text).todo(text), Notice::warn(text).todo(text)];
         status.setup.instances[0].name = text.to_owned();
         status.setup.listeners[0].name = text.to_owned();
+        let caller = Some(text.to_owned());
+        let (listener, limit) = (text.to_owned(), "5/day".to_owned());
+        status.quotas = vec![QuotaView { listener, caller, kind: "writes", used: 5, count: 5, limit }];
         let told = SubjectAnswer { title: text.to_owned(), open: false, lines: vec![("request", text.to_owned())] };
         let answer = ExplorerAnswer { problem: Some(text.to_owned()), told: vec![told] };
         let question = ExplorerQuestion { listener: text.to_owned(), method: "GET".to_owned(), path: text.to_owned() };
@@ -198,7 +201,7 @@ mod tests {
             let where_it_is = html.replace("http://127.0.0.1:8080", "").find(from_elsewhere);
             assert_eq!(where_it_is, None, "{from_elsewhere}");
         }
-        assert_eq!(html.matches("<table ").count(), 5);
+        assert_eq!(html.matches("<table ").count(), 6);
         assert_eq!(html.matches("<svg ").count(), 3);
     }
 
