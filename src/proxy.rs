@@ -43,7 +43,6 @@ use crate::proxy::authn::callers::CallerId;
 use crate::proxy::authn::{Authenticated, Authn, Destination, Unauthenticated};
 pub use crate::proxy::body_limits::BodyLimits;
 pub use crate::proxy::caller_context::CallerContext;
-use crate::proxy::caller_context::Permitted;
 use crate::proxy::fulfillment::{Fulfilled, HeldBody};
 use crate::proxy::headers::CallerOrigin;
 use crate::proxy::observer::observe;
@@ -175,7 +174,7 @@ impl Proxy {
         let Authenticated { caller, context } = observe(log, self.authn.authenticate(visitor, &head.headers)?);
         let judged = observe(log, context.judge(caller, head)?);
         let (permitted, body) = match judged.judgment {
-            Judgment::Permitted(permit) => (Permitted { permit, context }, HeldBody::unread(body)),
+            Judgment::Permitted(permit) => (context.permit(permit)?, HeldBody::unread(body)),
             Judgment::Conditional(permit) => match Box::pin(self.fulfill(permit, context, head, body, log)).await? {
                 Fulfilled::Permitted(permitted) => *permitted,
                 Fulfilled::Waiting(summary) => return Ok(response::held(&summary)),
@@ -183,8 +182,8 @@ impl Proxy {
         };
         let permitted = observe(log, permitted);
         log.propagate_trace(&mut head.headers);
-        let within = context.charge(permitted.permit)?;
-        let audited = Audited::record(&self.audit_log, within, |permit| facts::of_permit(log, permit)).await?;
+        let audited =
+            Audited::record(&self.audit_log, permitted.within, |permit| facts::of_permit(log, permit)).await?;
         let audited = observe(log, audited);
         let mut outbound = observe(log, self.outbound(&audited, head, body)?);
         let answer = self.sender.ask(context.tokens(audited.permit()), &audited, &mut outbound, log).await?;

@@ -4,6 +4,7 @@ use toml::Spanned;
 
 use super::mistake::ConfigMistake;
 use super::sections::QuotaSection;
+use super::warnings::Warning;
 use super::{CallerConfig, Config, ListenerConfig};
 use crate::proxy::quota::{ByKind, QuotaConfig, QuotaLimit};
 
@@ -29,18 +30,19 @@ impl ListenerConfig {
     }
 
     /// Limits of callers that the listener's own keep from ever being reached.
-    pub fn quota_warnings(&self) -> Vec<String> {
+    pub(super) fn quota_warnings(&self) -> Vec<Warning> {
         let name = &self.name;
-        let of_caller = |caller: &CallerConfig| -> Vec<String> {
+        let of_caller = |caller: &CallerConfig| -> Vec<Warning> {
             let above = caller.quota.iter().filter_map(|(kind, own)| {
                 let of_listener = self.quota.get(kind)?;
                 (own.count() > of_listener.most_within(*own)).then_some((kind.as_str(), own, of_listener))
             });
-            let told = above.map(|(kind, own, of_listener)| {
-                format!(
-                    "listeners.{name}.callers.{}: quota.{kind} = \"{own}\" can never be reached, since all callers of the listener together have \"{of_listener}\": write less, or more into quota of [listeners.{name}]",
+            let told = above.map(|(kind, own, of_listener)| Warning {
+                text: format!(
+                    "listeners.{name}.callers.{}: quota.{kind} = \"{own}\" can never be reached, since all callers of the listener together have \"{of_listener}\"",
                     caller.entry.name
-                )
+                ),
+                fix: format!("write less, or more for {kind} in quota of [listeners.{name}]."),
             });
             told.collect()
         };

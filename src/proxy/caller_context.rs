@@ -40,9 +40,9 @@ pub(super) struct Judged<'a> {
     pub(super) context: &'a CallerContext,
 }
 
-/// A permit, and what its caller has.
+/// A permit within the caller's quotas, and what its caller has.
 pub(super) struct Permitted<'a> {
-    pub(super) permit: Permit,
+    pub(super) within: WithinQuota,
     pub(super) context: &'a CallerContext,
 }
 
@@ -72,9 +72,21 @@ impl CallerContext {
         self.uses.of(rule)
     }
 
-    /// Takes one of each quota that applies to a permitted request.
-    pub(super) fn charge(&self, permit: Permit) -> Result<WithinQuota, QuotaExceeded> {
-        WithinQuota::charge(self.quota.as_ref(), permit, self.policy.catalog())
+    /// Lets a permitted request pass that is within its quotas.
+    pub(super) fn permit(&self, permit: Permit) -> Result<Permitted<'_>, QuotaExceeded> {
+        let charge = self.charge(&permit)?;
+        Ok(Permitted { within: WithinQuota::new(permit, charge), context: self })
+    }
+
+    /// Takes one of each quota that applies to a permitted request, or none of any.
+    pub(super) fn charge(&self, permit: &Permit) -> Result<QuotaCharge, QuotaExceeded> {
+        QuotaCharge::take(self.quota.as_ref(), permit, self.policy.catalog())
+    }
+
+    /// Whether each quota that applies to a permitted request has one left. Takes none.
+    pub(super) fn check_quotas(&self, permit: &Permit) -> Result<(), QuotaExceeded> {
+        let check = |quota: &CallerQuota| quota.check(quota::kinds(permit, self.policy.catalog()));
+        self.quota.as_ref().map_or(Ok(()), check)
     }
 
     /// The quotas that apply to a permitted request, as they stand now; without one this does not allocate.

@@ -1,7 +1,8 @@
 //! The stage of conditions: a request that rules open under conditions is permitted once these are fulfilled.
 //!
-//! Its body is read where a rule judges it; the bytes that were judged are the bytes that are sent. A use of a rule is
-//! taken last, when all else that the request needs is there.
+//! Its body is read where a rule judges it; the bytes that were judged are the bytes that are sent. One of each quota is
+//! taken when a person has approved: a request that waits takes none. A use of a rule is taken last, when all else that the
+//! request needs is there.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,6 +23,7 @@ use crate::proxy::policy::body::JsonBody;
 use crate::proxy::policy::catalog::{Operation, Risk};
 use crate::proxy::policy::conditions::{ConditionalRule, Evidence, Unmet};
 use crate::proxy::policy::{ChosenPermit, ConditionalPermit};
+use crate::proxy::quota::WithinQuota;
 use crate::proxy::upstream::UpstreamError;
 use crate::proxy::uses::UseError;
 
@@ -58,16 +60,19 @@ impl Proxy {
     ) -> Result<Fulfilled<'a>, Rejection> {
         let (chosen, body) = self.choose(permit, context, head, body).await?;
         if let Some(rule) = chosen.rules().iter().find(|rule| rule.terms.approval) {
+            // Nobody is asked in vain, and no approval is used up by a request that a quota stops.
+            context.check_quotas(chosen.permit())?;
             let held = self.held(&chosen, rule, context, head, log);
             match self.approvals.require(held, &head.headers).await? {
                 Outcome::Approved(_approved) => {}
                 Outcome::Waiting(summary) => return Ok(Fulfilled::Waiting(summary)),
             }
         }
+        let charge = context.charge(chosen.permit())?;
         self.take_uses(&chosen, context).await?;
         // Each of its rules has what it asks for: what is not so has returned before.
-        let permit = chosen.fulfilled();
-        Ok(Fulfilled::Permitted(Box::new((Permitted { permit, context }, body))))
+        let within = WithinQuota::new(chosen.fulfilled(), charge);
+        Ok(Fulfilled::Permitted(Box::new((Permitted { within, context }, body))))
     }
 
     /// What a person is shown of a request.

@@ -42,7 +42,8 @@ impl Observed for Judged<'_> {
 
 impl Observed for Permitted<'_> {
     fn tell(&mut self, log: &mut RequestLog) {
-        let Self { permit, context } = self;
+        let Self { within, context } = self;
+        let permit = within.permit();
         context.count_use(permit);
         match permit.overruled() {
             None => log.set_permitted(context.rule(permit)),

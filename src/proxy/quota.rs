@@ -17,17 +17,30 @@ pub use tracker::{CallerQuota, QuotaTracker};
 use crate::proxy::policy::Permit;
 use crate::proxy::policy::catalog::Catalog;
 
+/// The proof that one of each quota that applies was taken for a request.
+#[derive(Debug)]
+pub struct QuotaCharge(());
+
 /// The proof that a permitted request is within the quotas that apply to it, of which it has taken one each.
 #[derive(Debug)]
 pub struct WithinQuota(Permit);
 
+impl QuotaCharge {
+    /// Takes one of each quota that applies to a request, or none of any. Without a quota there is nothing to take.
+    pub fn take(quota: Option<&CallerQuota>, permit: &Permit, catalog: &Catalog) -> Result<Self, QuotaExceeded> {
+        quota.map_or(Ok(()), |quota| quota.charge(kinds(permit, catalog))).map(|()| Self(()))
+    }
+}
+
 impl WithinQuota {
-    /// Takes one of each quota that applies to a request, or none of any. Without a quota it passes at once.
-    pub fn charge(quota: Option<&CallerQuota>, permit: Permit, catalog: &Catalog) -> Result<Self, QuotaExceeded> {
-        if let Some(quota) = quota {
-            quota.charge(kinds(&permit, catalog))?;
-        }
-        Ok(Self(permit))
+    /// The permit of a request for which that was taken.
+    pub fn new(permit: Permit, _: QuotaCharge) -> Self {
+        Self(permit)
+    }
+
+    /// The permit, for those who tell of it.
+    pub fn permit(&self) -> &Permit {
+        &self.0
     }
 
     /// The permit.

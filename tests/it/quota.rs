@@ -328,3 +328,28 @@ fn check_explain_and_the_effective_configuration_know_quotas() {
     assert_eq!(counts, ["requests", "critical", "requests", "writes"]);
     assert!(!explain("GET", "/v2/users", &[]).contains("quota  "), "a request that is refused takes none");
 }
+
+#[test]
+fn a_quota_that_is_used_up_asks_nobody_for_an_approval_and_what_waits_for_one_takes_nothing() {
+    let server = willing();
+    let rules = |writes: &str| {
+        format!(
+            "scopes = [\"monitoring\", \"management\"]\nquota = {{ writes = \"{writes}\" }}\ngroups = [\"tickets\"]\n\
+             allow = [{{ rule = \"POST /v2/device/{{id}}/reboot/{{mode}}\", approval = true }}]\n"
+        )
+    };
+    let key = KeyHash::of(b"lead-key-of-a-test");
+    let rest = format!("[approvals]\nwait = \"1ms\"\n[approvals.approvers.lead]\nkey = \"{key}\"\n");
+    let mut proxy = Proxy::start(&server.instance(), &rules("1/h"), &rest);
+    let ticket =
+        |proxy: &Proxy| proxy.send("POST", "/v2/ticketing/ticket", "Content-Type: application/json\r\n", b"{}");
+    let reboot = |proxy: &Proxy| proxy.send("POST", "/v2/device/7/reboot/NORMAL", "", b"");
+    for _ in 0..3 {
+        assert_eq!(reboot(&proxy).status, 202, "it waits");
+    }
+    assert_eq!(ticket(&proxy).status, 200, "what waits took nothing");
+    is_exceeded(&reboot(&proxy));
+    proxy.reconfigure(&rules("2/h"), &rest).expect("a reload");
+    assert_eq!(reboot(&proxy).status, 202);
+    assert_eq!(server.api_requests(), 1);
+}

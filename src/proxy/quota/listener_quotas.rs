@@ -141,15 +141,23 @@ impl ListenerQuotas {
             let asked = self.shared.iter_mut().filter(|(kind, _)| kinds.contains(*kind));
             asked.for_each(|(_, quota)| quota.ask(place, now));
         }
-        if self.applicable(place, kinds).any(|quota| is_full(&quota)) {
-            return Err(self.exceeded(now, place, kinds));
-        }
+        self.passes(now, place, kinds)?;
         let own = self.callers.get_mut(place).map(|caller| (&mut caller.own, SELF));
         for (quotas, user) in own.into_iter().chain([(&mut self.shared, place)]) {
             let taken = quotas.iter_mut().filter(|(kind, _)| kinds.contains(*kind));
             taken.for_each(|(_, quota)| quota.take(user, now));
         }
         Ok(())
+    }
+
+    /// Whether each quota that applies to a request of these kinds has one left for a caller. Takes none.
+    pub fn check(
+        &self,
+        now: Duration,
+        CallerPlace(place): CallerPlace,
+        kinds: QuotaKinds,
+    ) -> Result<(), QuotaExceeded> {
+        self.passes(nanos(now), place, kinds)
     }
 
     /// The quotas that apply to a request of these kinds, as they stand for a caller.
@@ -195,6 +203,11 @@ impl ListenerQuotas {
         let shared =
             shared.map(move |(kind, quota)| Applicable { holder: QuotaHolder::Listener, kind, quota, user: place });
         own.chain(shared)
+    }
+
+    fn passes(&self, now: Nanos, place: usize, kinds: QuotaKinds) -> Result<(), QuotaExceeded> {
+        let is_open = |quota: Applicable<'_>| quota.standing(now).remaining > 0;
+        if self.applicable(place, kinds).all(is_open) { Ok(()) } else { Err(self.exceeded(now, place, kinds)) }
     }
 
     fn exceeded(&self, now: Nanos, place: usize, kinds: QuotaKinds) -> QuotaExceeded {

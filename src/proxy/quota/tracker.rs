@@ -65,6 +65,12 @@ impl CallerQuota {
         quotas.charge(self.tracker.now(), self.place, kinds)
     }
 
+    /// Whether each quota that applies to a request of these kinds has one left. Takes none.
+    pub fn check(&self, kinds: QuotaKinds) -> Result<(), QuotaExceeded> {
+        let quotas = self.tracker.quotas();
+        quotas.check(self.tracker.now(), self.place, kinds)
+    }
+
     /// The quotas that apply to a request of these kinds, as they stand for this caller.
     pub fn status(&self, kinds: QuotaKinds) -> Vec<QuotaStatus> {
         let quotas = self.tracker.quotas();
@@ -112,10 +118,12 @@ mod tests {
     async fn tracker_counts_by_the_clock() {
         let tracker = tracker("2/min");
         let (quota, kinds) = (tracker.caller(None).expect("a quota"), QuotaKinds::of(&Method::GET, None));
-        assert!(quota.charge(kinds).is_ok());
+        assert!(quota.check(kinds).is_ok() && quota.charge(kinds).is_ok(), "to check takes none");
         advance(Duration::from_secs(40)).await;
         assert!(quota.charge(kinds).is_ok());
-        assert_eq!(quota.charge(kinds).map_err(|exceeded| exceeded.retry_after), Err(20));
+        for refused in [quota.check(kinds), quota.charge(kinds)] {
+            assert_eq!(refused.map_err(|exceeded| exceeded.retry_after), Err(20));
+        }
         advance(Duration::from_secs(20)).await;
         assert!(quota.charge(kinds).is_ok() && quota.charge(kinds).is_err());
         let status = quota.status(kinds);

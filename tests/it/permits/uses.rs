@@ -25,9 +25,14 @@ fn instance() -> Scripted {
 
 /// The binary in front of `server`, with a rule that opens `max` requests; its state is in `state`.
 fn start(server: &Scripted, state: &std::path::Path, max: usize) -> (Running, SocketAddr) {
+    start_with("", server, state, max)
+}
+
+/// The same with more for the listener.
+fn start_with(more: &str, server: &Scripted, state: &std::path::Path, max: usize) -> (Running, SocketAddr) {
     let config = format!(
         "[instances.main]\n{}\nclient-id = \"sandbox\"\nclient-secret = {{ env = \"NINJA_SECRET\" }}\n\
-         [admin]\naddress = \"none\"\n[log]\nformat = \"json\"\n[listeners.local]\naddress = \"127.0.0.1:0\"\n{SCOPES}\n\
+         [admin]\naddress = \"none\"\n[log]\nformat = \"json\"\n[listeners.local]\naddress = \"127.0.0.1:0\"\n{SCOPES}\n{more}\n\
          allow = [{{ rule = \"POST /v2/device/{{id}}/script/run\", max-uses = {max} }}]\n",
         server.instance()
     );
@@ -91,6 +96,20 @@ fn requests_that_get_no_token_cost_no_use() {
     assert_eq!(request(address, "POST", RUN, "", b"{}").status, 503);
     let (_running, address) = start(&server, state.path(), 1);
     assert_eq!(request(address, "POST", RUN, "", b"{}").status, 200);
+}
+
+#[test]
+fn requests_that_a_quota_stops_cost_no_use() {
+    let (server, state) = (instance(), tempfile::tempdir().expect("a folder"));
+    let (running, address) = start_with("quota = { critical = \"1/day\" }", &server, state.path(), 2);
+    assert_eq!(request(address, "POST", RUN, "", b"{}").status, 200);
+    for _ in 0..5 {
+        assert_eq!(request(address, "POST", RUN, "", b"{}").code(), "quota-exceeded");
+    }
+    drop(running);
+    let (_running, address) = start(&server, state.path(), 2);
+    assert_eq!(request(address, "POST", RUN, "", b"{}").status, 200, "one use is left");
+    assert_eq!(request(address, "POST", RUN, "", b"{}").code(), "rule-used-up");
 }
 
 #[test]
