@@ -177,7 +177,10 @@ impl Proxy {
             Judgment::Permitted(permit) => (context.permit(permit)?, HeldBody::unread(body)),
             Judgment::Conditional(permit) => match Box::pin(self.fulfill(permit, context, head, body, log)).await? {
                 Fulfilled::Permitted(permitted) => *permitted,
-                Fulfilled::Waiting(summary) => return Ok(response::held(&summary)),
+                Fulfilled::Waiting(summary) => {
+                    log.set_waiting(summary.rule.as_str().into());
+                    return Ok(response::held(&summary));
+                }
             },
         };
         let permitted = observe(log, permitted);

@@ -3,6 +3,7 @@
 mod events;
 mod explorer;
 mod grants;
+mod permits;
 mod quotas;
 
 use std::cell::RefCell;
@@ -136,6 +137,7 @@ impl AdminState {
             tally: self.metrics.tally(),
             refusals: self.refusals.groups(),
             quotas: quotas::views(&self.quotas.borrow()),
+            permits: permits::views(&self.listeners.borrow()),
             charts: self.history.borrow().charts(),
         })
     }

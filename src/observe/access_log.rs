@@ -163,6 +163,12 @@ impl RequestLog {
         self.rule = rule;
     }
 
+    /// The rules open it once a person approves, who has not yet.
+    pub fn set_waiting(&mut self, rule: Rc<str>) {
+        self.decision = Some(DecisionLabel::Waiting);
+        self.rule = Some(rule);
+    }
+
     /// It passed although `rule` says no, for which this is the code of a refusal: the rules are only observed.
     pub fn set_overruled(&mut self, code: &'static str, rule: Rc<str>) {
         self.decision = Some(DecisionLabel::Overruled);

@@ -18,6 +18,7 @@ use super::response::Rejection;
 use crate::net::body::{self, ReadBody};
 use crate::net::listener::{RequestBody, Reservation};
 use crate::observe::access_log::RequestLog;
+use crate::observe::audit_log::entry::{DecisionLabel, RequestFacts, Text};
 use crate::proxy::approval::{ApprovalSummary, HeldOperation, HeldRequest, MAX_BODY, Outcome};
 use crate::proxy::policy::body::JsonBody;
 use crate::proxy::policy::catalog::{Operation, Risk};
@@ -88,7 +89,11 @@ impl Proxy {
         let operation = permit.operation().and_then(|id| context.policy.catalog().get(id));
         let is_critical = |operation: &Operation| operation.risk == Risk::Critical;
         HeldRequest {
-            facts: facts::of_permit(log, permit),
+            facts: RequestFacts {
+                decision: DecisionLabel::Waiting,
+                rule: Some(Text::new(&rule.text)),
+                ..facts::of_permit(log, permit)
+            },
             method: permit.method().clone(),
             target: permit.target().clone(),
             instance: self.sender.upstream.authority().to_string(),

@@ -60,6 +60,8 @@ pub enum DecisionLabel {
     Permitted,
     /// They close it, and are only observed.
     Overruled,
+    /// They open it once a person approves, who has not yet.
+    Waiting,
     /// The proxy answered it itself.
     Refused,
 }
@@ -70,6 +72,7 @@ impl DecisionLabel {
         match self {
             Self::Permitted => "permitted",
             Self::Overruled => "overruled",
+            Self::Waiting => "waiting",
             Self::Refused => "refused",
         }
     }

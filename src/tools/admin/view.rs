@@ -42,6 +42,8 @@ pub struct PageStatus {
     pub refusals: Vec<RefusalGroup>,
     /// What is used of the quotas.
     pub quotas: Vec<QuotaView>,
+    /// The rules with conditions.
+    pub permits: Vec<PermitView>,
     /// What happened in the last minutes.
     pub charts: Charts,
 }
@@ -117,6 +119,23 @@ pub struct QuotaView {
     pub count: u64,
     /// The same as it is written, with the window.
     pub limit: String,
+}
+
+/// A rule with conditions.
+#[derive(Debug, Clone)]
+pub struct PermitView {
+    /// The name of its listener.
+    pub listener: String,
+    /// The caller whose own it is; `None`: it is the listener's.
+    pub caller: Option<String>,
+    /// The rule as written.
+    pub rule: String,
+    /// What it asks, in words, with the reason.
+    pub conditions: String,
+    /// How many uses were taken, if they are limited and can be counted.
+    pub used: Option<u64>,
+    /// It opens nothing any more.
+    pub ended: bool,
 }
 
 /// How bad something is; the worst is the greatest.
@@ -199,6 +218,7 @@ impl View {
                 tables::listeners(setup, tally),
                 tables::callers(setup, tally),
                 tables::quotas(status),
+                tables::permits(status),
             ],
             charts: charts.clone(),
             listeners: setup.listeners.iter().map(|listener| listener.name.clone()).collect(),

@@ -54,7 +54,7 @@ pub(super) fn document(view: &View, explorer: &Explorer<'_>) -> Markup {
                     (banner(view))
                     (part(0, html! { (tiles(view)) (charts(&view.charts)) }))
                     (part(1, table(view, "refusals")))
-                    (part(2, html! { (table(view, "listeners")) (table(view, "callers")) (table(view, "quotas")) }))
+                    (part(2, html! { (table(view, "listeners")) (table(view, "callers")) (table(view, "permits")) (table(view, "quotas")) }))
                     (part(3, html! { (table(view, "instances")) (table(view, "tokens")) }))
                     (part(4, questions(view, explorer)))
                     (part(5, about(view)))

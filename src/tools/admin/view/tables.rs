@@ -4,7 +4,9 @@ use std::time::SystemTime;
 
 use super::grid::{drawn, number, numbers, plain, words};
 use super::words::{brief, grouped, moment, span};
-use super::{CallerView, Cell, Details, InstanceView, ListenerView, PageStatus, QuotaView, Row, Setup, Table};
+use super::{
+    CallerView, Cell, Details, InstanceView, ListenerView, PageStatus, PermitView, QuotaView, Row, Setup, Table,
+};
 use crate::observe::metrics::totals::{Sums, Totals};
 use crate::observe::refusals::{RefusalExample, RefusalGroup, RefusedRequest};
 use crate::tools::admin::TokenState;
@@ -254,6 +256,33 @@ pub(super) fn quotas(PageStatus { quotas, .. }: &PageStatus) -> Table {
     }
 }
 
+pub(super) fn permits(PageStatus { permits, .. }: &PageStatus) -> Table {
+    let row = |permit: &PermitView| {
+        let PermitView { listener, caller, rule, conditions, used, ended } = permit;
+        let of = caller.as_deref().unwrap_or("all callers");
+        let used = used.map_or_else(|| plain(NOTHING), number);
+        let state = if *ended { drawn("some", "opens nothing any more") } else { plain("in force") };
+        let cells = vec![plain(listener), plain(of), plain(rule), plain(conditions), used, state];
+        Row::new(&[listener, caller.as_deref().unwrap_or_default(), rule, conditions], cells)
+    };
+    Table {
+        id: "permits",
+        caption: "Rules with conditions",
+        columns: const {
+            &[
+                words("Listener"),
+                words("Of"),
+                words("Rule"),
+                words("Opens a request if"),
+                numbers("Used"),
+                words("State"),
+            ]
+        },
+        rows: permits.iter().map(row).collect(),
+        empty: "No rule has conditions.",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -322,6 +351,25 @@ mod tests {
         assert_eq!(texts(&table.rows[0]), ["local", "all callers", "writes", "1\u{202f}199", "1200/min"]);
         assert_eq!(texts(&table.rows[1])[1..3], ["desk", "writes"]);
         assert_eq!([0, 1].map(|row: usize| table.rows[row].cells[3].kind), [Some("number"), Some("number some")]);
+    }
+
+    #[test]
+    fn tables_of_permits_mark_those_that_have_ended() {
+        let mut status = status();
+        let permit = |used, ended| PermitView {
+            listener: "local".into(),
+            caller: None,
+            rule: "POST /v2/tag".into(),
+            conditions: "3 uses".into(),
+            used,
+            ended,
+        };
+        status.permits = vec![permit(Some(2), false), permit(Some(3), true), permit(None, false)];
+        let table = permits(&status);
+        assert_eq!(texts(&table.rows[0]), ["local", "all callers", "POST /v2/tag", "3 uses", "2", "in force"]);
+        assert_eq!(texts(&table.rows[1])[4..], ["3", "opens nothing any more"]);
+        assert_eq!([0, 1].map(|row: usize| table.rows[row].cells[5].kind), [None, Some("some")]);
+        assert_eq!(texts(&table.rows[2])[4], NOTHING);
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub(in crate::tools::admin) fn status() -> PageStatus {
         tally: Totals::default(),
         refusals: Vec::new(),
         quotas: Vec::new(),
+        permits: Vec::new(),
         charts: Charts::default(),
     }
 }
