@@ -201,7 +201,7 @@ mod tests {
             let where_it_is = html.replace("http://127.0.0.1:8080", "").find(from_elsewhere);
             assert_eq!(where_it_is, None, "{from_elsewhere}");
         }
-        assert_eq!(html.matches("<table ").count(), 6);
+        assert_eq!(html.matches("<table ").count(), 7);
         assert_eq!(html.matches("<svg ").count(), 3);
     }
 
