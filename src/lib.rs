@@ -6,16 +6,19 @@
 //! # The life of a request
 //!
 //! ```text
-//! listener -> authn -> policy -> quota -> audit -> token -> rate limit -> upstream -> response
-//!  Peer       Caller    Permit    WithinQuota Audited Bearer   Slot          Answer      Response
+//! listener -> authn -> policy -> [conditions] -> quota -> audit -> token -> rate limit -> upstream -> response
+//!  Peer       Caller    Permit     Permit         Within   Audited  Bearer   Slot          Answer      Response
 //! ```
 //!
 //! Each stage consumes the proof that the stage before it made. A proof has private fields and one constructor, in its
-//! own stage, so code in the wrong order does not compile. [`proxy`] is the spine, which reads like the line above.
+//! own stage, so code in the wrong order does not compile. [`proxy`] is the spine, which reads like the line above. Only
+//! a request that rules open under conditions passes the stage of these: body, uses, a person's approval.
 //!
 //! # Laws
 //!
-//! - What was judged is what is sent: the upstream target comes from the [`proxy::policy::Permit`] only.
+//! - What was judged is what is sent: the upstream target comes from the [`proxy::policy::Permit`] only, and so do the
+//!   bytes of a body that was judged, or shown to a person.
+//! - What was shown is what is approved: see [`proxy::approval`].
 //! - Fail closed: no valid token, no upstream request; an expired token is never sent.
 //! - A non-idempotent request is never sent twice once any byte of it may have been processed.
 //! - One decision: [`proxy::policy::Policy::rule_on`]. What shows decisions (explain, routes, check, learn, the status page) asks
