@@ -9,13 +9,13 @@
 //! | encodings: Jackson detects UTF-16 and UTF-32 by itself, others take a BOM, a charset or Latin-1 | UTF-8 only, no BOM, no NUL, no other charset, no content coding |
 //! | malformed UTF-8: some replace it, others refuse it | refused |
 //! | duplicate keys: the last wins, the first wins, or an error | refused at any depth, escapes decoded |
-//! | names in any case (Jackson: `ACCEPT_CASE_INSENSITIVE_PROPERTIES`), or without `_` and `-` (fastjson) | such keys are [alike](alike) and refused as duplicates |
+//! | names in any case (Jackson: `ACCEPT_CASE_INSENSITIVE_PROPERTIES`), or without `_` and `-` (fastjson) | such keys are alike and refused as duplicates |
 //! | comments, single quotes, bare words, trailing commas, `NaN`, `+1`, `01`, `.5`, `0x1`, other blanks, `\x` (Jackson `ALLOW_*`, lenient Gson, org.json) | refused |
 //! | more than one document, or text after the first (Jackson ignores it unless told otherwise) | refused |
 //! | lone surrogates, control characters in strings | refused |
 //! | depth: Jackson takes 1000, org.json 512, Gson 255, older ones until the stack ends | 64 |
-//! | numbers: `1.0`, `1e0`, `-0`, 2^53 and more become an integer, a rounded one, another class, or an error | accepted, and equal to nothing: see [`Node::Number`] |
-//! | a value of another type (`"12"` and 12, 1 and true, `[12]` and 12, 12 and `[12]`, `""` and null) | never equal: see [`conditions`] |
+//! | numbers: `1.0`, `1e0`, `-0`, 2^53 and more become an integer, a rounded one, another class, or an error | accepted, and equal to nothing: see `Node::Number` |
+//! | a value of another type (`"12"` and 12, 1 and true, `[12]` and 12, 12 and `[12]`, `""` and null) | never equal: see `conditions` |
 
 mod alike;
 mod conditions;
