@@ -1,5 +1,6 @@
 //! The command line: arguments in, an exit code out.
 
+mod approvals;
 mod arguments;
 mod audit;
 mod catalog;
@@ -107,6 +108,7 @@ fn run_command(arguments: &Arguments) -> Result<(), CommandError> {
         Some(Command::Login(given)) => login::login(&load()?, given),
         Some(Command::Logout(given)) => login::logout(&load()?, given),
         Some(Command::Doctor(options)) => doctor::doctor(load(), options),
+        Some(Command::Approvals { command }) => approvals::approvals(path, command),
         Some(Command::Audit { command }) => audit::audit(command, load),
         Some(Command::Health { server, ready, timeout }) => health::health(path, server, *ready, *timeout),
         Some(Command::Wait { server, timeout }) => health::wait(path, server, *timeout),
@@ -121,8 +123,12 @@ fn run_command(arguments: &Arguments) -> Result<(), CommandError> {
         Some(Command::Catalog { command: CatalogCommand::Fetch { output, instance } }) => {
             print(&catalog::fetch(&load()?, instance.as_deref(), output)?)
         }
-        Some(Command::Key { command: KeyCommand::New { name, listener } }) => {
-            print(&key::new(name, listener.as_deref(), load().ok().as_ref())?)
+        Some(Command::Key { command: KeyCommand::New { name, listener, approver } }) => {
+            let config = load().ok();
+            print(&match approver {
+                true => key::new_approver(name, config.as_ref())?,
+                false => key::new(name, listener.as_deref(), config.as_ref())?,
+            })
         }
         Some(Command::Completions { shell }) => print(&man_page::completions(*shell)),
         Some(Command::Man { folder }) => man_page::man(folder).map_err(failure(OS)),

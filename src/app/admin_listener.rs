@@ -1,5 +1,6 @@
 //! The admin listener: gathers what it shows, and serves it.
 
+mod approvals;
 mod events;
 mod explorer;
 mod grants;
@@ -21,7 +22,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::config::ListenerConfig;
 use crate::net::listener::{
-    self, Bound, Buffers, ConnectionConfig, ConnectionLimits, ListenerLabel, ListeningSocket, Slots,
+    self, Bound, Buffers, ConnectionConfig, ConnectionLimits, ListenerLabel, ListeningSocket, RequestBody, Slots,
 };
 use crate::net::shutdown::Shutdown;
 use crate::observe::metrics::Metrics;
@@ -34,6 +35,7 @@ use crate::proxy::headers::loops::LoopMark;
 use crate::proxy::quota::QuotaTracker;
 use crate::proxy::response;
 use crate::proxy::token::FlightCounts;
+use crate::tools::admin::approvals::{ApprovalsPage, ApprovalsPath};
 use crate::tools::admin::history::History;
 use crate::tools::admin::page::{Explorer, ExplorerAnswer, ExplorerQuestion, StatusPage};
 use crate::tools::admin::view::{PageStatus, Setup, View};
@@ -67,6 +69,7 @@ pub(super) struct AdminState {
     history: RefCell<History>,
     begun: Instant,
     page: StatusPage,
+    approvals_page: ApprovalsPage,
     /// The last view that was sent to open pages.
     events: watch::Sender<Bytes>,
     /// A slot for each page that may be open.
@@ -96,6 +99,7 @@ impl AdminState {
             history: RefCell::default(),
             begun: Instant::now(),
             page: StatusPage::new(),
+            approvals_page: ApprovalsPage::new(),
             events: watch::Sender::new(Bytes::new()),
             pages: Arc::new(Semaphore::new(events::PAGES)),
         }
@@ -114,6 +118,7 @@ impl AdminState {
         let tokens = self.tokens().await;
         let (machine, users) = grants::gauges(&tokens);
         self.metrics.show_quotas(&quotas::gauges(&self.quotas.borrow()));
+        self.metrics.approvals().set_waiting(self.approvals.waiting());
         let metrics = self.metrics.render(&machine, &users, self.counts.read());
         let metrics = metrics.unwrap_or_else(|error| format!("# {error}\n"));
         let configuration = self.configuration.borrow().clone();
@@ -135,6 +140,7 @@ impl AdminState {
             configuration: self.configuration.borrow().clone(),
             setup: self.setup.borrow().clone(),
             tally: self.metrics.tally(),
+            waiting: self.approvals.waiting(),
             refusals: self.refusals.groups(),
             quotas: quotas::views(&self.quotas.borrow()),
             permits: permits::views(&self.listeners.borrow()),
@@ -143,7 +149,10 @@ impl AdminState {
     }
 
     /// Answers a request that has been admitted; server-sent events end with `closed`.
-    async fn answer(&self, head: &Parts, closed: Shutdown) -> Response<Body> {
+    async fn answer(&self, head: &Parts, body: RequestBody, closed: Shutdown) -> Response<Body> {
+        if let Some(path) = ApprovalsPath::at(head.uri.path()) {
+            return self.answer_approvals(path, head, body).await.map(Either::Left);
+        }
         let reads = head.method == Method::GET || head.method == Method::HEAD;
         let whole = match (head.uri.path(), reads) {
             ("/", true) => self.show(None).await,
@@ -222,15 +231,15 @@ pub(super) fn serve(
     });
     let label = Arc::new(ListenerLabel { name: "admin".to_owned(), address: bound.url(false) });
     let (state, ending) = (Rc::clone(state), closed.clone());
-    let handle = move |peer, request: http::Request<listener::RequestBody>| {
+    let handle = move |peer, request: http::Request<RequestBody>| {
         let (state, authn, closed) = (Rc::clone(&state), Rc::clone(&authn), ending.clone());
         async move {
-            let (head, _) = request.into_parts();
+            let (head, body) = request.into_parts();
             if let Err(error) = state.mark.check(&head.headers) {
                 return response::refuse_loop(error).map(Either::Left);
             }
             match authn.admit(peer, &head) {
-                Ok(_) => state.answer(&head, closed).await,
+                Ok(_) => state.answer(&head, body, closed).await,
                 Err(error) => response::refuse_foreign(&error).map(Either::Left),
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::approvals::ApprovalsCommand;
 use super::audit::AuditCommand;
 use super::catalog::CatalogCommand;
 use super::doctor::DoctorOptions;
@@ -24,7 +25,7 @@ use crate::config::units::Period;
 #[command(
     name = "ninjaone-proxy",
     version,
-    after_help = "Exit codes: 0 success; 1 doctor found a failure, check --against a refusal, audit verify a change, health or wait no proxy, or login or logout failed; 64 usage; 65 unusable data; 70 unexpected failure; 71 cannot bind; 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
+    after_help = "Exit codes: 0 success; 1 doctor found a failure, check --against a refusal, audit verify a change, health or wait no proxy, login or logout failed, or approvals was refused; 64 usage; 65 unusable data; 70 unexpected failure; 71 cannot bind; 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
 )]
 pub(super) struct Arguments {
     /// Configuration file [default: config.toml in the working directory, else built-in defaults]
@@ -96,12 +97,17 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: CatalogCommand,
     },
+    /// List, show, approve and deny requests that wait for approval
+    Approvals {
+        #[command(subcommand)]
+        command: ApprovalsCommand,
+    },
     /// Verify the audit log
     Audit {
         #[command(subcommand)]
         command: AuditCommand,
     },
-    /// Make keys for callers
+    /// Make keys for callers and approvers
     Key {
         #[command(subcommand)]
         command: KeyCommand,
@@ -157,8 +163,11 @@ pub(super) fn period(text: &str) -> Result<Duration, String> {
 pub(super) enum KeyCommand {
     /// Make a key, show it once, and print the lines for the configuration
     New {
-        /// The caller's name
+        /// The name of the caller, or of the approver
         name: String,
+        /// As the key of an approver, who approves requests of others
+        #[arg(long, conflicts_with = "listener")]
+        approver: bool,
         /// The listener that it calls [default: local, or the only one of the configuration]
         #[arg(long, value_name = "NAME")]
         listener: Option<String>,

@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use clap::Args;
-use http::header::HOST;
+use http::header::{HOST, HeaderName};
 use http::uri::Authority;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -50,7 +50,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 impl HealthTarget {
     /// The addresses to ask. The configuration is not judged: whether it is right says nothing about a running proxy.
-    fn addresses(&self, config: Option<&Path>) -> Result<Vec<Listening>, CommandError> {
+    pub(super) fn addresses(&self, config: Option<&Path>) -> Result<Vec<Listening>, CommandError> {
         let given = |address, origin: &str| Ok(vec![Listening { address, origin: origin.to_owned() }]);
         if let Some(address) = self.admin {
             return given(address, "--admin");
@@ -115,7 +115,7 @@ async fn look(addresses: &[Listening], ready: bool, limit: Duration) -> anyhow::
 async fn look_at(address: SocketAddr, origin: &str, ready: bool) -> anyhow::Result<()> {
     let path = if ready { "/readyz" } else { "/livez" };
     let silent = || format!("{address} ({origin}) does not answer");
-    let (status, body) = ask(address, path).await.with_context(silent)?;
+    let (status, body) = ask(address, &Asked { path, ..Asked::default() }).await.with_context(silent)?;
     match status {
         StatusCode::OK => Ok(()),
         StatusCode::SERVICE_UNAVAILABLE if ready => bail!("the proxy at {address} is not ready: {}", lacks(&body)),
@@ -131,7 +131,7 @@ async fn look_at(address: SocketAddr, origin: &str, ready: bool) -> anyhow::Resu
 pub(super) async fn sandbox_of_running_proxy(config: Option<&Path>, instance: &str) -> anyhow::Result<Authority> {
     let listening = HealthTarget { admin: None }.addresses(config).map_err(|failure| failure.error)?;
     let address = listening.first().map(|listening| listening.address).context("no admin listener")?;
-    let asked = timeout(LOOK, ask(address, "/readyz")).await;
+    let asked = timeout(LOOK, ask(address, &Asked { path: "/readyz", ..Asked::default() })).await;
     let (_, body) = asked.map_err(|_| anyhow!("{address} does not answer within {LOOK:?}")).flatten()?;
     let said: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
     let instances = said.get("instances").and_then(serde_json::Value::as_array).into_iter().flatten();
@@ -144,10 +144,25 @@ pub(super) async fn sandbox_of_running_proxy(config: Option<&Path>, instance: &s
     Ok(Authority::try_from(host)?)
 }
 
+/// What is asked of a listener.
+#[derive(Default)]
+pub(super) struct Asked<'a> {
+    pub(super) path: &'a str,
+    /// To be posted; without it the path is read.
+    pub(super) form: Option<Bytes>,
+    /// Further header fields.
+    pub(super) fields: Vec<(HeaderName, String)>,
+}
+
 /// The status and the body of an answer.
-async fn ask(address: SocketAddr, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+pub(super) async fn ask(address: SocketAddr, asked: &Asked<'_>) -> anyhow::Result<(StatusCode, Bytes)> {
     let stream = TcpStream::connect(address).await?;
-    let request = Request::get(path).header(HOST, address.to_string()).body(Empty::<Bytes>::new())?;
+    let method = if asked.form.is_some() { Method::POST } else { Method::GET };
+    let mut request = Request::builder().method(method).uri(asked.path).header(HOST, address.to_string());
+    for (name, value) in &asked.fields {
+        request = request.header(name, value);
+    }
+    let request = request.body(Full::new(asked.form.clone().unwrap_or_default()))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let answered = async {
         let (head, body) = sender.send_request(request).await?.into_parts();

@@ -1,4 +1,4 @@
-//! `key`: makes keys for callers; the configuration holds their hashes only.
+//! `key`: makes keys for callers and approvers; the configuration holds their hashes only.
 
 use anyhow::{Context, anyhow};
 
@@ -28,6 +28,32 @@ pub(super) fn new(name: &str, listener: Option<&str>, config: Option<&Config>) -
     };
     Ok(format!(
         "# The key of {name}. It is shown only here: give it to the caller, and keep it like a password.\n\
+         #   {}\n\
+         {place}key = \"{}\"\n",
+        key.expose(),
+        key.hash()
+    ))
+}
+
+/// The same for an approver.
+pub(super) fn new_approver(name: &str, config: Option<&Config>) -> Result<String, CommandError> {
+    check_name("approver", name).map_err(failure(USAGE))?;
+    let callers = config.iter().flat_map(|config| config.file.listeners.iter());
+    if let Some((listener, _)) = callers.clone().find(|(_, file)| file.callers.contains_key(name)) {
+        let message = "an approver must be somebody else than the caller: choose another name";
+        return Err(failure(USAGE)(anyhow!("listeners.{listener} has a caller {name:?}, and {message}")));
+    }
+    let key = NewKey::make().context("cannot make a key: the system gives no random numbers").map_err(failure(OS))?;
+    let place = match config.and_then(|config| config.file.approvals.approvers.get(name)) {
+        Some(_) => {
+            format!(
+                "# {name} is an approver already: replace the key line with this one; the old key, and what it has approved, then ends:\n"
+            )
+        }
+        None => format!("# For the configuration, which does not hold the key itself:\n[approvals.approvers.{name}]\n"),
+    };
+    Ok(format!(
+        "# The key of the approver {name}. It is shown only here: give it to that person alone, and keep it like a password.\n\
          #   {}\n\
          {place}key = \"{}\"\n",
         key.expose(),

@@ -1,5 +1,6 @@
 //! The admin listener: is the process alive, can it serve, and what has it done; for programs, and as a page.
 
+pub mod approvals;
 pub mod history;
 pub mod page;
 pub mod view;
@@ -106,7 +107,7 @@ pub fn answer(method: &Method, path: &str, health: &Health) -> Response<Full<Byt
         ("/livez", true) => text(StatusCode::OK, "text/plain", "alive\n"),
         ("/readyz", true) => ready(health),
         ("/metrics", true) => text(StatusCode::OK, "text/plain; version=0.0.4", health.metrics.clone()),
-        _ => page::guarded(response::refuse_path("/, /livez, /readyz or /metrics")),
+        _ => page::guarded(response::refuse_path("/, /approvals, /livez, /readyz or /metrics")),
     }
 }
 

@@ -2,7 +2,7 @@
 //! those who send an approver's key with it.
 
 mod page;
-mod shown_body;
+pub mod shown_body;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, REFERRER_POLICY};
@@ -15,7 +15,7 @@ use super::page::guarded;
 use crate::base::clock::utc;
 use crate::proxy::approval::{ApprovalDetails, ApprovalId, ApprovalSummary, Decision, Vote};
 use crate::proxy::response::DecisionRefusal;
-pub use page::ApprovalsPage;
+pub use page::{ApprovalsPage, PageMessage, ShownApproval};
 use shown_body::{ShownBody, masked_fields};
 
 /// The largest form of a decision, in bytes.
@@ -178,9 +178,7 @@ fn details(details: &ApprovalDetails, names: &[(String, String)]) -> Value {
     let text = |value: Option<&HeaderValue>| value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let (query, masked) = held.target.query().map(masked_fields).unzip();
     let operation = held.operation.as_ref();
-    let vote = |Vote { approver, decision, comment, at }: &Vote| {
-        json!({ "approver": approver, "decision": decision.as_str(), "comment": comment, "at": utc::seconds(*at) })
-    };
+    let vote = |Vote { approver, decision, comment, at }: &Vote| json!({ "approver": approver, "decision": decision.as_str(), "comment": comment, "at": utc::seconds(*at) });
     let more = json!({
         "requestId": held.facts.id,
         "peer": held.facts.peer,

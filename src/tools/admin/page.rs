@@ -16,7 +16,8 @@ use serde::Serialize;
 
 use super::view::View;
 
-const STYLE: &str = include_str!("page/page.css");
+/// Also that of the pages of approvals.
+pub(super) const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
 /// What the page may do in a browser, worked out once: by the hashes of its style and its script.

@@ -38,6 +38,8 @@ pub struct PageStatus {
     pub setup: Setup,
     /// The counts.
     pub tally: Totals,
+    /// How many requests wait for approval.
+    pub waiting: usize,
     /// The last refusals by cause, the newest first.
     pub refusals: Vec<RefusalGroup>,
     /// What is used of the quotas.
@@ -268,6 +270,7 @@ fn texts(status: &PageStatus, tone: Tone, banner: Option<Notice>) -> Vec<(&'stat
         ("causes", counted(status.refusals.len() as u64, "cause", "causes")),
         ("tokens-usable", format!("{} of {}", usable.count(), tokens.len())),
         ("tokens-next", next),
+        ("approvals-waiting", counted(status.waiting as u64, "request waits", "requests wait")),
     ]
 }
 

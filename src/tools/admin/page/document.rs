@@ -48,6 +48,7 @@ pub(super) fn document(view: &View, explorer: &Explorer<'_>) -> Markup {
                     h1 { "ninjaone-proxy" }
                     nav aria-label="On this page" {
                         @for (id, name) in PARTS { a href={ "#" (id) } { (name) } }
+                        a href="/approvals" { "Approvals: " (text(view, "approvals-waiting")) }
                     }
                 }
                 main #main tabindex="-1" {

@@ -37,6 +37,7 @@ pub(in crate::tools::admin) fn status() -> PageStatus {
         configuration,
         setup: Setup { instances: vec![instance], listeners: vec![listener], ..Setup::default() },
         tally: Totals::default(),
+        waiting: 0,
         refusals: Vec::new(),
         quotas: Vec::new(),
         permits: Vec::new(),
