@@ -1,5 +1,6 @@
 //! One record for each request, written when its answer has ended, also when the caller left before.
 
+mod audited;
 mod fault;
 mod logged_body;
 mod outcome;
@@ -15,8 +16,8 @@ use tokio::time::Instant;
 use crate::base::panic_guard::Panicked;
 use crate::base::warn_limit::WarnLimit;
 use crate::net::listener::Peer;
-use crate::observe::audit_log::entry::{DecisionLabel, RequestFacts, Text};
-use crate::observe::audit_log::{AuditLog, OpenEntry};
+use crate::observe::audit_log::OpenEntry;
+use crate::observe::audit_log::entry::DecisionLabel;
 use crate::observe::logging::log_line::LineWriter;
 use crate::observe::metrics::RequestMeter;
 use crate::observe::support_id::SupportId;
@@ -57,6 +58,8 @@ pub struct RequestLog {
     rule: Option<Rc<str>>,
     /// The person whose token it needs, by the name in the configuration.
     user: Option<Arc<str>>,
+    /// The id of the approval that it waits for, or goes on by.
+    approval: Option<Box<str>>,
     replayed: bool,
     overruled: Option<&'static str>,
     trace: Option<TraceId>,
@@ -93,6 +96,7 @@ impl RequestLog {
             decision: None,
             rule: None,
             user: None,
+            approval: None,
             replayed: false,
             overruled: None,
             trace: None,
@@ -193,6 +197,11 @@ impl RequestLog {
         self.user.as_ref()
     }
 
+    /// It waits for this approval, or goes on by it.
+    pub fn set_approval(&mut self, id: impl Into<Box<str>>) {
+        self.approval = Some(id.into());
+    }
+
     /// Its body comes, and its bytes are counted there.
     pub fn count_received(&mut self, bytes: Rc<Cell<u64>>) {
         self.received = Some(bytes);
@@ -209,44 +218,6 @@ impl RequestLog {
     /// NinjaOne's refusal says this, or this is wrong with the key.
     pub fn set_reason(&mut self, reason: &'static str) {
         self.reason = Some(reason);
-    }
-
-    /// What the audit log tells of it, in the words of the access log; its path is left open.
-    pub fn facts(&self) -> RequestFacts {
-        RequestFacts {
-            id: self.id.to_string(),
-            trace: self.trace.map(|trace| trace.as_str().to_owned()),
-            listener: self.sink.meter.listener().to_owned(),
-            caller: self.sink.meter.caller(self.caller).map(str::to_owned),
-            user: self.user.as_deref().map(str::to_owned),
-            peer: self.peer.to_string(),
-            method: self.method.as_ref().map(|method| Text::new(method.as_str())),
-            operation: self.sink.meter.operation(self.operation).to_owned(),
-            path: None,
-            decision: self.decision.unwrap_or(DecisionLabel::Refused),
-            overruled: self.overruled,
-            rule: self.rule.as_deref().map(Text::new),
-        }
-    }
-
-    /// The audit log waits for its end.
-    pub fn set_audit_entry(&mut self, entry: Option<OpenEntry>) {
-        self.audit_entry = entry;
-    }
-
-    /// The audit log hears of it as a refusal, unless it waits for its end already.
-    pub fn audit_refusal(&mut self, audit_log: &AuditLog, facts: impl FnOnce(&Self) -> RequestFacts) {
-        if self.audit_entry.is_none() {
-            self.audit_entry = audit_log.refusal(|| facts(self));
-        }
-    }
-
-    /// Tells the audit log how it ended, if it waits for that; waits until a write's outcome is safe there.
-    pub async fn settle(&mut self) {
-        let outcome = self.outcome();
-        if let Some(entry) = self.audit_entry.take() {
-            entry.close(outcome).await;
-        }
     }
 
     /// How many warnings of this kind were left out since the last one, if another is due now.

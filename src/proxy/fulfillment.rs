@@ -57,7 +57,7 @@ impl Proxy {
         context: &'a CallerContext,
         head: &Parts,
         body: RequestBody,
-        log: &RequestLog,
+        log: &mut RequestLog,
     ) -> Result<Fulfilled<'a>, Rejection> {
         let (chosen, body) = self.choose(permit, context, head, body).await?;
         if let Some(rule) = chosen.rules().iter().find(|rule| rule.terms.approval) {
@@ -65,8 +65,11 @@ impl Proxy {
             context.check_quotas(chosen.permit())?;
             let held = self.held(&chosen, rule, context, head, log);
             match self.approvals.require(held, &head.headers).await? {
-                Outcome::Approved(_approved) => {}
-                Outcome::Waiting(summary) => return Ok(Fulfilled::Waiting(summary)),
+                Outcome::Approved(approved) => log.set_approval(approved.id().to_string()),
+                Outcome::Waiting(summary) => {
+                    log.set_approval(summary.id.to_string());
+                    return Ok(Fulfilled::Waiting(summary));
+                }
             }
         }
         let charge = context.charge(chosen.permit())?;

@@ -48,6 +48,7 @@ fn facts(id: usize) -> RequestFacts {
         decision: DecisionLabel::Permitted,
         overruled: None,
         rule: None,
+        approval: None,
     }
 }
 

@@ -93,6 +93,9 @@ impl RequestLog {
         if let Some(rule) = &self.rule {
             line.text("rule", rule);
         }
+        if let Some(approval) = &self.approval {
+            line.text("approval", approval);
+        }
         if let Some(status) = self.status {
             line.number("status", status.as_u16().into());
         }

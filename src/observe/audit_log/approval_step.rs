@@ -10,7 +10,8 @@ pub struct ApprovalStep {
     /// What happened.
     pub step: StepKind,
     /// The id of the approval.
-    pub approval: String,
+    #[serde(rename = "approval")]
+    pub id: String,
     /// Who approved or denied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approver: Option<String>,

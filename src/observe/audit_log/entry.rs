@@ -50,6 +50,9 @@ pub struct RequestFacts {
     /// What decided, where that is a rule, a group or a scope.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<Text>,
+    /// The id of the approval that it goes on by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
 }
 
 /// What became of a request by the rules.
@@ -250,6 +253,7 @@ pub(super) mod tests {
             decision: DecisionLabel::Permitted,
             overruled: None,
             rule: Some(Text::new("POST /v2/device/{id}/reboot/**")),
+            approval: None,
         }
     }
 

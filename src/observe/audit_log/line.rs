@@ -107,7 +107,7 @@ mod tests {
         let ended = EndedRequest { facts: facts("9"), outcome: RequestOutcome::default() };
         let step = ApprovalStep {
             step: StepKind::Approved,
-            approval: "a".repeat(32),
+            id: "a".repeat(32),
             approver: Some("lead".to_owned()),
             comment: Some(Text::new("fine")),
             body_bytes: 2,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::base::clock::Moment;
 use crate::net::listener::Reservation;
-use crate::observe::audit_log::entry::{RequestFacts, Text};
+use crate::observe::audit_log::entry::{DecisionLabel, RequestFacts, Text};
 use crate::observe::audit_log::{ApprovalStep, StepKind};
 use crate::proxy::authn::key::KeyHash;
 
@@ -172,12 +172,16 @@ impl Entry {
     ) -> ApprovalStep {
         ApprovalStep {
             step,
-            approval: self.id.to_string(),
+            id: self.id.to_string(),
             approver: by.map(|(approver, _)| approver.name.clone()),
             comment: by.and_then(|(_, comment)| comment).map(Text::new),
             body_bytes: self.body_bytes,
             body_sha256: self.binding.body().to_string(),
-            facts: facts.unwrap_or(&self.held.facts).clone(),
+            facts: RequestFacts {
+                decision: if step == StepKind::Used { DecisionLabel::Permitted } else { DecisionLabel::Waiting },
+                approval: None,
+                ..facts.unwrap_or(&self.held.facts).clone()
+            },
         }
     }
 

@@ -54,6 +54,7 @@ fn held() -> HeldRequest {
             decision: DecisionLabel::Permitted,
             overruled: None,
             rule: None,
+            approval: None,
         },
         method: Method::POST,
         target: "/v2/device/7/script/run?a=1".parse().expect("a target"),

@@ -1,6 +1,7 @@
 //! The pages of approvals: the list, and one request with its decision. They work without script and by keyboard only.
 
 mod document;
+mod forms;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

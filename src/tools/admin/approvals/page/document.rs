@@ -6,6 +6,7 @@ use http::header::HeaderValue;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::super::shown_body::{BodyForm, ShownBody, masked_fields};
+use super::forms::{decision, key_first};
 use super::{OWN_STYLE, PageMessage, ShownApproval};
 use crate::base::clock::utc;
 use crate::base::plain;
@@ -132,8 +133,6 @@ pub(super) fn one(shown: &ShownApproval<'_>) -> Markup {
         Some(PageMessage::Refused(_)) => format!("Not done: {}", summary.operation),
         None => format!("{}: {}", summary.state.as_str(), summary.operation),
     };
-    // A request without query and body has nothing that only an approver may see.
-    let is_whole = details.is_some();
     let content = html! {
         h2 { "Request for approval" }
         @match message {
@@ -144,7 +143,7 @@ pub(super) fn one(shown: &ShownApproval<'_>) -> Markup {
         (facts(shown))
         @if let Some(details) = details { (contents(details)) }
         @if summary.state.is_open() {
-            @if is_whole { (decision(summary)) } @else { (key_first(summary)) }
+            @if details.is_some() { (decision(summary)) } @else { (key_first(summary)) }
         }
         p { a href="/approvals" { "All approvals" } }
     };
@@ -250,53 +249,6 @@ fn mask_note(masked: usize) -> Markup {
                 (masked) @if masked == 1 { " value of a field for secrets is" } @else { " values of fields for secrets are" }
                 " not shown (***), but sent as they came, and part of the hash."
             }
-        }
-    }
-}
-
-/// Asks for the key before the query and the body are shown.
-fn key_first(summary: &ApprovalSummary) -> Markup {
-    html! {
-        section aria-labelledby="show" {
-            h3 #show { "See the whole request" }
-            form.approver method="post" action={ "/approvals/" (summary.id) } {
-                input type="hidden" name="decision" value="show";
-                p { "Query and body may hold personal data, so they are shown to approvers only." }
-                (key_field())
-                p { button { "Show query and body" } }
-            }
-        }
-    }
-}
-
-fn decision(summary: &ApprovalSummary) -> Markup {
-    html! {
-        section aria-labelledby="decide" {
-            h3 #decide { "Decide" }
-            form.approver method="post" action={ "/approvals/" (summary.id) } {
-                fieldset {
-                    legend { "Decision" }
-                    label { input type="radio" name="decision" value="approve" required; "Approve: this request may be sent once" }
-                    label { input type="radio" name="decision" value="deny" required; "Deny: it will never be sent" }
-                }
-                p {
-                    label for="comment" { "Comment (optional; the caller sees why you deny)" }
-                    input #comment name="comment" maxlength="500" autocomplete="off";
-                }
-                (key_field())
-                p { button { "Send the decision" } }
-            }
-        }
-    }
-}
-
-fn key_field() -> Markup {
-    html! {
-        p {
-            label for="key" { "Your approver's key" }
-            input #key name="key" type="password" required autocomplete="off" spellcheck="false"
-                autocapitalize="off" aria-describedby="key-note";
-            span.fine #key-note { "It goes with this form only, and is not kept." }
         }
     }
 }
