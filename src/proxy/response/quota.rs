@@ -21,9 +21,9 @@ pub(super) fn refusal(exceeded: &QuotaExceeded, scene: &RefusalContext<'_>) -> R
 fn detail(quota: &QuotaStatus, scene: &RefusalContext<'_>) -> String {
     let QuotaStatus { holder, kind, limit, used, own, active, .. } = *quota;
     let (key, what) = (kind.as_str(), what(kind));
-    let caller = scene.caller.map_or_else(|| "the caller".to_owned(), |name| format!("the caller {name}"));
+    let caller = scene.caller.map_or_else(|| "caller".to_owned(), |name| format!("caller {name}"));
     let (table, whose) = match holder {
-        QuotaHolder::Caller => (table(scene.listener, scene.caller), caller.clone()),
+        QuotaHolder::Caller => (table(scene.listener, scene.caller), format!("the {caller}")),
         QuotaHolder::Listener => (table(scene.listener, None), format!("the listener {}", scene.listener)),
     };
     let unit = limit.unit().word();
@@ -31,7 +31,7 @@ fn detail(quota: &QuotaStatus, scene: &RefusalContext<'_>) -> String {
         format!("The quota of {whose} for {what} is used up: {limit}, and {used} passed within the last {unit}.")
     } else {
         format!(
-            "The share of {caller} in the quota of {whose} for {what} is used up: {own} of {limit}, which {active} callers share that asked within the last {unit}; what is left is kept for the others."
+            "The {caller} has used its share of the {what} of {whose}: {own} of {limit}. {active} callers asked within the last {unit} and share them; what is left is kept for the others."
         )
     };
     let more = limit.doubled();
@@ -109,8 +109,8 @@ mod tests {
         }
         let share = status(QuotaHolder::Listener, QuotaKind::Requests, "100000/h", 40_000, 0);
         let refusal = said(vec![share], 61, Some("helpdesk"));
-        let wanted = "The share of the caller helpdesk in the quota of the listener local for requests is used up: 40000 of \
-                      100000/h, which 3 callers share that asked within the last hour; what is left is kept for the others. \
+        let wanted = "The caller helpdesk has used its share of the requests of the listener local: 40000 of 100000/h. 3 callers \
+                      asked within the last hour and share them; what is left is kept for the others. \
                       To allow more, write a larger number for requests in quota of [listeners.local]. Nothing was sent to \
                       NinjaOne: try again in 1 min 1 s.";
         assert_eq!(refusal.detail, wanted);
