@@ -47,7 +47,7 @@ fn what(kind: QuotaKind) -> &'static str {
     }
 }
 
-/// `12 s`, or longer times in the two largest units.
+/// `12 s`, `1 min 1 s`, `23 h 59 min 59 s`.
 fn in_words(seconds: u32) -> String {
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match (hours, minutes) {
