@@ -53,7 +53,7 @@ impl Proxy {
     /// Fulfills the conditions of a permit, or refuses.
     pub(super) async fn fulfill<'a>(
         &self,
-        permit: ConditionalPermit,
+        permit: Box<ConditionalPermit>,
         context: &'a CallerContext,
         head: &Parts,
         body: RequestBody,
@@ -113,7 +113,7 @@ impl Proxy {
     /// Finds the rules whose conditions hold; reads the body if one of them wants to see it.
     async fn choose(
         &self,
-        permit: ConditionalPermit,
+        permit: Box<ConditionalPermit>,
         context: &CallerContext,
         head: &Parts,
         body: RequestBody,

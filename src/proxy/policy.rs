@@ -31,7 +31,7 @@ use http::{Method, Uri};
 
 use crate::proxy::authn::Caller;
 use catalog::{Catalog, Operation, OperationId, PathOperations, ScopeSet};
-use conditions::{ConditionLayer, Conditions, Unmet};
+use conditions::{ConditionLayer, Conditions, Unmet, UnmetRule};
 pub use decision::{ClosedBy, Decision, OpenedBy, OperationVerdict, Passage, Ruling};
 use decision::{JudgedRequest, Verdict};
 use path::{Segments, Target};
@@ -172,7 +172,7 @@ impl Policy {
             None => Judgment::Permitted(permit),
             Some(conditions) => {
                 let observes = self.observes && self.is_in_scope(operation);
-                Judgment::Conditional(ConditionalPermit { permit, conditions, observes })
+                Judgment::Conditional(Box::new(ConditionalPermit { permit, conditions, observes }))
             }
         })
     }
@@ -265,7 +265,7 @@ impl Policy {
             ClosedBy::SecureValues => Some(DenyReason::SecureValues),
             ClosedBy::Conditions(rule) => {
                 let rule = self.rules.allow.get(rule.index()).map(Rule::text);
-                rule.map(|rule| DenyReason::Conditions { rule, why: Unmet::Reading })
+                rule.map(|rule| DenyReason::Conditions(Box::new(UnmetRule { rule, why: Unmet::Reading })))
             }
         })
     }
@@ -628,8 +628,8 @@ mod tests {
                 };
                 conditions.rules().map(rule).collect::<Vec<_>>().join(" / ")
             }
-            Err(PolicyRefusal::Closed(Denied { barrier: DenyReason::Conditions { rule, why }, .. })) => {
-                format!("{rule} {why:?}")
+            Err(PolicyRefusal::Closed(Denied { barrier: DenyReason::Conditions(unmet), .. })) => {
+                format!("{} {:?}", unmet.rule, unmet.why)
             }
             Err(PolicyRefusal::Closed(Denied { barrier, .. })) => barrier.rule(),
             Err(other) => other.to_string(),

@@ -83,7 +83,7 @@ fn answer(policy: &Policy, method: &Method, uri: &Uri) -> (Answer, String, Optio
             DenyReason::Group(_) => Answer::Group,
             DenyReason::Rule(_) => Answer::Rule,
             DenyReason::SecureValues => Answer::SecureValues,
-            DenyReason::Conditions { .. } => Answer::Doubtful,
+            DenyReason::Conditions(_) => Answer::Doubtful,
         },
     };
     (answer, target.path().to_owned(), holder)

@@ -77,7 +77,7 @@ fn a_decision_takes_no_memory() {
                 DenyReason::Group(_) => "group",
                 DenyReason::Rule(_) => "rule",
                 DenyReason::SecureValues => "secure values",
-                DenyReason::Conditions { .. } => "conditions",
+                DenyReason::Conditions(_) => "conditions",
             },
         };
         assert_eq!((kind, taken.count_total), (expected, 0), "{method} {text}");

@@ -67,6 +67,15 @@ pub enum Unmet {
     Approval,
 }
 
+/// A rule whose conditions do not hold, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnmetRule {
+    /// The rule, as written.
+    pub rule: Arc<str>,
+    /// Which of its conditions does not hold.
+    pub why: Unmet,
+}
+
 impl Unmet {
     /// Of several rules, the one that came nearest to opening the request tells most.
     fn nearness(&self) -> u8 {
@@ -120,7 +129,7 @@ impl Conditions {
 
     /// The refusal for a rule that turned out not to open the request.
     pub fn denied(&self, (rule, why): (&ConditionalRule, Unmet)) -> Denied {
-        let barrier = DenyReason::Conditions { rule: Arc::clone(&rule.text), why };
+        let barrier = DenyReason::Conditions(Box::new(UnmetRule { rule: Arc::clone(&rule.text), why }));
         Denied { operation: self.operation, barrier, by_listener: rule.by_listener }
     }
 }
@@ -216,7 +225,7 @@ mod tests {
         let evidence = Evidence { now: SystemTime::now(), body: Some(&body), is_used_up: &is_used_up };
         match conditions.judge(&evidence) {
             Ok(rules) => Ok(rules.iter().map(|rule| rule.id.index()).collect()),
-            Err(Denied { barrier: DenyReason::Conditions { why, .. }, .. }) => Err(why),
+            Err(Denied { barrier: DenyReason::Conditions(unmet), .. }) => Err(unmet.why),
             Err(other) => panic!("{other}"),
         }
     }

@@ -7,7 +7,7 @@ use http::Method;
 use http::uri::PathAndQuery;
 
 use super::catalog::{OperationId, ScopeSet};
-use super::conditions::{ConditionalRule, Conditions, Evidence, Unmet};
+use super::conditions::{ConditionalRule, Conditions, Evidence, Unmet, UnmetRule};
 use super::coverage::SecureUse;
 use super::decision::{OpenedBy, Passage};
 use super::query::{Query, SECURE};
@@ -37,7 +37,7 @@ pub enum Judgment {
     /// It is allowed.
     Permitted(Permit),
     /// It is allowed if these conditions hold.
-    Conditional(ConditionalPermit),
+    Conditional(Box<ConditionalPermit>),
 }
 
 /// A permit that is good once its conditions are fulfilled.
@@ -120,7 +120,7 @@ impl ChosenPermit {
 
     /// The refusal, if a rule turns out not to be fulfilled.
     pub fn refuse(&self, rule: &ConditionalRule, why: Unmet) -> PolicyRefusal {
-        let barrier = DenyReason::Conditions { rule: Arc::clone(&rule.text), why };
+        let barrier = DenyReason::Conditions(Box::new(UnmetRule { rule: Arc::clone(&rule.text), why }));
         Denied { operation: self.permit.operation, barrier, by_listener: rule.by_listener }.into()
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::catalog::{MethodSet, OperationId, Scope, ScopeSet};
-use super::conditions::Unmet;
+use super::conditions::UnmetRule;
 use super::group::{Group, SECURE_VALUES};
 use super::path::MalformedTarget;
 
@@ -57,12 +57,7 @@ pub enum DenyReason {
     /// It asks for the values of secure fields.
     SecureValues,
     /// The conditions of this rule of `allow` do not hold.
-    Conditions {
-        /// The rule.
-        rule: Arc<str>,
-        /// Which of them, and why.
-        why: Unmet,
-    },
+    Conditions(Box<UnmetRule>),
 }
 
 impl fmt::Display for DenyReason {
@@ -72,7 +67,7 @@ impl fmt::Display for DenyReason {
             Self::Group(group) => write!(f, "the operation is in the group {group}, which is not open"),
             Self::Rule(rule) => write!(f, "the rule {rule:?} of deny matches"),
             Self::SecureValues => f.write_str("the request asks for the values of secure fields, which are not open"),
-            Self::Conditions { rule, why } => write!(f, "the rule {rule:?} of allow {why}"),
+            Self::Conditions(unmet) => write!(f, "the rule {:?} of allow {}", unmet.rule, unmet.why),
         }
     }
 }
@@ -83,7 +78,8 @@ impl DenyReason {
         match self {
             Self::Scope { missing, .. } => format!("scope:{missing}"),
             Self::Group(group) => format!("group:{group}"),
-            Self::Rule(rule) | Self::Conditions { rule, .. } => rule.to_string(),
+            Self::Rule(rule) => rule.to_string(),
+            Self::Conditions(unmet) => unmet.rule.to_string(),
             Self::SecureValues => format!("group:{SECURE_VALUES}"),
         }
     }

@@ -214,7 +214,7 @@ fn needed(policy: &Policy, method: &Method, target: &Target<'_>, refusal: &Polic
         DenyReason::Rule(rule) => Edit::RemoveDeny(rule.to_string()),
         DenyReason::SecureValues => Edit::AddAllow(secure_rule(name, target.query())),
         // The request must change, or what the rule asks.
-        DenyReason::Conditions { .. } => return None,
+        DenyReason::Conditions(_) => return None,
     };
     Some(Change { to_listener: *by_listener, edit })
 }

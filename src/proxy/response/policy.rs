@@ -42,7 +42,7 @@ fn closed_refusal(closed: &Denied, scene: &RefusalContext<'_>) -> Refusal {
         DenyReason::Rule(rule) => {
             format!("{operation} is closed by the rule {rule:?} in deny of [{table}]. deny wins over everything.")
         }
-        DenyReason::Conditions { rule, why } => return unmet(&operation, (rule, why), &table),
+        DenyReason::Conditions(found) => return unmet(&operation, (&found.rule, &found.why), &table),
         DenyReason::SecureValues => format!(
             "The request asks for the values of secure fields ({SECURE}), which are not open to {who}. Leave the parameter out."
         ),
@@ -106,7 +106,7 @@ pub(super) fn kind(barrier: &DenyReason) -> RefusalKind {
         DenyReason::Group(_) => RefusalKind::GroupNotOpen,
         DenyReason::Rule(_) => RefusalKind::RuleDenied,
         DenyReason::SecureValues => RefusalKind::SecureValuesNotOpen,
-        DenyReason::Conditions { why, .. } => kind_of_unmet(why),
+        DenyReason::Conditions(unmet) => kind_of_unmet(&unmet.why),
     }
 }
 
