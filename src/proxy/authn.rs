@@ -107,12 +107,12 @@ impl<C> Authn<C> {
             Some(FramingError::TooManyFields) => return Err(AuthnError::LargeHead),
             None => {}
         }
-        let destination = self.dry_run(head)?;
+        let destination = self.preview(head)?;
         Ok(Unauthenticated { peer, destination })
     }
 
     /// What [`Authn::admit`] says, without a peer: where the request goes.
-    pub fn dry_run(&self, head: &Parts) -> Result<Destination, AuthnError> {
+    pub fn preview(&self, head: &Parts) -> Result<Destination, AuthnError> {
         if head_size(head) > self.head_size {
             return Err(AuthnError::LargeHead);
         }

@@ -255,7 +255,7 @@ pub fn refuse_status_page() -> Response<Full<Bytes>> {
 }
 
 /// What [`refuse`] would say: status, code and detail.
-pub fn dry_run(rejection: &Rejection, scene: &RefusalContext<'_>) -> (StatusCode, &'static str, String) {
+pub fn preview(rejection: &Rejection, scene: &RefusalContext<'_>) -> (StatusCode, &'static str, String) {
     let refusal = rejection.refusal(scene);
     let row = refusal.kind.row();
     (row.status, row.code, refusal.detail)

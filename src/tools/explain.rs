@@ -16,7 +16,7 @@ use crate::proxy::policy::catalog::Operation;
 use crate::proxy::policy::path::Target;
 use crate::proxy::policy::rule_trace;
 use crate::proxy::policy::{OpenedBy, Passage, Policy, PolicyRefusal, Ruling};
-use crate::proxy::response::{JudgedBy, RefusalContext, Rejection, dry_run};
+use crate::proxy::response::{JudgedBy, RefusalContext, Rejection, preview};
 pub use explanation::{Explanation, operation};
 
 /// The largest head that is explained; the limit of a running proxy is checked by it alone.
@@ -141,7 +141,7 @@ fn explain_subject<'a>(
         quotas: Vec::new(),
     };
     let stopped = |gate, error| told(Some(gate), false, why_refused(subject, head, &Rejection::Guard(error)));
-    match guard.dry_run(head) {
+    match guard.preview(head) {
         Err(error) => return stopped("perimeter", error),
         Ok(Destination::Preflight) => {
             return told(Some("perimeter"), true, "a listed page asks in advance: answered here".into());
@@ -221,6 +221,6 @@ fn why_refused(subject: &PolicyTarget<'_>, head: &Parts, rejection: &Rejection) 
         operation: rejection.operation().and_then(|id| policy.catalog().name(id)),
         judged: Some(JudgedBy { policy, method: &head.method, uri: &head.uri }),
     };
-    let (status, code, detail) = dry_run(rejection, &scene);
+    let (status, code, detail) = preview(rejection, &scene);
     format!("{} {code}: {detail}", status.as_u16())
 }

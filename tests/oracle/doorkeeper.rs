@@ -49,7 +49,7 @@ pub(crate) fn agree(guard: &Authn, host: &[u8], origin: Option<&[u8]>) {
         let own = HOSTS.iter().filter(|host| host.ends_with(":8080"));
         origin == b"https://grafana.example" || own.into_iter().any(|own| origin == format!("http://{own}").as_bytes())
     });
-    let answer = guard.dry_run(&request.into_parts().0);
+    let answer = guard.preview(&request.into_parts().0);
     let plain = match &answer {
         Ok(Destination::Api) => ours && page,
         Ok(Destination::Preflight | Destination::OAuth(_) | Destination::Approvals) => false,
