@@ -33,6 +33,7 @@ pub(crate) mod users;
 pub mod value;
 pub(crate) mod warnings;
 mod wording;
+mod writes;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

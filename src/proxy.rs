@@ -5,6 +5,7 @@ pub mod audit;
 pub mod authn;
 mod body_limits;
 mod caller_context;
+pub mod dry_run;
 mod facts;
 mod fulfillment;
 pub mod headers;
@@ -43,6 +44,7 @@ use crate::proxy::authn::callers::CallerId;
 use crate::proxy::authn::{Authenticated, Authn, Destination, Unauthenticated};
 pub use crate::proxy::body_limits::BodyLimits;
 pub use crate::proxy::caller_context::CallerContext;
+use crate::proxy::dry_run::InventAnswer;
 use crate::proxy::fulfillment::{Fulfilled, HeldBody};
 use crate::proxy::headers::CallerOrigin;
 use crate::proxy::observer::observe;
@@ -62,6 +64,7 @@ pub struct Proxy {
     sink: Rc<Sink>,
     refusals: RecentRefusals,
     body_limits: BodyLimits,
+    invent_answer: InventAnswer,
     /// `Proxy-Status` of an answer that NinjaOne gave.
     relayed: HeaderValue,
     ids: Rc<RequestIds>,
@@ -85,6 +88,8 @@ pub struct ProxyConfig {
     pub refusals: RecentRefusals,
     /// What bodies may cost.
     pub body_limits: BodyLimits,
+    /// What answers requests that are not sent.
+    pub invent_answer: InventAnswer,
     /// The ids of the worker's requests.
     pub ids: Rc<RequestIds>,
 }
@@ -92,12 +97,13 @@ pub struct ProxyConfig {
 impl Proxy {
     /// Puts the stages together.
     pub fn new(config: ProxyConfig) -> Self {
-        let ProxyConfig { authn, upstream, rate_limiter, audit_log, approvals, sink, refusals, body_limits, ids } =
-            config;
+        let ProxyConfig { authn, upstream, rate_limiter, audit_log, approvals, sink, refusals, .. } = config;
+        let ProxyConfig { body_limits, invent_answer, ids, .. } = config;
         let relayed = format!("ninjaone-proxy; next-hop=\"{}\"", upstream.authority());
         let relayed = HeaderValue::try_from(relayed).unwrap_or(HeaderValue::from_static("ninjaone-proxy"));
         let sender = RequestSender { upstream, rate_limiter };
-        Self { authn, sender, audit_log, approvals, sink: Rc::new(sink), refusals, body_limits, relayed, ids }
+        let sink = Rc::new(sink);
+        Self { authn, sender, audit_log, approvals, sink, refusals, body_limits, invent_answer, relayed, ids }
     }
 
     /// Answers one request, whatever happens. Its log begins here, not when the answer is first asked for: a caller who
@@ -175,13 +181,15 @@ impl Proxy {
         let judged = observe(log, context.judge(caller, head)?);
         let (permitted, body) = match judged.judgment {
             Judgment::Permitted(permit) => (context.permit(permit)?, HeldBody::unread(body)),
-            Judgment::Conditional(permit) => match Box::pin(self.fulfill(permit, context, head, body, log)).await? {
-                Fulfilled::Permitted(permitted) => *permitted,
-                Fulfilled::Waiting(summary) => {
-                    log.set_waiting(summary.rule.as_str().into());
-                    return Ok(response::held(&summary));
+            Judgment::Conditional(permit) => {
+                match Box::pin(self.fulfill(permit, (context, judged.dry_run), head, body, log)).await? {
+                    Fulfilled::Permitted(permitted) => *permitted,
+                    Fulfilled::Waiting(summary) => {
+                        log.set_waiting(summary.rule.as_str().into());
+                        return Ok(response::held(&summary));
+                    }
                 }
-            },
+            }
         };
         let permitted = observe(log, permitted);
         log.propagate_trace(&mut head.headers);
@@ -189,6 +197,9 @@ impl Proxy {
             Audited::record(&self.audit_log, permitted.within, |permit| facts::of_permit(log, permit)).await?;
         let audited = observe(log, audited);
         let mut outbound = observe(log, self.outbound(&audited, head, body)?);
+        if judged.dry_run.is_some() {
+            return Box::pin(self.simulate(&audited, context, outbound)).await;
+        }
         let answer = self.sender.ask(context.tokens(audited.permit()), &audited, &mut outbound, log).await?;
         let answer = observe(log, self.hold(answer, &head.method)?);
         let localize = |location: &_| origin.localize(location, self.sender.upstream.authority(), &head.uri);
@@ -313,6 +324,7 @@ mod tests {
             approvals: Approvals::new(Arc::new(Buffers::new(1 << 20)), metrics.approvals()).0,
             sink: Sink { meter, lines: None, traces: None, warnings: WarnLimit::default() },
             refusals: RecentRefusals::default(),
+            invent_answer: |_, _, _| None,
             body_limits: BodyLimits { wait: MINUTE, limit: 1, judged: 1, buffers: Arc::new(Buffers::new(1 << 20)) },
             ids: Rc::new(RequestIds::new(1, &LoopMark::new().expect("randomness"))),
         })

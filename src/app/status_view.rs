@@ -29,6 +29,7 @@ pub(super) fn of(
             address: bound.url(),
             instance: instances.get(usize::from(number)).map_or_else(String::new, |runtime| runtime.name.clone()),
             observes: listener.policy.observes(),
+            tries_writes: listener.tries_writes,
             scopes: listener.policy.scopes().to_string(),
             open: open(&listener.policy),
             callers: listener.callers.iter().map(caller).collect(),
@@ -52,7 +53,7 @@ fn warnings(listener: &config::ListenerConfig) -> Vec<Notice> {
     listener.warnings().into_iter().map(|warning| Notice::warn(warning.text).todo(warning.fix)).collect()
 }
 
-fn caller(config::CallerConfig { entry, policy, .. }: &config::CallerConfig) -> CallerView {
+fn caller(config::CallerConfig { entry, policy, tries_writes, .. }: &config::CallerConfig) -> CallerView {
     let CallerProofs { name, key, certificate, uids, gids } = entry;
     let listed = |what: &str, ids: &[u32]| {
         let ids = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -67,6 +68,7 @@ fn caller(config::CallerConfig { entry, policy, .. }: &config::CallerConfig) -> 
         proofs: proofs.join("; "),
         scopes: policy.scopes().to_string(),
         open: open(policy),
+        tries_writes: *tries_writes,
     }
 }
 

@@ -11,7 +11,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::base::warn_limit::WarnLimit;
-use crate::config::ListenerConfig;
+use crate::config::policy_target::PolicyTarget;
+use crate::config::{CallerConfig, ListenerConfig};
 use crate::net::listener::{self, ConnectionConfig, ListeningSocket};
 use crate::net::shutdown::Shutdown;
 use crate::observe::access_log::Sink;
@@ -19,11 +20,12 @@ use crate::observe::logging;
 use crate::observe::logging::log_line::LineWriter;
 use crate::proxy::authn::callers::{Callers, KnownCallers};
 use crate::proxy::authn::{Authn, AuthnConfig};
+use crate::proxy::policy::InstanceId;
 use crate::proxy::policy::catalog::Catalog;
-use crate::proxy::policy::{InstanceId, Policy};
 use crate::proxy::token::TokenSource;
 use crate::proxy::upstream::Upstream;
 use crate::proxy::{CallerContext, Proxy, ProxyConfig, RequestIds};
+use crate::sandbox;
 
 use super::instances::UpstreamConfig;
 use super::runtime_config::{ListenerSpec, RuntimeConfig, Sockets};
@@ -147,7 +149,9 @@ impl Worker {
         let instance = usize::from(instance);
         let upstream = upstreams.get(instance).ok_or(io::ErrorKind::NotFound)?;
         let tokens = config.tokens.get(instance).ok_or(io::ErrorKind::NotFound)?;
-        let context = |place: usize, caller: Option<&str>, policy: &Arc<Policy>| {
+        let context = |place: usize, caller: Option<&CallerConfig>| {
+            let target = PolicyTarget { listener: &spec.listener, caller };
+            let (policy, caller) = (caller.map_or(policy, |caller| &caller.policy), target.caller());
             let usage = config.usage.as_ref().and_then(|usage| usage.counters(name, place));
             let user =
                 policy.user().and_then(|user| config.users.get(instance)?.iter().find(|own| own.name == user.name));
@@ -155,17 +159,17 @@ impl Worker {
             let uses = config.uses.rules(name, caller, policy);
             let quota = spec.quotas.as_ref().and_then(|quotas| quotas.caller(caller));
             CallerContext::new(Arc::clone(policy), TokenSource::new(Arc::clone(tokens)), user, usage, uses, quota)
+                .trying_writes(target.tries_writes())
         };
         let known = callers.iter().enumerate();
-        let known = known
-            .map(|(place, caller)| (caller.entry.clone(), context(place, Some(&caller.entry.name), &caller.policy)));
+        let known = known.map(|(place, caller)| (caller.entry.clone(), context(place, Some(caller))));
         let authn = Authn::new(AuthnConfig {
             names: names.clone(),
             port: Some(spec.port),
             tls: spec.connections.tls.is_some(),
             origins: origins.clone(),
             callers: if callers.is_empty() {
-                Callers::Anonymous(context(0, None, policy))
+                Callers::Anonymous(context(0, None))
             } else {
                 Callers::Known(KnownCallers::new(known, spec.marks.clone()))
             },
@@ -188,6 +192,7 @@ impl Worker {
             },
             refusals: config.refusals.clone(),
             body_limits: config.body_limits.clone(),
+            invent_answer: sandbox::simulated_answer,
             ids: Rc::clone(&self.ids),
         }))
     }

@@ -152,6 +152,9 @@ fn of_target(target: &PolicyTarget<'_>) -> String {
             OperationName(operation)
         ));
     }
+    if target.caller.is_some_and(|caller| caller.tries_writes) {
+        text += &format!("# listeners.{name}: writes are not sent, but answered with invented data\n");
+    }
     if let Some(user) = policy.user() {
         let of_user = policy.catalog().iter().filter(|(id, _)| policy.may_open(*id));
         let of_user = of_user.filter(|(id, _)| policy.user_of(Some(*id)).is_some()).count();

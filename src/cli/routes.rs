@@ -11,7 +11,7 @@ use crate::proxy::policy::catalog::{Operation, OperationId, Risk, Scope};
 use crate::proxy::policy::group::Group;
 use crate::proxy::policy::review::{Oddity, RuleList, review};
 use crate::proxy::policy::rule::{Effect, Match, Rule};
-use crate::proxy::policy::{ClosedBy, OpenedBy, OperationVerdict, Policy, RuleId};
+use crate::proxy::policy::{ClosedBy, OpenedBy, OperationVerdict, Policy, RuleId, is_write};
 use crate::tools::explain::operation;
 
 /// Which operations are shown, and how.
@@ -113,7 +113,10 @@ fn rows<'a>(target: &'a PolicyTarget<'a>, selection: &Selection) -> Vec<RouteRow
         .iter()
         .filter(|(_, operation)| selection.shows(operation))
         .map(|(id, operation)| {
-            let (openness, why) = decision(policy, id, operation);
+            let (openness, mut why) = decision(policy, id, operation);
+            if target.tries_writes() && is_write(&operation.method) && openness != Openness::Closed {
+                why += "; dry run: not sent";
+            }
             RouteRow { target, entry: RouteEntry::Operation(operation), openness, why }
         })
         .collect();
@@ -122,7 +125,10 @@ fn rows<'a>(target: &'a PolicyTarget<'a>, selection: &Selection) -> Vec<RouteRow
             target,
             entry: RouteEntry::Rule(rule),
             openness: Openness::Open,
-            why: "by a rule of allow; not in the catalogue".to_owned(),
+            why: match target.tries_writes() {
+                true => "by a rule of allow; not in the catalogue; dry run: writes are not sent".to_owned(),
+                false => "by a rule of allow; not in the catalogue".to_owned(),
+            },
         }));
     }
     rows.retain(|row| match selection.decision {

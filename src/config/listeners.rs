@@ -11,6 +11,7 @@ use super::rules::RulesFile;
 use super::sections::ListenerSection;
 use super::settings::ListenerConfig;
 use super::value::{Address, ListenerMode, Permissions};
+use super::writes::tries_writes;
 use super::{Config, nearest};
 use crate::net::listener::{self, ListenAddress, SocketFile};
 use crate::proxy::authn::{browser, host_name};
@@ -69,9 +70,10 @@ impl Config {
         let callers = file.callers.iter().map(|(name, caller)| self.caller(name, caller, file, &policy));
         let callers = callers.collect::<Result<_, _>>()?;
         let quota = self.quota(file.quota.as_ref())?;
+        let tries_writes = tries_writes(file.writes.as_ref());
         let (name, place, names) = (name.to_owned(), self.place(file)?, self.names(&file.names)?);
         let tls = file.tls.as_ref().map(|tls| self.basis(tls, &names)).transpose()?;
-        Ok(ListenerConfig { name, place, tls, names, origins, policy, quota, callers })
+        Ok(ListenerConfig { name, place, tls, names, origins, policy, quota, tries_writes, callers })
     }
 
     fn names(&self, names: &[Spanned<String>]) -> Result<Vec<String>, ConfigMistake> {

@@ -18,6 +18,11 @@ impl<'a> PolicyTarget<'a> {
         self.caller.map_or(&self.listener.policy, |caller| &caller.policy)
     }
 
+    /// Whether its writes are not sent.
+    pub fn tries_writes(&self) -> bool {
+        self.caller.map_or(self.listener.tries_writes, |caller| caller.tries_writes)
+    }
+
     /// The caller's name, if callers are told apart.
     pub fn caller(&self) -> Option<&'a str> {
         self.caller.map(|caller| caller.entry.name.as_str())

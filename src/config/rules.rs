@@ -64,7 +64,7 @@ impl Config {
         listener: &ListenerSection,
         ceiling: &Arc<Policy>,
     ) -> Result<CallerConfig, ConfigMistake> {
-        let CallerSection { key, certificate, uids, gids, scopes, groups, allow, deny, user, user_for, quota } =
+        let CallerSection { key, certificate, uids, gids, scopes, groups, allow, deny, user, user_for, quota, writes } =
             file.get_ref();
         if key.is_none() && certificate.is_none() && uids.is_empty() && gids.is_empty() {
             let message = format!(
@@ -97,7 +97,8 @@ impl Config {
         let policy = within.map_err(|error| self.mistake(rules.scopes, error.to_string()))?;
         let user = self.policy_user(ceiling.instance(), (user.as_ref(), user_for.as_ref()), ceiling.user())?;
         let policy = policy.with_user(user);
-        Ok(CallerConfig { entry, policy: Arc::new(policy), quota: self.quota(quota.as_ref())? })
+        let tries_writes = self.caller_tries_writes(writes.as_ref(), listener.writes.as_ref())?;
+        Ok(CallerConfig { entry, policy: Arc::new(policy), quota: self.quota(quota.as_ref())?, tries_writes })
     }
 
     pub(super) fn scopes(&self, names: &Spanned<Vec<Spanned<String>>>) -> Result<ScopeSet, ConfigMistake> {

@@ -23,7 +23,7 @@ use crate::observe::audit_log::{Durability, OnFailure};
 pub use allow::{AllowEntry, AllowSection, Moment};
 pub use approvals::{ApprovalsSection, ApproverSection};
 pub use instance::{InstanceSection, RateSection};
-pub use listener::{CallerSection, ListenerSection};
+pub use listener::{CallerSection, ListenerSection, WritesChoice};
 pub use listener_tls::{TlsChoice, TlsSection};
 pub use quota::QuotaSection;
 pub use user::{UserFor, UserSection};

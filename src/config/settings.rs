@@ -96,6 +96,8 @@ pub struct ListenerConfig {
     pub policy: Arc<Policy>,
     /// How much may go through it within a time, all its callers together.
     pub quota: ByKind<QuotaLimit>,
+    /// Its writes are not sent, whoever calls.
+    pub tries_writes: bool,
     /// Who may call, by [`crate::proxy::authn::callers::CallerId`]; empty: everybody who reaches it.
     pub callers: Vec<CallerConfig>,
 }
@@ -109,6 +111,8 @@ pub struct CallerConfig {
     pub policy: Arc<Policy>,
     /// How much it may send within a time.
     pub quota: ByKind<QuotaLimit>,
+    /// Its writes are not sent.
+    pub tries_writes: bool,
 }
 
 impl ListenerConfig {

@@ -49,13 +49,17 @@ impl ListenerConfig {
                  mode = \"enforce\" ends this."
             ),
         });
+        let tries = self.tries_writes.then(|| Warning {
+            text: format!("listeners.{name} sends no writes: it answers them with invented data"),
+            fix: format!("take writes = \"dry-run\" out of [listeners.{name}] when your tools shall change something."),
+        });
         let certificates = self.certificate_warnings().into_iter().map(|text| Warning {
             text,
             fix: "get a certificate that is valid for the names that callers use.".to_owned(),
         });
         let of_rules = self.user_warnings().into_iter().chain(self.expiry_warnings(SystemTime::now()));
         let of_rules = of_rules.chain(self.quota_warnings());
-        clear.into_iter().chain(observes).chain(of_rules).chain(certificates).collect()
+        clear.into_iter().chain(observes).chain(tries).chain(of_rules).chain(certificates).collect()
     }
 
     /// Rules that end soon, or have ended while the proxy ran.

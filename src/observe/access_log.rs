@@ -62,6 +62,7 @@ pub struct RequestLog {
     approval: Option<Box<str>>,
     replayed: bool,
     overruled: Option<&'static str>,
+    dry_run: bool,
     trace: Option<TraceId>,
     /// Where it is recorded for a collector.
     span: Option<Box<Span>>,
@@ -99,6 +100,7 @@ impl RequestLog {
             approval: None,
             replayed: false,
             overruled: None,
+            dry_run: false,
             trace: None,
             span: None,
             audit_entry: None,
@@ -179,6 +181,12 @@ impl RequestLog {
         self.rule = Some(rule);
         self.overruled = Some(code);
         self.sink.meter.overruled(code);
+    }
+
+    /// It is only tried: it is not sent.
+    pub fn set_dry_run(&mut self) {
+        self.dry_run = true;
+        self.sink.meter.dry_run();
     }
 
     /// The policy refuses it: this rule, group or scope does, or nothing opens it.

@@ -98,6 +98,8 @@ pub struct SpanLabels<'a> {
     pub bytes: u64,
     /// It was sent again.
     pub replayed: bool,
+    /// It was not sent.
+    pub dry_run: bool,
 }
 
 impl Traces {
@@ -206,6 +208,7 @@ impl SpanLabels<'_> {
             text("ninjaone_proxy.user", self.user),
             Some(KeyValue::new("ninjaone_proxy.request_id", self.id)),
             self.replayed.then(|| KeyValue::new("ninjaone_proxy.replayed", true)),
+            self.dry_run.then(|| KeyValue::new("ninjaone_proxy.dry_run", true)),
         ]
         .into_iter()
         .flatten()

@@ -10,6 +10,7 @@ use crate::proxy::authn::Caller;
 use crate::proxy::policy::catalog::OperationId;
 use crate::proxy::policy::conditions::ConditionalRule;
 use crate::proxy::policy::coverage::SecureUse;
+use crate::proxy::policy::dry_run::DryRun;
 use crate::proxy::policy::{Judgment, Permit, Policy, PolicyRefusal, TokenHolder};
 use crate::proxy::quota::{self, CallerQuota, QuotaCharge, QuotaExceeded, QuotaStatus, WithinQuota};
 use crate::proxy::token::TokenSource;
@@ -32,11 +33,15 @@ pub struct CallerContext {
     allow: Vec<Rc<str>>,
     /// How often rules with `max-uses` were used.
     uses: RuleUses,
+    /// Its writes are not sent.
+    tries_writes: bool,
 }
 
 /// What the policy says of a request, and what its caller has.
 pub(super) struct Judged<'a> {
     pub(super) judgment: Judgment,
+    /// It is only tried.
+    pub(super) dry_run: Option<DryRun>,
     pub(super) context: &'a CallerContext,
 }
 
@@ -58,13 +63,20 @@ impl CallerContext {
     ) -> Self {
         let scopes = policy.scopes().to_string();
         let allow = policy.rules().allow.iter().map(|rule| Rc::from(rule.label())).collect();
-        Self { policy, tokens, user_tokens, usage, quota, scopes, allow, uses }
+        Self { policy, tokens, user_tokens, usage, quota, scopes, allow, uses, tries_writes: false }
+    }
+
+    /// The same, whose writes are not sent if `tries_writes`.
+    #[must_use]
+    pub fn trying_writes(self, tries_writes: bool) -> Self {
+        Self { tries_writes, ..self }
     }
 
     /// Judges a request of this caller.
     pub(super) fn judge(&self, caller: Caller, head: &Parts) -> Result<Judged<'_>, PolicyRefusal> {
         let judgment = self.policy.judge(caller, &head.method, &head.uri)?;
-        Ok(Judged { judgment, context: self })
+        let dry_run = DryRun::of(&head.method, &head.headers, self.tries_writes);
+        Ok(Judged { judgment, dry_run, context: self })
     }
 
     /// The uses of a rule, if they are limited.

@@ -23,6 +23,7 @@ use crate::proxy::approval::{ApprovalSummary, HeldOperation, HeldRequest, MAX_BO
 use crate::proxy::policy::body::JsonBody;
 use crate::proxy::policy::catalog::{Operation, Risk};
 use crate::proxy::policy::conditions::{ConditionalRule, Evidence, Unmet};
+use crate::proxy::policy::dry_run::DryRun;
 use crate::proxy::policy::{ChosenPermit, ConditionalPermit};
 use crate::proxy::quota::WithinQuota;
 use crate::proxy::upstream::UpstreamError;
@@ -54,13 +55,14 @@ impl Proxy {
     pub(super) async fn fulfill<'a>(
         &self,
         permit: Box<ConditionalPermit>,
-        context: &'a CallerContext,
+        (context, dry_run): (&'a CallerContext, Option<DryRun>),
         head: &Parts,
         body: RequestBody,
         log: &mut RequestLog,
     ) -> Result<Fulfilled<'a>, Rejection> {
         let (chosen, body) = self.choose(permit, context, head, body).await?;
-        if let Some(rule) = chosen.rules().iter().find(|rule| rule.terms.approval) {
+        let wanting = chosen.rules().iter().find(|rule| rule.terms.approval);
+        if let Some(rule) = wanting.filter(|_| dry_run.is_none_or(DryRun::asks_approvers)) {
             // Nobody is asked in vain, and no approval is used up by a request that a quota stops.
             context.check_quotas(chosen.permit())?;
             let held = self.held(&chosen, rule, context, head, log);
@@ -73,7 +75,9 @@ impl Proxy {
             }
         }
         let charge = context.charge(chosen.permit())?;
-        self.take_uses(&chosen, context).await?;
+        if dry_run.is_none() {
+            self.take_uses(&chosen, context).await?;
+        }
         // Each of its rules has what it asks for: what is not so has returned before.
         let within = WithinQuota::new(chosen.fulfilled(), charge);
         Ok(Fulfilled::Permitted(Box::new((Permitted { within, context }, body))))

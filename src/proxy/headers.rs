@@ -2,6 +2,7 @@
 
 mod alias;
 pub mod loops;
+pub mod prefer;
 
 use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, Uri};

@@ -37,6 +37,9 @@ impl Observed for Judged<'_> {
         if let Some(user) = self.context.user(permit) {
             log.set_user(user);
         }
+        if self.dry_run.is_some() {
+            log.set_dry_run();
+        }
     }
 }
 

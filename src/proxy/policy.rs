@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod conditions;
 pub mod coverage;
 mod decision;
+pub mod dry_run;
 pub mod group;
 pub mod path;
 mod permit;

@@ -10,6 +10,7 @@ mod quota;
 mod rate_limit_fields;
 pub mod refusal_table;
 mod relay;
+mod simulated;
 mod token;
 mod upstream;
 
@@ -40,6 +41,7 @@ use problem::{Refusal, RequestContext};
 pub use rate_limit_fields::tell_quotas;
 use refusal_table::RefusalKind;
 pub use relay::{ResponseBody, relay};
+pub use simulated::simulated;
 
 /// Where a person grants scopes and finds ids.
 pub(crate) const CONSOLE: &str = "Administration > Apps > API > Client App IDs";
@@ -82,6 +84,9 @@ pub enum Rejection {
     /// Its turn did not come in time.
     #[error(transparent)]
     Rate(#[from] RateLimited),
+    /// It is not to be sent, and there is no answer to it.
+    #[error("nothing is known of the answers of this operation, so none can be invented")]
+    NothingInvented,
     /// NinjaOne could not be asked, or its answer could not be used.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -152,6 +157,7 @@ impl Rejection {
         match self {
             Self::Policy(refusal) => refusal.operation(),
             Self::Loop(_) | Self::Guard(_) | Self::Grant(_) | Self::Audit(_) | Self::Token(_) => None,
+            Self::NothingInvented => None,
             Self::Uses(_) | Self::Approval(_) | Self::ApprovalStatus(_) | Self::Quota(_) => None,
             Self::Rate(_) | Self::Upstream(_) | Self::Buffers(_) | Self::Panic(_) => None,
         }
@@ -163,6 +169,7 @@ impl Rejection {
             Self::Guard(error) | Self::Grant(error) => authn::refusal(error, scene),
             Self::Policy(refusal) => policy::refusal(refusal, scene),
             Self::Uses(error) => uses_refusal(error),
+            Self::NothingInvented => simulated::refusal(),
             Self::Approval(unapproved) => approval::refusal(unapproved),
             Self::ApprovalStatus(error) => approval::status_refusal(*error),
             Self::Quota(exceeded) => quota::refusal(exceeded, scene),

@@ -13,6 +13,7 @@ use crate::proxy::authn::callers::Callers;
 use crate::proxy::authn::local_tokens::LocalTokens;
 use crate::proxy::authn::{Authn, AuthnConfig, AuthnError, Destination};
 use crate::proxy::policy::catalog::Operation;
+use crate::proxy::policy::dry_run::DryRun;
 use crate::proxy::policy::path::Target;
 use crate::proxy::policy::rule_trace;
 use crate::proxy::policy::{OpenedBy, Passage, Policy, PolicyRefusal, Ruling};
@@ -139,6 +140,7 @@ fn explain_subject<'a>(
         conditions: Vec::new(),
         user: None,
         quotas: Vec::new(),
+        dry_run: None,
     };
     let stopped = |gate, error| told(Some(gate), false, why_refused(subject, head, &Rejection::Guard(error)));
     match guard.preview(head) {
@@ -177,8 +179,9 @@ fn explain_subject<'a>(
         }
         Err(refusal) => told(Some("policy"), false, why_refused(subject, head, &Rejection::Policy(refusal))),
     };
+    let dry_run = DryRun::of(&head.method, &head.headers, subject.tries_writes());
     let quotas = quotas::applicable(subject, &head.method, operation);
-    let told = Explanation { user: policy.user_of(id).map(|user| &*user.name), quotas, ..told };
+    let told = Explanation { user: policy.user_of(id).map(|user| &*user.name), quotas, dry_run, ..told };
     let Ok(target) = target else { return told };
     let turn = |told: &Explanation<'_>| match (told.open, told.conditions.is_empty()) {
         // What the request or the rule must have instead, the reason says.

@@ -32,6 +32,7 @@ mod doctor;
 mod doorkeeper;
 #[cfg(unix)]
 mod doors;
+mod dry_run;
 mod egress;
 mod encrypted;
 mod faults;

@@ -86,6 +86,7 @@ fn others() -> String {
         "[listeners.keyed]\naddress = \"127.0.0.1:0\"\nallow = [\"GET /v2/users\"]\n[listeners.keyed.callers.desk]\nkey = \"{hash}\"\n\
          scopes = [\"monitoring\"]\nallow = [\"GET /v2/users\"]\n\
          [listeners.watch]\naddress = \"127.0.0.1:0\"\nmode = \"observe\"\ngroups = [\"queries\"]\n\
+         [listeners.tried]\naddress = \"127.0.0.1:0\"\nscopes = [\"management\"]\nwrites = \"dry-run\"\n\
          [learn]\nfile = \"used.json\""
     )
 }
@@ -119,7 +120,7 @@ fn a_record_tells_what_was_asked_what_decided_and_how_it_ended() {
         &record,
         &json!({
             "message": "request", "listener": "local", "caller": null, "method": "GET", "operation": "GET /v2/device/{id}",
-            "decision": "permitted", "rule": null, "status": 200, "refusal": null, "blame": null, "overruled": null,
+            "decision": "permitted", "rule": null, "status": 200, "refusal": null, "blame": null, "overruled": null, "dry_run": null,
             "replayed": null, "nj_request_id": "nj-0", "bytes_in": null, "bytes": 5, "complete": true,
         }),
     );
@@ -136,6 +137,11 @@ fn a_record_tells_what_was_asked_what_decided_and_how_it_ended() {
     holds(&record, &json!({ "listener": "keyed", "caller": "desk", "rule": "GET /v2/users", "decision": "permitted" }));
     let (record, _) = ask("watch", "GET", "/v2/device/7", "", b"");
     let group = "group:devices-read";
+    let (tried, _) = ask("tried", "POST", "/v2/organizations", "", b"{\"name\":\"a\"}");
+    holds(
+        &tried,
+        &json!({ "decision": "permitted", "dry_run": true, "status": 200, "bytes_in": 12, "upstream_ms": null }),
+    );
     holds(&record, &json!({ "decision": "overruled", "rule": group, "overruled": "group-not-open", "status": 200 }));
 
     for (listener, method, target, headers, wanted) in [

@@ -47,6 +47,7 @@ fn facts(id: usize) -> RequestFacts {
         path: Some(Text::new("/v2/organizations")),
         decision: DecisionLabel::Permitted,
         overruled: None,
+        dry_run: false,
         rule: None,
         approval: None,
     }

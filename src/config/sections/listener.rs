@@ -49,6 +49,9 @@ pub struct ListenerSection {
     /// How much may go through it within a time, all its callers together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<Spanned<QuotaSection>>,
+    /// Whether writes are sent; they are without this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writes: Option<Spanned<WritesChoice>>,
     /// The web pages of other origins that may use it.
     pub allowed_origins: Vec<Spanned<String>>,
     /// Whether callers may send their keys in clear text over a network.
@@ -90,6 +93,19 @@ pub struct CallerSection {
     /// How much it may send within a time; the listener's quota applies too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<Spanned<QuotaSection>>,
+    /// Whether its writes are sent; as on the listener without this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writes: Option<Spanned<WritesChoice>>,
+}
+
+/// What becomes of requests that may change something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WritesChoice {
+    /// They are sent.
+    Send,
+    /// They are answered with invented data, and not sent.
+    DryRun,
 }
 
 impl Default for ListenerSection {
@@ -109,6 +125,7 @@ impl Default for ListenerSection {
             user: None,
             user_for: None,
             quota: None,
+            writes: None,
             allowed_origins: Vec::new(),
             cleartext: false,
             callers: BTreeMap::new(),

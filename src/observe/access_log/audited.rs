@@ -21,6 +21,7 @@ impl RequestLog {
             path: None,
             decision: self.decision.unwrap_or(DecisionLabel::Refused),
             overruled: self.overruled,
+            dry_run: self.dry_run,
             rule: self.rule.as_deref().map(Text::new),
             approval: self.approval.as_deref().map(str::to_owned),
         }

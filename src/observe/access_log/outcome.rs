@@ -60,6 +60,7 @@ impl RequestLog {
             id: self.id.to_string(),
             bytes: self.sent,
             replayed: self.replayed,
+            dry_run: self.dry_run,
         }
     }
 
@@ -111,6 +112,9 @@ impl RequestLog {
         }
         if let Some(code) = self.overruled {
             line.text("overruled", code);
+        }
+        if self.dry_run {
+            line.flag("dry_run", true);
         }
         if let Some(id) = &self.support_id {
             line.text("nj_request_id", id.as_str());

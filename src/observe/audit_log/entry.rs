@@ -1,5 +1,7 @@
 //! What a line of the audit log says, and how it is written.
 
+mod text;
+
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -8,9 +10,8 @@ use time::OffsetDateTime;
 use super::approval_step::ApprovalStep;
 use super::chain::{ChainHead, Hash};
 use crate::base::plain;
+pub use text::Text;
 
-/// What a text of a caller's may take of a line, in bytes.
-const MAX_TEXT: usize = 1024;
 /// Comes in a line between the bytes that are hashed and their hash.
 pub(super) const BEFORE_HASH: &[u8] = b",\"hash\":\"";
 /// The last bytes of a line, after the hash.
@@ -47,6 +48,9 @@ pub struct RequestFacts {
     /// The code of the refusal that it would have got, where the rules are only observed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overruled: Option<&'static str>,
+    /// It is only tried: it is not sent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// What decided, where that is a rule, a group or a scope.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<Text>,
@@ -78,21 +82,6 @@ impl DecisionLabel {
             Self::Waiting => "waiting",
             Self::Refused => "refused",
         }
-    }
-}
-
-/// Text of somebody else's, cut to a length that leaves room for the rest of the line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Text(String);
-
-impl Text {
-    /// Cuts what is longer than 1024 bytes, and ends it with `…`.
-    pub fn new(text: &str) -> Self {
-        if text.len() <= MAX_TEXT {
-            return Self(text.to_owned());
-        }
-        let end = text.char_indices().map(|(start, _)| start).take_while(|start| *start <= MAX_TEXT).last();
-        Self(format!("{}…", end.and_then(|end| text.get(..end)).unwrap_or_default()))
     }
 }
 
@@ -252,6 +241,7 @@ pub(super) mod tests {
             path: Some(Text::new("/v2/device/7/reboot/NORMAL")),
             decision: DecisionLabel::Permitted,
             overruled: None,
+            dry_run: false,
             rule: Some(Text::new("POST /v2/device/{id}/reboot/**")),
             approval: None,
         }

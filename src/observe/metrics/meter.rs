@@ -20,6 +20,7 @@ pub(super) struct RequestSeries {
     refusals: IntCounterVec,
     rule_refusals: IntCounterVec,
     overruled: IntCounterVec,
+    dry_runs: IntCounterVec,
     panics: IntCounterVec,
     received: IntCounterVec,
     sent: IntCounterVec,
@@ -67,6 +68,11 @@ impl RequestSeries {
                 "ninjaone_proxy_overruled_total",
                 "Requests that a listener with mode observe let through, by the code of the refusal that enforce would have given.",
                 &["listener", "code"],
+            )?,
+            dry_runs: families.counter(
+                "ninjaone_proxy_dry_runs_total",
+                "Requests that were only tried, and not sent: the caller asked for a dry run, or its writes are not sent.",
+                &["listener"],
             )?,
             panics: families.counter("ninjaone_proxy_panics_total", "Panics: requests that one ended, and others (listener none).", &["listener"])?,
             received: families.counter(
@@ -149,6 +155,11 @@ impl RequestMeter {
     /// A request passed that the rules close.
     pub fn overruled(&self, code: &str) {
         self.series.overruled.with_label_values(&[&self.listener, code]).inc();
+    }
+
+    /// A request is only tried.
+    pub fn dry_run(&self) {
+        self.series.dry_runs.with_label_values(&[&self.listener]).inc();
     }
 
     /// The policy refused a request: by this rule, group or scope, or because nothing opens it.

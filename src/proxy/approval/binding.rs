@@ -21,6 +21,8 @@ pub(super) struct Binding {
     content_type: Option<HeaderValue>,
     content_encoding: Option<HeaderValue>,
     body: BodyHash,
+    /// It is only tried.
+    dry_run: bool,
 }
 
 /// The SHA-256 of a body.
@@ -46,11 +48,13 @@ pub enum Difference {
     ContentType,
     /// It has another body.
     Body,
+    /// One is only tried, and the other is to be sent.
+    DryRun,
 }
 
 impl Difference {
     /// All differences, in the order in which they are looked for.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Listener,
         Self::Caller,
         Self::User,
@@ -59,6 +63,7 @@ impl Difference {
         Self::Target,
         Self::ContentType,
         Self::Body,
+        Self::DryRun,
     ];
 }
 
@@ -73,6 +78,7 @@ impl fmt::Display for Difference {
             Self::Target => "path or query",
             Self::ContentType => "Content-Type or Content-Encoding",
             Self::Body => "body",
+            Self::DryRun => "preference for a dry run",
         })
     }
 }
@@ -110,6 +116,7 @@ impl Binding {
             content_type: held.content_type.clone(),
             content_encoding: held.content_encoding.clone(),
             body: BodyHash::of(&held.body),
+            dry_run: held.facts.dry_run,
         }
     }
 
@@ -135,6 +142,7 @@ impl Binding {
                 self.content_type != other.content_type || self.content_encoding != other.content_encoding
             }
             Difference::Body => self.body != other.body,
+            Difference::DryRun => self.dry_run != other.dry_run,
         };
         Difference::ALL.into_iter().find(differs)
     }

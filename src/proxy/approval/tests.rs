@@ -53,6 +53,7 @@ fn held() -> HeldRequest {
             path: None,
             decision: DecisionLabel::Permitted,
             overruled: None,
+            dry_run: false,
             rule: None,
             approval: None,
         },
@@ -140,7 +141,7 @@ async fn an_approval_is_for_the_request_that_was_shown_and_no_other() {
     let id = ask(&approvals, held()).await;
     assert_eq!(decide(&approvals, "lead", id, Decision::Approve).await, Ok(State::Approved));
     type Change = fn(&mut HeldRequest);
-    let changes: [(Difference, Change); 10] = [
+    let changes: [(Difference, Change); 11] = [
         (Difference::Listener, |held| held.facts.listener.push('x')),
         (Difference::Caller, |held| held.facts.caller = Some("other".to_owned())),
         (Difference::Caller, |held| held.facts.caller = None),
@@ -151,6 +152,7 @@ async fn an_approval_is_for_the_request_that_was_shown_and_no_other() {
         (Difference::Target, |held| held.target = "/v2/device/7/script/run?a=2".parse().expect("a target")),
         (Difference::ContentType, |held| held.content_encoding = Some(HeaderValue::from_static("gzip"))),
         (Difference::Body, |held| held.body = Bytes::from_static(b"{\"id\":12}")),
+        (Difference::DryRun, |held| held.facts.dry_run = true),
     ];
     for (difference, change) in changes {
         let mut other = held();

@@ -199,6 +199,9 @@ refusal_table! {
         .with(ExtraField::RetryAfter);
     InternalError: row(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", Fault::Proxy, "proxy_internal_error");
 
+    // A dry run. RFC 9209 section 2.3.27 has the error.
+    DryRunUnknown: row(StatusCode::NOT_IMPLEMENTED, "dry-run-unknown", Fault::Caller, "proxy_internal_response");
+
     // The token.
     TokenTimeout: unavailable("token-timeout", Fault::Upstream).with(ExtraField::RetrySoon);
     TokenUnavailable: unavailable("token-unavailable", Fault::Upstream);

@@ -5,9 +5,10 @@ use std::rc::Rc;
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, Request, Uri, Version};
 use http_body::Body;
+use http_body_util::BodyExt as _;
 
 use super::{Reason, UpstreamAnswer};
-use crate::net::body::{Progress, Upload};
+use crate::net::body::{BodyError, Progress, Upload};
 use crate::net::listener::Reservation;
 use crate::proxy::headers;
 use crate::proxy::headers::loops::LoopMark;
@@ -48,6 +49,20 @@ impl Outbound {
     /// How far its body has come, if it has one.
     pub fn progress(&self) -> Option<&Progress> {
         self.progress.as_deref()
+    }
+
+    /// Takes its body from the caller and sends it nowhere: what came, or nothing if that is more than `kept` bytes.
+    pub async fn take_body(self, kept: usize) -> Result<Vec<u8>, BodyError> {
+        let (mut body, mut taken, mut is_long) = (self.request.into_body(), Vec::new(), false);
+        while let Some(frame) = body.frame().await {
+            let data = frame?.into_data().unwrap_or_default();
+            is_long |= taken.len() + data.len() > kept;
+            match is_long {
+                true => taken = Vec::new(),
+                false => taken.extend_from_slice(&data),
+            }
+        }
+        Ok(taken)
     }
 
     /// Whether it went out twice because of a connection.

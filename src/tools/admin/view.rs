@@ -85,6 +85,8 @@ pub struct ListenerView {
     pub instance: String,
     /// Its rules are only observed.
     pub observes: bool,
+    /// Its writes are not sent.
+    pub tries_writes: bool,
     /// The scopes, separated by spaces.
     pub scopes: String,
     /// How many operations are open.
@@ -104,6 +106,8 @@ pub struct CallerView {
     pub scopes: String,
     /// How many operations are open.
     pub open: usize,
+    /// Its writes are not sent.
+    pub tries_writes: bool,
 }
 
 /// A quota.

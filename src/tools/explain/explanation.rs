@@ -6,6 +6,7 @@ use super::quotas::AppliedQuota;
 use crate::config::policy_target::PolicyTarget;
 use crate::proxy::policy::catalog::{Operation, OperationName};
 use crate::proxy::policy::conditions::ConditionalRule;
+use crate::proxy::policy::dry_run::DryRun;
 use crate::proxy::policy::rule::{Effect, RuleEffect, Terms};
 use crate::proxy::policy::rule_trace::{Change, RuleTrace};
 use crate::proxy::response;
@@ -31,6 +32,8 @@ pub struct Explanation<'a> {
     pub(super) user: Option<&'a str>,
     /// The quotas that it needs one of.
     pub(super) quotas: Vec<AppliedQuota>,
+    /// It is only tried.
+    pub(super) dry_run: Option<DryRun>,
 }
 
 /// A rule with conditions that may open a request.
@@ -106,6 +109,7 @@ impl Explanation<'_> {
         lines.extend(self.user.filter(|_| self.is_open()).map(|user| ("token", format!("that of the user {user}"))));
         let applied = self.quotas.iter().filter(|_| self.open != Some(false));
         lines.extend(applied.map(|quota| ("quota", self.quota(quota))));
+        lines.extend(self.dry_run.filter(|_| self.is_open()).map(|_| ("dry run", self.answer().to_owned())));
         lines.extend(self.changes.iter().map(|change| ("change", self.change(change))));
         lines
     }
@@ -118,6 +122,14 @@ impl Explanation<'_> {
     fn quota(&self, AppliedQuota { of_listener, kind, limit }: &AppliedQuota) -> String {
         let shared = if *of_listener && self.subject.caller().is_some() { ", which all its callers share" } else { "" };
         format!("{} {limit} of [{}]{shared}", kind.as_str(), self.table(*of_listener))
+    }
+
+    /// Where the answer to a request comes from that is only tried.
+    fn answer(&self) -> &'static str {
+        match self.operation {
+            Some(_) => "it is not sent to NinjaOne: the answer is invented",
+            None => "it is not sent to NinjaOne: 501 dry-run-unknown, since no answer can be invented",
+        }
     }
 
     fn change(&self, change: &Change) -> String {
@@ -173,6 +185,7 @@ impl Explanation<'_> {
             "conditions": self.conditions.iter().map(condition).collect::<Vec<_>>(),
             "user": self.user,
             "quotas": self.quotas.iter().map(quota).collect::<Vec<_>>(),
+            "dryRun": self.dry_run.is_some(),
             "reason": self.reason,
             "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
         })

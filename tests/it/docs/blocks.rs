@@ -28,6 +28,8 @@ allow = [
 const CALLER: &str = "[listeners.local.callers.reports]\n\
     key = \"sha256:2fefbbd541c68c983452076da904e144a28860289ccd69a88c2b5963202fa273\"";
 const OBSERVE: &str = "scopes = [\"monitoring\", \"management\"]\nmode = \"observe\"";
+/// As in docs/dry-run.md.
+const TRIED: &str = "scopes = [\"monitoring\", \"management\"]\nwrites = \"dry-run\"";
 const SOCKET: &str = "[listeners.ninja]\naddress = \"unix:ninja.sock\"";
 const TLS: &str = "[listeners.tls]\naddress = \"127.0.0.1:8443\"\ntls = \"local-ca\"";
 
@@ -53,6 +55,8 @@ pub(super) const BLOCKS: &[(&str, How)] = &[
     ("curl --unix-socket", Runs("", SOCKET)),
     ("systemd-socket-activate", Not("goes on until it is ended; tests/it/doors.rs passes sockets")),
     ("$ curl -s -o /dev/null -w '%{http_code}\\n' localhost:8089", Shows("", "")),
+    ("$ curl -s -i -X POST -H 'Prefer: dry-run' localhost:8089", Shows("", "")),
+    ("$ ninjaone-proxy --config ninjaone.toml explain POST /v2/organizations", Shows(TRIED, "")),
     ("$ sed -i 's/deny/denny/' trial.toml", ShowsThen),
     ("curl --cacert ca.pem --cert caller.pem", Not("needs certificates; tests/it/encrypted.rs makes them")),
     ("curl --cacert ~/.local/state", Runs("", TLS)),

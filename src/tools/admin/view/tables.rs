@@ -169,7 +169,12 @@ pub(super) fn listeners(Setup { listeners, .. }: &Setup, tally: &Totals) -> Tabl
     let row = |listener: &ListenerView| {
         let none = Sums::default();
         let [requests, refused, in_flight] = counts(tally.listeners.get(&listener.name).unwrap_or(&none));
-        let mode = if listener.observes { drawn("warn", "observes its rules") } else { plain("enforces its rules") };
+        let mode = match (listener.observes, listener.tries_writes) {
+            (false, false) => plain("enforces its rules"),
+            (true, false) => drawn("warn", "observes its rules"),
+            (false, true) => drawn("warn", "enforces its rules; sends no writes"),
+            (true, true) => drawn("warn", "observes its rules; sends no writes"),
+        };
         let cells = vec![
             plain(&listener.name),
             drawn("code", &listener.address),
@@ -206,7 +211,7 @@ pub(super) fn listeners(Setup { listeners, .. }: &Setup, tally: &Totals) -> Tabl
 
 pub(super) fn callers(Setup { listeners, .. }: &Setup, tally: &Totals) -> Table {
     let row = |(listener, caller): (&ListenerView, &CallerView)| {
-        let CallerView { name, proofs, scopes, open } = caller;
+        let CallerView { name, proofs, scopes, open, tries_writes } = caller;
         let sums = tally.callers.get(&(listener.name.clone(), name.clone())).copied().unwrap_or_default();
         let cells = vec![
             plain(name),
@@ -216,6 +221,7 @@ pub(super) fn callers(Setup { listeners, .. }: &Setup, tally: &Totals) -> Table 
             number(*open as u64),
             number(sums.requests),
             refused(sums.refusals),
+            if *tries_writes { drawn("warn", "not sent") } else { plain("sent") },
         ];
         Row::new(&[&listener.name, name], cells)
     };
@@ -232,6 +238,7 @@ pub(super) fn callers(Setup { listeners, .. }: &Setup, tally: &Totals) -> Table 
                 numbers("Operations"),
                 numbers("Requests"),
                 numbers("Refused"),
+                words("Writes"),
             ]
         },
         rows: all.map(row).collect(),
@@ -375,15 +382,20 @@ mod tests {
     #[test]
     fn tables_count_what_each_caller_was_refused() {
         let mut status = status();
-        let caller =
-            |name: &str| CallerView { name: name.into(), proofs: "key".into(), scopes: "monitoring".into(), open: 9 };
+        let caller = |name: &str| CallerView {
+            name: name.into(),
+            proofs: "key".into(),
+            scopes: "monitoring".into(),
+            open: 9,
+            tries_writes: name == "desk",
+        };
         status.setup.listeners[0].callers = vec![caller("desk"), caller("reports")];
         let sums = CallerSums { requests: 1200, refusals: 34 };
         status.tally.callers.insert(("local".into(), "reports".into()), sums);
         status.tally.callers.insert(("other".into(), "desk".into()), sums);
         let table = callers(&status.setup, &status.tally);
-        assert_eq!(texts(&table.rows[0]), ["desk", "local", "key", "monitoring", "9", "0", "0"]);
-        assert_eq!(texts(&table.rows[1]), ["reports", "local", "key", "monitoring", "9", "1\u{202f}200", "34"]);
+        assert_eq!(texts(&table.rows[0]), ["desk", "local", "key", "monitoring", "9", "0", "0", "not sent"]);
+        assert_eq!(texts(&table.rows[1]), ["reports", "local", "key", "monitoring", "9", "1\u{202f}200", "34", "sent"]);
         assert!(table.columns[6].number && table.rows[1].cells[6].kind == Some("number some"));
     }
 }

@@ -12,6 +12,7 @@ pub(in crate::tools::admin) fn status() -> PageStatus {
         address: "http://127.0.0.1:8080".into(),
         instance: "main".into(),
         observes: false,
+        tries_writes: false,
         scopes: "monitoring".into(),
         open: 120,
         callers: Vec::new(),
