@@ -218,6 +218,9 @@ fn show(said: &Value) -> String {
     line("rule", text(said, "rule"));
     line("reason", text(said, "reason"));
     line("request", &format!("{} {}", text(said, "method"), text(said, "path")));
+    if said.get("dryRun").and_then(Value::as_bool) == Some(true) {
+        line("dry run", "it is not sent: the caller gets an invented answer");
+    }
     for name in said.get("names").and_then(Value::as_array).into_iter().flatten() {
         line(text(name, "what"), text(name, "name"));
     }
@@ -275,6 +278,8 @@ mod tests {
         let mut one =
             json!({ "id": "0123", "state": "approved", "operation": "POST /v2/x", "method": "POST", "path": "/v2/x" });
         assert!(show(&one).contains("give --key-file FILE"), "{}", show(&one));
+        one["dryRun"] = true.into();
+        assert!(show(&one).contains("dry run      it is not sent"), "{}", show(&one));
         one["bodySha256"] = "abc".into();
         one["bodyBytes"] = 2.into();
         one["bodyForm"] = "json".into();

@@ -204,6 +204,15 @@ fn a_dry_run_asks_nobody_to_approve_it_unless_it_wants_that() {
     let held = proxy.send("POST", REBOOT, "Prefer: dry-run=approval\r\n", b"");
     assert_eq!((held.status, held.json()["state"].as_str()), (202, Some("waiting")), "{held:?}");
     assert_eq!(proxy.send("POST", REBOOT, "", b"").status, 202);
+    let mut shown: Vec<_> = request(proxy.admin, "GET", "/approvals.json", "", b"")
+        .json()
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| one["dryRun"].as_bool())
+        .collect();
+    shown.sort();
+    assert_eq!(shown, [Some(false), Some(true)]);
     assert_eq!(ninja.counts().api_requests, 0);
 }
 

@@ -202,6 +202,7 @@ impl Entry {
             risk: held.risk(),
             listener: held.facts.listener.clone(),
             caller: held.facts.caller.clone(),
+            dry_run: held.facts.dry_run,
             rule: held.rule.clone(),
             reason: held.reason.clone(),
             comment: self.denial(),

@@ -73,6 +73,8 @@ pub struct ApprovalSummary {
     pub listener: String,
     /// The caller's name; `None` where callers are not told apart.
     pub caller: Option<String>,
+    /// The request is only tried, and not sent.
+    pub dry_run: bool,
     /// The rule that asks for it.
     pub rule: String,
     /// Why, as the rule says.

@@ -165,6 +165,7 @@ fn summary(summary: &ApprovalSummary) -> Value {
         "path": path,
         "listener": listener,
         "caller": caller,
+        "dryRun": summary.dry_run,
         "rule": rule,
         "reason": reason,
         "comment": comment,

@@ -180,6 +180,7 @@ fn facts(ShownApproval { summary, details, names, .. }: &ShownApproval<'_>) -> M
                 @if let Some(reason) = &summary.reason { ", with the reason: " (plain(reason)) }
             }
             dt { "Path" } dd.code { (summary.method) " " (plain(&summary.path)) }
+            @if summary.dry_run { dt { "Dry run" } dd { "it is not sent: the caller gets an invented answer" } }
             @for (what, name) in *names { dt { (plain(what)) } dd { (plain(name)) } }
             dt { "Asked" } dd { (utc::moment(summary.asked)) }
             dt { "Until" } dd { (utc::moment(summary.expires)) }
