@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use ninjaone_proxy::proxy::headers::clean_request;
+use ninjaone_proxy::proxy::headers::prefer::{self, DryRunPreference};
 use ninjaone_proxy::proxy::policy::catalog::{Catalog, Scope};
 use ninjaone_proxy::proxy::policy::path::Target;
 use ninjaone_proxy::proxy::policy::rule::Rule;
@@ -127,6 +128,57 @@ fn messages() -> impl Strategy<Value = String> {
         "Content-Length:                                              5\r\n",
     ]);
     prop::collection::vec(piece, 0..14).prop_map(|pieces| pieces.concat())
+}
+
+/// Lines of `Prefer`, nearly.
+fn preferences() -> impl Strategy<Value = Vec<String>> {
+    let piece = prop::sample::select(vec![
+        "dry-run",
+        "Dry-Run",
+        "DRY-RUN",
+        "dry-runs",
+        "x-dry-run",
+        "dry_run",
+        "approval",
+        "return=minimal",
+        "wait",
+        "10",
+        "x",
+        "=",
+        "=",
+        ",",
+        ",",
+        ";",
+        "\"",
+        "\\",
+        " ",
+        "\t",
+        "\u{e4}",
+    ]);
+    let line = prop::collection::vec(piece, 0..7).prop_map(|pieces| pieces.concat());
+    prop::collection::vec(line, 0..3)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_request_that_names_a_dry_run_anywhere_is_one_and_no_other_is(lines in preferences()) {
+        thread_local!(static WORDS: [regex::bytes::Regex; 2] = [
+            regex::bytes::Regex::new("(?i-u)(?:^|[^A-Za-z0-9_-])dry-run(?:$|[^A-Za-z0-9_-])").expect("an expression"),
+            regex::bytes::Regex::new("(?i-u)(?:^|,)[ \t]*dry-run[ \t]*=[ \t]*\"?approval").expect("an expression"),
+        ]);
+        let mut headers = HeaderMap::new();
+        for line in &lines {
+            headers.append("prefer", HeaderValue::from_bytes(line.as_bytes()).expect("a value"));
+        }
+        let asked = prefer::dry_run(&headers);
+        let [named, with_approval] = WORDS.with(|words| {
+            [0, 1].map(|word| lines.iter().any(|line| words[word].is_match(line.as_bytes())))
+        });
+        prop_assert_eq!(asked.is_some(), named, "{:?}", lines);
+        prop_assert!(asked != Some(DryRunPreference::WithApproval) || with_approval, "{lines:?}");
+    }
 }
 
 proptest! {
