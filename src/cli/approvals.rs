@@ -74,11 +74,11 @@ pub(super) fn approvals(config: Option<&Path>, command: &ApprovalsCommand) -> Re
     match command {
         ApprovalsCommand::List { server, key_file, json } => {
             let said = Client::new(config, server, key_file.as_deref())?.get("/approvals.json")?;
-            print(&if *json { format!("{said:#}\n") } else { list(&said) })
+            print(&if *json { pretty(&said) } else { list(&said) })
         }
         ApprovalsCommand::Show { id, server, key_file, json } => {
             let said = Client::new(config, server, key_file.as_deref())?.get(&format!("/approvals/{id}"))?;
-            print(&if *json { format!("{said:#}\n") } else { show(&said) })
+            print(&if *json { pretty(&said) } else { show(&said) })
         }
         ApprovalsCommand::Approve(options) => decide(config, options, "approve"),
         ApprovalsCommand::Deny(options) => decide(config, options, "deny"),
@@ -197,6 +197,11 @@ fn state(one: &Value) -> String {
         return format!("{state} ({} of {required})", number(one, "approvals"));
     }
     state.to_owned()
+}
+
+/// As JSON, over several lines.
+fn pretty(said: &Value) -> String {
+    serde_json::to_string_pretty(said).unwrap_or_default() + "\n"
 }
 
 fn show(said: &Value) -> String {

@@ -57,7 +57,7 @@ fn eventful() -> (Proxy, tempfile::TempDir) {
         folder.path().join("used.json")
     );
     let listener = format!(
-        "instance = \"main\"\ndeny = [\"GET /v2/users\"]\n[listeners.local.callers.desk]\nkey = \"{key}\"\nscopes = [\"monitoring\"]"
+        "instance = \"main\"\ndeny = [\"GET /v2/users\"]\nquota = {{ requests = \"1000/min\" }}\n[listeners.local.callers.desk]\nkey = \"{key}\"\nscopes = [\"monitoring\"]"
     );
     let proxy = Proxy::start(&server.instance(), &listener, &rest);
     let desk = "X-Api-Key: desk-key\r\n";
