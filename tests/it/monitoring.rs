@@ -69,6 +69,8 @@ fn eventful() -> (Proxy, tempfile::TempDir) {
     ] {
         assert_eq!(proxy.send("GET", path, headers, b"").status, status, "{path} {headers}");
     }
+    let tried = proxy.send("GET", "/v2/groups", &format!("{desk}Prefer: dry-run\r\n"), b"");
+    assert_eq!(tried.header("preference-applied"), "dry-run");
     assert_eq!(request(proxy.listeners["lame"], "GET", "/v2/groups", "", b"").status, 503);
     assert_eq!(request(proxy.listeners["watch"], "GET", "/v2/groups", "", b"").status, 200);
     eventually("all is counted", || {
