@@ -5,6 +5,7 @@ mod ends;
 mod mistakes;
 mod notices;
 mod stand;
+mod states;
 
 use std::thread;
 

@@ -92,6 +92,8 @@ mod token;
 mod traces;
 mod unread;
 mod upstream;
+#[path = "../oracle/votes.rs"]
+mod votes;
 mod watch;
 #[cfg(target_os = "linux")]
 mod weight;
