@@ -1,6 +1,8 @@
 //! Requests that need an approval, as callers, approvers and NinjaOne see them.
 
 mod admin;
+#[cfg(unix)]
+mod chromium;
 mod ends;
 mod mistakes;
 mod notices;

@@ -9,7 +9,7 @@ mod kills;
 mod soak;
 mod stand;
 #[cfg(unix)]
-mod web_driver;
+pub(crate) mod web_driver;
 
 use std::io::Write;
 use std::time::Duration;

@@ -79,6 +79,7 @@ fn held(caller: usize, body: usize, critical: bool) -> HeldRequest {
             overruled: None,
             rule: None,
             approval: None,
+            dry_run: false,
         },
         method: Method::POST,
         target: "/v2/device/7/script/run".parse().expect("a target"),

@@ -199,6 +199,7 @@ impl Entry {
             method: held.method.clone(),
             path: held.target.path().to_owned(),
             operation: held.operation_name(),
+            group: held.operation.as_ref().map(|operation| operation.group),
             risk: held.risk(),
             listener: held.facts.listener.clone(),
             caller: held.facts.caller.clone(),

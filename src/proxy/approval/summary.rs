@@ -7,6 +7,7 @@ use http::{Method, Uri};
 use super::{ApprovalId, Approvals, BodyHash, Decision, HeldRequest, KnownApprover, NoStatus};
 use crate::base::clock::Moment;
 use crate::proxy::policy::catalog::Risk;
+use crate::proxy::policy::group::Group;
 
 /// The state of an approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub struct ApprovalSummary {
     pub path: String,
     /// The operation.
     pub operation: String,
+    /// The group of the operation, which says what it may change; `None` for one that only a rule knows.
+    pub group: Option<&'static Group>,
     /// What harm it can do.
     pub risk: Risk,
     /// The listener's name.

@@ -150,7 +150,7 @@ fn readable(response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
 
 fn summary(summary: &ApprovalSummary) -> Value {
     let ApprovalSummary { id, state, is_withdrawn, asked, expires, given, required, .. } = summary;
-    let ApprovalSummary { method, path, operation, risk, listener, caller, rule, reason, comment, .. } = summary;
+    let ApprovalSummary { method, path, operation, group, risk, listener, caller, rule, reason, comment, .. } = summary;
     json!({
         "id": id.to_string(),
         "state": state.as_str(),
@@ -160,6 +160,8 @@ fn summary(summary: &ApprovalSummary) -> Value {
         "approvals": given,
         "required": required,
         "operation": operation,
+        "group": group.map(|group| group.name),
+        "mayDo": group.map(|group| group.description),
         "risk": risk.as_str(),
         "method": method.as_str(),
         "path": path,
@@ -185,8 +187,6 @@ fn details(details: &ApprovalDetails, names: &[(String, String)]) -> Value {
         "peer": held.facts.peer,
         "user": held.facts.user,
         "instance": held.instance,
-        "group": operation.map(|operation| operation.group.name),
-        "mayDo": operation.map(|operation| operation.group.description),
         "repeatable": operation.map(|operation| operation.idempotent),
         "names": names.iter().map(|(what, name)| json!({ "what": what, "name": name })).collect::<Vec<_>>(),
         "query": query,

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::harness::request;
@@ -12,8 +14,12 @@ use crate::harness::request;
 /// Under this name WebDriver refers to an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// The tabulator and the key Enter (WebDriver, section 17.4.2).
+pub(crate) const TAB: &str = "\u{e004}";
+pub(crate) const ENTER: &str = "\u{e007}";
+
 /// A chromedriver, and the session with its browser.
-pub(super) struct WebDriver {
+pub(crate) struct WebDriver {
     process: Child,
     address: SocketAddr,
     session: String,
@@ -21,7 +27,7 @@ pub(super) struct WebDriver {
 
 impl WebDriver {
     /// With these `goog:chromeOptions`.
-    pub(super) fn start(program: &Path, options: &Value) -> Self {
+    pub(crate) fn start(program: &Path, options: &Value) -> Self {
         // One that picks a port which another one picks too ends at once.
         let (process, address) = (0..10).find_map(|_| Self::try_start(program)).expect("a chromedriver that listens");
         let mut driver = Self { process, address, session: String::new() };
@@ -52,34 +58,65 @@ impl WebDriver {
     }
 
     /// Opens a page, also one that cannot be had.
-    pub(super) fn open(&self, url: &str) {
+    pub(crate) fn open(&self, url: &str) {
         self.try_send("POST", &self.path("url"), &json!({ "url": url }));
     }
 
     /// Types a text into the element.
-    pub(super) fn fill(&self, selector: &str, text: &str) {
+    pub(crate) fn fill(&self, selector: &str, text: &str) {
         let element = self.element(selector);
         self.send("POST", &self.path(&format!("element/{element}/clear")), &json!({}));
         self.send("POST", &self.path(&format!("element/{element}/value")), &json!({ "text": text }));
     }
 
     /// Clicks on the element.
-    pub(super) fn click(&self, selector: &str) {
+    pub(crate) fn click(&self, selector: &str) {
         let element = self.element(selector);
         // What the click leads to may be a page that cannot be had.
         self.try_send("POST", &self.path(&format!("element/{element}/click")), &json!({}));
     }
 
     /// The text of the element, if it is there.
-    pub(super) fn text(&self, selector: &str) -> Option<String> {
+    pub(crate) fn text(&self, selector: &str) -> Option<String> {
         let element = self.find(selector)?;
         let text = self.try_send("GET", &self.path(&format!("element/{element}/text")), &Value::Null);
         text["value"].as_str().map(str::to_owned)
     }
 
     /// Where the browser is.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.send("GET", &self.path("url"), &Value::Null).as_str().expect("a URL").to_owned()
+    }
+
+    /// Presses keys where the focus is; a key without a character has a code of WebDriver's own.
+    pub(crate) fn press(&self, keys: &str) {
+        let active = self.send("GET", &self.path("element/active"), &Value::Null);
+        let element = active[ELEMENT].as_str().expect("an element").to_owned();
+        self.try_send("POST", &self.path(&format!("element/{element}/value")), &json!({ "text": keys }));
+    }
+
+    /// Moves the focus on by the tabulator until it is at the element, as somebody without a mouse does.
+    pub(crate) fn tab_to(&self, selector: &str) {
+        let wanted = self.element(selector);
+        for _ in 0..50 {
+            let active = self.send("GET", &self.path("element/active"), &Value::Null);
+            if active[ELEMENT] == wanted.as_str() {
+                return;
+            }
+            self.press(TAB);
+        }
+        panic!("the focus does not come to {selector}");
+    }
+
+    /// The page as a picture, in PNG.
+    pub(crate) fn screenshot(&self) -> Vec<u8> {
+        let shot = self.send("GET", &self.path("screenshot"), &Value::Null);
+        STANDARD.decode(shot.as_str().expect("a picture")).expect("base64")
+    }
+
+    /// Makes the window this large, in pixels.
+    pub(crate) fn resize(&self, width: u32, height: u32) {
+        self.send("POST", &self.path("window/rect"), &json!({ "width": width, "height": height }));
     }
 
     fn path(&self, rest: &str) -> String {

@@ -157,16 +157,16 @@ fn facts(ShownApproval { summary, details, names, .. }: &ShownApproval<'_>) -> M
         dl.facts {
             dt { "State" } dd { (state(summary)) }
             dt { "Operation" } dd { b { (plain(&summary.operation)) } }
-            @if let Some(operation) = operation {
-                dt { "Group" } dd { (operation.group.name) ", which can " (operation.group.description) }
+            @if let Some(group) = summary.group {
+                dt { "Group" } dd { (group.name) ", which can " (group.description) }
             }
             dt { "Risk" } dd {
                 (risk(summary))
                 @if let Some(operation) = operation {
                     @if operation.idempotent {
-                        "; doing it twice is the same as doing it once"
+                        "; a second, equal request changes nothing more"
                     } @else {
-                        "; doing it twice does it two times"
+                        "; a second, equal request does it once more"
                     }
                 }
             }
@@ -203,7 +203,7 @@ fn votes(votes: &[Vote]) -> Markup {
 }
 
 /// What only an approver may see.
-fn contents(ApprovalDetails { held, body_bytes, body_sha256, summary, .. }: &ApprovalDetails) -> Markup {
+fn contents(ApprovalDetails { held, body_bytes, body_sha256, .. }: &ApprovalDetails) -> Markup {
     let text = |value: &HeaderValue| plain(&String::from_utf8_lossy(value.as_bytes())).into_owned();
     let ShownBody { text: body, form, masked } = ShownBody::of(&held.body, held.content_type.as_ref());
     let query = held.target.query().map(masked_fields);
@@ -237,7 +237,7 @@ fn contents(ApprovalDetails { held, body_bytes, body_sha256, summary, .. }: &App
                 (body_bytes) " bytes, SHA-256 " span.code { (body_sha256) }
                 @if let Some(kind) = &held.content_type { ", Content-Type " (text(kind)) }
                 @if let Some(coding) = &held.content_encoding { ", Content-Encoding " (text(coding)) }
-                ". What is sent is " @if summary.state.is_open() { "exactly this" } @else { "nothing else" } "."
+                ". An approval is for exactly these bytes."
             }
         }
     }
@@ -247,8 +247,9 @@ fn mask_note(masked: usize) -> Markup {
     html! {
         @if masked > 0 {
             p {
-                (masked) @if masked == 1 { " value of a field for secrets is" } @else { " values of fields for secrets are" }
-                " not shown (***), but sent as they came, and part of the hash."
+                "Not shown (***): " (masked)
+                @if masked == 1 { " value of a field for secrets. It is" } @else { " values of fields for secrets. They are" }
+                " sent as received, and part of the hash."
             }
         }
     }
