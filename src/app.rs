@@ -17,6 +17,7 @@ mod runtime_config;
 mod single_listener;
 mod start_error;
 mod status_view;
+mod target_names;
 mod usage_saver;
 mod users;
 mod uses;
@@ -214,6 +215,7 @@ impl App {
         self.probes.go(file.probes.address.0.is_some(), probes, &self.admin_state);
         instances.iter_mut().for_each(InstanceRuntime::settle);
         self.admin_state.grants.replace(self.grants.replace(&instances, &listeners));
+        self.admin_state.names.replace(&instances);
         let (approvals, notices) = approvals;
         self.notices.replace(notices, self.admin.as_ref().map_or_else(String::new, |bound| bound.url(false)));
         self.admin_state.approvals.configure(approvals, self.audit.audit_log());

@@ -20,6 +20,7 @@ use http_body_util::channel::Channel;
 use http_body_util::{Either, Full};
 use tokio::sync::{Semaphore, watch};
 
+use super::target_names::TargetNames;
 use crate::config::ListenerConfig;
 use crate::net::listener::{
     self, Bound, Buffers, ConnectionConfig, ConnectionLimits, ListenerLabel, ListeningSocket, RequestBody, Slots,
@@ -53,6 +54,8 @@ type Body = Either<Full<Bytes>, Channel<Bytes>>;
 pub(super) struct AdminState {
     pub(super) metrics: Metrics,
     pub(super) approvals: Approvals,
+    /// The names of what requests are about.
+    pub(super) names: TargetNames,
     pub(super) counts: Arc<FlightCounts>,
     pub(super) shutdown: Shutdown,
     /// A request that has it was sent by this process itself.
@@ -87,6 +90,7 @@ impl AdminState {
         Self {
             metrics,
             approvals,
+            names: TargetNames::new(mark.clone()),
             counts: Arc::default(),
             shutdown,
             mark,

@@ -131,7 +131,7 @@ impl Proxy {
             let evidence = Evidence { now, body: None, is_used_up: &is_used_up };
             return Ok((permit.choose(&evidence, None)?, HeldBody::unread(body)));
         };
-        let room = self.body_limits.reserve(&body, *limit)?;
+        let mut room = self.body_limits.reserve(&body, *limit)?;
         let most = usize::try_from(*limit).unwrap_or(usize::MAX);
         let read = body::read_up_to(body, head.version, self.body_limits.wait, most).await;
         let ReadBody { read, rest } = read.map_err(UpstreamError::Upload)?;
@@ -142,6 +142,10 @@ impl Proxy {
             }
             let body = RequestBody::begun(read, rest);
             return Ok((permit.overrule(rule, *limit), HeldBody { body, room }));
+        }
+        if let Some(room) = &mut room {
+            // Of a body whose length was not known, as much as there may be.
+            room.shrink_to(read.len() as u64);
         }
         let json = judging.map(|_| JsonBody::read(&head.headers, &read));
         let evidence = Evidence { now, body: json.as_ref(), is_used_up: &is_used_up };

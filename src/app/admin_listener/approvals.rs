@@ -26,6 +26,8 @@ struct Answered {
     summary: ApprovalSummary,
     /// All of the request, if it is shown.
     details: Option<ApprovalDetails>,
+    /// The names of what it is about.
+    names: Vec<(String, String)>,
     message: Option<PageMessage>,
 }
 
@@ -70,7 +72,7 @@ impl AdminState {
         body: RequestBody,
     ) -> Response<Full<Bytes>> {
         let answered = match head.method {
-            Method::GET | Method::HEAD => self.look(id, &summary, head),
+            Method::GET | Method::HEAD => self.look(id, &summary, head).await,
             Method::POST => match read_small(body, head.version, FORM_TIME, MAX_FORM).await {
                 Ok(form) => self.decide(id, ApproverRequest::read(&head.headers, &zeroize::Zeroizing::new(form))).await,
                 Err(error) => Err(DecisionRefusal::Body(error)),
@@ -84,30 +86,40 @@ impl AdminState {
                 let message = Some(PageMessage::Refused(refusal));
                 self.approvals_page.one(&ShownApproval { summary, details: None, names: &[], message })
             }
-            Ok(Answered { summary, details, message }) => match &details {
+            Ok(Answered { summary, details, names, message }) => match &details {
                 details if wants_page(&head.headers) => {
                     let (summary, details) = (&summary, details.as_ref());
-                    self.approvals_page.one(&ShownApproval { summary, details, names: &[], message })
+                    self.approvals_page.one(&ShownApproval { summary, details, names: &names, message })
                 }
-                Some(details) => approvals::whole(details, &[]),
+                Some(details) => approvals::whole(details, &names),
                 None => approvals::one(&summary),
             },
         }
     }
 
     /// Without a key what everybody may see, with one all of it.
-    fn look(&self, id: ApprovalId, summary: &ApprovalSummary, head: &Parts) -> Result<Answered, DecisionRefusal> {
+    async fn look(&self, id: ApprovalId, summary: &ApprovalSummary, head: &Parts) -> Result<Answered, DecisionRefusal> {
         let Some(key) = bearer(&head.headers) else {
-            return Ok(Answered { summary: summary.clone(), details: None, message: None });
+            return Ok(Answered { summary: summary.clone(), details: None, names: Vec::new(), message: None });
         };
         let approver = self.approvals.approver(key.as_bytes()).map_err(DecisionRefusal::Approver)?;
-        self.show_whole(&approver, id)
+        self.show_whole(&approver, id).await
     }
 
-    fn show_whole(&self, approver: &KnownApprover, id: ApprovalId) -> Result<Answered, DecisionRefusal> {
+    async fn show_whole(&self, approver: &KnownApprover, id: ApprovalId) -> Result<Answered, DecisionRefusal> {
         let details = self.approvals.details(approver, id).ok_or(DecisionError::Unknown);
         let details = details.map_err(DecisionRefusal::Decision)?;
-        Ok(Answered { summary: details.summary.clone(), details: Some(details), message: None })
+        let names = self.names_in(&details.summary).await;
+        Ok(Answered { summary: details.summary.clone(), details: Some(details), names, message: None })
+    }
+
+    /// The names of what a request is about that is still to be decided.
+    async fn names_in(&self, summary: &ApprovalSummary) -> Vec<(String, String)> {
+        let listener = self.listeners.borrow().iter().find(|own| own.name == summary.listener).cloned();
+        match listener.filter(|_| summary.state.is_open()) {
+            Some(listener) => self.names.of(&summary.path, &listener.policy).await,
+            None => Vec::new(),
+        }
     }
 
     async fn decide(&self, id: ApprovalId, request: ApproverRequest) -> Result<Answered, DecisionRefusal> {
@@ -115,7 +127,7 @@ impl AdminState {
         let key = key.ok_or(DecisionRefusal::NoKey)?;
         let approver = self.approvals.approver(key.as_bytes()).map_err(DecisionRefusal::Approver)?;
         let decision = match wish.ok_or(DecisionRefusal::Unclear)? {
-            Wish::Show => return self.show_whole(&approver, id),
+            Wish::Show => return self.show_whole(&approver, id).await,
             Wish::Decide(decision) => decision,
         };
         let decided = self.approvals.decide(&approver, id, decision, &comment).await;
@@ -125,7 +137,7 @@ impl AdminState {
             operation = summary.operation, "an approver has decided"
         );
         let message = Some(PageMessage::Done(told(&summary, decision)));
-        Ok(Answered { summary, details: None, message })
+        Ok(Answered { summary, details: None, names: Vec::new(), message })
     }
 }
 

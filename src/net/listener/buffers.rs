@@ -93,6 +93,18 @@ impl Buffers {
     }
 }
 
+impl Reservation {
+    /// Gives back all but `bytes`, if that is less.
+    pub fn shrink_to(&mut self, bytes: u64) {
+        let surplus = self.bytes.saturating_sub(bytes);
+        self.bytes -= surplus;
+        self.buffers.give_back(surplus);
+        if self.of_reserve {
+            self.buffers.used_by_small.fetch_sub(surplus, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.buffers.give_back(self.bytes);
@@ -195,6 +207,13 @@ mod tests {
         let taken = buffers.take(1 << 20);
         assert_eq!(buffers.used(), 500_000 + small.len() as u64 * SMALL + (1 << 20));
         drop((small, taken, first));
+        assert_eq!(buffers.used(), 0);
+        let mut large = buffers.reserve(500_000).expect("room");
+        large.shrink_to(600_000);
+        assert_eq!(buffers.used(), 500_000);
+        large.shrink_to(7);
+        assert_eq!(buffers.used(), 7);
+        drop(large);
         assert_eq!(buffers.used(), 0);
         buffers.set_limit(100);
         assert!(buffers.reserve(89).is_err() && buffers.reserve(88).is_ok());

@@ -64,8 +64,8 @@ impl TokenSource {
         self.bearer_of(self.granted.unwrap_or(permit.scopes())).await
     }
 
-    /// As [`Self::bearer`], by the scopes.
-    pub(super) async fn bearer_of(&self, scopes: ScopeSet) -> Result<Bearer, NoToken> {
+    /// As [`Self::bearer`], by the scopes: for a read of the proxy's own.
+    pub async fn bearer_of(&self, scopes: ScopeSet) -> Result<Bearer, NoToken> {
         match self.at_hand(scopes) {
             Some(bearer) => Ok(bearer),
             // Boxed: it is seldom, and would make every request's state larger.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::stand::{BODY, Stand, key};
-use crate::harness::{Reply, eventually, request, run_binary};
+use crate::harness::{Proxy, Reply, Scripted, Then, answer, eventually, request, run_binary};
 
 const PAGE: &str = "Accept: text/html\r\n";
 
@@ -71,6 +71,39 @@ fn a_decision_needs_the_key_of_an_approver_each_time() {
         (0..40).map(|_| post(&stand, &id, "", "decision=deny&key=wrong").status).filter(|code| *code == 429);
     assert!(throttled.count() > 10, "wrong keys are limited");
     assert_eq!(stand.decide("lead", &id, "approve").status, 200, "right ones are not");
+}
+
+#[test]
+fn an_approver_reads_the_names_of_device_and_organization_and_each_is_read_once() {
+    let stand = Stand::start("wait = \"0s\"", "");
+    let id = stand.ask_id();
+    let whole =
+        || get(&stand, &format!("/approvals/{id}"), &format!("Authorization: Bearer {}\r\n", key("lead"))).json();
+    let names = serde_json::json!([
+        { "what": "Device", "name": "SRV-07 (7)" },
+        { "what": "Organization", "name": "Acme <b> (5)" },
+    ]);
+    assert_eq!(whole()["names"], names);
+    assert_eq!(whole()["names"], names);
+    let page = text(&post(&stand, &id, PAGE, &format!("decision=show&key={}", key("lead"))));
+    assert!(page.contains("SRV-07 (7)") && page.contains("Acme &lt;b&gt; (5)"), "{page}");
+    assert_eq!((stand.server.api_requests(), stand.count_sent()), (2, 0), "two reads of the proxy's own");
+}
+
+#[test]
+fn what_has_no_name_has_its_id_and_the_reason() {
+    let server = Scripted::start(|mut asked| {
+        asked.answer(&answer("404 Not Found", "{}"));
+        Then::Continue
+    });
+    let rest = super::approvals("wait = \"0s\"", &["lead"]);
+    let proxy = Proxy::start(&server.instance(), &super::stand::listener(), &rest);
+    let asked = proxy.send("POST", super::stand::TARGET, &super::lines("agent", ""), BODY);
+    let id = asked.json()["id"].as_str().expect("an id").to_owned();
+    let bearer = format!("Authorization: Bearer {}\r\n", key("lead"));
+    let shown = request(proxy.admin, "GET", &format!("/approvals/{id}"), &bearer, b"").json();
+    let name = shown["names"][0]["name"].as_str().expect("a text");
+    assert_eq!(name, "7 (its name is not known: NinjaOne answers 404)");
 }
 
 #[test]
