@@ -41,7 +41,7 @@
 //! | [`tools`] | what helps a person: explain, doctor, the sign-in, the status page |
 //! | [`config`] | the file as written -> typed settings, with the line of every mistake |
 //! | [`sandbox`] | an embedded NinjaOne with invented data: the default instance, and what tests talk to |
-//! | [`proxy`] | the spine and its stages: authn, policy with the catalog, quota, audit, token, rate limit, upstream, response |
+//! | [`proxy`] | the spine and its stages: authn, policy with the catalog, approval, quota, audit, token, rate limit, upstream, response |
 //! | [`observe`] | what is written about requests: access log, audit log, metrics, traces, recent refusals, usage |
 //! | [`net`] | connections: listeners, TLS, dialing, bodies, shutdown |
 //! | [`base`] | what needs nothing else: secrets, clocks, files, state folder, panic guard, systemd |
@@ -51,7 +51,7 @@
 //! Each core has a worker with a current-thread runtime, its own sockets (`SO_REUSEPORT`, in a group that is closed to
 //! other processes; one queue for all where a socket is a file or was passed), its own upstream connections and its own copy of the bearer, so that a request takes no lock.
 //! Only where an instance has a limited rate, or a listener a quota, do workers share something on the way of a request, see
-//! [`proxy::rate_limit`] and [`proxy::quota`].
+//! [`proxy::rate_limit`] and [`proxy::quota`]; and requests that wait for a person, see [`proxy::approval`].
 //! Token flights (each on a connection of its own), the admin listener and the sandbox run on the main thread. There a reload makes what another
 //! configuration asks for, while the old one serves, and then tells each worker: a request keeps what it began with.
 //! The audit log has a thread of its own, for which only writes wait.

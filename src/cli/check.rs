@@ -65,6 +65,9 @@ fn report(config: &Config, Checked { listeners, settings }: &Checked) -> Result<
     }
     match settings {
         Some(settings) => {
+            if !settings.approvals.approvers.is_empty() {
+                text += &format!("# approvals: {}\n", settings.approvals);
+            }
             if let Some(audit) = &settings.audit {
                 text += &format!("# writes and refusals are recorded in {}\n", audit.file.display());
             }

@@ -1,5 +1,6 @@
 //! What the configuration says of approvals.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::Approver;
@@ -26,5 +27,21 @@ impl ApprovalsConfig {
     pub(super) fn required(&self, critical: bool) -> usize {
         let required = if critical { self.required.max(self.required_critical) } else { self.required };
         required.max(1)
+    }
+}
+
+/// For people: who approves, and how many must.
+impl fmt::Display for ApprovalsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.approvers.iter().map(|approver| approver.name.as_str()).collect();
+        write!(
+            f,
+            "{} of {} must approve, {} for critical risk; a request can be approved for {:?}, and its caller is held for {:?}",
+            self.required(false),
+            names.join(", "),
+            self.required(true),
+            self.expires,
+            self.wait
+        )
     }
 }

@@ -197,7 +197,9 @@ fn a_key_for_an_approver_comes_with_the_lines_for_the_configuration() {
     assert!(output.contains("\n[approvals.approvers.lead]\nkey = \"sha256:"), "{output}");
     let config = format!("[listeners.local.callers.agent]\nkey = \"{}\"\n{output}", super::stand::hash("agent"));
     std::fs::write(folder.path().join("config.toml"), config).expect("a file");
-    assert_eq!(run_binary(folder.path(), &["check"], &[]).0, 0);
+    let (code, output, _) = run_binary(folder.path(), &["check"], &[]);
+    let told = "# approvals: 1 of lead must approve, 1 for critical risk; a request can be approved for 900s, and its caller is held for 30s\n";
+    assert!(code == 0 && output.contains(told), "{output}");
     let (code, _, errors) = run_binary(folder.path(), &["key", "new", "agent", "--approver"], &[]);
     assert!(code == 64 && errors.contains("an approver must be somebody else than the caller"), "{errors}");
 }

@@ -50,6 +50,8 @@ pub(super) const BLOCKS: &[(&str, How)] = &[
     ("export NINJAONE_CLIENT_ID=the-client-id", Not("needs a tenant, and a person who types its secret")),
     ("(umask 077; read -rs s", Not("needs a person who types a secret")),
     ("$ ninjaone-proxy key new reports", Shows("", "")),
+    ("$ ninjaone-proxy key new lead --approver", Shows("", "")),
+    ("$ ninjaone-proxy key new lead --approver > lead.txt", Shows("", "")),
     ("curl -H 'X-Api-Key: npk_...'", Runs(CALLER, "")),
     ("$ curl -d grant_type=client_credentials", Shows("", "")),
     ("curl --unix-socket", Runs("", SOCKET)),
