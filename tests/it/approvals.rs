@@ -21,7 +21,9 @@ fn a_held_request_goes_on_by_itself_when_an_approver_says_yes() {
     let id = stand.waiting();
     assert_eq!(stand.count_sent(), 0, "nobody has said yes");
     let decided = stand.decide("lead", &id, "approve");
-    assert_eq!((decided.status, &decided.json()["state"]), (200, &"approved".into()), "{decided:?}");
+    // The request may have gone on before the answer was made.
+    let state = decided.json()["state"].as_str().map(str::to_owned);
+    assert!(decided.status == 200 && matches!(state.as_deref(), Some("approved" | "used")), "{decided:?}");
     assert_eq!(held.join().expect("an answer").status, 200);
     let sent = stand.sent.lock().expect("a list").clone();
     assert_eq!(sent.len(), 1);
