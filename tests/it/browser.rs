@@ -107,11 +107,19 @@ fn wait(mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Lets a browser open these pages, each in a tab, until all have reported that they are done.
-fn visit(program: &Path, proxy: &Proxy, tap: &Tap, site: &Site, pages: &[String]) {
-    let _browser = Browser::open(program, proxy, tap, site, &site.tabs(pages));
+/// Lets a browser open these pages, each in a tab, until all have reported that they are done, and closes it; what it
+/// asked until then. A request that the browser breaks off as it is closed got no answer, and is not among them.
+fn visit(program: &Path, proxy: &Proxy, tap: &Tap, site: &Site, pages: &[String]) -> Vec<Exchange> {
+    let browser = Browser::open(program, proxy, tap, site, &site.tabs(pages));
     let done = || site.reports().keys().filter(|name| name.ends_with(".done")).count() == pages.len();
-    wait(|| done() && tap.exchanges().iter().all(|exchange| exchange.status() != 0));
+    let mut exchanges = Vec::new();
+    wait(|| {
+        let all = done();
+        exchanges = tap.exchanges();
+        all && exchanges.iter().all(|exchange| exchange.status() != 0)
+    });
+    drop(browser);
+    exchanges
 }
 
 /// The attempts under `label` that were reported: each of them, once.
@@ -155,9 +163,8 @@ fn browser_gets_no_request_of_any_web_page_through() {
         site.attacks("six", &foreign, &target("[::1]"), &SHORT),
         site.attacks("zero", &foreign, &target("0.0.0.0"), &SHORT),
     ];
-    visit(&program, &proxy, &tap, &site, &pages);
+    let exchanges = visit(&program, &proxy, &tap, &site, &pages);
 
-    let exchanges = tap.exchanges();
     let arrived =
         |attempt: &str| exchanges.iter().filter(move |one| one.attempt() == Some(attempt)).collect::<Vec<_>>();
     let mut count = 0;
@@ -218,14 +225,13 @@ fn browser_lets_no_page_write_or_read_under_a_configured_name() {
         // The same name, but the port that origins leave out: another server of that machine.
         site.attacks("portless", "http://proxy.example/attacks", &target, &[]),
     ];
-    visit(&program, &proxy, &tap, &site, &pages);
+    let exchanges = visit(&program, &proxy, &tap, &site, &pages);
 
     for label in ["foreign", "null", "portless"] {
         for (attempt, outcome) in attempts(&site, label) {
             assert!(!outcome.starts_with("read:"), "{attempt} read an answer: {outcome}");
         }
     }
-    let exchanges = tap.exchanges();
     let (marked, unmarked): (Vec<_>, Vec<_>) = exchanges.iter().partition(|one| one.asked.contains("\nOrigin: "));
     assert!(marked.len() > 40, "{} with Origin", marked.len());
     for exchange in marked {
@@ -278,9 +284,8 @@ fn browser_lets_the_allowed_dashboard_read_and_no_other_page() {
         site.attacks("foreign", &format!("{attacker}/attacks"), &target, &[]),
         site.attacks("null", &format!("{attacker}/null"), &target, &[]),
     ];
-    visit(&program, &proxy, &tap, &site, &pages);
+    let exchanges = visit(&program, &proxy, &tap, &site, &pages);
 
-    let exchanges = tap.exchanges();
     let read = attempts(&site, "dashboard");
     assert_eq!(read.len(), readers.len());
     for (attempt, outcome) in read {

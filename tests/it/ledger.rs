@@ -134,6 +134,19 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
     prop::collection::vec(one, 1..4)
 }
 
+#[test]
+fn a_line_that_is_repeated_behind_the_last_one_is_found_with_and_without_its_line_feed() {
+    // The first line of two, behind them: whole, without its line feed, and without the last of it.
+    let lines = log(&[5, 6]);
+    let first = line_start(&lines, 2);
+    let told = |end: usize| told(&lines, &[&lines.text[..], &lines.text[..end]].concat());
+    let repeated = Tampering::Repeated { place: at(3), seq: 1 };
+    assert_eq!(told(first).findings, std::slice::from_ref(&repeated));
+    assert_eq!(told(first - 1).findings, [repeated, Tampering::FeedCut { place: at(3) }]);
+    assert_eq!(told(first - 2).findings, []);
+    hold(&[152, 237], &[Edit::Swap(672, 89_135), Edit::Repeat(3_043, 63_482), Edit::Cut(9_494)]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -34,6 +34,16 @@ fn is_closed(address: SocketAddr) -> bool {
     TcpStream::connect(address).is_err()
 }
 
+/// What is answered at an address whose listener may just go: the system resets what waits there to be accepted.
+fn status_if_any(address: SocketAddr) -> Option<u16> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(b"GET /v2/organizations HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.split(' ').nth(1)?.parse().ok()
+}
+
 /// A port that nobody has, for now.
 fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
@@ -118,7 +128,7 @@ fn listeners_come_move_and_go_and_the_others_keep_their_connections() {
             KeyHash::of(b"a-key-of-a-test")
         );
         proxy.reconfigure("", &open).expect("a wider address with the same port");
-        eventually("the wider one alone", || request(moved, "GET", "/v2/organizations", "", b"").status == 401);
+        eventually("the wider one alone", || status_if_any(moved) == Some(401));
     }
     proxy.reconfigure("", "").expect("one less");
     eventually("it is gone", || is_closed(moved));
