@@ -8,6 +8,7 @@ pub mod edit;
 pub mod host;
 mod instance_site;
 mod instances;
+mod intercept;
 mod key_hash;
 mod key_position;
 mod limits;

@@ -10,18 +10,27 @@ use crate::net::tls::local::{self, LocalCa};
 use crate::net::tls::server::{CallerCertificates as Demand, Files, IdentitySource, ServerError};
 
 impl Config {
-    pub(super) fn basis(&self, tls: &Spanned<TlsChoice>, names: &[String]) -> Result<IdentitySource, ConfigMistake> {
+    /// Where a listener's certificate comes from; `intercepted` are the names that it stands in for.
+    pub(super) fn basis(
+        &self,
+        tls: &Spanned<TlsChoice>,
+        names: &[String],
+        intercepted: &[String],
+    ) -> Result<IdentitySource, ConfigMistake> {
         match tls.get_ref() {
             TlsChoice::Files(files) => self.tls_files(files).map(IdentitySource::Files),
             TlsChoice::LocalCa(_) => {
-                if let Some(name) = names.iter().find(|name| !local::NAMES.contains(&name.as_str())) {
+                let vouched = |name: &String| local::NAMES.contains(&name.as_str()) || intercepted.contains(name);
+                if let Some(name) = names.iter().find(|name| !vouched(name)) {
                     let message = format!(
-                        "the local CA vouches for {} only, not for {name:?}: leave the name out, or give certificate and key",
+                        "the local CA vouches for {} and the names of intercept only, not for {name:?}: leave the name out, give certificate and key, or add the name to intercept if callers take this proxy for it",
                         local::NAMES.join(", ")
                     );
                     return Err(self.mistake(tls, message));
                 }
-                LocalCa::find().map(IdentitySource::LocalCa).map_err(|error| self.mistake(tls, error.to_string()))
+                LocalCa::find(intercepted.to_vec())
+                    .map(IdentitySource::LocalCa)
+                    .map_err(|error| self.mistake(tls, error.to_string()))
             }
         }
     }
@@ -47,8 +56,14 @@ impl Config {
 
     /// Whether certificates and keys can be used. Reads them.
     pub(super) fn check_certificates(&self, listeners: &[ListenerConfig]) -> Result<(), ConfigMistake> {
-        for ListenerConfig { name, tls, .. } in listeners {
-            let file = self.file.listeners.get(name).and_then(|file| file.tls.as_ref());
+        for ListenerConfig { name, tls, interception, .. } in listeners {
+            let written = self.file.listeners.get(name);
+            if let (Some(home), Some(place)) = (interception, written.and_then(|file| file.intercept.first()))
+                && !self.offline
+            {
+                home.check().map_err(|error| self.mistake(place, error.to_string()))?;
+            }
+            let file = written.and_then(|file| file.tls.as_ref());
             let file = file.filter(|tls| !self.offline || self.are_here(tls.get_ref()));
             if let (Some(basis), Some(place)) = (tls, file) {
                 basis.check().map_err(|error| match (place.get_ref(), &error) {

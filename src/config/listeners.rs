@@ -72,8 +72,24 @@ impl Config {
         let quota = self.quota(file.quota.as_ref())?;
         let tries_writes = tries_writes(file.writes.as_ref());
         let (name, place, names) = (name.to_owned(), self.place(file)?, self.names(&file.names)?);
-        let tls = file.tls.as_ref().map(|tls| self.basis(tls, &names)).transpose()?;
-        Ok(ListenerConfig { name, place, tls, names, origins, policy, quota, tries_writes, callers })
+        let intercept = self.intercepted(&file.intercept)?;
+        let interception = self.interception_ca(&file.intercept, &intercept)?;
+        let tunnel = file.tunnel.iter().map(|name| name.get_ref().clone()).collect();
+        let tls = file.tls.as_ref().map(|tls| self.basis(tls, &names, &intercept)).transpose()?;
+        Ok(ListenerConfig {
+            name,
+            place,
+            tls,
+            names,
+            intercept,
+            interception,
+            tunnel,
+            origins,
+            policy,
+            quota,
+            tries_writes,
+            callers,
+        })
     }
 
     fn names(&self, names: &[Spanned<String>]) -> Result<Vec<String>, ConfigMistake> {

@@ -7,6 +7,7 @@ use super::instance_site::ServerConfig;
 use super::redirect_uri::RedirectUri;
 use super::sandbox_warning::SandboxWarning;
 use crate::net::listener::ListenAddress;
+use crate::net::tls::local::LocalCa;
 use crate::net::tls::server::IdentitySource;
 use crate::observe::audit_log;
 use crate::observe::notices::NoticesConfig;
@@ -90,6 +91,12 @@ pub struct ListenerConfig {
     pub tls: Option<IdentitySource>,
     /// Further names that callers may use.
     pub names: Vec<String>,
+    /// The names for which it stands in, lower case.
+    pub intercept: Vec<String>,
+    /// What vouches for these names, if there are any.
+    pub interception: Option<LocalCa>,
+    /// The other names that CONNECT may reach, as they are written.
+    pub tunnel: Vec<String>,
     /// The pages of other origins that may use it.
     pub origins: Vec<browser::WebOrigin>,
     /// What may be done through it at most.

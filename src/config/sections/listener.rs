@@ -52,6 +52,10 @@ pub struct ListenerSection {
     /// Whether writes are sent; they are without this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub writes: Option<Spanned<WritesChoice>>,
+    /// The names for which it stands in: CONNECT to their port 443 ends at this proxy.
+    pub intercept: Vec<Spanned<String>>,
+    /// The other names that CONNECT may reach.
+    pub tunnel: Vec<Spanned<String>>,
     /// The web pages of other origins that may use it.
     pub allowed_origins: Vec<Spanned<String>>,
     /// Whether callers may send their keys in clear text over a network.
@@ -126,6 +130,8 @@ impl Default for ListenerSection {
             user_for: None,
             quota: None,
             writes: None,
+            intercept: Vec::new(),
+            tunnel: Vec::new(),
             allowed_origins: Vec::new(),
             cleartext: false,
             callers: BTreeMap::new(),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::certificate::alternative_names;
-use super::local::{self, Leaf, LocalCa, LocalError, RENEWAL};
+use super::local::{Leaf, LocalCa, LocalError, RENEWAL, Replaced};
 use super::pem::{self, PemError};
 use super::{TlsError, add_ca_file, provider};
 use crate::base::file::Stamp;
@@ -22,8 +22,6 @@ use crate::base::secret::source::SecretSource;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(5);
-/// How often the age of the local CA's certificate is looked at.
-const LOOK_LOCAL: Duration = Duration::from_secs(3600);
 
 /// Whether callers must show a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,9 +138,13 @@ impl IdentitySource {
 
     /// The names and addresses that the certificate is for, none if it cannot be read. Reads the file.
     pub fn names(&self) -> Vec<String> {
-        let Self::Files(files) = self else { return local::NAMES.map(str::to_owned).to_vec() };
-        let chain = pem::certificates(&files.certificate).unwrap_or_default();
-        chain.first().map(|first| alternative_names(first)).unwrap_or_default()
+        match self {
+            Self::Files(files) => {
+                let chain = pem::certificates(&files.certificate).unwrap_or_default();
+                chain.first().map(|first| alternative_names(first)).unwrap_or_default()
+            }
+            Self::LocalCa(home) => home.names().map(str::to_owned).collect(),
+        }
     }
 
     /// Gets certificate and key, and returns what follows their changes; it must be spawned, and never ends.
@@ -154,9 +156,17 @@ impl IdentitySource {
                 Ok((Identity(receiver), Box::pin(files.follow(seen, sender))))
             }
             Self::LocalCa(home) => {
-                home.prepare()?;
+                if let Some(Replaced { name }) = home.prepare()? {
+                    let certificate = home.certificate();
+                    let certificate = certificate.display();
+                    tracing::warn!(
+                        %certificate, name,
+                        "the local CA could not vouch for a name, and was made anew: callers must trust the new one, see \"ninjaone-proxy trust\""
+                    );
+                }
+                let seen = home.stamp();
                 let (sender, receiver) = watch::channel(issue(&home)?);
-                Ok((Identity(receiver), Box::pin(renew(home, sender))))
+                Ok((Identity(receiver), Box::pin(renew(home, seen, sender))))
             }
         }
     }
@@ -179,21 +189,28 @@ fn issue(home: &LocalCa) -> Result<Arc<ServerConfig>, ServerError> {
     Ok(offering(builder.with_single_cert(chain, key).map_err(pair)?))
 }
 
-/// Issues a certificate anew long before it ends; by the wall clock, for a machine that sleeps too.
-async fn renew(home: LocalCa, sender: watch::Sender<Arc<ServerConfig>>) {
-    let mut made = SystemTime::now();
+/// Issues a certificate anew long before it ends, by the wall clock, for a machine that sleeps too; and when another
+/// process has made the CA anew.
+async fn renew(home: LocalCa, mut seen: Option<Stamp>, sender: watch::Sender<Arc<ServerConfig>>) {
+    let (mut made, mut failed) = (SystemTime::now(), false);
     loop {
-        tokio::time::sleep(LOOK_LOCAL).await;
-        if made.elapsed().is_ok_and(|age| age < RENEWAL) {
+        tokio::time::sleep(LOOK).await;
+        let stamp = home.stamp();
+        if stamp == seen && made.elapsed().is_ok_and(|age| age < RENEWAL) {
             continue;
         }
         match issue(&home) {
             Ok(config) => {
-                made = SystemTime::now();
+                (made, seen, failed) = (SystemTime::now(), stamp, false);
                 sender.send_replace(config);
                 tracing::info!("certificate of the local CA renewed");
             }
-            Err(error) => tracing::warn!(%error, "the old certificate of the local CA stays in use"),
+            Err(error) => {
+                if !failed {
+                    tracing::warn!(%error, "the old certificate of the local CA stays in use");
+                }
+                failed = true;
+            }
         }
     }
 }

@@ -33,6 +33,36 @@ pub fn check(name: &str) -> Result<(), BadName> {
     if is_name(name) { Ok(()) } else { Err(BadName::Host) }
 }
 
+/// Why a name cannot be one that a listener stands in for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadPlainName {
+    /// As for every name.
+    #[error(transparent)]
+    Name(#[from] BadName),
+    /// A port.
+    #[error("the port of CONNECT is always 443: write {0:?}")]
+    Port(String),
+    /// An address.
+    #[error("an address is no name, and the local CA vouches for names: write the name that the tool calls")]
+    Address,
+    /// Not as CONNECT has it, byte for byte.
+    #[error("names are compared byte for byte: write {0:?}")]
+    Spelling(String),
+}
+
+/// Checks a host name without a port, in the one spelling that tools send.
+pub fn check_plain(name: &str) -> Result<(), BadPlainName> {
+    check(name)?;
+    let (host, port) = split_port(name);
+    let plain = host.trim_end_matches('.').to_ascii_lowercase();
+    match port {
+        _ if plain.starts_with('[') || plain.parse::<Ipv4Addr>().is_ok() => Err(BadPlainName::Address),
+        Some(_) => Err(BadPlainName::Port(plain)),
+        None if plain != host => Err(BadPlainName::Spelling(plain)),
+        None => Ok(()),
+    }
+}
+
 fn is_name(name: &str) -> bool {
     let (host, port) = split_port(name);
     is_host(host) && port.is_none_or(|port| plain_port(port).is_some())
@@ -75,6 +105,23 @@ mod tests {
         for name in ["proxy.internal", "Proxy", "a_b", "proxy.", "192.0.2.7", "proxy:9000", "[::1]", "[2001:db8::7]:80"]
         {
             assert_eq!(check(name), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn plain_name_has_no_port_no_address_and_one_spelling() {
+        assert_eq!(check_plain("eu.ninjarmm.com"), Ok(()));
+        for name in ["eu.ninjarmm.com:443", "eu.ninjarmm.com:8443"] {
+            assert_eq!(check_plain(name), Err(BadPlainName::Port("eu.ninjarmm.com".to_owned())), "{name}");
+        }
+        for name in ["EU.ninjarmm.com", "eu.ninjarmm.com."] {
+            assert_eq!(check_plain(name), Err(BadPlainName::Spelling("eu.ninjarmm.com".to_owned())), "{name}");
+        }
+        for name in ["192.0.2.7", "[2001:db8::7]", "192.0.2.7:443"] {
+            assert_eq!(check_plain(name), Err(BadPlainName::Address), "{name}");
+        }
+        for name in ["*.ninjarmm.com", "", "https://eu.ninjarmm.com", "1.2", "\u{e9}u.example"] {
+            assert!(matches!(check_plain(name), Err(BadPlainName::Name(_))), "{name}");
         }
     }
 

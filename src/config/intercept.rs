@@ -1,0 +1,39 @@
+//! The names for which a listener stands in, and what its local CA is to vouch for.
+
+use toml::Spanned;
+
+use super::Config;
+use super::mistake::ConfigMistake;
+use crate::net::tls::local::{LocalCa, NAMES};
+use crate::proxy::authn::host_name;
+
+impl Config {
+    /// The names of `intercept`.
+    pub(super) fn intercepted(&self, names: &[Spanned<String>]) -> Result<Vec<String>, ConfigMistake> {
+        let mut checked: Vec<String> = Vec::new();
+        for name in names {
+            let text = name.get_ref();
+            host_name::check_plain(text).map_err(|error| self.mistake(name, format!("{text:?}: {error}")))?;
+            if NAMES.contains(&text.as_str()) || text.ends_with(".localhost") {
+                let message = format!("{text:?} is this machine itself, where callers need no CONNECT: leave it out");
+                return Err(self.mistake(name, message));
+            }
+            if checked.contains(text) {
+                return Err(self.mistake(name, format!("{text:?} is in the list twice: leave one out")));
+            }
+            checked.push(text.clone());
+        }
+        Ok(checked)
+    }
+
+    /// The CA that vouches for the names of `intercept`, if there are any.
+    pub(super) fn interception_ca(
+        &self,
+        written: &[Spanned<String>],
+        names: &[String],
+    ) -> Result<Option<LocalCa>, ConfigMistake> {
+        let Some(first) = written.first() else { return Ok(None) };
+        let found = LocalCa::find(names.to_vec()).map_err(|error| self.mistake(first, error.to_string()))?;
+        Ok(Some(found))
+    }
+}
