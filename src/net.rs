@@ -3,5 +3,6 @@
 pub mod body;
 pub mod dial;
 pub mod listener;
+pub mod own_addresses;
 pub mod shutdown;
 pub mod tls;

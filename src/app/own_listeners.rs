@@ -4,8 +4,8 @@ use super::App;
 use super::listeners::BoundListener;
 use super::single_listener::SingleListener;
 use crate::config::sections::ConfigFile;
-use crate::config::self_call::OwnListeners;
 use crate::net::listener::Bound;
+use crate::net::own_addresses::OwnAddresses;
 
 impl App {
     /// Where the proxy listens with this configuration.
@@ -14,8 +14,8 @@ impl App {
         listeners: &[BoundListener],
         (admin, probes): (Option<&SingleListener>, Option<&SingleListener>),
         file: &ConfigFile,
-    ) -> OwnListeners {
-        let mut own = OwnListeners::default();
+    ) -> OwnAddresses {
+        let mut own = OwnAddresses::default();
         let mut add = |name: &str, address: Option<&Bound>| {
             own.add(name, address.map_or_else(Vec::new, Bound::addresses));
         };

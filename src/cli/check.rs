@@ -7,7 +7,6 @@ use std::path::Path;
 use super::{CONFIG, DATA, SOFTWARE};
 use super::{CommandError, REFUSED, catalog, counted, failure, print, runtime, settings};
 use crate::config::policy_target::PolicyTarget;
-use crate::config::self_call::OwnListeners;
 use crate::config::{Config, ListenerConfig, ServerConfig, Settings, Warning};
 use crate::observe::usage;
 use crate::proxy::policy::Policy;
@@ -39,7 +38,7 @@ pub(super) fn check(config: Config, against: Option<&Path>, offline: bool) -> Re
 /// Whether an instance or the webhook leads to a listener of this configuration; asks DNS.
 fn self_calls(config: &Config, settings: &Settings) -> Result<(), CommandError> {
     let runtime = runtime()?;
-    let own = OwnListeners::of(&config.file);
+    let own = config.file.own_addresses();
     let checked = runtime.block_on(async {
         config.check_self_calls(&settings.instances, &own).await?;
         config.check_notices(settings.notices.as_ref(), &own).await

@@ -12,9 +12,9 @@ use toml::Spanned;
 use super::Config;
 use super::mistake::ConfigMistake;
 use super::sections::{ApprovalsSection, ApproverSection};
-use super::self_call::OwnListeners;
 use super::value::{NotifyAddress, SecretText};
 use crate::base::secret::Secret;
+use crate::net::own_addresses::OwnAddresses;
 use crate::net::tls::Trust;
 use crate::observe::notices::NoticesConfig;
 use crate::proxy::approval::{ApprovalsConfig, Approver};
@@ -168,7 +168,7 @@ impl Config {
     pub async fn check_notices(
         &self,
         notices: Option<&NoticesConfig>,
-        own: &OwnListeners,
+        own: &OwnAddresses,
     ) -> Result<(), ConfigMistake> {
         let (Some(notices), Some(place)) = (notices, &self.file.approvals.notify) else { return Ok(()) };
         let Ok(url) = Url::parse(&notices.url.expose()) else { return Ok(()) };

@@ -1,6 +1,6 @@
 //! Whether an instance leads back to this proxy: every request would come in again, be sent again, and so on.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -11,14 +11,11 @@ use super::sections::ConfigFile;
 use super::value::Address;
 use super::{Config, InstanceConfig, InstanceSite};
 use crate::net::listener::ListenAddress;
+use crate::net::own_addresses::OwnAddresses;
 
 /// How long all names together may take to be looked up. One that takes longer is not judged: DNS may come up after us,
 /// and a request that comes back is recognized by its mark.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The listeners of this proxy that TCP reaches, and what they are called in the configuration.
-#[derive(Debug, Default)]
-pub struct OwnListeners(Vec<(String, SocketAddr)>);
 
 /// An instance that leads back to this proxy.
 #[derive(Debug)]
@@ -29,11 +26,11 @@ pub struct SelfCall {
     pub fix: String,
 }
 
-impl OwnListeners {
-    /// Those whose ports the file tells.
-    pub fn of(file: &ConfigFile) -> Self {
-        let mut own = Self::default();
-        for (name, listener) in &file.listeners {
+impl ConfigFile {
+    /// The addresses of the listeners whose ports the file tells.
+    pub fn own_addresses(&self) -> OwnAddresses {
+        let mut own = OwnAddresses::default();
+        for (name, listener) in &self.listeners {
             let addresses = match listener.address.get_ref() {
                 Address::Tcp(address) => vec![*address],
                 Address::Localhost(port) => ListenAddress::Localhost(*port).addresses(),
@@ -41,26 +38,16 @@ impl OwnListeners {
             };
             own.add(&format!("listeners.{name}"), addresses);
         }
-        own.add("admin", file.admin.address.0.as_ref().map_or_else(Vec::new, ListenAddress::addresses));
-        own.add("probes", file.probes.address.0.as_ref().map_or_else(Vec::new, ListenAddress::addresses));
+        own.add("admin", self.admin.address.0.as_ref().map_or_else(Vec::new, ListenAddress::addresses));
+        own.add("probes", self.probes.address.0.as_ref().map_or_else(Vec::new, ListenAddress::addresses));
         own
     }
+}
 
-    /// One more, at those of its addresses whose ports are known.
-    pub fn add(&mut self, name: &str, addresses: Vec<SocketAddr>) {
-        let known = addresses.into_iter().filter(|address| address.port() != 0);
-        self.0.extend(known.map(|address| (name.to_owned(), address)));
-    }
-
-    /// The listener that a connection to `target` reaches.
-    pub fn reached_by(&self, target: SocketAddr) -> Option<(&str, SocketAddr)> {
-        let found = self.0.iter().find(|(_, own)| own.port() == target.port() && covers(own.ip(), target.ip()));
-        found.map(|(name, address)| (name.as_str(), *address))
-    }
-
+impl SelfCall {
     /// What is wrong with an instance that is reached at these addresses, if they lead here.
-    pub fn judge(&self, instance: &str, site: &InstanceSite, addresses: &[SocketAddr]) -> Option<SelfCall> {
-        let (own, target) = addresses.iter().find_map(|target| Some((self.reached_by(*target)?, *target)))?;
+    pub fn find(own: &OwnAddresses, (instance, site): (&str, &InstanceSite), addresses: &[SocketAddr]) -> Option<Self> {
+        let (own, target) = addresses.iter().find_map(|target| Some((own.reached_by(*target)?, *target)))?;
         let route = site.route();
         let (name, address) = own;
         let (host, _) = route.next_hop();
@@ -86,34 +73,8 @@ impl OwnListeners {
             );
             (what("host leads to"), fix)
         };
-        Some(SelfCall { what, fix })
+        Some(Self { what, fix })
     }
-}
-
-/// Whether a socket that is bound to `own` gets what is sent to `target`.
-fn covers(own: IpAddr, target: IpAddr) -> bool {
-    let (own, target) = (own.to_canonical(), reached(target.to_canonical()));
-    match own {
-        _ if own == target => true,
-        // On IPv4 alone; [::] takes both, unless the system is set up otherwise.
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => target.is_ipv4() && is_of_this_machine(target),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => is_of_this_machine(target),
-        IpAddr::V4(_) | IpAddr::V6(_) => false,
-    }
-}
-
-/// A connection to the address that means all addresses ends at this machine.
-fn reached(target: IpAddr) -> IpAddr {
-    match target {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
-        IpAddr::V4(_) | IpAddr::V6(_) => target,
-    }
-}
-
-/// Only an address of the machine's own can be bound. Nothing is sent.
-fn is_of_this_machine(ip: IpAddr) -> bool {
-    ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }
 
 impl Config {
@@ -122,7 +83,7 @@ impl Config {
     pub async fn check_self_calls(
         &self,
         instances: &[InstanceConfig],
-        own: &OwnListeners,
+        own: &OwnAddresses,
     ) -> Result<(), ConfigMistake> {
         let mut lookups = JoinSet::new();
         for (place, instance) in instances.iter().enumerate() {
@@ -136,7 +97,7 @@ impl Config {
             let Ok((place, Ok(addresses))) = looked_up else { continue };
             let instance = instances.get(place).and_then(|instance| Some((instance, instance.origin.as_ref()?)));
             let Some((InstanceConfig { name, .. }, origin)) = instance else { continue };
-            if let Some(SelfCall { what, fix }) = own.judge(name, &origin.site, &addresses) {
+            if let Some(SelfCall { what, fix }) = SelfCall::find(own, (name, &origin.site), &addresses) {
                 return Err(self.self_call(name, &origin.site, format!("{what}; {fix}")));
             }
         }
@@ -151,86 +112,6 @@ impl Config {
             (_, Some(addresses)) => self.mistake(addresses, message),
             (_, None) if !file.host.span().is_empty() => self.mistake(&file.host, message),
             (_, None) => ConfigMistake::of_file(&self.path, format!("instances.{name}: {message}")),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn own(addresses: &[&str]) -> OwnListeners {
-        let mut own = OwnListeners::default();
-        for address in addresses {
-            own.add("listeners.local", vec![address.parse().expect("an address")]);
-        }
-        own
-    }
-
-    #[test]
-    fn every_spelling_of_an_own_address_is_recognized() {
-        for (bound, target) in [
-            ("127.0.0.1:8080", "127.0.0.1:8080"),
-            ("127.0.0.1:8080", "[::ffff:127.0.0.1]:8080"),
-            ("127.0.0.1:8080", "0.0.0.0:8080"),
-            ("127.0.0.1:8080", "[::ffff:0.0.0.0]:8080"),
-            ("[::1]:8080", "[::1]:8080"),
-            ("[::1]:8080", "[::]:8080"),
-            ("0.0.0.0:8080", "127.0.0.1:8080"),
-            ("0.0.0.0:8080", "127.9.9.9:8080"),
-            ("0.0.0.0:8080", "[::ffff:127.0.0.1]:8080"),
-            ("0.0.0.0:8080", "0.0.0.0:8080"),
-            ("[::]:8080", "127.0.0.1:8080"),
-            ("[::]:8080", "[::1]:8080"),
-            ("[::]:8080", "0.0.0.0:8080"),
-            ("[::ffff:127.0.0.1]:8080", "127.0.0.1:8080"),
-        ] {
-            assert!(own(&[bound]).reached_by(target.parse().expect("an address")).is_some(), "{target} at {bound}");
-        }
-    }
-
-    #[test]
-    fn other_ports_and_other_machines_are_not_this_proxy() {
-        for (bound, target) in [
-            ("127.0.0.1:8080", "127.0.0.1:8081"),
-            ("127.0.0.1:8080", "127.0.0.2:8080"),
-            ("127.0.0.1:8080", "[::1]:8080"),
-            ("127.0.0.1:8080", "192.0.2.1:8080"),
-            ("0.0.0.0:8080", "192.0.2.1:8080"),
-            ("0.0.0.0:8080", "[::1]:8080"),
-            ("[::]:8080", "192.0.2.1:8080"),
-            ("[::]:8080", "[2001:db8::1]:8080"),
-        ] {
-            assert!(own(&[bound]).reached_by(target.parse().expect("an address")).is_none(), "{target} at {bound}");
-        }
-        assert!(own(&["127.0.0.1:0"]).0.is_empty(), "a port that is not known yet");
-    }
-
-    /// Whether the listener itself gets a connection to `target`: another process may have the port of another address.
-    fn reaches(listener: &std::net::TcpListener, target: SocketAddr) -> bool {
-        let Ok(stream) = std::net::TcpStream::connect_timeout(&target, Duration::from_secs(5)) else { return false };
-        let own = stream.local_addr().expect("an address");
-        let same = |peer: SocketAddr| peer.port() == own.port() && peer.ip().to_canonical() == own.ip().to_canonical();
-        // A connection that is made waits in the queue of the listener that has it.
-        listener.set_nonblocking(true).expect("a setting");
-        std::iter::from_fn(|| listener.accept().ok()).any(|(_, peer)| same(peer))
-    }
-
-    /// Asks the system itself: what reaches a socket is recognized, and nothing else is.
-    #[test]
-    fn the_judgement_is_that_of_the_system() {
-        let targets = ["127.0.0.1", "127.0.0.2", "::1", "::", "0.0.0.0", "::ffff:127.0.0.1"];
-        for bound in ["127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::"] {
-            let ip: IpAddr = bound.parse().expect("an address");
-            // A system without IPv6, or with one loopback address.
-            let Ok(listener) = std::net::TcpListener::bind((ip, 0)) else { continue };
-            let address = listener.local_addr().expect("an address");
-            let own = own(&[&address.to_string()]);
-            for target in targets {
-                let target = SocketAddr::new(target.parse().expect("an address"), address.port());
-                let reaches = reaches(&listener, target);
-                assert_eq!(own.reached_by(target).is_some(), reaches, "{target} at {address}");
-            }
         }
     }
 }

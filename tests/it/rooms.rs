@@ -46,7 +46,7 @@ const PARTS: [(&str, &[&str]); 4] = [
             "logging",
         ],
     ),
-    ("net", &["dial", "body", "listener", "tls", "shutdown"]),
+    ("net", &["dial", "body", "listener", "own_addresses", "tls", "shutdown"]),
     ("base", &["secret", "state", "file", "plain", "panic_guard", "supervisor", "clock"]),
 ];
 

@@ -14,9 +14,10 @@ use super::read::said;
 use super::recording_verifier::{PresentedChain, RecordingVerifier};
 use super::reporter::Reporter;
 use super::{clock, milliseconds};
-use crate::config::self_call::{OwnListeners, SelfCall};
+use crate::config::self_call::SelfCall;
 use crate::net::dial::connect;
 use crate::net::dial::exchange::{CollectedAnswer, ExchangeError};
+use crate::net::own_addresses::OwnAddresses;
 use crate::net::tls::Trust;
 use crate::net::tls::server_verifier::TlsProblem;
 use crate::observe::logging::ErrorChain;
@@ -25,14 +26,14 @@ use crate::observe::logging::ErrorChain;
 /// itself, which would send it on.
 pub(super) async fn examine(
     place: &InstanceServer,
-    (instance, own): (&str, &OwnListeners),
+    (instance, own): (&str, &OwnAddresses),
     reporter: &Reporter,
 ) -> Result<(), &'static str> {
     let Some(addresses) = name(place, reporter).await else {
         reporter.skip(&["tcp", "tls", "clock"], "dns failed");
         return Err("dns failed");
     };
-    if let Some(SelfCall { what, fix }) = own.judge(instance, &place.site, &addresses) {
+    if let Some(SelfCall { what, fix }) = SelfCall::find(own, (instance, &place.site), &addresses) {
         reporter.fail("loop", what, fix);
         reporter.skip(&["tcp", "tls", "clock"], "the instance is this proxy itself");
         return Err("the instance is this proxy itself");

@@ -9,7 +9,6 @@ use super::reporter::Reporter;
 use super::{connection, grant, missing_operations, read, sign_in};
 use crate::base::secret::source::SecretSource;
 use crate::config::sections::{InstanceSection, TimeoutsSection};
-use crate::config::self_call::OwnListeners;
 use crate::config::warnings::blanks;
 use crate::config::{Config, EndpointError, InstanceSite, ListenerConfig, SandboxWarning, is_set};
 use crate::observe::logging::ErrorChain;
@@ -55,7 +54,7 @@ impl InstanceCheck<'_> {
         };
         let instance = self.name.to_owned();
         let place = InstanceServer { instance, site, timeouts: self.config.file.timeouts.clone() };
-        let own = OwnListeners::of(&self.config.file);
+        let own = self.config.file.own_addresses();
         let reached = connection::examine(&place, (self.name, &own), reporter).await;
         match credentials {
             None => self.skip_tokens("credentials failed", reporter),
