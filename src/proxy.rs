@@ -5,6 +5,7 @@ pub mod audit;
 pub mod authn;
 mod body_limits;
 mod caller_context;
+pub mod connect;
 pub mod dry_run;
 mod facts;
 mod fulfillment;

@@ -5,6 +5,7 @@ pub mod exchange;
 mod no_proxy;
 pub mod protocol;
 pub mod proxy;
+pub mod public_address;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -89,9 +90,7 @@ impl Route {
 
     /// A connection to the first of the addresses that answers.
     pub async fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
-        let stream = race(addresses).await.map_err(DialError::Connect)?;
-        stream.set_nodelay(true).map_err(DialError::Connect)?;
-        Ok(stream)
+        connect_to(addresses).await.map_err(DialError::Connect)
     }
 
     /// Has the proxy, if there is one, connect the stream to the server.
@@ -102,8 +101,15 @@ impl Route {
     }
 }
 
+/// A connection to the first of the addresses that answers; they are tried in this order.
+pub(crate) async fn connect_to(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let stream = race(addresses).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 /// Addresses of the two families in turn, beginning with the one that the system prefers (RFC 8305 section 4).
-fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+pub(crate) fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let six_first = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (preferred, others): (Vec<_>, Vec<_>) =
         addresses.into_iter().partition(|address| address.is_ipv6() == six_first);

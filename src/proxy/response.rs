@@ -2,6 +2,7 @@
 
 mod approval;
 mod authn;
+mod connect;
 mod decision;
 mod own;
 mod policy;
@@ -26,6 +27,7 @@ use crate::observe::access_log::Fault;
 use crate::observe::audit_log::Unrecorded;
 use crate::proxy::approval::{NoStatus, Unapproved};
 use crate::proxy::authn::AuthnError;
+use crate::proxy::connect::ConnectRefusal;
 use crate::proxy::headers::loops::LoopError;
 use crate::proxy::policy::catalog::{OperationId, OperationName};
 use crate::proxy::policy::{DenyReason, Policy, PolicyRefusal};
@@ -60,6 +62,9 @@ pub enum Rejection {
     /// The guard granted no local token.
     #[error(transparent)]
     Grant(AuthnError),
+    /// It is a `CONNECT`, and goes nowhere.
+    #[error(transparent)]
+    Connect(#[from] ConnectRefusal),
     /// The policy did not permit it.
     #[error(transparent)]
     Policy(#[from] PolicyRefusal),
@@ -157,7 +162,7 @@ impl Rejection {
         match self {
             Self::Policy(refusal) => refusal.operation(),
             Self::Loop(_) | Self::Guard(_) | Self::Grant(_) | Self::Audit(_) | Self::Token(_) => None,
-            Self::NothingInvented => None,
+            Self::NothingInvented | Self::Connect(_) => None,
             Self::Uses(_) | Self::Approval(_) | Self::ApprovalStatus(_) | Self::Quota(_) => None,
             Self::Rate(_) | Self::Upstream(_) | Self::Buffers(_) | Self::Panic(_) => None,
         }
@@ -167,6 +172,7 @@ impl Rejection {
         match self {
             Self::Loop(error) => upstream::loop_refusal(*error, scene.instance),
             Self::Guard(error) | Self::Grant(error) => authn::refusal(error, scene),
+            Self::Connect(refusal) => connect::refusal(refusal, scene),
             Self::Policy(refusal) => policy::refusal(refusal, scene),
             Self::Uses(error) => uses_refusal(error),
             Self::NothingInvented => simulated::refusal(),

@@ -28,6 +28,7 @@ const PARTS: [(&str, &[&str]); 4] = [
             "quota",
             "policy",
             "authn",
+            "connect",
             "request_ids",
             "headers",
         ],

@@ -233,7 +233,7 @@ pub(crate) fn tls_in(error: &io::Error) -> Option<&rustls::Error> {
 
 /// A far end that has vanished says nothing. Bytes that nobody acknowledges for twice the time for connecting end the
 /// connection, and so do questions that nobody answers; where the system cannot do that, the answer is late.
-fn notice_death(stream: &TcpStream, patience: Duration) {
+pub(crate) fn notice_death(stream: &TcpStream, patience: Duration) {
     let socket = SockRef::from(stream);
     let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(patience * 2).with_interval(patience));
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "fuchsia"))]

@@ -148,6 +148,14 @@ refusal_table! {
     SignInUnsupported: denied(StatusCode::FORBIDDEN, "sign-in-unsupported");
     TokenNotPost: denied(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed").with(ExtraField::AllowPost);
 
+    // What CONNECT asks for. RFC 9209 section 2.3.5 has the error.
+    ConnectMalformed: malformed(StatusCode::BAD_REQUEST, "connect-malformed").closing();
+    ConnectNotListed: denied(StatusCode::FORBIDDEN, "connect-not-listed");
+    ConnectAddress: row(StatusCode::FORBIDDEN, "connect-address", Fault::Caller, "destination_ip_prohibited");
+    ConnectNameUnknown: unanswered(StatusCode::BAD_GATEWAY, "connect-failed", "dns_error");
+    ConnectFailed: unanswered(StatusCode::BAD_GATEWAY, "connect-failed", "connection_refused");
+    ConnectTimeout: unanswered(StatusCode::GATEWAY_TIMEOUT, "connect-failed", "connection_timeout");
+
     // What is asked for, on the listeners for administrators and probes.
     PathUnknown: denied(StatusCode::NOT_FOUND, "path-unknown");
     ReadOnly: denied(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed").with(ExtraField::AllowRead);
