@@ -34,6 +34,7 @@ use std::time::SystemTime;
 use crate::config::sections::ConfigFile;
 use crate::config::{Config, ListenerConfig, Settings};
 use crate::net::listener::{Bound, Buffers, Hold, Inheritance, ListenAddress};
+use crate::net::own_addresses::OwnAddresses;
 use crate::net::shutdown::{self, Trigger};
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::reloads::Reloads;
@@ -95,6 +96,7 @@ pub struct App {
 /// What a configuration asks for, made while the old one serves; dropping it leaves that as it is.
 struct Next {
     bound: BoundListeners,
+    own: Arc<OwnAddresses>,
     instances: Vec<InstanceRuntime>,
     sandboxes: Addresses,
     listeners: Vec<Arc<ListenerConfig>>,
@@ -192,12 +194,26 @@ impl App {
         let usage = record.map(|file| ListenerUsage::new(file, &listeners, self.usage.current()));
         let doubts = doubts.iter().map(ToString::to_string).collect();
         let (uses, approvals) = (uses::open(&listeners).await?, (approvals, notices));
-        Ok(Next { bound, instances, sandboxes, listeners, usage, uses, approvals, exposures, doubts, admin, probes })
+        let own = Arc::new(own);
+        Ok(Next {
+            bound,
+            own,
+            instances,
+            sandboxes,
+            listeners,
+            usage,
+            uses,
+            approvals,
+            exposures,
+            doubts,
+            admin,
+            probes,
+        })
     }
 
     /// Puts it in the place of what there is. The only thing that can fail comes first.
     async fn replace(&mut self, next: Next, file: &ConfigFile) -> Result<(), StartError> {
-        let Next { bound, mut instances, sandboxes, listeners, usage, uses, approvals, exposures, .. } = next;
+        let Next { bound, own, mut instances, sandboxes, listeners, usage, uses, approvals, exposures, .. } = next;
         let (doubts, admin, probes) = (next.doubts, next.admin, next.probes);
         let BoundListeners { listeners: bound, sockets } = bound;
         if let Some(SingleListener { wanted, sockets, address, hold }) = admin {
@@ -244,6 +260,8 @@ impl App {
             },
             usage,
             uses,
+            own,
+            connect_timeout: file.timeouts.connect.0,
         });
         self.instances = instances;
         self.sandboxes = sandboxes;

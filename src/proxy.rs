@@ -19,6 +19,7 @@ mod request_ids;
 pub mod response;
 mod sending;
 pub mod token;
+mod tunnel;
 pub mod upstream;
 pub mod uses;
 
@@ -54,6 +55,7 @@ use crate::proxy::rate_limit::RateLimiter;
 pub use crate::proxy::request_ids::RequestIds;
 use crate::proxy::response::{JudgedBy, RefusalContext, Rejection, ResponseBody};
 use crate::proxy::sending::RequestSender;
+pub use crate::proxy::tunnel::TunnelConfig;
 use crate::proxy::upstream::{Outbound, Upstream, UpstreamAnswer, UpstreamError};
 
 /// What one worker serves on one listener.
@@ -66,6 +68,7 @@ pub struct Proxy {
     refusals: RecentRefusals,
     body_limits: BodyLimits,
     invent_answer: InventAnswer,
+    tunnels: TunnelConfig,
     /// `Proxy-Status` of an answer that NinjaOne gave.
     relayed: HeaderValue,
     ids: Rc<RequestIds>,
@@ -91,6 +94,8 @@ pub struct ProxyConfig {
     pub body_limits: BodyLimits,
     /// What answers requests that are not sent.
     pub invent_answer: InventAnswer,
+    /// What CONNECT may reach.
+    pub tunnels: TunnelConfig,
     /// The ids of the worker's requests.
     pub ids: Rc<RequestIds>,
 }
@@ -99,12 +104,12 @@ impl Proxy {
     /// Puts the stages together.
     pub fn new(config: ProxyConfig) -> Self {
         let ProxyConfig { authn, upstream, rate_limiter, audit_log, approvals, sink, refusals, .. } = config;
-        let ProxyConfig { body_limits, invent_answer, ids, .. } = config;
+        let ProxyConfig { body_limits, invent_answer, tunnels, ids, .. } = config;
         let relayed = format!("ninjaone-proxy; next-hop=\"{}\"", upstream.authority());
         let relayed = HeaderValue::try_from(relayed).unwrap_or(HeaderValue::from_static("ninjaone-proxy"));
         let sender = RequestSender { upstream, rate_limiter };
         let sink = Rc::new(sink);
-        Self { authn, sender, audit_log, approvals, sink, refusals, body_limits, invent_answer, relayed, ids }
+        Self { authn, sender, audit_log, approvals, sink, refusals, body_limits, invent_answer, tunnels, relayed, ids }
     }
 
     /// Answers one request, whatever happens. Its log begins here, not when the answer is first asked for: a caller who
@@ -176,6 +181,8 @@ impl Proxy {
             Destination::Preflight => return Ok(response::preflight(&head.headers)),
             Destination::OAuth(path) => return Box::pin(self.grant(path, &visitor, head, body, log)).await,
             Destination::Approvals => return self.approval_status(visitor, head, log),
+            Destination::Connect => return Box::pin(self.connect(visitor, head, log)).await,
+            Destination::ProxyConfig => return Ok(self.proxy_config(head)),
             Destination::Api => {}
         }
         let Authenticated { caller, context } = observe(log, self.authn.authenticate(visitor, &head.headers)?);
@@ -299,6 +306,7 @@ mod tests {
     use crate::proxy::authn::AuthnConfig;
     use crate::proxy::authn::callers::{Callers, KnownCallers};
     use crate::proxy::authn::local_tokens::LocalTokens;
+    use crate::proxy::connect::ConnectTargets;
     use crate::proxy::headers::loops::LoopMark;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -314,6 +322,7 @@ mod tests {
             callers: Callers::Known(KnownCallers::new([], issuer.enroll([]))),
             issuer: Arc::new(issuer),
             head_size: 8192,
+            intercept: Vec::new(),
         });
         let upstream = Rc::new(Upstream::nowhere());
         let meter = metrics.meter("local", Vec::new(), vec!["GET /v2/devices".to_owned()]);
@@ -326,6 +335,7 @@ mod tests {
             sink: Sink { meter, lines: None, traces: None, warnings: WarnLimit::default() },
             refusals: RecentRefusals::default(),
             invent_answer: |_, _, _| None,
+            tunnels: TunnelConfig { targets: ConnectTargets::default(), patience: MINUTE },
             body_limits: BodyLimits { wait: MINUTE, limit: 1, judged: 1, buffers: Arc::new(Buffers::new(1 << 20)) },
             ids: Rc::new(RequestIds::new(1, &LoopMark::new().expect("randomness"))),
         })

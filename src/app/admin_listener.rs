@@ -224,6 +224,7 @@ pub(super) fn serve(
         callers: Callers::new(Vec::new()),
         issuer: Arc::new(LocalTokens::new().map_err(io::Error::other)?),
         head_size: limits.head_size,
+        intercept: Vec::new(),
     };
     let (authn, beating) = (Rc::new(Authn::new(config)), (Rc::clone(state), closed.clone()));
     tokio::task::spawn_local(async move {
@@ -251,7 +252,7 @@ pub(super) fn serve(
     for socket in sockets {
         let (limits, closed, handle, listener) = (limits.clone(), closed.clone(), handle.clone(), label.clone());
         tokio::task::spawn_local(async move {
-            let (_keep, terms) = watch::channel(ConnectionConfig { listener, tls: None, limits });
+            let (_keep, terms) = watch::channel(ConnectionConfig { listener, tls: None, interception: None, limits });
             let refuse = |_, status| response::refuse_head(status, None).0.concat();
             if let Err(error) = listener::serve(socket, terms, closed, handle, refuse).await {
                 tracing::error!(%error, "admin listener ended");

@@ -17,6 +17,7 @@ use crate::net::listener::{
     Bound, Buffers, ConnectionConfig, ConnectionLimits, Hold, Inheritance, ListenAddress, ListenerLabel, Slots,
 };
 use crate::net::shutdown::{self, Shutdown, Trigger};
+use crate::net::tls::server::IdentitySource;
 use crate::proxy::authn::local_tokens::LocalTokens;
 use crate::proxy::quota::QuotaTracker;
 use followed_certificate::FollowedCertificate;
@@ -42,6 +43,7 @@ pub(super) struct BoundListener {
     /// The most connections.
     limit: u32,
     tls: Option<Arc<FollowedCertificate>>,
+    interception: Option<Arc<FollowedCertificate>>,
     issuer: Arc<LocalTokens>,
 }
 
@@ -81,14 +83,18 @@ impl ListenerBinder {
                 Some(old) => Arc::clone(&old.issuer),
                 None => Arc::new(LocalTokens::new().map_err(io::Error::other)?),
             };
-            let tls = listener.tls.as_ref().map(|source| {
-                let kept = kept.and_then(|kept| kept.tls.as_ref());
-                FollowedCertificate::follow(&listener.name, source, kept)
-            });
+            let follow = |source: &IdentitySource, kept| FollowedCertificate::follow(&listener.name, source, kept);
+            let tls = listener.tls.as_ref().map(|source| follow(source, kept.and_then(|kept| kept.tls.as_ref())));
             let tls = tls.transpose()?;
+            let interception = listener
+                .interception
+                .clone()
+                .map(IdentitySource::LocalCa)
+                .map(|source| follow(&source, kept.and_then(|kept| kept.interception.as_ref())));
+            let interception = interception.transpose()?;
             let (name, wanted, limit) = (listener.name.clone(), listener.place.clone(), file.limits.connections.get());
             let bound = match kept {
-                Some(kept) => BoundListener { name, wanted, limit, tls, issuer, ..kept.clone() },
+                Some(kept) => BoundListener { name, wanted, limit, tls, interception, issuer, ..kept.clone() },
                 None => {
                     let own: Vec<_> = old.iter().map(|old| &*old.hold).collect();
                     let opened = wanted.open(workers, &mut self.inheritance, &own);
@@ -105,7 +111,20 @@ impl ListenerBinder {
                     }
                     let connections = Arc::new(Semaphore::new(limit as usize));
                     let (id, address) = (self.count, opened.bound);
-                    BoundListener { id, name, address, wanted, hold, stop, stopped, connections, limit, tls, issuer }
+                    BoundListener {
+                        id,
+                        name,
+                        address,
+                        wanted,
+                        hold,
+                        stop,
+                        stopped,
+                        connections,
+                        limit,
+                        tls,
+                        interception,
+                        issuer,
+                    }
                 }
             };
             all.listeners.push(bound);
@@ -152,7 +171,8 @@ impl BoundListener {
             buffers: Arc::clone(buffers),
         };
         let label = Arc::new(ListenerLabel { name: self.name.clone(), address: self.url() });
-        let connections = ConnectionConfig { listener: label, tls, limits };
+        let interception = self.interception.as_ref().map(|certificate| certificate.identity());
+        let connections = ConnectionConfig { listener: label, tls, interception, limits };
         let (stopped, issuer) = (self.stopped.clone(), Arc::clone(&self.issuer));
         let marks = issuer.enroll(listener.callers.iter().map(|caller| &caller.entry));
         ListenerSpec { id: self.id, listener: Arc::clone(listener), port, connections, stopped, issuer, marks, quotas }

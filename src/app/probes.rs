@@ -89,7 +89,7 @@ fn serve(socket: ListeningSocket, label: ListenerLabel, state: &Rc<AdminState>, 
     };
     tokio::task::spawn_local(async move {
         let (listener, limits) = (Arc::new(label), admin_listener::limits());
-        let (_keep, terms) = watch::channel(ConnectionConfig { listener, tls: None, limits });
+        let (_keep, terms) = watch::channel(ConnectionConfig { listener, tls: None, interception: None, limits });
         let refuse = |_, status| response::refuse_head(status, None).0.concat();
         if let Err(error) = listener::serve(socket, terms, closed, handle, refuse).await {
             tracing::error!(%error, "probe listener ended");

@@ -1,12 +1,14 @@
 //! What the workers serve, made from a configuration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::instances::UpstreamConfig;
 use super::usage_saver::ListenerUsage;
 use super::users::UserRuntime;
 use crate::config::ListenerConfig;
 use crate::net::listener::{ConnectionConfig, ListeningSocket};
+use crate::net::own_addresses::OwnAddresses;
 use crate::net::shutdown::Shutdown;
 use crate::observe::audit_log::AuditLog;
 use crate::observe::metrics::Metrics;
@@ -54,6 +56,10 @@ pub(super) struct RuntimeConfig {
     pub(super) body_limits: BodyLimits,
     pub(super) usage: Option<ListenerUsage>,
     pub(super) uses: UseCounters,
+    /// Where the proxy itself listens.
+    pub(super) own: Arc<OwnAddresses>,
+    /// How long a connection to another server may take.
+    pub(super) connect_timeout: Duration,
 }
 
 /// New sockets for one worker, by the numbers of the bound listeners.

@@ -20,11 +20,12 @@ use crate::observe::logging;
 use crate::observe::logging::log_line::LineWriter;
 use crate::proxy::authn::callers::{Callers, KnownCallers};
 use crate::proxy::authn::{Authn, AuthnConfig};
+use crate::proxy::connect::ConnectTargets;
 use crate::proxy::policy::InstanceId;
 use crate::proxy::policy::catalog::Catalog;
 use crate::proxy::token::TokenSource;
 use crate::proxy::upstream::Upstream;
-use crate::proxy::{CallerContext, Proxy, ProxyConfig, RequestIds};
+use crate::proxy::{CallerContext, Proxy, ProxyConfig, RequestIds, TunnelConfig};
 use crate::sandbox;
 
 use super::instances::UpstreamConfig;
@@ -175,6 +176,7 @@ impl Worker {
             },
             issuer: Arc::clone(&spec.issuer),
             head_size: spec.connections.limits.head_size,
+            intercept: spec.listener.intercept.clone(),
         });
         let caller_names = callers.iter().map(|caller| caller.entry.name.clone()).collect();
         let meter = config.metrics.meter(name, caller_names, operation_names(policy.catalog()));
@@ -193,6 +195,14 @@ impl Worker {
             refusals: config.refusals.clone(),
             body_limits: config.body_limits.clone(),
             invent_answer: sandbox::simulated_answer,
+            tunnels: TunnelConfig {
+                targets: ConnectTargets::new(
+                    &spec.listener.intercept,
+                    spec.listener.tunnel.clone(),
+                    Arc::clone(&config.own),
+                ),
+                patience: config.connect_timeout,
+            },
             ids: Rc::clone(&self.ids),
         }))
     }

@@ -6,6 +6,7 @@ use super::Config;
 use super::mistake::ConfigMistake;
 use crate::net::tls::local::{LocalCa, NAMES};
 use crate::proxy::authn::host_name;
+use crate::proxy::connect::TunnelTarget;
 
 impl Config {
     /// The names of `intercept`.
@@ -24,6 +25,15 @@ impl Config {
             checked.push(text.clone());
         }
         Ok(checked)
+    }
+
+    /// The servers of `tunnel`.
+    pub(super) fn tunnel(&self, entries: &[Spanned<String>]) -> Result<Vec<TunnelTarget>, ConfigMistake> {
+        let parsed = |entry: &Spanned<String>| {
+            let text = entry.get_ref();
+            TunnelTarget::parse(text).map_err(|error| self.mistake(entry, format!("{text:?}: {error}")))
+        };
+        entries.iter().map(parsed).collect()
     }
 
     /// The CA that vouches for the names of `intercept`, if there are any.

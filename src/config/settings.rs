@@ -15,6 +15,7 @@ use crate::observe::traces;
 use crate::proxy::approval::ApprovalsConfig;
 use crate::proxy::authn::browser;
 use crate::proxy::authn::callers::CallerProofs;
+use crate::proxy::connect::TunnelTarget;
 use crate::proxy::policy::Policy;
 use crate::proxy::policy::catalog::ScopeSet;
 use crate::proxy::quota::{ByKind, QuotaLimit};
@@ -95,8 +96,8 @@ pub struct ListenerConfig {
     pub intercept: Vec<String>,
     /// What vouches for these names, if there are any.
     pub interception: Option<LocalCa>,
-    /// The other names that CONNECT may reach, as they are written.
-    pub tunnel: Vec<String>,
+    /// The other servers that CONNECT may reach.
+    pub tunnel: Vec<TunnelTarget>,
     /// The pages of other origins that may use it.
     pub origins: Vec<browser::WebOrigin>,
     /// What may be done through it at most.

@@ -20,6 +20,7 @@ mod slots;
 mod tcp;
 mod timed_socket;
 mod tracked;
+mod tunnel;
 #[cfg(unix)]
 mod unix;
 mod write_timeout;
@@ -54,11 +55,12 @@ pub use bind::{BoundSockets, Hold, Inheritance, ListeningSocket, group};
 pub use bind_error::BindError;
 pub use buffers::{Buffers, BuffersFull, Reservation};
 use connection::ConnectionServer;
-pub use peer::{Peer, User};
+pub use peer::{Intercepted, Peer, User};
 pub use port_owner::occupant;
 pub use request_body::RequestBody;
 pub use slots::Slots;
 use slots::{ConnectionSlot, OpenConnections};
+pub use tunnel::Tunnel;
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -101,6 +103,8 @@ pub struct ConnectionConfig {
     pub listener: Arc<ListenerLabel>,
     /// Without it in clear text.
     pub tls: Option<Identity>,
+    /// As which it ends CONNECT to the names that it intercepts.
+    pub interception: Option<Identity>,
     /// The slots for connections are those of the first terms, to the end.
     pub limits: ConnectionLimits,
 }
@@ -167,8 +171,9 @@ where
     }
 
     /// Whether its connections may go on together with new ones of this configuration.
-    fn goes_with(&self, ConnectionConfig { tls, .. }: &ConnectionConfig) -> bool {
-        both_or_neither(self.host.tls.as_ref(), tls.as_ref(), |own, other| own.is_same(other))
+    fn goes_with(&self, ConnectionConfig { tls, interception, .. }: &ConnectionConfig) -> bool {
+        let same = |own: Option<&Identity>, other| both_or_neither(own, other, |own, other| own.is_same(other));
+        same(self.host.tls.as_ref(), tls.as_ref()) && same(self.host.interception.as_ref(), interception.as_ref())
     }
 
     /// New connections are served on these terms, and ended together with those that there are.

@@ -14,22 +14,23 @@ pub mod key_hint;
 pub mod local_tokens;
 mod perimeter;
 mod presented_proof;
+mod stand_in;
 pub mod throttle;
 
 use std::sync::Arc;
 
 use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
 use http::request::Parts;
-use http::{Uri, Version};
+use http::{Method, Uri, Version};
 use tokio::time::Instant;
 
 use crate::base::clock::Moment;
-use crate::net::listener::Peer;
 use crate::net::listener::head::FramingError;
+use crate::net::listener::{Intercepted, Peer};
 pub use authn_error::AuthnError;
 use browser::{AllowedOrigins, FetchMetadata, WebOrigin};
 pub use caller::{APPROVALS_PATH, Authenticated, Caller, Destination, GrantedToken, Unauthenticated};
-use callers::{Callers, KnownCallers, ProofIdentity};
+use callers::{CallerMark, Callers, KnownCallers, ProofIdentity};
 use key::KeyHash;
 use key_hint::KeyHint;
 use local_tokens::{LocalTokens, OAuthPath, TokenRequest};
@@ -54,6 +55,9 @@ pub struct Authn<C = ()> {
     issuer: Arc<LocalTokens>,
     /// The largest head in bytes.
     head_size: usize,
+    /// The servers that the listener stands in for.
+    intercept: Vec<String>,
+    port: Option<u16>,
 }
 
 /// What a guard is made of.
@@ -73,19 +77,21 @@ pub struct AuthnConfig<C = ()> {
     pub issuer: Arc<LocalTokens>,
     /// The largest head of a request, in bytes.
     pub head_size: usize,
+    /// The names of servers that the listener stands in for, lower case.
+    pub intercept: Vec<String>,
 }
 
 impl<C> Authn<C> {
     /// A gate that answers to the local names and to the orders', each with the port or without one.
     /// A name that has a port of its own is taken as it is.
     pub fn new(config: AuthnConfig<C>) -> Self {
-        let AuthnConfig { names, port, tls, origins, callers, issuer, head_size } = config;
+        let AuthnConfig { names, port, tls, origins, callers, issuer, head_size, intercept } = config;
         let names = || LOCAL_NAMES.into_iter().chain(names.iter().map(String::as_str));
         let with_port = |name: String| port.map(|port| format!("{name}:{port}")).into_iter().chain([name]);
         let authorities: Vec<String> = names().map(str::to_ascii_lowercase).flat_map(with_port).collect();
         let scheme = if tls { "https" } else { "http" };
         let pages = AllowedOrigins::new(scheme, names(), port, origins);
-        Self { scheme, authorities, pages, callers, issuer, head_size }
+        Self { scheme, authorities, pages, callers, issuer, head_size, intercept, port }
     }
 
     /// The callers.
@@ -107,19 +113,27 @@ impl<C> Authn<C> {
             Some(FramingError::TooManyFields) => return Err(AuthnError::LargeHead),
             None => {}
         }
-        let destination = self.preview(head)?;
-        Ok(Unauthenticated { peer, destination })
+        let destination = self.examine(peer.intercepted(), head)?;
+        Ok(Unauthenticated { peer: self.stand_in_peer(peer, head)?, destination })
     }
 
     /// What [`Authn::admit`] says, without a peer: where the request goes.
     pub fn preview(&self, head: &Parts) -> Result<Destination, AuthnError> {
+        self.examine(None, head)
+    }
+
+    /// Where a request goes, if it may go there; `intercepted` is what it came through.
+    fn examine(&self, intercepted: Option<&Intercepted>, head: &Parts) -> Result<Destination, AuthnError> {
         if head_size(head) > self.head_size {
             return Err(AuthnError::LargeHead);
         }
         check_codings(&head.headers)?;
-        self.check_hosts(head)?;
+        let (connects, stands_in) = (head.method == Method::CONNECT, self.check_stand_in(intercepted, head)?);
+        if !connects && !stands_in {
+            self.check_hosts(head)?;
+        }
         let asks = browser::is_preflight(&head.method, &head.headers);
-        match self.pages.mark(&head.headers) {
+        match self.pages.mark(&head.headers, !connects && !stands_in) {
             FetchMetadata::Foreign(mark) => return Err(AuthnError::CrossOrigin(mark)),
             FetchMetadata::None if asks => return Err(AuthnError::CrossOrigin("a preflight".to_owned())),
             FetchMetadata::None | FetchMetadata::Listed(_) => {}
@@ -127,7 +141,9 @@ impl<C> Authn<C> {
         let relayed = || RELAYED.into_iter().find(|name| head.headers.contains_key(name));
         match relayed().filter(|_| self.callers.is_anonymous()) {
             Some(name) => Err(AuthnError::Relayed(name)),
+            None if connects => Ok(Destination::Connect),
             None if asks => Ok(Destination::Preflight),
+            None if !stands_in && self.is_proxy_config(head) => Ok(Destination::ProxyConfig),
             None if head.uri.path().starts_with(APPROVALS_PATH) => Ok(Destination::Approvals),
             None => Ok(OAuthPath::at(&head.uri).map_or(Destination::Api, Destination::OAuth)),
         }
@@ -150,17 +166,26 @@ impl<C> Authn<C> {
             Callers::Anonymous(context) => return Ok(ProofIdentity::anonymous(context)),
             Callers::Known(known) => known,
         };
-        let presented = PresentedProof::read(headers);
-        let by_key = match &presented {
+        self.identify_by(known, &PresentedProof::read(headers), peer)
+    }
+
+    /// Whose proof this is, or else whose peer.
+    fn identify_by<'a>(
+        &self,
+        known: &'a KnownCallers<C>,
+        presented: &PresentedProof,
+        peer: Option<&Peer>,
+    ) -> Result<ProofIdentity<'a, C>, AuthnError> {
+        let by_key = match presented {
             PresentedProof::Key { key, .. } => self.of_key(known, key),
             PresentedProof::Nothing | PresentedProof::Unreadable(_) => None,
         };
-        let is_named = |found: &ProofIdentity<'_, C>| match &presented {
+        let is_named = |found: &ProofIdentity<'_, C>| match presented {
             PresentedProof::Key { name: Some(name), .. } => found.name == Some(name),
             PresentedProof::Key { name: None, .. } | PresentedProof::Nothing | PresentedProof::Unreadable(_) => true,
         };
         let identity = by_key.filter(is_named).or_else(|| of_peer(known, peer?));
-        match (identity, &presented) {
+        match (identity, presented) {
             (Some(identity), _) => Ok(identity),
             (None, PresentedProof::Nothing) => Err(AuthnError::NoKey),
             (None, PresentedProof::Key { .. }) if by_key.is_some() => Err(AuthnError::WrongKey(KeyHint::OtherName)),
@@ -250,8 +275,12 @@ impl<C> Authn<C> {
     }
 }
 
-/// The caller whose user or certificate is at the other end.
+/// The caller that CONNECT was of, or whose user or certificate is at the other end.
 fn of_peer<'a, C>(known: &'a KnownCallers<C>, peer: &Peer) -> Option<ProofIdentity<'a, C>> {
+    if let Some(proof) = peer.intercepted().and_then(|intercepted| intercepted.proof) {
+        // Of a caller that is gone, or whose proofs have changed since: nobody.
+        return known.of_mark(CallerMark(proof));
+    }
     let of_user = peer.user().and_then(|user| known.of_user(user.uid, user.gid));
     of_user.or_else(|| known.of_certificate(KeyHash::of_fingerprint(peer.certificate()?.fingerprint())))
 }
@@ -291,6 +320,7 @@ mod tests {
             callers: Callers::new(callers.iter().map(entry).collect()),
             issuer: Arc::new(LocalTokens::new().expect("a key")),
             head_size: 1000,
+            intercept: vec!["eu.ninjarmm.com".to_owned()],
         })
     }
 

@@ -38,7 +38,7 @@ use crate::proxy::upstream::UpstreamError;
 use crate::proxy::uses::UseError;
 pub use approval::{approval_status, held};
 pub use decision::DecisionRefusal;
-pub use own::{granted, preflight, share};
+pub use own::{connected, granted, preflight, proxy_config, share};
 use problem::{Refusal, RequestContext};
 pub use rate_limit_fields::tell_quotas;
 use refusal_table::RefusalKind;

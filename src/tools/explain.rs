@@ -110,6 +110,7 @@ fn guard(subject: &PolicyTarget<'_>) -> Result<Authn, getrandom::Error> {
         callers: Callers::new(listener.callers.iter().map(|caller| caller.entry.clone()).collect()),
         issuer: std::sync::Arc::new(LocalTokens::new()?),
         head_size: HEAD_SIZE,
+        intercept: listener.intercept.clone(),
     }))
 }
 
@@ -155,6 +156,14 @@ fn explain_subject<'a>(
         Ok(Destination::Approvals) => {
             let reason = "the proxy itself tells the state of an approval here: nothing of it goes to NinjaOne";
             return told(Some("approvals"), true, reason.to_owned());
+        }
+        Ok(Destination::Connect) => {
+            let reason = "CONNECT opens a connection, and goes to no operation: what comes through it is judged then";
+            return told(Some("connect"), true, reason.to_owned());
+        }
+        Ok(Destination::ProxyConfig) => {
+            let reason = "the proxy itself tells which names go through it: nothing of it goes to NinjaOne";
+            return told(Some("proxy configuration"), true, reason.to_owned());
         }
         Ok(Destination::Api) => {}
     }

@@ -218,6 +218,7 @@ fn guard(callers: usize) -> Authn {
         callers: Callers::new((0..callers).map(entry).collect()),
         issuer: Arc::new(LocalTokens::new().expect("a key")),
         head_size: 64 << 10,
+        intercept: Vec::new(),
     })
 }
 
@@ -242,7 +243,8 @@ fn peer() -> Peer {
             async { Response::new(Full::new(Bytes::new())) }
         };
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-        let (_keep, terms) = watch::channel(ConnectionConfig { listener: Arc::default(), tls: None, limits });
+        let (_keep, terms) =
+            watch::channel(ConnectionConfig { listener: Arc::default(), tls: None, interception: None, limits });
         let served = listener::serve(ListeningSocket::Tcp(socket), terms, shutdown, handle, |_, _| Vec::new());
         runtime.expect("a runtime").block_on(served).expect("an end");
     });

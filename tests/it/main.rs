@@ -48,6 +48,8 @@ mod health;
 #[cfg(unix)]
 mod init;
 mod injection;
+#[cfg(unix)]
+mod intercept;
 mod invented;
 mod judgement;
 mod learn;

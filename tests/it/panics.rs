@@ -83,7 +83,13 @@ impl Served {
             buffers: Arc::new(listener::Buffers::new(1 << 20)),
         };
         let (trigger, shutdown) = shutdown::channel();
-        let terms = tokio::sync::watch::channel(ConnectionConfig { listener: Arc::default(), tls: None, limits }).1;
+        let terms = tokio::sync::watch::channel(ConnectionConfig {
+            listener: Arc::default(),
+            tls: None,
+            interception: None,
+            limits,
+        })
+        .1;
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()

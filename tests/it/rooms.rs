@@ -15,6 +15,7 @@ const PARTS: [(&str, &[&str]); 4] = [
             "sending",
             "fulfillment",
             "local_grant",
+            "tunnel",
             "dry_run",
             "response",
             "body_limits",

@@ -19,6 +19,7 @@ pub(crate) fn guard() -> Authn {
         callers: Callers::new(Vec::new()),
         issuer: Arc::new(LocalTokens::new().expect("a key")),
         head_size: 1 << 20,
+        intercept: Vec::new(),
     })
 }
 
@@ -52,7 +53,13 @@ pub(crate) fn agree(guard: &Authn, host: &[u8], origin: Option<&[u8]>) {
     let answer = guard.preview(&request.into_parts().0);
     let plain = match &answer {
         Ok(Destination::Api) => ours && page,
-        Ok(Destination::Preflight | Destination::OAuth(_) | Destination::Approvals) => false,
+        Ok(
+            Destination::Preflight
+            | Destination::OAuth(_)
+            | Destination::Approvals
+            | Destination::Connect
+            | Destination::ProxyConfig,
+        ) => false,
         Err(AuthnError::UnknownHost(_) | AuthnError::BadHost(_)) => !ours,
         Err(AuthnError::CrossOrigin(_)) => ours && !page,
         Err(_) => false,

@@ -13,7 +13,26 @@ pub struct Peer {
     far: RemoteAddress,
     fault: Option<FramingError>,
     tls: bool,
+    /// What few connections have.
+    more: Option<Arc<ConnectionFacts>>,
+}
+
+/// What few connections have: kept apart, since every request has a copy of its peer.
+#[derive(Debug, PartialEq, Eq)]
+struct ConnectionFacts {
     certificate: Option<Arc<Certificate>>,
+    intercepted: Option<Arc<Intercepted>>,
+}
+
+/// What CONNECT said of the connection that it opened, which ends here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intercepted {
+    /// The server that it named.
+    pub name: Box<str>,
+    /// Who its caller has proved to be; the guard reads it again for each request.
+    pub proof: Option<[u8; 16]>,
+    /// The server that the TLS handshake named, if that is another one.
+    pub other_name: Option<Box<str>>,
 }
 
 /// Where a connection comes from.
@@ -51,16 +70,42 @@ impl Peer {
     }
 
     fn at(far: RemoteAddress) -> Self {
-        Self { far, fault: None, tls: false, certificate: None }
+        Self { far, fault: None, tls: false, more: None }
     }
 
     /// The certificate is the one that the handshake verified.
     pub(super) fn over_tls(self, certificate: Option<Arc<Certificate>>) -> Self {
-        Self { tls: true, certificate, ..self }
+        let more = certificate
+            .map(|certificate| Arc::new(ConnectionFacts { certificate: Some(certificate), intercepted: None }));
+        Self { tls: true, more, ..self }
+    }
+
+    /// Inside a CONNECT: the handshake named this server. A caller's certificate is that of the connection outside.
+    pub(super) fn over_inner_tls(self, server: Option<&str>) -> Self {
+        let peer = match (self.intercepted(), server) {
+            (Some(intercepted), Some(server)) if *server != *intercepted.name => {
+                let other = Intercepted { other_name: Some(server.into()), ..intercepted.clone() };
+                self.through(Arc::new(other))
+            }
+            (Some(_) | None, _) => self,
+        };
+        Self { tls: true, ..peer }
     }
 
     pub(super) fn with_fault(self, fault: Option<FramingError>) -> Self {
         Self { fault, ..self }
+    }
+
+    /// At the end of a CONNECT.
+    #[must_use]
+    pub fn through(self, intercepted: Arc<Intercepted>) -> Self {
+        let facts = ConnectionFacts { certificate: self.certificate().cloned(), intercepted: Some(intercepted) };
+        Self { more: Some(Arc::new(facts)), ..self }
+    }
+
+    /// What CONNECT said, if the connection came through one.
+    pub fn intercepted(&self) -> Option<&Intercepted> {
+        self.more.as_ref()?.intercepted.as_deref()
     }
 
     /// The address of the far end; `None` behind a Unix socket.
@@ -82,12 +127,16 @@ impl Peer {
     /// The certificate that the caller showed; `None` without TLS, or if it showed none. It is valid, and issued by the
     /// listener's client-ca.
     pub fn certificate(&self) -> Option<&Arc<Certificate>> {
-        self.certificate.as_ref()
+        self.more.as_ref()?.certificate.as_ref()
     }
 
     /// The scheme that targets on this connection have: `https` over TLS, else `http`.
     pub fn scheme(&self) -> &'static str {
         if self.tls { "https" } else { "http" }
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        self.tls
     }
 
     /// What is wrong with the request's head, and does not show in the request.

@@ -133,6 +133,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8>> TimedSocke
         Self { stream, track, head_time, timer, begun: false, refuse, pending, linger: None }
     }
 
+    /// The stream, for another protocol than HTTP.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
+
     /// Whether a head has been awaited for too long. hyper's own timer is a new one for every request.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.track.phase.get() != Phase::Head {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
@@ -71,33 +72,34 @@ impl Mixups {
     }
 }
 
-/// A stream whose first byte was looked at, and is read once more.
+/// A stream whose beginning was read already, and is read once more.
 pub(super) struct PeekedStream<S> {
     stream: S,
-    first: Option<u8>,
+    beginning: Bytes,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> PeekedStream<S> {
-    /// Waits for the first byte; `None` where the far end closes without one.
-    pub(super) async fn new(mut stream: S) -> io::Result<Self> {
-        let mut first = [0];
-        let read = stream.read(&mut first).await?;
-        let [byte] = first;
-        Ok(Self { stream, first: (read == 1).then_some(byte) })
+    /// With what was read of it.
+    pub(super) fn new(stream: S, beginning: Bytes) -> Self {
+        Self { stream, beginning }
     }
 
-    /// Whether the method of a request begins here.
-    pub(super) fn is_clear_text(&self) -> bool {
-        self.first.is_some_and(|byte| byte.is_ascii_uppercase())
+    /// Waits for the first byte. Whether the method of a request begins there; not where the far end closes.
+    pub(super) async fn is_clear_text(&mut self) -> io::Result<bool> {
+        if self.beginning.is_empty() {
+            let mut first = [0];
+            let read = self.stream.read(&mut first).await?;
+            self.beginning = Bytes::copy_from_slice(first.get(..read).unwrap_or_default());
+        }
+        Ok(self.beginning.first().is_some_and(u8::is_ascii_uppercase))
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for PeekedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if buffer.remaining() > 0
-            && let Some(byte) = self.first.take()
-        {
-            buffer.put_slice(&[byte]);
+        if buffer.remaining() > 0 && !self.beginning.is_empty() {
+            let most = self.beginning.len().min(buffer.remaining());
+            buffer.put_slice(&self.beginning.split_to(most));
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
@@ -142,16 +144,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_byte_is_looked_at_and_read_once() {
-        for (sent, clear) in [(&b"GET / HTTP/1.1"[..], true), (b"\x16\x03\x01", false), (b"", false)] {
+    async fn the_beginning_is_looked_at_and_read_once() {
+        for (before, sent, clear) in [
+            (&b""[..], &b"GET / HTTP/1.1"[..], true),
+            (b"", b"\x16\x03\x01", false),
+            (b"", b"", false),
+            (b"GE", b"T / HTTP/1.1", true),
+            (b"\x16\x03", b"\x01", false),
+            (b"\x16\x03\x01", b"", false),
+        ] {
             let (near, mut far) = tokio::io::duplex(64);
             far.write_all(sent).await.expect("room");
             drop(far);
-            let mut opened = PeekedStream::new(near).await.expect("a stream");
-            assert_eq!(opened.is_clear_text(), clear);
+            let mut opened = PeekedStream::new(near, Bytes::from_static(before));
+            assert_eq!(opened.is_clear_text().await.expect("a stream"), clear);
             let mut read = Vec::new();
             opened.read_to_end(&mut read).await.expect("an end");
-            assert_eq!(read, sent);
+            assert_eq!(read, [before, sent].concat());
         }
     }
 }

@@ -192,9 +192,9 @@ impl LocalCa {
 fn permitted(authority: &X509Certificate<'_>) -> Vec<String> {
     let constraints = authority.name_constraints().ok().flatten();
     let subtrees = constraints.and_then(|found| found.value.permitted_subtrees.as_ref()).into_iter().flatten();
-    let host = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) if !NAMES.contains(name) => Some((*name).to_owned()),
-        _ => None,
+    let host = |name: &GeneralName<'_>| {
+        let GeneralName::DNSName(name) = name else { return None };
+        (!NAMES.contains(name)).then(|| (*name).to_owned())
     };
     subtrees.filter_map(|subtree| host(&subtree.base)).collect()
 }

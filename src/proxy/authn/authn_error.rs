@@ -33,6 +33,23 @@ pub enum AuthnError {
     /// `Host`, or the authority of an absolute-form target, is not a name of this listener.
     #[error("the request is for {0:?}, which is not a name of this listener")]
     UnknownHost(String),
+    /// CONNECT over HTTP/2, or through a connection that came by CONNECT itself.
+    #[error("CONNECT is taken over HTTP/1.1 only, and not inside another CONNECT")]
+    NestedConnect,
+    /// The TLS handshake or `Host` is for another server than CONNECT, or the target.
+    #[error("the connection or target is for {outside:?}, and what came with it is for {inside:?}")]
+    OtherServer {
+        /// What CONNECT, or the target, names.
+        outside: String,
+        /// What the handshake, or `Host`, names.
+        inside: String,
+    },
+    /// The listener has callers, and CONNECT or a request to a proxy does not say which one it is of.
+    #[error("the request to the proxy has no key")]
+    NoProxyKey,
+    /// What the caller presents to the proxy is no caller's key.
+    #[error("the key that was presented to the proxy is not that of a caller")]
+    WrongProxyKey(KeyHint),
     /// A page of another origin made the browser send it.
     #[error("the request comes from a web page ({0})")]
     CrossOrigin(String),

@@ -108,16 +108,18 @@ impl AllowedOrigins {
         self.listed.iter().any(|listed| listed.0.as_bytes() == origin.as_bytes())
     }
 
-    /// Reads all marks; a foreign one counts whatever else there is.
-    pub(super) fn mark(&self, headers: &HeaderMap) -> FetchMetadata {
+    /// Reads all marks; a foreign one counts whatever else there is. Where a listener stands in for another server, that
+    /// server's pages are not its own.
+    pub(super) fn mark(&self, headers: &HeaderMap, is_own: bool) -> FetchMetadata {
         if let Some(origin) = self.listed(headers) {
             return FetchMetadata::Listed(origin);
         }
-        let own = |origin: &&HeaderValue| self.own.iter().any(|own| own.as_bytes() == origin.as_bytes());
+        let own = |origin: &&HeaderValue| is_own && self.own.iter().any(|own| own.as_bytes() == origin.as_bytes());
         if let Some(foreign) = headers.get_all(ORIGIN).iter().find(|origin| !own(origin)) {
             return FetchMetadata::Foreign(format!("Origin: {}", String::from_utf8_lossy(foreign.as_bytes())));
         }
-        let harmless = |site: &&HeaderValue| matches!(site.as_bytes(), b"none" | b"same-origin");
+        let harmless =
+            |site: &&HeaderValue| site.as_bytes() == b"none" || (is_own && site.as_bytes() == b"same-origin");
         match headers.get_all(SEC_FETCH_SITE).iter().find(|site| !harmless(site)) {
             Some(site) => {
                 FetchMetadata::Foreign(format!("Sec-Fetch-Site: {}", String::from_utf8_lossy(site.as_bytes())))
@@ -149,7 +151,7 @@ mod tests {
                 headers.append(name, value);
                 headers
             });
-        pages(listed).mark(&headers)
+        pages(listed).mark(&headers, true)
     }
 
     #[test]

@@ -21,6 +21,10 @@ pub enum Destination {
     Preflight,
     /// To the local token endpoint, or to where a person would sign in.
     OAuth(OAuthPath),
+    /// To another server, by CONNECT.
+    Connect,
+    /// To the list of the names that go through the proxy.
+    ProxyConfig,
     /// To the state of an approval, which the proxy tells itself.
     Approvals,
     /// To NinjaOne, if the policy permits it.

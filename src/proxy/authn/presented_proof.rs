@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
 use zeroize::Zeroizing;
 
 use super::key_hint::KeyHint;
@@ -28,6 +28,15 @@ impl PresentedProof {
             (FieldLines::None, FieldLines::One(value)) => Self::of_authorization(value.as_bytes()),
             (FieldLines::None, FieldLines::None) => Self::Nothing,
             (FieldLines::Many, _) | (FieldLines::None, FieldLines::Many) => Self::Unreadable(KeyHint::Several),
+        }
+    }
+
+    /// What is presented to a proxy, by `Proxy-Authorization`.
+    pub(super) fn to_proxy(headers: &HeaderMap) -> Self {
+        match only(headers, &PROXY_AUTHORIZATION) {
+            FieldLines::None => Self::Nothing,
+            FieldLines::One(value) => Self::of_authorization(value.as_bytes()),
+            FieldLines::Many => Self::Unreadable(KeyHint::Several),
         }
     }
 

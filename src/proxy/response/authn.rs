@@ -28,6 +28,10 @@ pub(super) fn kind(error: &AuthnError) -> RefusalKind {
         AuthnError::OtherGrant => RefusalKind::GrantUnsupported,
         AuthnError::SignIn => RefusalKind::SignInUnsupported,
         AuthnError::NotPost => RefusalKind::TokenNotPost,
+        AuthnError::NestedConnect => RefusalKind::ConnectNested,
+        AuthnError::OtherServer { .. } => RefusalKind::ServerMismatch,
+        AuthnError::NoProxyKey => RefusalKind::ProxyKeyMissing,
+        AuthnError::WrongProxyKey(_) => RefusalKind::ProxyKeyWrong,
     }
 }
 
@@ -77,6 +81,19 @@ pub(super) fn refusal(error: &AuthnError, scene: &RefusalContext<'_>) -> Refusal
         AuthnError::SignIn => refusal(
             "This proxy has no sign-in: it has its own access to NinjaOne. Set the tool to client credentials (any id and secret, or a caller's name and key), or turn its sign-in off.".into(),
         ),
+        AuthnError::NestedConnect => refusal(
+            "CONNECT is taken over HTTP/1.1 only, and not inside another CONNECT: call this port itself with it.".into(),
+        ),
+        AuthnError::OtherServer { outside, inside } => refusal(format!(
+            "The request is for two servers: CONNECT or the target says {outside:?}, and the TLS handshake or Host says {inside:?}. Both must be the same."
+        )),
+        AuthnError::NoProxyKey => refusal(format!(
+            "The listener {listener} has callers: give the caller's name and key in the address of the proxy, such as HTTPS_PROXY=http://NAME:KEY@HOST:PORT. \"ninjaone-proxy key new NAME\" makes a key."
+        )),
+        AuthnError::WrongProxyKey(hint) => refusal(format!(
+            "The key in the address of the proxy (Proxy-Authorization) is not that of a caller of the listener {listener}. {}",
+            hint.advice()
+        )),
         AuthnError::NotPost => refusal("Ask for a token with POST (RFC 6749 section 3.2).".into()),
     }
 }

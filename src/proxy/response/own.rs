@@ -12,6 +12,7 @@ use http_body_util::Full;
 
 use super::problem::insert;
 use super::relay::ResponseBody;
+use crate::net::listener::Tunnel;
 
 const REQUEST_LOCAL_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
 const ALLOW_LOCAL_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
@@ -39,6 +40,26 @@ pub fn preflight(asked: &HeaderMap) -> Response<ResponseBody> {
     if asked.contains_key(REQUEST_LOCAL_NETWORK) {
         headers.insert(ALLOW_LOCAL_NETWORK, HeaderValue::from_static("true"));
     }
+    response
+}
+
+/// The answer to a CONNECT that may go on (RFC 9110 section 9.3.6).
+pub fn connected(tunnel: Tunnel) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Own(Full::default()));
+    response.extensions_mut().insert(tunnel);
+    response
+}
+
+/// A proxy auto-configuration: these names go through the proxy at `place`, all others to their servers.
+pub fn proxy_config(names: &[String], place: &str) -> Response<ResponseBody> {
+    let (names, place) = (serde_json::json!(names), serde_json::json!(place));
+    let text = format!(
+        "function FindProxyForURL(url, host) {{\n  return {names}.indexOf(host.toLowerCase()) < 0 ? \"DIRECT\" : {place};\n}}\n"
+    );
+    let mut response = Response::new(ResponseBody::Own(Full::from(text)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ns-proxy-autoconfig"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

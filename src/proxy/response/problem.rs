@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, Response};
 use http_body_util::Full;
@@ -48,6 +49,7 @@ impl Refusal {
         match self.kind.row().field {
             ExtraField::Nothing => None,
             ExtraField::Challenge => Some((WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE))),
+            ExtraField::ProxyChallenge => Some((PROXY_AUTHENTICATE, HeaderValue::from_static(CHALLENGE))),
             ExtraField::BearerChallenge => {
                 Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ninjaone-proxy\"")))
             }

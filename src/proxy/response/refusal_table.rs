@@ -31,6 +31,8 @@ pub enum ExtraField {
     Nothing,
     /// `WWW-Authenticate`.
     Challenge,
+    /// `Proxy-Authenticate`.
+    ProxyChallenge,
     /// `WWW-Authenticate` where only a bearer is taken.
     BearerChallenge,
     /// `Allow: POST`.
@@ -144,6 +146,10 @@ refusal_table! {
     KeyThrottled: denied(StatusCode::TOO_MANY_REQUESTS, "key-throttled")
         .with(ExtraField::RetryAfter)
         .oauth("temporarily_unavailable");
+    ConnectNested: malformed(StatusCode::BAD_REQUEST, "connect-nested").closing();
+    ServerMismatch: denied(StatusCode::MISDIRECTED_REQUEST, "server-mismatch").closing();
+    ProxyKeyMissing: denied(StatusCode::PROXY_AUTHENTICATION_REQUIRED, "proxy-key-missing").with(ExtraField::ProxyChallenge);
+    ProxyKeyWrong: denied(StatusCode::PROXY_AUTHENTICATION_REQUIRED, "proxy-key-wrong").with(ExtraField::ProxyChallenge);
     GrantUnsupported: denied(StatusCode::BAD_REQUEST, "grant-unsupported").oauth("unsupported_grant_type");
     SignInUnsupported: denied(StatusCode::FORBIDDEN, "sign-in-unsupported");
     TokenNotPost: denied(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed").with(ExtraField::AllowPost);

@@ -1,0 +1,52 @@
+//! CONNECT: a connection to a server that the listener stands in for, or to one that it passes bytes on to; and the list of
+//! the names that go through the proxy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Response;
+use http::request::Parts;
+
+use super::Proxy;
+use super::response::{self, Rejection, ResponseBody};
+use crate::net::listener::{Intercepted, Tunnel};
+use crate::observe::access_log::RequestLog;
+use crate::proxy::authn::Unauthenticated;
+use crate::proxy::connect::{ConnectTarget, ConnectTargets, open};
+use crate::proxy::observer::observe;
+
+/// What CONNECT may reach.
+pub struct TunnelConfig {
+    /// The servers.
+    pub targets: ConnectTargets,
+    /// How long a connection may take.
+    pub patience: Duration,
+}
+
+impl Proxy {
+    /// Answers CONNECT: the listener takes the connection over after that.
+    pub(super) async fn connect(
+        &self,
+        visitor: Unauthenticated,
+        head: &Parts,
+        log: &mut RequestLog,
+    ) -> Result<Response<ResponseBody>, Rejection> {
+        let TunnelConfig { targets, patience } = &self.tunnels;
+        let tunnel = match targets.judge(head)? {
+            ConnectTarget::Intercept(name) => {
+                let proof = self.authn.connect_proof(&visitor, &head.headers)?;
+                Tunnel::Intercept(Arc::new(Intercepted { name: name.into(), proof, other_name: None }))
+            }
+            ConnectTarget::Tunnel(target) => {
+                observe(log, self.authn.authenticate_to_proxy(visitor, &head.headers)?);
+                Tunnel::Relay(Arc::new(open(target, targets.own(), *patience).await?))
+            }
+        };
+        Ok(response::connected(tunnel))
+    }
+
+    /// Tells which names go through the proxy, in the form that systems and browsers read.
+    pub(super) fn proxy_config(&self, head: &Parts) -> Response<ResponseBody> {
+        response::proxy_config(self.authn.intercept(), &self.authn.place(head))
+    }
+}
