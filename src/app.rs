@@ -104,10 +104,8 @@ struct Next {
     /// How often rules with `max-uses` were used.
     uses: UseCounters,
     approvals: (ApprovalsConfig, Option<Notices>),
-    /// Who else may read or write secrets.
-    exposures: Vec<String>,
-    /// Sandboxes that seem not to be meant.
-    doubts: Vec<String>,
+    /// Who else may read or write secrets, and sandboxes that seem not to be meant.
+    told: (Vec<String>, Vec<String>),
     /// If its address is another one than before.
     admin: Option<SingleListener>,
     /// As with the admin listener.
@@ -194,27 +192,14 @@ impl App {
         let usage = record.map(|file| ListenerUsage::new(file, &listeners, self.usage.current()));
         let doubts = doubts.iter().map(ToString::to_string).collect();
         let (uses, approvals) = (uses::open(&listeners).await?, (approvals, notices));
-        let own = Arc::new(own);
-        Ok(Next {
-            bound,
-            own,
-            instances,
-            sandboxes,
-            listeners,
-            usage,
-            uses,
-            approvals,
-            exposures,
-            doubts,
-            admin,
-            probes,
-        })
+        let (told, own) = ((exposures, doubts), Arc::new(own));
+        Ok(Next { bound, own, instances, sandboxes, listeners, usage, uses, approvals, told, admin, probes })
     }
 
     /// Puts it in the place of what there is. The only thing that can fail comes first.
     async fn replace(&mut self, next: Next, file: &ConfigFile) -> Result<(), StartError> {
-        let Next { bound, own, mut instances, sandboxes, listeners, usage, uses, approvals, exposures, .. } = next;
-        let (doubts, admin, probes) = (next.doubts, next.admin, next.probes);
+        let Next { bound, own, mut instances, sandboxes, listeners, usage, uses, approvals, told, admin, probes } =
+            next;
         let BoundListeners { listeners: bound, sockets } = bound;
         if let Some(SingleListener { wanted, sockets, address, hold }) = admin {
             let (close, closed) = shutdown::channel();
@@ -268,7 +253,7 @@ impl App {
         self.addresses = bound.iter().map(|bound| (bound.name.clone(), bound.address.clone())).collect();
         self.workers.serve(&config, sockets).await;
         listeners::log_changes(&self.listeners, &bound, &listeners);
-        let setup = status_view::of(&self.instances, &self.sandboxes, (&bound, &listeners), (exposures, doubts));
+        let setup = status_view::of(&self.instances, &self.sandboxes, (&bound, &listeners), told);
         self.admin_state.setup.replace(setup);
         self.admin_state.listeners.replace(listeners);
         listeners::replace(&mut self.listeners, bound);

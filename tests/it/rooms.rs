@@ -10,12 +10,12 @@ const PARTS: [(&str, &[&str]); 4] = [
     (
         "proxy",
         &[
+            "tunnel",
             "observer",
             "facts",
             "sending",
             "fulfillment",
             "local_grant",
-            "tunnel",
             "dry_run",
             "response",
             "body_limits",
