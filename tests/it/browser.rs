@@ -14,6 +14,8 @@ use site::Site;
 use tap::{Exchange, Tap};
 
 use crate::harness::{Proxy, Scripted, Then, request};
+#[cfg(unix)]
+use crate::intercept::StandIn;
 
 /// How long the pages of one browser may take.
 const BOUND: Duration = Duration::from_secs(60);
@@ -59,21 +61,27 @@ impl Browser {
     /// browser's origins, and `Host`, are those of the proxy itself.
     /// Other servers of the machine, on the port that addresses need not name, are `site`.
     fn open(program: &Path, proxy: &Proxy, tap: &Tap, site: &Site, page: &str) -> Self {
+        let rules = format!(
+            "--host-resolver-rules=MAP *:{} {}, MAP *:80 {}, MAP * 127.0.0.1",
+            proxy.address.port(),
+            tap.address,
+            site.address
+        );
+        Self::start(program, &["--no-proxy-server", &rules], page)
+    }
+
+    /// Opens a page in a browser with these arguments.
+    fn start(program: &Path, arguments: &[&str], page: &str) -> Self {
         let home = tempfile::tempdir().expect("a folder");
         let mut command = Command::new(program);
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command
             .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
-            .args(["--no-proxy-server", "--disable-background-networking", "--disable-component-update"])
+            .args(["--disable-background-networking", "--disable-component-update"])
             .args(["--disable-sync", "--disable-popup-blocking", WITHOUT])
             .arg(format!("--user-data-dir={}", home.path().display()))
-            .arg(format!(
-                "--host-resolver-rules=MAP *:{} {}, MAP *:80 {}, MAP * 127.0.0.1",
-                proxy.address.port(),
-                tap.address,
-                site.address
-            ))
+            .args(arguments)
             .arg(page)
             .env("HOME", home.path())
             .stdin(Stdio::null())
@@ -144,8 +152,19 @@ fn told(exchange: &Exchange) -> String {
 
 #[test]
 fn browser_gets_no_request_of_any_web_page_through() {
+    no_page_gets_through(&Proxy::sandboxed(OPEN));
+}
+
+#[cfg(unix)]
+#[test]
+fn browser_gets_no_request_of_any_web_page_through_a_listener_that_intercepts() {
+    let stand_in = StandIn::start(OPEN);
+    no_page_gets_through(&stand_in.proxy());
+}
+
+fn no_page_gets_through(proxy: &Proxy) {
     let Some(program) = program(&CHROMIUM) else { return };
-    let (proxy, site) = (Proxy::sandboxed(OPEN), Site::start());
+    let site = Site::start();
     let tap = Tap::start(proxy.address);
     let port = proxy.address.port();
     let (attacker, rebound) = (site.origin("attacker.example"), format!("http://rebind.example:{port}"));
@@ -163,7 +182,7 @@ fn browser_gets_no_request_of_any_web_page_through() {
         site.attacks("six", &foreign, &target("[::1]"), &SHORT),
         site.attacks("zero", &foreign, &target("0.0.0.0"), &SHORT),
     ];
-    let exchanges = visit(&program, &proxy, &tap, &site, &pages);
+    let exchanges = visit(&program, proxy, &tap, &site, &pages);
 
     let arrived =
         |attempt: &str| exchanges.iter().filter(move |one| one.attempt() == Some(attempt)).collect::<Vec<_>>();
@@ -187,13 +206,51 @@ fn browser_gets_no_request_of_any_web_page_through() {
         assert!((400..500).contains(&exchange.status()), "{}", told(exchange));
         assert!(!exchange.answered.contains("\naccess-control-"), "{}", told(exchange));
     }
-    assert!(refusals(&proxy) >= count as u64, "{} of {count}", refusals(&proxy));
+    assert!(refusals(proxy) >= count as u64, "{} of {count}", refusals(proxy));
     assert_eq!((proxy.count("api_requests"), proxy.count("writes")), (0, 0));
 
     // The same without a browser, so that the numbers above mean something.
     assert_eq!(proxy.get("/v2/organizations?attempt=fetch-opaque").status, 200);
     assert_eq!(proxy.send("POST", "/v2/organizations?attempt=form-json", "", b"{\"name\":\"Planted\"}").status, 200);
     assert_eq!((proxy.count("api_requests"), proxy.count("writes")), (2, 1));
+}
+
+/// A browser that takes its proxy from the listener: pages call the server that it stands in for.
+#[cfg(unix)]
+#[test]
+fn browser_that_uses_the_proxy_configuration_gets_no_request_of_a_page_through_to_an_intercepted_server() {
+    let Some(program) = program(&CHROMIUM) else { return };
+    let (stand_in, site) = (StandIn::start(OPEN), Site::start());
+    let proxy = stand_in.proxy();
+    let attacker = site.origin("attacker.example");
+    let target = format!("https://{}", crate::intercept::NAME);
+    let pages = [
+        site.attacks("foreign", &format!("{attacker}/attacks"), &target, &[]),
+        site.attacks("null", &format!("{attacker}/null"), &target, &[]),
+    ];
+    let open = |page: &str| {
+        let pac = format!("--proxy-pac-url=http://{}/proxy.pac", proxy.address);
+        Browser::start(&program, &[&pac, "--ignore-certificate-errors", "--host-resolver-rules=MAP * 127.0.0.1"], page)
+    };
+    let browser = open(&site.tabs(&pages));
+    let done = || site.reports().keys().filter(|name| name.ends_with(".done")).count() == pages.len();
+    wait(done);
+    drop(browser);
+    let mut count = 0;
+    for label in ["foreign", "null"] {
+        for (attempt, outcome) in attempts(&site, label) {
+            assert!(!outcome.starts_with("read:"), "{attempt} read an answer: {outcome}");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 2 * 36);
+    // Some attempts are one request for both pages, or are ended by the browser itself.
+    assert!(refusals(&proxy) >= 40, "{} of {count} came here", refusals(&proxy));
+    assert_eq!((proxy.count("api_requests"), proxy.count("writes")), (0, 0));
+    // What its user types gets an answer, so that the numbers above mean something.
+    let _browser = open(&format!("{target}/v2/organizations"));
+    wait(|| proxy.count("api_requests") == 1);
+    assert_eq!(proxy.count("api_requests"), 1);
 }
 
 #[test]

@@ -66,6 +66,15 @@ impl Proxy {
         Self::begin(top, SECRET, instance, listener, "")
     }
 
+    /// What a process of its own serves.
+    pub(crate) fn of_process(address: SocketAddr, admin: SocketAddr, sandbox: SocketAddr) -> Self {
+        let (reload, _) = tokio::sync::mpsc::unbounded_channel();
+        let listeners = HashMap::from([("local".to_owned(), address)]);
+        let folder = tempfile::tempdir().expect("a folder");
+        let (sandbox, frame) = (Some(sandbox), (String::new(), String::new()));
+        Self { address, listeners, admin, sandbox, probes: None, stop: None, reload, thread: None, folder, frame }
+    }
+
     fn begin(top: &str, secret: &str, instance: &str, listener: &str, rest: &str) -> Self {
         watch::begin();
         let folder = tempfile::tempdir().expect("a folder");

@@ -13,28 +13,32 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::doors::Running;
-use crate::harness::{Reply, connect, eventually, request};
+use crate::harness::{Proxy, Reply, connect, eventually, request};
 
-const NAME: &str = "eu.ninjarmm.com";
+pub(crate) const NAME: &str = "eu.ninjarmm.com";
 type Inside = StreamOwned<ClientConnection, TcpStream>;
 
 /// A process that stands in for [`NAME`], in front of its sandbox.
-struct StandIn {
+pub(crate) struct StandIn {
     running: Running,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl StandIn {
     /// `listener` is TOML for its listener and for tables after it.
-    fn start(listener: &str) -> Self {
+    pub(crate) fn start(listener: &str) -> Self {
         let config = format!(
-            "[admin]\naddress = \"none\"\n[listeners.local]\naddress = \"127.0.0.1:0\"\nintercept = [\"{NAME}\"]\n{listener}\n"
+            "[admin]\naddress = \"127.0.0.1:0\"\n[listeners.local]\naddress = \"127.0.0.1:0\"\nintercept = [\"{NAME}\"]\n{listener}\n"
         );
         let running = Running::start(&config, "STATE_DIRECTORY=\"$PWD/state\" exec \"$0\"", Stdio::null());
-        let log = running.log();
-        let (_, rest) = log.split_once("address=http://").expect("an address");
-        let address = rest.split(' ').next().and_then(|text| text.trim().parse().ok()).expect("an address");
+        let address = told(&running.log(), " listening listener=local");
         Self { running, address }
+    }
+
+    /// The same for what takes a proxy.
+    pub(crate) fn proxy(&self) -> Proxy {
+        let log = self.running.log();
+        Proxy::of_process(self.address, told(&log, "admin listening"), told(&log, "SANDBOX"))
     }
 
     /// What is answered to a CONNECT, and the connection.
@@ -63,6 +67,13 @@ impl StandIn {
         let session = ClientConnection::new(self.tls(&["http/1.1"]), server).expect("a session");
         StreamOwned::new(session, stream)
     }
+}
+
+/// The address in the line of a log that has this text.
+fn told(log: &str, text: &str) -> SocketAddr {
+    let line = log.lines().find(|line| line.contains(text)).expect("a line");
+    let (_, rest) = line.split_once("address=http://").expect("an address");
+    rest.split(' ').next().and_then(|text| text.parse().ok()).expect("an address")
 }
 
 fn ask(stream: &mut (impl Read + Write), method: &str, target: &str, host: &str, fields: &str) -> Reply {

@@ -50,11 +50,12 @@ pub fn connected(tunnel: Tunnel) -> Response<ResponseBody> {
     response
 }
 
-/// A proxy auto-configuration: these names go through the proxy at `place`, all others to their servers.
+/// A proxy auto-configuration: these names go through the proxy at `place`, all others to their servers. By TLS only: in
+/// clear text browsers do not say which page a request is from.
 pub fn proxy_config(names: &[String], place: &str) -> Response<ResponseBody> {
     let (names, place) = (serde_json::json!(names), serde_json::json!(place));
     let text = format!(
-        "function FindProxyForURL(url, host) {{\n  return {names}.indexOf(host.toLowerCase()) < 0 ? \"DIRECT\" : {place};\n}}\n"
+        "function FindProxyForURL(url, host) {{\n  var ours = url.slice(0, 6) === \"https:\" && {names}.indexOf(host.toLowerCase()) >= 0;\n  return ours ? {place} : \"DIRECT\";\n}}\n"
     );
     let mut response = Response::new(ResponseBody::Own(Full::from(text)));
     let headers = response.headers_mut();
