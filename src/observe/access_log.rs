@@ -58,6 +58,7 @@ pub struct RequestLog {
     rule: Option<Rc<str>>,
     /// The person whose token it needs, by the name in the configuration.
     user: Option<Arc<str>>,
+    server: Option<Box<str>>,
     /// The id of the approval that it waits for, or goes on by.
     approval: Option<Box<str>>,
     replayed: bool,
@@ -97,6 +98,7 @@ impl RequestLog {
             decision: None,
             rule: None,
             user: None,
+            server: None,
             approval: None,
             replayed: false,
             overruled: None,
@@ -198,6 +200,11 @@ impl RequestLog {
     /// It needs the token of this person.
     pub fn set_user(&mut self, user: Arc<str>) {
         self.user = Some(user);
+    }
+
+    /// It is a CONNECT to this server.
+    pub fn set_server(&mut self, server: impl Into<Box<str>>) {
+        self.server = Some(server.into());
     }
 
     /// The person whose token it needs, if that is not the machine's.

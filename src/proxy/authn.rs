@@ -123,7 +123,7 @@ impl<C> Authn<C> {
     }
 
     /// Where a request goes, if it may go there; `intercepted` is what it came through.
-    fn examine(&self, intercepted: Option<&Intercepted>, head: &Parts) -> Result<Destination, AuthnError> {
+    pub fn examine(&self, intercepted: Option<&Intercepted>, head: &Parts) -> Result<Destination, AuthnError> {
         if head_size(head) > self.head_size {
             return Err(AuthnError::LargeHead);
         }

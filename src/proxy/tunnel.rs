@@ -15,6 +15,9 @@ use crate::proxy::authn::Unauthenticated;
 use crate::proxy::connect::{ConnectTarget, ConnectTargets, open};
 use crate::proxy::observer::observe;
 
+/// How much of a server's name goes into the log, in characters: a name of DNS and a port have less.
+const MAX_SERVER: usize = 255;
+
 /// What CONNECT may reach.
 pub struct TunnelConfig {
     /// The servers.
@@ -32,6 +35,8 @@ impl Proxy {
         log: &mut RequestLog,
     ) -> Result<Response<ResponseBody>, Rejection> {
         let TunnelConfig { targets, patience } = &self.tunnels;
+        let server = head.uri.authority().map_or("", |authority| authority.as_str());
+        log.set_server(server.chars().take(MAX_SERVER).collect::<String>());
         let tunnel = match targets.judge(head)? {
             ConnectTarget::Intercept(name) => {
                 let proof = self.authn.connect_proof(&visitor, &head.headers)?;

@@ -12,7 +12,7 @@ use ninjaone_proxy::proxy::policy::{InstanceId, Policy, Rules};
 use proptest::prelude::*;
 
 use crate::answers::read_every_way;
-use crate::doorkeeper::{agree, guard, nobodys_domain};
+use crate::doorkeeper::{agree, agree_inside, guard, nobodys_domain};
 use crate::heads;
 use crate::readings::{obviously_allowed, readings};
 
@@ -93,6 +93,36 @@ proptest! {
         nobodys_domain(host.as_bytes());
         GUARD.with(|guard| agree(guard, host.as_bytes(), origin.as_deref().map(str::as_bytes)));
     }
+
+    #[test]
+    fn what_comes_through_connect_is_for_the_server_that_it_names(
+        name in prop::option::of(servers()),
+        host in servers(),
+        target in prop::option::of((prop::sample::select(vec!["http", "https", "HTTPS", "ftp"]), servers())),
+    ) {
+        thread_local!(static GUARD: ninjaone_proxy::proxy::authn::Authn = guard());
+        let target = target.as_ref().map(|(scheme, authority)| (*scheme, authority.as_str()));
+        GUARD.with(|guard| agree_inside(guard, name.as_deref(), host.as_bytes(), target));
+    }
+}
+
+/// The server that a listener stands in for, and what is nearly that.
+fn servers() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec![
+        "eu.ninjarmm.com",
+        "EU.ninjarmm.com",
+        "eu.ninjarmm.com.",
+        "xeu.ninjarmm.com",
+        "eu.ninjarmm.co",
+        "ninjarmm.com",
+        "localhost",
+        "127.0.0.1",
+        "u@eu.ninjarmm.com",
+        "eu.ninjarmm.com%2e",
+        "",
+    ]);
+    let port = prop::sample::select(vec!["", "", ":443", ":80", ":8080", ":0443", ":", ":443:443"]);
+    (name, port).prop_map(|(name, port)| format!("{name}{port}"))
 }
 
 /// Bytes of a connection, whole requests among them.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::header::{HOST, ORIGIN};
 use http::{HeaderValue, Request};
+use ninjaone_proxy::net::listener::Intercepted;
 use ninjaone_proxy::proxy::authn::browser::WebOrigin;
 use ninjaone_proxy::proxy::authn::callers::Callers;
 use ninjaone_proxy::proxy::authn::local_tokens::LocalTokens;
@@ -19,9 +20,12 @@ pub(crate) fn guard() -> Authn {
         callers: Callers::new(Vec::new()),
         issuer: Arc::new(LocalTokens::new().expect("a key")),
         head_size: 1 << 20,
-        intercept: Vec::new(),
+        intercept: vec![SERVER.to_owned()],
     })
 }
+
+/// The server that the guard's listener stands in for.
+const SERVER: &str = "eu.ninjarmm.com";
 
 /// The only hosts that are ours, in lower case.
 const HOSTS: [&str; 8] = [
@@ -70,6 +74,45 @@ pub(crate) fn agree(guard: &Authn, host: &[u8], origin: Option<&[u8]>) {
         String::from_utf8_lossy(host),
         origin.map(String::from_utf8_lossy)
     );
+}
+
+/// Asks the guard about a request that came through a CONNECT to [`SERVER`]: with this server name in the handshake, this
+/// `Host`, and this scheme and authority in the target. It passes if each that is there says the server and nothing else.
+/// Without CONNECT it passes, as a request for that server, if target and `Host` do so.
+pub(crate) fn agree_inside(guard: &Authn, name: Option<&str>, host: &[u8], target: Option<(&str, &str)>) {
+    let Ok(host_value) = HeaderValue::from_bytes(host) else { return };
+    let uri = target
+        .map_or_else(|| "/v2/groups".to_owned(), |(scheme, authority)| format!("{scheme}://{authority}/v2/groups"));
+    let Ok(uri) = uri.parse::<http::Uri>() else { return };
+    let mut request = Request::new(());
+    *request.uri_mut() = uri.clone();
+    request.headers_mut().insert(HOST, host_value);
+    let (head, ()) = request.into_parts();
+    // Letter by letter, with the port of HTTPS or without one.
+    let says = |text: &[u8], port: &str| {
+        let text = text.to_ascii_lowercase();
+        text == SERVER.as_bytes() || text == format!("{SERVER}{port}").as_bytes()
+    };
+    let passes = |answer: &Result<Destination, AuthnError>| matches!(answer, Ok(Destination::Api));
+    let other_name = name.filter(|name| *name != SERVER).map(Into::into);
+    let inside = Intercepted { name: SERVER.into(), proof: None, other_name };
+    let answer = guard.examine(Some(&inside), &head);
+    let of_target = target
+        .is_none_or(|(scheme, authority)| scheme.eq_ignore_ascii_case("https") && says(authority.as_bytes(), ":443"));
+    let expected = name.is_none_or(|name| name == SERVER) && says(host, ":443") && of_target;
+    assert_eq!(passes(&answer), expected, "{name:?} {:?} {target:?}: {answer:?}", String::from_utf8_lossy(host));
+    let Some((scheme, authority)) = target else { return };
+    let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+    let answer = guard.preview(&head);
+    let stands_in =
+        matches!(&*scheme.to_ascii_lowercase(), "http" | "https") && authority.split(':').next() == Some(SERVER);
+    if stands_in {
+        let expected = says(authority.as_bytes(), port) && says(host, port);
+        assert_eq!(passes(&answer), expected, "{:?} {target:?}: {answer:?}", String::from_utf8_lossy(host));
+    } else if passes(&answer) {
+        let ours = HOSTS.iter().any(|own| authority.eq_ignore_ascii_case(own));
+        assert!(ours && scheme.eq_ignore_ascii_case("http"), "{target:?}: {answer:?}");
+    }
 }
 
 /// Asks whether a request with this `Host` names its place by address; fails where it does so by anything that could

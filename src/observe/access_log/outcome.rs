@@ -87,6 +87,9 @@ impl RequestLog {
         if let Some(method) = &self.method {
             line.word("method", method.as_str());
         }
+        if let Some(server) = &self.server {
+            line.text("server", server);
+        }
         line.text("operation", meter.operation(self.operation));
         if let Some(decision) = self.decision {
             line.text("decision", decision.as_str());
