@@ -3,6 +3,7 @@
 pub mod admin_address;
 mod approvals;
 mod caller_proofs;
+mod caller_reach;
 pub(crate) mod catalog_file;
 pub mod edit;
 pub mod host;
@@ -50,7 +51,7 @@ pub(crate) use nearest::nearest;
 pub use sandbox_warning::SandboxWarning;
 pub(crate) use sandbox_warning::is_set;
 use sections::{ConfigFile, InstanceSection};
-pub use settings::{CallerConfig, InstanceConfig, ListenerConfig, Settings, UserConfig};
+pub use settings::{CallerConfig, CallerReach, InstanceConfig, ListenerConfig, Settings, UserConfig};
 use value::{ProxyChoice, Reference};
 pub use warnings::Warning;
 

@@ -186,6 +186,7 @@ impl Proxy {
             Destination::Api => {}
         }
         let Authenticated { caller, context } = observe(log, self.authn.authenticate(visitor, &head.headers)?);
+        context.be_at(caller.peer())?;
         let judged = observe(log, context.judge(caller, head)?);
         let (permitted, body) = match judged.judgment {
             Judgment::Permitted(permit) => (context.permit(permit)?, HeldBody::unread(body)),

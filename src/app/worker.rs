@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::base::warn_limit::WarnLimit;
 use crate::config::policy_target::PolicyTarget;
-use crate::config::{CallerConfig, ListenerConfig};
+use crate::config::{CallerConfig, CallerReach, ListenerConfig};
 use crate::net::listener::{self, ConnectionConfig, ListeningSocket};
 use crate::net::shutdown::Shutdown;
 use crate::observe::access_log::Sink;
@@ -20,7 +20,7 @@ use crate::observe::logging;
 use crate::observe::logging::log_line::LineWriter;
 use crate::proxy::authn::callers::{Callers, KnownCallers};
 use crate::proxy::authn::{Authn, AuthnConfig};
-use crate::proxy::connect::ConnectTargets;
+use crate::proxy::connect::{ConnectTargets, TunnelTarget};
 use crate::proxy::policy::InstanceId;
 use crate::proxy::policy::catalog::Catalog;
 use crate::proxy::token::TokenSource;
@@ -150,8 +150,13 @@ impl Worker {
         let instance = usize::from(instance);
         let upstream = upstreams.get(instance).ok_or(io::ErrorKind::NotFound)?;
         let tokens = config.tokens.get(instance).ok_or(io::ErrorKind::NotFound)?;
+        let connect = |intercept: &[String], tunnel: &[TunnelTarget]| {
+            ConnectTargets::new(intercept, tunnel.to_vec(), Arc::clone(&config.own))
+        };
         let context = |place: usize, caller: Option<&CallerConfig>| {
             let target = PolicyTarget { listener: &spec.listener, caller };
+            let reach = caller.and_then(|caller| caller.reach.as_ref());
+            let reach = reach.map(|CallerReach { intercept, tunnel }| connect(intercept, tunnel));
             let (policy, caller) = (caller.map_or(policy, |caller| &caller.policy), target.caller());
             let usage = config.usage.as_ref().and_then(|usage| usage.counters(name, place));
             let user =
@@ -161,6 +166,7 @@ impl Worker {
             let quota = spec.quotas.as_ref().and_then(|quotas| quotas.caller(caller));
             CallerContext::new(Arc::clone(policy), TokenSource::new(Arc::clone(tokens)), user, usage, uses, quota)
                 .trying_writes(target.tries_writes())
+                .reaching(reach)
         };
         let known = callers.iter().enumerate();
         let known = known.map(|(place, caller)| (caller.entry.clone(), context(place, Some(caller))));
@@ -196,11 +202,7 @@ impl Worker {
             body_limits: config.body_limits.clone(),
             invent_answer: sandbox::simulated_answer,
             tunnels: TunnelConfig {
-                targets: ConnectTargets::new(
-                    &spec.listener.intercept,
-                    spec.listener.tunnel.clone(),
-                    Arc::clone(&config.own),
-                ),
+                targets: connect(&spec.listener.intercept, &spec.listener.tunnel),
                 patience: config.connect_timeout,
             },
             ids: Rc::clone(&self.ids),

@@ -64,8 +64,8 @@ impl Config {
         listener: &ListenerSection,
         ceiling: &Arc<Policy>,
     ) -> Result<CallerConfig, ConfigMistake> {
-        let CallerSection { key, certificate, uids, gids, scopes, groups, allow, deny, user, user_for, quota, writes } =
-            file.get_ref();
+        let CallerSection { key, certificate, uids, gids, scopes, groups, allow, deny, .. } = file.get_ref();
+        let CallerSection { user, user_for, quota, writes, .. } = file.get_ref();
         if key.is_none() && certificate.is_none() && uids.is_empty() && gids.is_empty() {
             let message = format!(
                 "the caller {name} has nothing to prove who it is: give it key, uids, gids or certificate (\"ninjaone-proxy key new {name}\" makes a key)"
@@ -98,7 +98,8 @@ impl Config {
         let user = self.policy_user(ceiling.instance(), (user.as_ref(), user_for.as_ref()), ceiling.user())?;
         let policy = policy.with_user(user);
         let tries_writes = self.caller_tries_writes(writes.as_ref(), listener.writes.as_ref())?;
-        Ok(CallerConfig { entry, policy: Arc::new(policy), quota: self.quota(quota.as_ref())?, tries_writes })
+        let (quota, reach) = (self.quota(quota.as_ref())?, self.caller_reach(file.get_ref(), listener)?);
+        Ok(CallerConfig { entry, policy: Arc::new(policy), quota, tries_writes, reach })
     }
 
     pub(super) fn scopes(&self, names: &Spanned<Vec<Spanned<String>>>) -> Result<ScopeSet, ConfigMistake> {

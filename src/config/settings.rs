@@ -121,6 +121,17 @@ pub struct CallerConfig {
     pub quota: ByKind<QuotaLimit>,
     /// Its writes are not sent.
     pub tries_writes: bool,
+    /// What of the listener's servers it may reach by CONNECT, if not all.
+    pub reach: Option<CallerReach>,
+}
+
+/// What a caller may reach by CONNECT.
+#[derive(Debug, Clone)]
+pub struct CallerReach {
+    /// Names that the listener stands in for.
+    pub intercept: Vec<String>,
+    /// Other servers.
+    pub tunnel: Vec<TunnelTarget>,
 }
 
 impl ListenerConfig {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
+use crate::net::listener::Peer;
 use crate::observe::usage::{self, UsageCounters};
 use crate::proxy::authn::Caller;
+use crate::proxy::connect::{ConnectRefusal, ConnectTargets, HTTPS};
 use crate::proxy::policy::catalog::OperationId;
 use crate::proxy::policy::conditions::ConditionalRule;
 use crate::proxy::policy::coverage::SecureUse;
@@ -35,6 +37,8 @@ pub struct CallerContext {
     uses: RuleUses,
     /// Its writes are not sent.
     tries_writes: bool,
+    /// What of the listener's servers it may reach by CONNECT, if not all.
+    connect: Option<ConnectTargets>,
 }
 
 /// What the policy says of a request, and what its caller has.
@@ -63,13 +67,34 @@ impl CallerContext {
     ) -> Self {
         let scopes = policy.scopes().to_string();
         let allow = policy.rules().allow.iter().map(|rule| Rc::from(rule.label())).collect();
-        Self { policy, tokens, user_tokens, usage, quota, scopes, allow, uses, tries_writes: false }
+        Self { policy, tokens, user_tokens, usage, quota, scopes, allow, uses, tries_writes: false, connect: None }
     }
 
     /// The same, whose writes are not sent if `tries_writes`.
     #[must_use]
     pub fn trying_writes(self, tries_writes: bool) -> Self {
         Self { tries_writes, ..self }
+    }
+
+    /// The same, which may reach only these servers by CONNECT, if they are given.
+    #[must_use]
+    pub fn reaching(self, connect: Option<ConnectTargets>) -> Self {
+        Self { connect, ..self }
+    }
+
+    /// Whether the caller may reach the server of this CONNECT.
+    pub(super) fn connect(&self, head: &Parts) -> Result<(), ConnectRefusal> {
+        self.connect.as_ref().map_or(Ok(()), |targets| targets.judge(head).map(drop))
+    }
+
+    /// Whether the caller may be at the end of the CONNECT that a request came through.
+    pub(super) fn be_at(&self, peer: &Peer) -> Result<(), ConnectRefusal> {
+        match (peer.intercepted(), &self.connect) {
+            (Some(intercepted), Some(targets)) => {
+                targets.judge_authority(&format!("{}:{HTTPS}", intercepted.name)).map(drop)
+            }
+            (Some(_) | None, _) => Ok(()),
+        }
     }
 
     /// Judges a request of this caller.

@@ -39,11 +39,14 @@ impl Proxy {
         log.set_server(server.chars().take(MAX_SERVER).collect::<String>());
         let tunnel = match targets.judge(head)? {
             ConnectTarget::Intercept(name) => {
-                let proof = self.authn.connect_proof(&visitor, &head.headers)?;
+                let identity = self.authn.connect_identity(&visitor, &head.headers)?;
+                identity.map_or(Ok(()), |identity| identity.context.connect(head))?;
+                let proof = identity.and_then(|identity| identity.proof());
                 Tunnel::Intercept(Arc::new(Intercepted { name: name.into(), proof, other_name: None }))
             }
             ConnectTarget::Tunnel(target) => {
-                observe(log, self.authn.authenticate_to_proxy(visitor, &head.headers)?);
+                let authenticated = observe(log, self.authn.authenticate_to_proxy(visitor, &head.headers)?);
+                authenticated.context.connect(head)?;
                 Tunnel::Relay(Arc::new(open(target, targets.own(), *patience).await?))
             }
         };

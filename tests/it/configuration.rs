@@ -68,7 +68,7 @@ fn the_table_of_a_rate_has_defaults_for_what_it_does_not_say() {
 }
 
 /// A text, what is said of it, and a hint.
-const MISTAKES: [(&str, &str, &str); 88] = [
+const MISTAKES: [(&str, &str, &str); 95] = [
     (
         "[listeners.local]\nadress = \"127.0.0.1:1\"",
         ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
@@ -287,7 +287,42 @@ const MISTAKES: [(&str, &str, &str); 88] = [
     ("[listeners.local.tls]\ncertificate = \"c\"", ":1:1: listeners.local.tls: the key key is missing", ""),
     (
         "[listeners.local]\nnames = [\"ninja.internal\"]\ntls = \"local-ca\"",
-        ":3:7: listeners.local.tls: the local CA vouches for localhost, 127.0.0.1, ::1 only, not for \"ninja.internal\"",
+        ":3:7: listeners.local.tls: the local CA vouches for localhost, 127.0.0.1, ::1 and the names of intercept only, not for \"ninja.internal\"",
+        "",
+    ),
+    (
+        "[listeners.local]\nintercept = [\"EU.ninjarmm.com\"]",
+        ":2:14: listeners.local.intercept: \"EU.ninjarmm.com\": names are compared byte for byte: write \"eu.ninjarmm.com\"",
+        "",
+    ),
+    (
+        "[listeners.local]\nintercept = [\"eu.ninjarmm.com:443\"]",
+        ":2:14: listeners.local.intercept: \"eu.ninjarmm.com:443\": the port of CONNECT is always 443: write \"eu.ninjarmm.com\"",
+        "",
+    ),
+    (
+        "[listeners.local]\nintercept = [\"192.0.2.7\"]",
+        ":2:14: listeners.local.intercept: \"192.0.2.7\": an address is no name",
+        "",
+    ),
+    (
+        "[listeners.local]\nintercept = [\"*.ninjarmm.com\"]",
+        ":2:14: listeners.local.intercept: \"*.ninjarmm.com\": names are compared literally",
+        "",
+    ),
+    (
+        "[listeners.local]\nintercept = [\"localhost\"]",
+        ":2:14: listeners.local.intercept: \"localhost\" is this machine itself",
+        "",
+    ),
+    (
+        "[listeners.local]\nintercept = [\"a.example\", \"a.example\"]",
+        ":2:27: listeners.local.intercept: \"a.example\" is in the list twice",
+        "",
+    ),
+    (
+        "[listeners.local.callers.a]\nuids = [1]\ntunnel = [\"pypi.org\"]",
+        ":3:11: listeners.local.callers.a.tunnel: \"pypi.org\" is not in tunnel of the listener",
         "",
     ),
     (

@@ -291,3 +291,30 @@ fn the_proxy_configuration_names_the_servers_and_the_listener_as_it_was_called()
     let mut inside = proxy.inside("", NAME);
     assert_eq!(ask(&mut inside, "GET", "/proxy.pac", NAME, "").status, 404, "it is the listener's, not the server's");
 }
+
+#[test]
+fn a_caller_reaches_no_more_servers_than_its_own_lists_have() {
+    let proof = |name: &str| format!("Proxy-Authorization: {}\r\n", basic(name, &format!("key-{name}")));
+    let callers = format!(
+        "tunnel = [\"127.0.0.1:9\"]\n{}intercept = []\n{}tunnel = []\n{}",
+        caller("none", "key-none"),
+        caller("some", "key-some"),
+        caller("all", "key-all"),
+    );
+    let proxy = StandIn::start(&callers);
+    let status = |target: &str, name: &str| proxy.connect(target, &proof(name)).0.status;
+    let target = format!("{NAME}:443");
+    assert_eq!(["none", "some", "all"].map(|name| status(&target, name)), [403, 200, 200]);
+    // Nobody listens there: who may reach it is told so.
+    assert_eq!(["none", "some", "all"].map(|name| status("127.0.0.1:9", name)), [502, 403, 502]);
+    let mut inside = proxy.inside("", NAME);
+    let own = |name: &str| format!("X-Api-Key: key-{name}\r\n");
+    assert_eq!(ask(&mut inside, "GET", "/v2/groups", NAME, &own("none")).code(), "connect-not-listed");
+    assert_eq!(ask(&mut inside, "GET", "/v2/groups", NAME, &own("some")).status, 200);
+    assert_eq!(request(proxy.address, "GET", "/v2/groups", &own("none"), b"").status, 200);
+    let file = proxy.running.folder.path().join("config.toml");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    let wrong = text.replace("intercept = []", "intercept = [\"ca.ninjarmm.com\"]");
+    std::fs::write(&file, wrong).expect("a file");
+    eventually("the mistake is told", || proxy.running.log().contains("is not in intercept of the listener"));
+}

@@ -100,6 +100,12 @@ pub struct CallerSection {
     /// Whether its writes are sent; as on the listener without this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub writes: Option<Spanned<WritesChoice>>,
+    /// Those of the names that the listener stands in for which it may use; all without this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intercept: Option<Vec<Spanned<String>>>,
+    /// Those of the listener's other servers which it may reach; all without this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Vec<Spanned<String>>>,
 }
 
 /// What becomes of requests that may change something.

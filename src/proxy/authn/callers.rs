@@ -119,6 +119,11 @@ impl<C> Clone for ProofIdentity<'_, C> {
 impl<C> Copy for ProofIdentity<'_, C> {}
 
 impl<C> ProofIdentity<'_, C> {
+    /// What a connection that it has opened remembers of it.
+    pub fn proof(&self) -> Option<[u8; MARK_BYTES]> {
+        self.mark.map(|mark| mark.0)
+    }
+
     /// What a local token says of it; the anonymous caller's says nothing.
     pub(super) fn mark(&self) -> Option<CallerMark> {
         self.mark

@@ -48,7 +48,7 @@ impl<C> Authn<C> {
         let Some((_, name)) = self.absolute(&head.uri).filter(|_| peer.intercepted().is_none()) else {
             return Ok(peer);
         };
-        let proof = self.proxy_proof(&peer, &head.headers)?;
+        let proof = self.if_presented(&peer, &head.headers)?.and_then(|identity| identity.proof());
         Ok(peer.through(Arc::new(Intercepted { name: name.into(), proof, other_name: None })))
     }
 
@@ -90,18 +90,18 @@ impl<C> Authn<C> {
         Ok(Authenticated { caller: Caller { peer: visitor.peer, id }, context })
     }
 
-    /// What CONNECT to a server that is stood in for proves; nothing where callers prove themselves inside.
-    pub fn connect_proof(
+    /// Who opens a CONNECT to a server that is stood in for; `None` where callers prove themselves inside.
+    pub fn connect_identity(
         &self,
         visitor: &Unauthenticated,
         headers: &HeaderMap,
-    ) -> Result<Option<[u8; 16]>, AuthnError> {
-        self.proxy_proof(&visitor.peer, headers)
+    ) -> Result<Option<ProofIdentity<'_, C>>, AuthnError> {
+        self.if_presented(&visitor.peer, headers)
     }
 
-    fn proxy_proof(&self, peer: &Peer, headers: &HeaderMap) -> Result<Option<[u8; 16]>, AuthnError> {
+    fn if_presented(&self, peer: &Peer, headers: &HeaderMap) -> Result<Option<ProofIdentity<'_, C>>, AuthnError> {
         match self.identify_to_proxy(peer, headers) {
-            Ok(identity) => Ok(identity.mark().map(|mark| mark.0)),
+            Ok(identity) => Ok(Some(identity)),
             Err(AuthnError::NoProxyKey) => Ok(None),
             Err(error) => Err(error),
         }
