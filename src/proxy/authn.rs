@@ -266,8 +266,12 @@ impl<C> Authn<C> {
         }
     }
 
+    fn is_own(&self, host: &[u8]) -> bool {
+        self.authorities.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(host))
+    }
+
     fn check(&self, host: &[u8]) -> Result<(), AuthnError> {
-        if self.authorities.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(host)) {
+        if self.is_own(host) {
             return Ok(());
         }
         let name = String::from_utf8_lossy(host).into_owned();

@@ -72,13 +72,32 @@ impl StandIn {
 /// The address in the line of a log that has this text.
 fn told(log: &str, text: &str) -> SocketAddr {
     let line = log.lines().find(|line| line.contains(text)).expect("a line");
-    let (_, rest) = line.split_once("address=http://").expect("an address");
+    let (_, rest) = line.split_once(" address=http").and_then(|(_, rest)| rest.split_once("://")).expect("an address");
     rest.split(' ').next().and_then(|text| text.parse().ok()).expect("an address")
 }
 
 fn ask(stream: &mut (impl Read + Write), method: &str, target: &str, host: &str, fields: &str) -> Reply {
     write!(stream, "{method} {target} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n").expect("a head");
     Reply::read(stream, method == "HEAD")
+}
+
+/// The statuses of the answers to reads of these targets, over one connection of HTTP/2 with TLS for [`NAME`].
+fn http2(stream: TcpStream, client: Arc<ClientConfig>, targets: &[&str]) -> Vec<u16> {
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+        stream.set_nonblocking(true).expect("a setting");
+        let stream = tokio::net::TcpStream::from_std(stream).expect("a stream");
+        let server = ServerName::try_from(NAME).expect("a name");
+        let stream = tokio_rustls::TlsConnector::from(client).connect(server, stream).await.expect("TLS");
+        let (mut send, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+        tokio::spawn(connection);
+        let mut statuses = Vec::new();
+        for target in targets {
+            let get = http::Request::get(*target).body(()).expect("a request");
+            let answer = send.send_request(get, true).expect("sent").0.await.expect("an answer");
+            statuses.push(answer.status().as_u16());
+        }
+        statuses
+    })
 }
 
 fn basic(name: &str, key: &str) -> String {
@@ -118,21 +137,8 @@ fn http_2_is_spoken_inside_connect() {
     let proxy = StandIn::start("");
     let (reply, stream) = proxy.connect(&format!("{NAME}:443"), "");
     assert_eq!(reply.status, 200);
-    let (client, runtime) = (proxy.tls(&["h2"]), tokio::runtime::Runtime::new().expect("a runtime"));
-    let status = runtime.block_on(async {
-        stream.set_nonblocking(true).expect("a setting");
-        let stream = tokio::net::TcpStream::from_std(stream).expect("a stream");
-        let server = ServerName::try_from(NAME).expect("a name");
-        let stream = tokio_rustls::TlsConnector::from(client).connect(server, stream).await.expect("TLS");
-        let (mut send, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
-        tokio::spawn(connection);
-        let get = http::Request::get(format!("https://{NAME}/v2/organizations")).body(()).expect("a request");
-        let first = send.send_request(get, true).expect("sent").0.await.expect("an answer").status();
-        let other = http::Request::get("https://ca.ninjarmm.com/v2/organizations").body(()).expect("a request");
-        let other = send.send_request(other, true).expect("sent").0.await.expect("an answer").status();
-        (first.as_u16(), other.as_u16())
-    });
-    assert_eq!(status, (200, 421));
+    let targets = [&format!("https://{NAME}/v2/organizations"), "https://ca.ninjarmm.com/v2/organizations"];
+    assert_eq!(http2(stream, proxy.tls(&["h2"]), &targets), [200, 421]);
 }
 
 #[test]
@@ -191,6 +197,29 @@ fn the_bytes_of_the_handshake_may_come_with_connect() {
     stream.write_all(&first).expect("bytes");
     assert_eq!(Reply::read(&mut stream, true).status, 200);
     let mut inside = StreamOwned::new(session, stream);
+    assert_eq!(ask(&mut inside, "GET", "/v2/groups", NAME, "").status, 200);
+}
+
+#[test]
+fn a_listener_with_tls_may_have_the_name_of_the_server_as_its_own() {
+    let proxy = StandIn::start(&format!("tls = \"local-ca\"\nnames = [\"{NAME}\"]"));
+    let server = || ServerName::try_from(NAME).expect("a name");
+    let host = format!("{NAME}:{}", proxy.address.port());
+    for host in [NAME, &host] {
+        let session = ClientConnection::new(proxy.tls(&[]), server()).expect("a session");
+        let mut stream = StreamOwned::new(session, connect(proxy.address));
+        assert_eq!(ask(&mut stream, "GET", "/v2/groups", host, "").status, 200, "{host}");
+    }
+    let status = http2(connect(proxy.address), proxy.tls(&["h2"]), &[&format!("https://{host}/v2/groups")]);
+    assert_eq!(status, [200]);
+    // CONNECT comes through TLS, and has TLS inside.
+    let localhost = ServerName::try_from("localhost").expect("a name");
+    let session = ClientConnection::new(proxy.tls(&[]), localhost).expect("a session");
+    let mut outer = StreamOwned::new(session, connect(proxy.address));
+    write!(outer, "CONNECT {NAME}:443 HTTP/1.1\r\nHost: {NAME}:443\r\n\r\n").expect("a head");
+    assert_eq!(Reply::read(&mut outer, true).status, 200);
+    let session = ClientConnection::new(proxy.tls(&[]), server()).expect("a session");
+    let mut inside = StreamOwned::new(session, outer);
     assert_eq!(ask(&mut inside, "GET", "/v2/groups", NAME, "").status, 200);
 }
 

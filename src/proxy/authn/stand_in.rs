@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::{HOST, HeaderMap};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Method, Uri, Version};
+use http::{Method, Version};
 
 use super::callers::{Callers, ProofIdentity};
 use super::host_name::split_port;
@@ -29,7 +29,7 @@ impl<C> Authn<C> {
             let nested = intercepted.is_some() || head.version == Version::HTTP_2;
             return if nested { Err(AuthnError::NestedConnect) } else { Ok(false) };
         }
-        match (intercepted, self.absolute(&head.uri)) {
+        match (intercepted, self.absolute(head)) {
             (Some(intercepted), _) => {
                 if let Some(other) = &intercepted.other_name {
                     return Err(other_server(&intercepted.name, other));
@@ -45,7 +45,7 @@ impl<C> Authn<C> {
     /// The far end of a request in absolute form for such a server, with what it has proved to the proxy: as inside a
     /// CONNECT.
     pub(super) fn stand_in_peer(&self, peer: Peer, head: &Parts) -> Result<Peer, AuthnError> {
-        let Some((_, name)) = self.absolute(&head.uri).filter(|_| peer.intercepted().is_none()) else {
+        let Some((_, name)) = self.absolute(head).filter(|_| peer.intercepted().is_none()) else {
             return Ok(peer);
         };
         let proof = self.if_presented(&peer, &head.headers)?.and_then(|identity| identity.proof());
@@ -69,15 +69,17 @@ impl<C> Authn<C> {
         }
     }
 
-    /// The scheme and the server of a target in absolute form that the listener stands in for.
-    fn absolute(&self, uri: &Uri) -> Option<(&'static str, &str)> {
-        let scheme = match uri.scheme_str().filter(|_| !self.intercept.is_empty())? {
+    /// The scheme and the server of a target in absolute form that the listener stands in for. Over HTTP/2 every target has
+    /// both, and a name of the listener itself is called as such.
+    fn absolute(&self, head: &Parts) -> Option<(&'static str, &str)> {
+        let uri = Some(&head.uri).filter(|_| !self.intercept.is_empty() && head.version != Version::HTTP_2)?;
+        let scheme = match uri.scheme_str()? {
             "http" => "http",
             "https" => "https",
             _ => return None,
         };
-        let host = uri.host()?;
-        self.intercept.iter().find(|name| *name == host).map(|name| (scheme, name.as_str()))
+        let authority = uri.authority().filter(|authority| !self.is_own(authority.as_str().as_bytes()))?;
+        self.intercept.iter().find(|name| *name == authority.host()).map(|name| (scheme, name.as_str()))
     }
 
     /// Who opens a CONNECT to a server that is not stood in for.
