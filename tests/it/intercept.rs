@@ -187,6 +187,29 @@ fn what_is_no_tls_inside_connect_is_told_or_ended_and_nothing_is_forwarded() {
 }
 
 #[test]
+fn what_follows_a_connect_that_is_refused_is_no_request() {
+    let proxy = StandIn::start("");
+    let admin = proxy.proxy().admin;
+    for (address, target) in [
+        (proxy.address, "ca.ninjarmm.com:443"),
+        (proxy.address, "EU.ninjarmm.com:443"),
+        (proxy.address, "eu.ninjarmm.com:8443"),
+        (admin, "eu.ninjarmm.com:443"),
+        (admin, "localhost:443"),
+    ] {
+        let mut stream = connect(address);
+        let next = "GET /v2/groups HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        write!(stream, "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n{next}").expect("two heads");
+        let refused = Reply::read(&mut stream, false);
+        assert!(refused.status >= 400 && refused.header("connection") == "close", "{target}: {refused:?}");
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).expect("an end");
+        assert_eq!(String::from_utf8_lossy(&rest), "", "{target}");
+    }
+    assert_eq!(proxy.proxy().count("api_requests"), 0);
+}
+
+#[test]
 fn the_bytes_of_the_handshake_may_come_with_connect() {
     let proxy = StandIn::start("");
     let server = ServerName::try_from(NAME).expect("a name");

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{self, Parts};
@@ -167,6 +167,7 @@ where
         let service = service_fn(move |request: Request<Incoming>| {
             let (serving, fault) = track.serve();
             let serving = (serving, usage.as_ref().map(Using::begin));
+            let connects = *request.method() == Method::CONNECT;
             let request = request.map(RequestBody::Http1);
             Answering {
                 // Boxed: hyper keeps room for the future of a request in every connection, also at rest.
@@ -174,6 +175,7 @@ where
                 track: Rc::clone(&track),
                 outgoing: Rc::clone(&outgoing),
                 upgrade: Rc::clone(&agreed),
+                connects,
                 serving: Some(serving),
             }
         });
@@ -209,6 +211,8 @@ struct Answering<F, G> {
     outgoing: Rc<Outgoing>,
     /// What the connection becomes after it.
     upgrade: Rc<Cell<Option<Tunnel>>>,
+    /// It is the answer to a CONNECT.
+    connects: bool,
     serving: Option<G>,
 }
 
@@ -222,11 +226,13 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut answer = ready!(self.answer.as_mut().poll(cx));
-        if self.track.is_over() {
+        let tunnel = answer.extensions_mut().remove::<Tunnel>();
+        // What follows a CONNECT is of another protocol, and may have been sent already: it is no request.
+        if self.track.is_over() || (self.connects && tunnel.is_none()) {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if let Some(tunnel) = answer.extensions_mut().remove::<Tunnel>() {
-            self.upgrade.set(Some(tunnel));
+        if tunnel.is_some() {
+            self.upgrade.set(tunnel);
         }
         let (flush, outgoing, serving) =
             (Rc::clone(self.track.flush()), Rc::clone(&self.outgoing), self.serving.take());

@@ -612,11 +612,11 @@ fn methods() -> Vec<Row> {
         "method",
         of_line,
         &[
-            ("RFC 9110 9.3.6", "CONNECT localhost:443 HTTP/1.1", Refused(&[400, 405, 421, 501])),
+            ("RFC 9110 9.3.6", "CONNECT localhost:443 HTTP/1.1", Refused(&[400, 403, 405, 421, 501])),
             ("RFC 9110 9.3.6", "CONNECT localhost HTTP/1.1", METHOD),
             ("RFC 9110 9.3.6", "CONNECT /v2/organizations HTTP/1.1", METHOD),
             ("RFC 9110 9.3.6", "CONNECT http://localhost/v2/organizations HTTP/1.1", METHOD),
-            ("RFC 9110 9.3.6", "CONNECT evil.example:443 HTTP/1.1", Refused(&[400, 405, 421, 501])),
+            ("RFC 9110 9.3.6", "CONNECT evil.example:443 HTTP/1.1", Refused(&[400, 403, 405, 421, 501])),
             ("RFC 9110 9.3.8", "TRACE /v2/organizations HTTP/1.1", METHOD),
             ("RFC 9110 9.3.8", "TRACE / HTTP/1.1", Refused(&[404, 405, 501])),
             ("RFC 9110 9.1", "TRACK /v2/organizations HTTP/1.1", METHOD),
