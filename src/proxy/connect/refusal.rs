@@ -1,7 +1,7 @@
 //! Why a `CONNECT` goes nowhere.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::target::{MAX_NAME, TunnelHost, address, ends_in_number, is_name, plain_port, split_port};
 use super::{ConnectTargets, HTTPS};
@@ -27,12 +27,12 @@ pub enum ConnectRefusal {
         address: SocketAddr,
     },
     /// The name of a target has an address that is not public.
-    #[error("{target} has the address {address}, which is not public ({range})")]
+    #[error("{target} leads to {address}, which is not public ({range})")]
     NotPublic {
         /// The target.
         target: String,
         /// The first of its addresses that is not public.
-        address: IpAddr,
+        address: SocketAddr,
         /// The range of that address.
         range: &'static str,
     },

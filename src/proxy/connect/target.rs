@@ -97,6 +97,11 @@ impl TunnelTarget {
         self.port
     }
 
+    /// Whether it is where `CONNECT` to a name of `intercept` would go.
+    pub fn is_https_of(&self, name: &str) -> bool {
+        self.port == HTTPS && matches!(&self.host, TunnelHost::Name(own) if own == name)
+    }
+
     /// The only text by which a client may name it.
     pub fn authority(&self) -> &str {
         &self.authority

@@ -1,10 +1,12 @@
 //! Refusals of `CONNECT` requests.
 
+use std::net::SocketAddr;
+
 use super::RefusalContext;
 use super::problem::Refusal;
 use super::refusal_table::RefusalKind;
 use crate::observe::logging::ErrorChain;
-use crate::proxy::connect::{BadAuthority, ConnectRefusal, HTTPS, Unlisted, UnlistedWhat};
+use crate::proxy::connect::{BadAuthority, ConnectRefusal, HTTPS, TunnelTarget, Unlisted, UnlistedWhat};
 
 pub(super) fn refusal(refusal: &ConnectRefusal, scene: &RefusalContext<'_>) -> Refusal {
     let detail = match refusal {
@@ -14,10 +16,7 @@ pub(super) fn refusal(refusal: &ConnectRefusal, scene: &RefusalContext<'_>) -> R
             "{target} leads to where {listener} of this proxy listens ({address}): what is sent there would come back. Connect to the name in intercept of [listeners.{}], or call the listener itself.",
             scene.listener
         ),
-        ConnectRefusal::NotPublic { target, address, range } => format!(
-            "{target} has the address {address}, which is not public ({range}). A name in tunnel of [listeners.{}] may lead to public addresses only, so that its owner cannot point it into this network. If this address is meant, write it into tunnel itself, and connect to it by that address.",
-            scene.listener
-        ),
+        ConnectRefusal::NotPublic { target, address, range } => not_public(target, *address, range, scene.listener),
         ConnectRefusal::Resolve(target, error) => {
             format!(
                 "The name of {target} cannot be resolved: {}. Check the name, and this machine's DNS.",
@@ -62,6 +61,17 @@ fn not_listed(unlisted: &Unlisted, listener: &str) -> String {
         UnlistedWhat::Address => format!(
             "CONNECT reaches only what {table} lists, and the address {entry} is not listed. Connect to a name that is listed; or, if the tool needs this address, add {entry:?} to tunnel."
         ),
+    }
+}
+
+fn not_public(target: &str, address: SocketAddr, range: &str, listener: &str) -> String {
+    let why = format!(
+        "{target} leads to {address}, which is not public ({range}). A name in tunnel of [listeners.{listener}] may lead to public addresses only, so that its owner cannot point it into this network."
+    );
+    // Some addresses are no entry of tunnel.
+    match TunnelTarget::parse(&address.to_string()) {
+        Ok(entry) => format!("{why} If this address is meant, add \"{entry}\" to tunnel, and connect to that."),
+        Err(_) => why,
     }
 }
 
