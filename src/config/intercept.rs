@@ -27,13 +27,27 @@ impl Config {
         Ok(checked)
     }
 
-    /// The servers of `tunnel`.
-    pub(super) fn tunnel(&self, entries: &[Spanned<String>]) -> Result<Vec<TunnelTarget>, ConfigMistake> {
-        let parsed = |entry: &Spanned<String>| {
+    /// The servers of `tunnel`, of a listener that intercepts these names.
+    pub(super) fn tunnel(
+        &self,
+        entries: &[Spanned<String>],
+        intercept: &[String],
+    ) -> Result<Vec<TunnelTarget>, ConfigMistake> {
+        let mut checked: Vec<TunnelTarget> = Vec::new();
+        for entry in entries {
             let text = entry.get_ref();
-            TunnelTarget::parse(text).map_err(|error| self.mistake(entry, format!("{text:?}: {error}")))
-        };
-        entries.iter().map(parsed).collect()
+            let target = TunnelTarget::parse(text);
+            let target = target.map_err(|error| self.mistake(entry, format!("{text:?}: {error}")))?;
+            if let Some(name) = intercept.iter().find(|name| target.is_https_of(name)) {
+                let message = format!("{name:?} is in intercept too, and ends at this proxy: leave one out");
+                return Err(self.mistake(entry, message));
+            }
+            if checked.contains(&target) {
+                return Err(self.mistake(entry, format!("{text:?} is in the list twice: leave one out")));
+            }
+            checked.push(target);
+        }
+        Ok(checked)
     }
 
     /// The CA that vouches for the names of `intercept`, if there are any.

@@ -74,7 +74,7 @@ impl Config {
         let (name, place, names) = (name.to_owned(), self.place(file)?, self.names(&file.names)?);
         let intercept = self.intercepted(&file.intercept)?;
         let interception = self.interception_ca(&file.intercept, &intercept)?;
-        let tunnel = self.tunnel(&file.tunnel)?;
+        let tunnel = self.tunnel(&file.tunnel, &intercept)?;
         let tls = file.tls.as_ref().map(|tls| self.basis(tls, &names, &intercept)).transpose()?;
         Ok(ListenerConfig {
             name,

@@ -12,6 +12,7 @@ use super::value::Address;
 use super::{Config, InstanceConfig, InstanceSite};
 use crate::net::listener::ListenAddress;
 use crate::net::own_addresses::OwnAddresses;
+use crate::proxy::connect::{TunnelHost, TunnelTarget};
 
 /// How long all names together may take to be looked up. One that takes longer is not judged: DNS may come up after us,
 /// and a request that comes back is recognized by its mark.
@@ -79,12 +80,14 @@ impl SelfCall {
 
 impl Config {
     /// Looks up where the instances are, and refuses one that leads to a listener of this proxy. Names that cannot be
-    /// looked up, or not soon, are not a mistake.
+    /// looked up, or not soon, are not a mistake. Addresses in `tunnel` are refused too; names there are judged when they
+    /// are used.
     pub async fn check_self_calls(
         &self,
         instances: &[InstanceConfig],
         own: &OwnAddresses,
     ) -> Result<(), ConfigMistake> {
+        self.check_tunnels(own)?;
         let mut lookups = JoinSet::new();
         for (place, instance) in instances.iter().enumerate() {
             if let Some(origin) = &instance.origin {
@@ -99,6 +102,20 @@ impl Config {
             let Some((InstanceConfig { name, .. }, origin)) = instance else { continue };
             if let Some(SelfCall { what, fix }) = SelfCall::find(own, (name, &origin.site), &addresses) {
                 return Err(self.self_call(name, &origin.site, format!("{what}; {fix}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_tunnels(&self, own: &OwnAddresses) -> Result<(), ConfigMistake> {
+        for entry in self.file.listeners.values().flat_map(|listener| &listener.tunnel) {
+            let Ok(target) = TunnelTarget::parse(entry.get_ref()) else { continue };
+            let TunnelHost::Address(ip) = *target.host() else { continue };
+            if let Some((name, address)) = own.reached_by(SocketAddr::new(ip, target.port())) {
+                let message = format!(
+                    "{target} leads to where {name} of this proxy listens ({address}), and no tunnel leads back: leave it out, and have the tool call that listener without a proxy"
+                );
+                return Err(self.mistake(entry, message));
             }
         }
         Ok(())

@@ -465,6 +465,10 @@ fn names_and_origins_that_no_request_can_have_are_mistakes() {
         ("names = [\"http://x\"]", "a name has no scheme and no path: write \"x\""),
         ("allowed-origins = [\"https://*.example\"]", "\"https://*.example\": origins are compared literally"),
         ("allowed-origins = [\"https://x:080\"]", "not an origin"),
+        ("tunnel = [\"pypi.org\", \"*.corp.example\"]", "\"*.corp.example\": names are compared literally"),
+        ("tunnel = [\"https://pypi.org\"]", "write it as \"NAME\" or \"NAME:PORT\""),
+        ("tunnel = [\"localhost:5000\"]", "write its address, such as \"127.0.0.1:PORT\""),
+        ("tunnel = [\"pypi.org\", \"pypi.org:443\"]", "\"pypi.org:443\" is in the list twice"),
     ] {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("config.toml"), format!("[listeners.local]\n{key}\n")).expect("a file");
