@@ -24,6 +24,9 @@ mod chain;
 mod command_line;
 mod configuration;
 mod confusion;
+mod connect;
+#[path = "../oracle/connects.rs"]
+mod connects;
 mod credentials;
 #[cfg(target_os = "linux")]
 mod docs;

@@ -1,0 +1,73 @@
+//! What CONNECT may reach: only what is listed, and never this machine or its network by a name.
+
+#[cfg(target_os = "linux")]
+mod ssrf;
+
+use http::Version;
+use ninjaone_proxy::proxy::connect::ConnectTargets;
+use proptest::prelude::*;
+
+use crate::connects::{self, Asked};
+use crate::harness::{Proxy, run_binary};
+
+#[test]
+fn a_server_that_is_intercepted_or_is_the_proxy_itself_is_a_mistake_in_tunnel() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let both = "[listeners.local]\nintercept = [\"eu.ninjarmm.com\"]\ntunnel = [\"eu.ninjarmm.com:443\"]\n";
+    std::fs::write(folder.path().join("config.toml"), both).expect("a file");
+    let (code, _, said) = run_binary(folder.path(), &["check"], &[]);
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("config.toml:3:") && said.contains("is in intercept too"), "{said}");
+
+    let mut proxy = Proxy::sandboxed("");
+    for (port, listener) in [(proxy.address.port(), "listeners.local"), (proxy.admin.port(), "admin")] {
+        let said = proxy.reconfigure(&format!("tunnel = [\"127.0.0.1:{port}\"]"), "").expect_err("a mistake");
+        assert!(said.contains("listeners.local.tunnel"), "{said}");
+        assert!(said.contains(&format!("leads to where {listener} of this proxy listens")), "{said}");
+    }
+}
+
+/// Targets and Hosts, nearly those that are listed.
+fn authorities() -> impl Strategy<Value = String> {
+    let host = prop_oneof![
+        6 => prop::sample::select(vec![
+            "eu.ninjarmm.com", "files.example.com", "xn--bcher-kva.example", "10.0.0.5", "192.0.2.7", "[2001:db8::7]",
+            "EU.ninjarmm.com", "eu.ninjarmm.com.", "eu.ninjarmm", "xeu.ninjarmm.com", "eu.ninjarmm.com.evil.example",
+            "files.example.com:443@evil.example", "user@files.example.com", "0x0a.0.0.5", "10.5", "167772165", "012.0.0.5",
+            "[::ffff:10.0.0.5]", "[2001:DB8::7]", "[2001:db8:0::7]", "2001:db8::7", "[2001:db8::7", "localhost", "127.0.0.1",
+            "192.0.2.7.", "b%c3%bccher.example", "*.example.com", "files.example.com,evil.example",
+        ]).prop_map(str::to_owned),
+        1 => "[ -~]{0,12}",
+        1 => "[a-z0-9.:@\\[\\]-]{0,16}",
+    ];
+    let port = prop_oneof![
+        6 => prop::sample::select(vec![":443", ":8443", ":22", "", ":80", ":8080"]),
+        1 => prop::sample::select(vec![":", ":0", ":0443", ":+443", ":443 ", ":65979", ":443:443", ":443/", ":443#"]),
+    ];
+    let before = prop_oneof![12 => Just(""), 1 => Just("https://"), 1 => Just("/"), 1 => Just(" ")];
+    (before, host, port).prop_map(|(before, host, port)| format!("{before}{host}{port}"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 30_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn connect_reaches_what_a_list_of_texts_says_and_nothing_else(
+        target in authorities(),
+        other in authorities(),
+        hosts in prop::sample::select(vec!["", "t", "t", "t", "t", "n", "n", "o", "tt", "to"]),
+        version in prop::sample::select(vec![Version::HTTP_11, Version::HTTP_11, Version::HTTP_10, Version::HTTP_2]),
+        length in prop::sample::select(vec![None, None, None, Some("0"), Some("1"), Some("00"), Some("")]),
+    ) {
+        thread_local!(static TARGETS: ConnectTargets = connects::targets());
+        let name = target.rsplit_once(':').map_or(&*target, |(name, _)| name);
+        let value = |kind| match kind {
+            't' => target.as_bytes(),
+            'n' => name.as_bytes(),
+            _ => other.as_bytes(),
+        };
+        let hosts: Vec<&[u8]> = hosts.chars().map(value).collect();
+        let length = length.map(str::as_bytes);
+        TARGETS.with(|targets| connects::agree(targets, &Asked { version, target: target.as_bytes(), hosts: &hosts, length }));
+    }
+}
