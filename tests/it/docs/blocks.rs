@@ -30,6 +30,8 @@ const CALLER: &str = "[listeners.local.callers.reports]\n\
 const OBSERVE: &str = "scopes = [\"monitoring\", \"management\"]\nmode = \"observe\"";
 /// As in docs/dry-run.md.
 const TRIED: &str = "scopes = [\"monitoring\", \"management\"]\nwrites = \"dry-run\"";
+/// As in docs/intercept.md.
+const INTERCEPT: &str = "intercept = [\"eu.ninjarmm.com\"]";
 const SOCKET: &str = "[listeners.ninja]\naddress = \"unix:ninja.sock\"";
 const TLS: &str = "[listeners.tls]\naddress = \"127.0.0.1:8443\"\ntls = \"local-ca\"";
 
@@ -57,6 +59,7 @@ pub(super) const BLOCKS: &[(&str, How)] = &[
     ("curl --unix-socket", Runs("", SOCKET)),
     ("systemd-socket-activate", Not("goes on until it is ended; tests/it/doors.rs passes sockets")),
     ("$ curl -s -o /dev/null -w '%{http_code}\\n' localhost:8089", Shows("", "")),
+    ("$ curl -s -o /dev/null -w '%{http_connect}", Shows(INTERCEPT, "")),
     ("$ curl -s -i -X POST -H 'Prefer: dry-run' localhost:8089", Shows("", "")),
     ("$ ninjaone-proxy --config ninjaone.toml explain POST /v2/organizations", Shows(TRIED, "")),
     ("$ sed -i 's/deny/denny/' trial.toml", ShowsThen),
