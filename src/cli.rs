@@ -16,6 +16,7 @@ mod man_page;
 mod routes;
 mod run;
 mod table;
+mod trust;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -40,7 +41,7 @@ const USAGE: u8 = 64;
 /// A file that was given cannot be used (EX_DATAERR).
 const DATA: u8 = 65;
 /// What was asked about is not so: a check of doctor failed, recorded use would not pass, the audit log was changed or
-/// lacks lines, or the proxy is not alive or not ready.
+/// lacks lines, the proxy is not alive or not ready, or there is no local CA to trust.
 const REFUSED: u8 = 1;
 /// A resource of the system is missing: an address cannot be bound (EX_OSERR).
 const OS: u8 = 71;
@@ -107,6 +108,7 @@ fn run_command(arguments: &Arguments) -> Result<(), CommandError> {
         Some(Command::Init(given)) => init::init(given),
         Some(Command::Login(given)) => login::login(&load()?, given),
         Some(Command::Logout(given)) => login::logout(&load()?, given),
+        Some(Command::Trust(options)) => trust::trust(options),
         Some(Command::Doctor(options)) => doctor::doctor(load(), options),
         Some(Command::Approvals { command }) => approvals::approvals(path, command),
         Some(Command::Audit { command }) => audit::audit(command, load),

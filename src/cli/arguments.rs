@@ -15,6 +15,7 @@ use super::init::Init;
 use super::login::{Login, Logout};
 use super::routes::Selection;
 use super::table::Format;
+use super::trust::Trust;
 use crate::config::units::Period;
 
 /// Authenticating reverse proxy for the NinjaOne public API.
@@ -25,7 +26,7 @@ use crate::config::units::Period;
 #[command(
     name = "ninjaone-proxy",
     version,
-    after_help = "Exit codes: 0 success; 1 doctor found a failure, check --against a refusal, audit verify a change, health or wait no proxy, login or logout failed, or approvals was refused; 64 usage; 65 unusable data; 70 unexpected failure; 71 cannot bind; 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
+    after_help = "Exit codes: 0 success; 1 doctor found a failure, check --against a refusal, audit verify a change, health or wait no proxy, login or logout failed, approvals was refused, or trust found no local CA or could not change what the system trusts; 64 usage; 65 unusable data; 70 unexpected failure; 71 cannot bind; 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
 )]
 pub(super) struct Arguments {
     /// Configuration file [default: config.toml in the working directory, else built-in defaults]
@@ -120,6 +121,8 @@ pub(super) enum Command {
     Login(Login),
     /// Remove the sign-in of a person
     Logout(Logout),
+    /// Say how each runtime and system comes to trust the local CA; add it to the store of this system, or remove it there
+    Trust(Trust),
     /// Ask the running proxy whether it is alive; exit with 1 if not. For health checks of containers: works with a broken
     /// configuration file too
     Health {

@@ -210,9 +210,10 @@ impl Notes {
 
 /// How callers come to trust the local CA: no way is right for all of them.
 fn trust(certificate: &Path) -> String {
-    let path = certificate.display();
     format!(
-        "callers must trust the local CA, each runtime in its own way: curl --cacert {path}; Python requests REQUESTS_CA_BUNDLE={path} (which then trusts nothing else); Node.js NODE_EXTRA_CA_CERTS={path}; for Java, .NET, browsers and the system's own store see docs/tls.md"
+        "callers must trust the local CA, {}, each runtime in its own way; to see how, run: {}",
+        certificate.display(),
+        super::trust::show_command(certificate)
     )
 }
 

@@ -378,7 +378,8 @@ fn the_local_ca_is_made_once_and_vouches_for_this_machine() {
     let start = || {
         let running = Running::start(config, &shell, std::process::Stdio::null());
         let log = running.log();
-        assert!(log.contains(&format!("curl --cacert {};", ca_file.display())), "{log}");
+        let folder = ca_file.parent().expect("a folder").display();
+        assert!(log.contains(&format!("STATE_DIRECTORY={folder} ")) && log.contains("ninjaone-proxy trust\n"), "{log}");
         let (_, rest) = log.split_once("address=https://").expect("an address");
         let address: SocketAddr = rest.split(' ').next().and_then(|text| text.parse().ok()).expect("an address");
         let mut roots = RootCertStore::empty();

@@ -95,6 +95,7 @@ mod target;
 mod tls;
 mod token;
 mod traces;
+mod trust;
 mod unread;
 mod upstream;
 #[path = "../oracle/votes.rs"]

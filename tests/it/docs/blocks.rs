@@ -65,6 +65,7 @@ pub(super) const BLOCKS: &[(&str, How)] = &[
     ("$ sed -i 's/deny/denny/' trial.toml", ShowsThen),
     ("curl --cacert ca.pem --cert caller.pem", Not("needs certificates; tests/it/encrypted.rs makes them")),
     ("curl --cacert ~/.local/state", Runs("", TLS)),
+    ("ninjaone-proxy trust", Runs("", TLS)),
     ("$ curl -i localhost:8080/v2/users", Shows("", "")),
     ("$ for i in 1 2 3", Shows("quota = { requests = \"2/min\" }", "")),
     ("$ curl -s -o /dev/null 'localhost:8080/v2/devices?pageSize=10'", Shows(OBSERVE, "")),

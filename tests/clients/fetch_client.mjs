@@ -1,0 +1,18 @@
+const host = "https://eu.ninjarmm.com";
+const form = new URLSearchParams({ grant_type: "client_credentials", client_id: "made-up-id", client_secret: "made-up-secret-5f3a", scope: "monitoring management" });
+const token = await (await fetch(`${host}/ws/oauth/token`, { method: "POST", body: form })).json();
+console.log("token", token.token_type);
+const headers = { Authorization: `Bearer ${token.access_token}` };
+const read = async (path) => (await fetch(host + path, { headers })).json();
+console.log("list", (await read("/v2/organizations")).length);
+const devices = [];
+for (let page; (page = await read(`/v2/devices?pageSize=25&after=${devices.at(-1)?.id ?? 0}`)).length > 0; ) devices.push(...page);
+console.log("paging", devices.length);
+const body = new FormData();
+body.append("files", new Blob(["notes ".repeat(1000)], { type: "text/plain" }), "notes.txt");
+console.log("upload", (await fetch(`${host}/v2/attachments/temp/upload`, { method: "POST", headers, body })).status);
+console.log("download", (await (await fetch(`${host}/v2/attachment/7?size=300000`, { headers })).arrayBuffer()).byteLength);
+const json = { ...headers, "Content-Type": "application/json" };
+console.log("write", (await fetch(`${host}/v2/device/7/custom-fields`, { method: "PATCH", headers: json, body: '{"note":"changed"}' })).status);
+const refusal = await fetch(`${host}/v2/device/7/reboot/NORMAL`, { method: "POST", headers: json, body: "{}" });
+console.log("refusal", refusal.status, (await refusal.json()).resultCode);
