@@ -3,12 +3,15 @@
 #[cfg(target_os = "linux")]
 mod ssrf;
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener};
+
 use http::Version;
 use ninjaone_proxy::proxy::connect::ConnectTargets;
 use proptest::prelude::*;
 
 use crate::connects::{self, Asked};
-use crate::harness::{Proxy, run_binary};
+use crate::harness::{Proxy, Reply, connect, run_binary};
 
 #[test]
 fn a_server_that_is_intercepted_or_is_the_proxy_itself_is_a_mistake_in_tunnel() {
@@ -25,6 +28,32 @@ fn a_server_that_is_intercepted_or_is_the_proxy_itself_is_a_mistake_in_tunnel() 
         assert!(said.contains("listeners.local.tunnel"), "{said}");
         assert!(said.contains(&format!("leads to where {listener} of this proxy listens")), "{said}");
     }
+}
+
+#[test]
+fn a_tunnel_passes_bytes_on_in_both_directions_to_their_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let server = listener.local_addr().expect("an address");
+    // Answers with what it gets, once it has all of it.
+    let echo = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).expect("an end");
+        stream.write_all(&all).expect("an answer");
+        all.len()
+    });
+    let proxy = Proxy::sandboxed(&format!("tunnel = [\"{server}\"]"));
+    let mut stream = connect(proxy.address);
+    // The first bytes come with the request itself.
+    write!(stream, "CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n\r\nhello ").expect("a request");
+    assert_eq!(Reply::read(&mut stream, true).status, 200);
+    let more: Vec<u8> = (0..1_000_000_u32).map(|number| (number % 251) as u8).collect();
+    stream.write_all(&more).expect("bytes");
+    stream.shutdown(Shutdown::Write).expect("an end");
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back).expect("an end");
+    assert_eq!(echo.join().expect("an echo"), 1_000_006);
+    assert!(back.starts_with(b"hello ") && back[6..] == more, "{} bytes came back", back.len());
 }
 
 /// Targets and Hosts, nearly those that are listed.
