@@ -6,6 +6,7 @@ mod audit;
 mod catalog;
 mod check;
 mod doctor;
+mod exec;
 mod groups;
 mod health;
 mod init;
@@ -64,7 +65,7 @@ pub fn main() -> ExitCode {
         }
     };
     match run_command(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code.into(),
         Err(failure) => {
             write_note(&ErrorChain(&*failure.error).to_string());
             failure.code.into()
@@ -83,11 +84,14 @@ fn failure(code: u8) -> impl Fn(anyhow::Error) -> CommandError {
     move |error| CommandError { code, error }
 }
 
-fn run_command(arguments: &Arguments) -> Result<(), CommandError> {
+/// Runs the command, and returns the exit code of one that went well.
+fn run_command(arguments: &Arguments) -> Result<u8, CommandError> {
     let path = arguments.config.as_deref();
     // Only commands that need the configuration read it.
     let load = || Config::load(path).map_err(|error| failure(CONFIG)(error.into()));
-    match &arguments.command {
+    let done = match &arguments.command {
+        // Its exit code is that of the command that it runs.
+        Some(Command::Exec(given)) => return exec::exec(load()?, given),
         None | Some(Command::Run) => run::run(load()?),
         Some(Command::Check { against, offline }) => check::check(load()?, against.as_deref(), *offline),
         Some(Command::Learn { from, as_caller, write, target }) => {
@@ -134,7 +138,8 @@ fn run_command(arguments: &Arguments) -> Result<(), CommandError> {
         }
         Some(Command::Completions { shell }) => print(&man_page::completions(*shell)),
         Some(Command::Man { folder }) => man_page::man(folder).map_err(failure(OS)),
-    }
+    };
+    done.map(|()| 0)
 }
 
 /// The body of a request that is explained.

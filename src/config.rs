@@ -5,6 +5,7 @@ mod approvals;
 mod caller_proofs;
 mod caller_reach;
 pub(crate) mod catalog_file;
+mod command_proxy;
 pub mod edit;
 pub mod host;
 mod instance_site;

@@ -51,6 +51,16 @@ impl StateFolder {
         self.0.join("uses")
     }
 
+    /// The folder of what commands are to trust.
+    pub fn trust(&self) -> PathBuf {
+        self.0.join("trust")
+    }
+
+    /// The folder for the state of the proxies that commands start for themselves, of this name.
+    pub fn commands(&self, name: &str) -> Self {
+        Self(self.0.join("commands").join(name))
+    }
+
     /// Makes it, closed to others, if it is not there.
     pub fn make(&self) -> io::Result<()> {
         make_folder(&self.0)

@@ -10,6 +10,7 @@ use super::approvals::ApprovalsCommand;
 use super::audit::AuditCommand;
 use super::catalog::CatalogCommand;
 use super::doctor::DoctorOptions;
+use super::exec::Exec;
 use super::health::HealthTarget;
 use super::init::Init;
 use super::login::{Login, Logout};
@@ -26,7 +27,7 @@ use crate::config::units::Period;
 #[command(
     name = "ninjaone-proxy",
     version,
-    after_help = "Exit codes: 0 success; 1 doctor found a failure, check --against a refusal, audit verify a change, health or wait no proxy, login or logout failed, approvals was refused, or trust found no local CA or could not change what the system trusts; 64 usage; 65 unusable data; 70 unexpected failure; 71 cannot bind; 78 configuration.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
+    after_help = "Exit codes: 0 success; 1 doctor found a failure, check --against a refusal, audit verify a change, health or wait no proxy, login or logout failed, approvals was refused, trust found no local CA or could not change what the system trusts, or exec cannot use the proxy that runs; 64 usage; 65 unusable data; 70 unexpected failure; 71 cannot bind; 78 configuration; exec ends with the code of its command, 126 if that cannot be run, 127 if it is not found.\n\nTry it:\n  ninjaone-proxy &\n  curl localhost:8080/v2/organizations"
 )]
 pub(super) struct Arguments {
     /// Configuration file [default: config.toml in the working directory, else built-in defaults]
@@ -40,6 +41,9 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Run the proxy (the default): SIGTERM and SIGINT drain it, SIGHUP or a change of the file loads the configuration again
     Run,
+    /// Run a command, unchanged, whose calls of NinjaOne go through the proxy: one that runs already, else one for this
+    /// command alone. Signals are passed on, and the exit code is the command's
+    Exec(Exec),
     /// Check the configuration and its credentials; print the effective configuration and warnings
     Check {
         /// Also check whether the use recorded in this file (see learn) would pass; exit with 1 if some would not

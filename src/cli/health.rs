@@ -9,7 +9,7 @@ use bytes::Bytes;
 use clap::Args;
 use http::header::{HOST, HeaderName};
 use http::uri::Authority;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -156,6 +156,12 @@ pub(super) struct Asked<'a> {
 
 /// The status and the body of an answer.
 pub(super) async fn ask(address: SocketAddr, asked: &Asked<'_>) -> anyhow::Result<(StatusCode, Bytes)> {
+    let (head, body) = ask_whole(address, asked).await?.into_parts();
+    Ok((head.status, body))
+}
+
+/// The whole answer.
+pub(super) async fn ask_whole(address: SocketAddr, asked: &Asked<'_>) -> anyhow::Result<Response<Bytes>> {
     let stream = TcpStream::connect(address).await?;
     let method = if asked.form.is_some() { Method::POST } else { Method::GET };
     let mut request = Request::builder().method(method).uri(asked.path).header(HOST, address.to_string());
@@ -167,7 +173,7 @@ pub(super) async fn ask(address: SocketAddr, asked: &Asked<'_>) -> anyhow::Resul
     let answered = async {
         let (head, body) = sender.send_request(request).await?.into_parts();
         let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| anyhow!(error))?;
-        Ok((head.status, body.to_bytes()))
+        Ok(Response::from_parts(head, body.to_bytes()))
     };
     tokio::select! {
         answer = answered => answer,

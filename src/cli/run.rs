@@ -42,8 +42,7 @@ async fn serve(loaded: Loaded, inheritance: Inheritance) -> Result<(), CommandEr
     let mut signals = Signals::catch().map_err(|error| failure(OS)(error.into()))?;
     let supervisor = ServiceManager::from_env();
     let mut loader = Loader::new(&loaded.config, LOOK);
-    let sandbox_hint = if loaded.config.path().is_none() { INIT } else { "" };
-    let (mut notes, source) = (Notes { sandbox_hint, ..Notes::default() }, loaded.config.source().to_string());
+    let (mut notes, source) = (Notes::new(loaded.config.path().is_none()), loaded.config.source().to_string());
     let news = SettingsNotice::of(&loaded.settings);
     if std::process::id() == 1 {
         tokio::task::spawn_local(shutdown::whenever_a_child_ends(command::reap_orphans));
@@ -100,7 +99,8 @@ async fn reload(app: &mut App, loader: &mut Loader, cause: &str, notes: &mut Not
     }
 }
 
-fn code(error: &StartError) -> u8 {
+/// The exit code of a proxy that does not start.
+pub(super) fn code(error: &StartError) -> u8 {
     match error {
         StartError::Bind { .. } | StartError::Audit(_) | StartError::System(_) => OS,
         StartError::Uses(_) | StartError::State(_) => OS,
@@ -118,7 +118,7 @@ fn code(error: &StartError) -> u8 {
 }
 
 /// What an administrator should know of settings.
-struct SettingsNotice {
+pub(super) struct SettingsNotice {
     local_ca: Option<PathBuf>,
     exposures: Vec<String>,
     complaints: BTreeSet<String>,
@@ -130,7 +130,7 @@ struct SettingsNotice {
 }
 
 impl SettingsNotice {
-    fn of(settings: &Settings) -> Self {
+    pub(super) fn of(settings: &Settings) -> Self {
         let doubts = settings.doubts.iter().map(ToString::to_string).collect();
         let certificates = settings.listeners.iter().flat_map(ListenerConfig::certificate_warnings).collect();
         let (exposures, complaints) = (settings.exposures(), settings.complaints());
@@ -141,7 +141,7 @@ impl SettingsNotice {
 
 /// What the log has said, which it says once.
 #[derive(Default)]
-struct Notes {
+pub(super) struct Notes {
     local_ca: Option<PathBuf>,
     admin: Option<Bound>,
     probes: Option<Bound>,
@@ -155,7 +155,12 @@ struct Notes {
 }
 
 impl Notes {
-    fn log_notices(
+    /// Nothing said yet. Who has written no configuration is told of `init`.
+    pub(super) fn new(is_default: bool) -> Self {
+        Self { sandbox_hint: if is_default { INIT } else { "" }, ..Self::default() }
+    }
+
+    pub(super) fn log_notices(
         &mut self,
         SettingsNotice { local_ca, exposures, complaints, certificates, doubts, suspicions }: SettingsNotice,
         app: &App,

@@ -33,6 +33,14 @@ const REGIONS: [(&str, &str); 7] = [
     ("app", "app.ninjarmm.com"),
 ];
 
+/// The hosts of all regions.
+pub(super) fn region_hosts() -> Vec<String> {
+    let mut hosts: Vec<_> = REGIONS.iter().map(|(_, host)| (*host).to_owned()).collect();
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
 const VALID: &str = "write a region (us, us2, eu, oc, ca, fed), the name of the host where you sign in, such as \"eu.ninjarmm.com\" or \"acme.rmmservice.com\", or \"sandbox\"";
 
 fn parse_host(text: &str) -> Result<InstanceHost, String> {

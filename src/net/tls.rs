@@ -179,6 +179,13 @@ impl fmt::Display for Trust {
     }
 }
 
+/// The configuration of connections that trust the certificates of this PEM file, and no other roots.
+pub fn trusting_only(ca_file: &Path) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    add_ca_file(&mut roots, ca_file)?;
+    Ok(Arc::new(builder()?.with_root_certificates(roots).with_no_client_auth()))
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }

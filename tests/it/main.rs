@@ -38,6 +38,8 @@ mod doors;
 mod dry_run;
 mod egress;
 mod encrypted;
+#[cfg(target_os = "linux")]
+mod exec;
 mod faults;
 mod files;
 mod floods;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,10 +19,15 @@ const OWN_VARIABLES: [&str; 6] =
 /// Read while this process has a child that it waits for, which only commands are.
 static CHILDREN: RwLock<()> = RwLock::new(());
 
+/// Keeps a child that this process has waited for elsewhere from [`reap_orphans`].
+pub fn keep_child() -> RwLockReadGuard<'static, ()> {
+    CHILDREN.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What the command prints on standard output until it ends; what it leaves running is not waited for.
 pub(super) fn run(words: &[String], limit: Duration) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     let ran = {
-        let _children = CHILDREN.read().unwrap_or_else(PoisonError::into_inner);
+        let _children = keep_child();
         run_alone(words, limit)
     };
     reap_orphans();

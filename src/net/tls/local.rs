@@ -8,6 +8,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
 };
+use ring::digest::{SHA256, digest};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::parse_x509_pem;
@@ -87,6 +88,14 @@ impl LocalCa {
     /// In the folder for state, to vouch for these host names too.
     pub fn find(names: Vec<String>) -> Result<Self, LocalError> {
         Ok(Self { folder: StateFolder::find()?, names })
+    }
+
+    /// That of the proxies that commands start for themselves, in a folder of its own: whoever trusts the other one need
+    /// not trust another because of a command. Those who stand in for the same names share it.
+    pub fn of_commands(names: Vec<String>) -> Result<Self, LocalError> {
+        let known = digest(&SHA256, names.join(" ").as_bytes());
+        let known: String = known.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { folder: StateFolder::find()?.commands(&known), names })
     }
 
     /// The CA's certificate: what callers must trust.

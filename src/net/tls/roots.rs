@@ -70,6 +70,19 @@ pub(super) fn load(variable: impl Fn(&str) -> Option<OsString>) -> Result<Roots,
     Ok(roots)
 }
 
+/// The certificates of the roots that are trusted in this environment, each once; none where the system has none.
+pub fn certificates(variable: impl Fn(&str) -> Option<OsString>) -> Result<Vec<CertificateDer<'static>>, RootsError> {
+    let mut certificates = load(variable)?.certificates;
+    certificates.sort_unstable_by(|one, other| one.as_ref().cmp(other.as_ref()));
+    certificates.dedup();
+    Ok(certificates)
+}
+
+/// Those of a folder.
+pub fn certificates_in(folder: &Path) -> Vec<CertificateDer<'static>> {
+    load_certs_from_paths(None, Some(folder)).certs
+}
+
 impl Roots {
     fn of(results: impl IntoIterator<Item = CertificateResult>) -> Self {
         let mut roots = Self::default();

@@ -46,6 +46,8 @@ pub(super) const BLOCKS: &[(&str, How)] = &[
     ("cargo test --locked", Not("is what runs this")),
     ("cargo bench --bench load", Not("measures for minutes; tests/bench/README.md")),
     ("curl localhost:8080/v2/organizations", Runs("", "")),
+    ("ninjaone-proxy exec -- curl", Not("asks whether a proxy is at port 8080 of this machine; tests/it/exec.rs")),
+    ("ninjaone-proxy --config ninjaone.toml exec -- curl", Runs("intercept = [\"eu.ninjarmm.com\"]", "")),
     ("curl localhost:8080/v2/devices", Runs("", "")),
     ("ninjaone-proxy init --output ninjaone.toml", Not(ASKS)),
     ("ninjaone-proxy --config ninjaone.toml", Not("serves until it is ended; the other blocks start it so")),
