@@ -1,6 +1,3 @@
-import importlib.metadata
-import sys
-
 from ninjapy import NinjaRMMClient
 from ninjapy.exceptions import NinjaRMMError
 

@@ -33,7 +33,13 @@ def relay(caller):
 
 
 def answer(caller):
-    note(caller.recv(65536))
+    # The body may come after the head.
+    caller.settimeout(1)
+    try:
+        while data := caller.recv(65536):
+            note(data)
+    except TimeoutError:
+        pass
     body = json.dumps({"error": "unavailable"}).encode()
     caller.sendall(b"HTTP/1.1 503 Unavailable\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     caller.close()

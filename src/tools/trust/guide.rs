@@ -111,7 +111,11 @@ pub fn runtimes(authority: &Path, shell: Shell, url: &str) -> Vec<Way> {
         way("Python requests", &[set("REQUESTS_CA_BUNDLE")], ONLY),
         way("Python httpx", &[set("SSL_CERT_FILE")], ONLY),
         way("Python urllib, aiohttp", &[set("SSL_CERT_FILE")], store),
-        way("Node.js: fetch, axios", &[set("NODE_EXTRA_CA_CERTS")], "In addition to what it trusts already."),
+        way(
+            "Node.js: fetch, axios",
+            &[set("NODE_EXTRA_CA_CERTS")],
+            "In addition to what it trusts already. Or let the system trust it, and set NODE_USE_SYSTEM_CA=1 (version 24).",
+        ),
         way("Go", &[set("SSL_CERT_FILE")], "On Linux. Elsewhere, or instead, let the system trust it."),
         way("PHP", &[format!("php -d curl.cainfo={ca} -d openssl.cafile={ca} SCRIPT")], store),
         way("Ruby", &[set("SSL_CERT_FILE")], store),
