@@ -19,6 +19,13 @@ impl Config {
                 let message = format!("{text:?} is this machine itself, where callers need no CONNECT: leave it out");
                 return Err(self.mistake(name, message));
             }
+            // Name constraints hold for all names below one (RFC 5280 section 4.2.1.10).
+            if !text.contains('.') {
+                let message = format!(
+                    "{text:?} has one part only, and the local CA could vouch for every name that ends with .{text}: write the whole name of the host"
+                );
+                return Err(self.mistake(name, message));
+            }
             if checked.contains(text) {
                 return Err(self.mistake(name, format!("{text:?} is in the list twice: leave one out")));
             }

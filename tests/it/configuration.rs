@@ -68,7 +68,7 @@ fn the_table_of_a_rate_has_defaults_for_what_it_does_not_say() {
 }
 
 /// A text, what is said of it, and a hint.
-const MISTAKES: [(&str, &str, &str); 95] = [
+const MISTAKES: [(&str, &str, &str); 96] = [
     (
         "[listeners.local]\nadress = \"127.0.0.1:1\"",
         ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",
@@ -308,6 +308,11 @@ const MISTAKES: [(&str, &str, &str); 95] = [
     (
         "[listeners.local]\nintercept = [\"*.ninjarmm.com\"]",
         ":2:14: listeners.local.intercept: \"*.ninjarmm.com\": names are compared literally",
+        "",
+    ),
+    (
+        "[listeners.local]\nintercept = [\"com\"]",
+        ":2:14: listeners.local.intercept: \"com\" has one part only, and the local CA could vouch for every name that ends with .com",
         "",
     ),
     (
