@@ -33,7 +33,8 @@ impl Config {
     ) -> Result<Vec<String>, ConfigMistake> {
         let Some(own) = own else { return Ok(listed.iter().map(|entry| entry.get_ref().clone()).collect()) };
         for entry in own {
-            if !listed.iter().any(|listed| listed.get_ref() == entry.get_ref()) {
+            let same = |listed: &Spanned<String>| spelled(listed.get_ref()) == spelled(entry.get_ref());
+            if !listed.iter().any(same) {
                 let message = format!(
                     "{:?} is not in {key} of the listener, and a caller can only have fewer: add it there, or leave it out",
                     entry.get_ref()
@@ -43,4 +44,9 @@ impl Config {
         }
         Ok(own.iter().map(|entry| entry.get_ref().clone()).collect())
     }
+}
+
+/// An entry in one of the ways in which it may be written: with or without the port of HTTPS.
+fn spelled(entry: &str) -> &str {
+    entry.strip_suffix(":443").unwrap_or(entry)
 }

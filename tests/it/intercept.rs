@@ -348,7 +348,7 @@ fn the_proxy_configuration_names_the_servers_and_the_listener_as_it_was_called()
 fn a_caller_reaches_no_more_servers_than_its_own_lists_have() {
     let proof = |name: &str| format!("Proxy-Authorization: {}\r\n", basic(name, &format!("key-{name}")));
     let callers = format!(
-        "tunnel = [\"127.0.0.1:9\"]\n{}intercept = []\n{}tunnel = []\n{}",
+        "tunnel = [\"127.0.0.1:9\", \"192.0.2.7\"]\n{}intercept = []\ntunnel = [\"127.0.0.1:9\", \"192.0.2.7:443\"]\n{}tunnel = []\n{}",
         caller("none", "key-none"),
         caller("some", "key-some"),
         caller("all", "key-all"),
