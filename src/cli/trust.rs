@@ -269,5 +269,6 @@ fn document(path: &Path, authority: &AuthorityCertificate) -> String {
         "systems": systems,
         "runtimes": runtimes,
     });
-    format!("{document:#}\n")
+    let text = serde_json::to_string_pretty(&document).unwrap_or_else(|_| document.to_string());
+    text + "\n"
 }
