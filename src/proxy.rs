@@ -43,7 +43,7 @@ use crate::observe::trace_context;
 use crate::proxy::approval::Approvals;
 use crate::proxy::audit::Audited;
 use crate::proxy::authn::callers::CallerId;
-use crate::proxy::authn::{Authenticated, Authn, Destination, Unauthenticated};
+use crate::proxy::authn::{Authenticated, Authn, AuthnError, Destination, Unauthenticated};
 pub use crate::proxy::body_limits::BodyLimits;
 pub use crate::proxy::caller_context::CallerContext;
 use crate::proxy::dry_run::InventAnswer;
@@ -276,6 +276,14 @@ impl Proxy {
                 Some(left_out) => tracing::warn!(id = %request_id, code, %error, left_out, "request failed"),
                 None => tracing::debug!(id = %request_id, code, %error, "request failed"),
             }
+        }
+        // Few tools show more of a refused CONNECT than its status. One without a key is often only the first half.
+        if head.method == Method::CONNECT
+            && !matches!(rejection, Rejection::Guard(AuthnError::NoProxyKey))
+            && let Some(left_out) = log.warning_due(outcome.code)
+        {
+            let (server, detail) = (tunnel::server(&head.uri), &outcome.detail);
+            tracing::warn!(id = %request_id, server, code = outcome.code, %detail, left_out, "CONNECT refused");
         }
         if let Rejection::Panic(panicked) = rejection {
             log.log_panic(panicked);

@@ -85,6 +85,8 @@ fn report(config: &Config, Checked { listeners, settings }: &Checked) -> Result<
         None => text += &config.unchecked().iter().map(|what| format!("# not checked: {what}\n")).collect::<String>(),
     }
     text += &config.repeated().iter().map(|mistake| format!("warning: {mistake}\n")).collect::<String>();
+    let doubts = listeners.iter().filter_map(|listener| config.interception_doubt(&listener.name));
+    text += &doubts.map(|doubt| format!("warning: {doubt}\n")).collect::<String>();
     listeners.iter().for_each(|listener| text += &of_listener(listener));
     Ok(text)
 }

@@ -6,6 +6,7 @@ mod trial;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -29,6 +30,9 @@ use running::Found;
 
 /// What the log tells meanwhile: the command has the terminal.
 const LOG_LEVEL: &str = "warn";
+
+/// How long requests go on once the command has ended.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// What `exec` is told.
 #[derive(Debug, Args)]
@@ -63,6 +67,9 @@ pub(super) fn exec(config: Config, given: &Exec) -> Result<u8, CommandError> {
 
 async fn run_command(config: Config, given: &Exec) -> Result<u8, CommandError> {
     let choice = Choice::new(&config, given.listener.as_deref(), given.caller.as_deref())?;
+    if let Some(doubt) = config.interception_doubt(&choice.listener) {
+        write_note(&doubt);
+    }
     let mut forwarding = Forwarding::catch().map_err(|error| failure(OS)(error.into()))?;
     let withheld: Vec<String> = config.secret_variables().into_iter().map(str::to_owned).collect();
     match running::find(&choice.place, choice.tls).await {
@@ -71,6 +78,8 @@ async fn run_command(config: Config, given: &Exec) -> Result<u8, CommandError> {
             let ended = run_with(&proxy, &withheld, given, &mut forwarding).await;
             tokio::select! {
                 finished = app.finish() => finished.context("drain").map_err(failure(SOFTWARE))?,
+                // What a child has left behind may go on for long.
+                () = tokio::time::sleep(DRAIN) => {}
                 () = forwarding.asked_to_end() => {}
             }
             ended

@@ -38,6 +38,21 @@ impl Config {
         self
     }
 
+    /// What is odd about the names that a listener stands in for: the host of its instance is not among them.
+    pub fn interception_doubt(&self, listener: &str) -> Option<String> {
+        let file = self.file.listeners.get(listener).filter(|file| !file.intercept.is_empty())?;
+        let instance = file.instance.as_ref().map(Spanned::get_ref);
+        let instance = self.file.instances.iter().find(|(name, _)| instance.is_none_or(|wanted| wanted == *name));
+        let InstanceHost::Https(authority) = instance?.1.host.get_ref() else { return None };
+        let host = authority.host();
+        let listed = file.intercept.iter().any(|name| name.get_ref() == host);
+        (!listed).then(|| {
+            format!(
+                "listeners.{listener}: {host}, the host of its instance, is not in intercept: tools that call it are refused; add {host:?}, or correct the names there if they are misspelled"
+            )
+        })
+    }
+
     /// The names that a proxy of a command stands in for at the listener of this name: those that are configured, else
     /// those of NinjaOne's regions where its instance is the sandbox, else the host of the instance.
     pub fn command_names(&self, listener: &str) -> Result<Vec<String>, ConfigMistake> {

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
 use http::request::Parts;
+use http::uri::Authority;
+use http::{Response, Uri};
 
 use super::Proxy;
 use super::response::{self, Rejection, ResponseBody};
@@ -26,6 +27,11 @@ pub struct TunnelConfig {
     pub patience: Duration,
 }
 
+/// What CONNECT names, for the log.
+pub(super) fn server(target: &Uri) -> String {
+    target.authority().map_or("", Authority::as_str).chars().take(MAX_SERVER).collect()
+}
+
 impl Proxy {
     /// Answers CONNECT: the listener takes the connection over after that.
     pub(super) async fn connect(
@@ -35,12 +41,14 @@ impl Proxy {
         log: &mut RequestLog,
     ) -> Result<Response<ResponseBody>, Rejection> {
         let TunnelConfig { targets, patience } = &self.tunnels;
-        let server = head.uri.authority().map_or("", |authority| authority.as_str());
-        log.set_server(server.chars().take(MAX_SERVER).collect::<String>());
+        log.set_server(server(&head.uri));
         let tunnel = match targets.judge(head)? {
             ConnectTarget::Intercept(name) => {
                 let identity = self.authn.connect_identity(&visitor, &head.headers)?;
-                identity.map_or(Ok(()), |identity| identity.context.connect(head))?;
+                if let Some(identity) = identity {
+                    log.set_caller(identity.id.index());
+                    identity.context.connect(head)?;
+                }
                 let proof = identity.and_then(|identity| identity.proof());
                 Tunnel::Intercept(Arc::new(Intercepted { name: name.into(), proof, other_name: None }))
             }

@@ -72,7 +72,7 @@ pub fn explain<'a>(
     Ok(told)
 }
 
-/// The head of the request; without a `Host` of its own, it is for localhost.
+/// The head of the request; without a `Host` of its own, it has that of an absolute target, or is for localhost.
 fn head(ExplainedRequest { method, path, fields, body }: &ExplainedRequest<'_>) -> Result<Parts, ExplainError> {
     let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes())
         .map_err(|_| ExplainError::Method((*method).to_owned()))?;
@@ -92,7 +92,8 @@ fn head(ExplainedRequest { method, path, fields, body }: &ExplainedRequest<'_>) 
         request.headers_mut().append(name, value);
     }
     if !request.headers().contains_key(HOST) {
-        request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
+        let of_target = request.uri().authority().and_then(|authority| HeaderValue::try_from(authority.as_str()).ok());
+        request.headers_mut().insert(HOST, of_target.unwrap_or(HeaderValue::from_static("localhost")));
     }
     if body.is_some() && !request.headers().contains_key(CONTENT_TYPE) {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -3,15 +3,16 @@
 #[cfg(target_os = "linux")]
 mod ssrf;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener};
+use std::time::Duration;
 
 use http::Version;
 use ninjaone_proxy::proxy::connect::ConnectTargets;
 use proptest::prelude::*;
 
 use crate::connects::{self, Asked};
-use crate::harness::{Proxy, Reply, connect, run_binary};
+use crate::harness::{PATIENCE, Proxy, Reply, connect, run_binary};
 
 #[test]
 fn a_server_that_is_intercepted_or_is_the_proxy_itself_is_a_mistake_in_tunnel() {
@@ -54,6 +55,28 @@ fn a_tunnel_passes_bytes_on_in_both_directions_to_their_end() {
     stream.read_to_end(&mut back).expect("an end");
     assert_eq!(echo.join().expect("an echo"), 1_000_006);
     assert!(back.starts_with(b"hello ") && back[6..] == more, "{} bytes came back", back.len());
+}
+
+#[test]
+fn a_tunnel_ends_as_soon_as_one_side_is_reset() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let server = listener.local_addr().expect("an address");
+    let proxy = Proxy::sandboxed(&format!("tunnel = [\"{server}\"]"));
+    for near_is_reset in [true, false] {
+        let mut near = connect(proxy.address);
+        write!(near, "CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n\r\n").expect("a request");
+        assert_eq!(Reply::read(&mut near, true).status, 200);
+        let (far, _) = listener.accept().expect("a connection");
+        far.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let (reset, mut other) = if near_is_reset { (near, far) } else { (far, near) };
+        socket2::SockRef::from(&reset).set_linger(Some(Duration::ZERO)).expect("a setting");
+        drop(reset);
+        match other.read(&mut [0]) {
+            Ok(0) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            other => panic!("near is reset: {near_is_reset}: {other:?}"),
+        }
+    }
 }
 
 /// Targets and Hosts, nearly those that are listed.

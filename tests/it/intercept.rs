@@ -207,6 +207,12 @@ fn what_follows_a_connect_that_is_refused_is_no_request() {
         assert_eq!(String::from_utf8_lossy(&rest), "", "{target}");
     }
     assert_eq!(proxy.proxy().count("api_requests"), 0);
+    let log = proxy.running.log();
+    let told = log.lines().find(|line| line.contains("CONNECT refused")).expect("a warning");
+    assert!(
+        told.contains("server=\"ca.ninjarmm.com:443\"") && told.contains("add \"ca.ninjarmm.com\" to intercept"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -263,6 +269,9 @@ fn an_absolute_target_of_the_server_is_as_inside_connect() {
     ] {
         assert_eq!(ask(&mut connect(proxy.address), "GET", target, host, "").status, status, "{target} {host}");
     }
+    let page = "Referer: http://evil.example/\r\n";
+    let target = "http://eu.ninjarmm.com/v2/groups";
+    assert_eq!(ask(&mut connect(proxy.address), "GET", target, NAME, page).code(), "page-not-allowed");
 }
 
 #[test]

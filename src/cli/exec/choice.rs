@@ -45,7 +45,7 @@ impl Choice {
         let names = self.names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
         let (listener, file) = (&self.listener, config.source());
         format!(
-            " Add intercept = [{names}] to [listeners.{listener}] in {file}, which a running proxy loads by itself, and run this again; or name another listener with --listener"
+            " Add intercept = [{names}] to [listeners.{listener}] in {file}, which a running proxy loads by itself within some seconds, and run this again; or name another listener with --listener"
         )
     }
 }

@@ -32,23 +32,28 @@ async fn try_names(proxy: &CommandProxy) -> anyhow::Result<()> {
     let config = tls::trusting_only(&proxy.certificate).with_context(|| {
         format!("the local CA of the proxy at {address} is not in this user's state folder: {cure}")
     })?;
+    // First of all without the key, which only a proxy that has shown the CA's certificate is given.
+    let Some(first) = proxy.names.first() else { bail!("the proxy at {address} stands in for no name") };
+    let mut stream = TcpStream::connect(address).await?;
+    match ask(&mut stream, first, None).await? {
+        StatusCode::OK => {}
+        status => bail!("the proxy at {address} answers CONNECT {first}:443 with {status}: its log says why"),
+    }
+    let other = || format!("the proxy at {address} vouches for {first} with another CA than {certificate}: {cure}");
+    let server = ServerName::try_from(first.clone())?;
+    TlsConnector::from(config).connect(server, stream).await.with_context(other)?;
+    let Some((caller, _)) = &proxy.caller else { return Ok(()) };
     for name in &proxy.names {
         let mut stream = TcpStream::connect(address).await?;
-        match (ask(&mut stream, proxy, name).await?, &proxy.caller) {
-            (StatusCode::OK, _) => {}
+        match ask(&mut stream, name, proxy.authorization()).await? {
+            StatusCode::OK => return Ok(()),
             // A caller may be one that reaches other names only.
-            (StatusCode::FORBIDDEN, Some(_)) => continue,
-            (StatusCode::PROXY_AUTHENTICATION_REQUIRED, Some((caller, _))) => bail!(
+            StatusCode::FORBIDDEN => {}
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => bail!(
                 "the proxy at {address} does not know the key of --key-file: give the key of the caller {caller}, as \"ninjaone-proxy key new {caller}\" printed it"
             ),
-            (StatusCode::PROXY_AUTHENTICATION_REQUIRED, None) => {
-                bail!("the proxy at {address} asks for the key of a caller: give it with --key-file FILE")
-            }
-            (status, _) => bail!("the proxy at {address} answers CONNECT {name}:443 with {status}: its log says why"),
+            status => bail!("the proxy at {address} answers CONNECT {name}:443 with {status}: its log says why"),
         }
-        let other = || format!("the proxy at {address} vouches for {name} with another CA than {certificate}: {cure}");
-        let server = ServerName::try_from(name.clone())?;
-        return TlsConnector::from(config).connect(server, stream).await.with_context(other).map(drop);
     }
     bail!(
         "the proxy at {address} lets this caller reach none of {}: see intercept of the caller",
@@ -56,8 +61,8 @@ async fn try_names(proxy: &CommandProxy) -> anyhow::Result<()> {
     )
 }
 
-async fn ask(stream: &mut TcpStream, proxy: &CommandProxy, name: &str) -> anyhow::Result<StatusCode> {
-    let proof = proxy.authorization().map(|proof| Zeroizing::new(format!("Proxy-Authorization: {}\r\n", *proof)));
+async fn ask(stream: &mut TcpStream, name: &str, proof: Option<Zeroizing<String>>) -> anyhow::Result<StatusCode> {
+    let proof = proof.map(|proof| Zeroizing::new(format!("Proxy-Authorization: {}\r\n", *proof)));
     let proof = proof.as_ref().map_or("", |line| line.as_str());
     let head = Zeroizing::new(format!("CONNECT {name}:443 HTTP/1.1\r\nHost: {name}:443\r\n{proof}\r\n"));
     stream.write_all(head.as_bytes()).await?;

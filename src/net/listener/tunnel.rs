@@ -11,9 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::Peer;
 use super::connection::ConnectionServer;
@@ -23,11 +24,15 @@ use super::request_body::RequestBody;
 use super::wrong_protocol::PeekedStream;
 use crate::net::shutdown::Shutdown;
 
-/// What is read at once in each direction, in bytes.
+/// What is read at once in each direction, in bytes: at first, and once that was full.
+const SMALL_PIECE: usize = 2 * 1024;
 const PIECE: usize = 16 * 1024;
-/// How long a tunnel may be silent, and how long once the process is to end.
+/// How long a tunnel may be silent; once one direction has ended; and once the process is to end.
 const SILENCE: Duration = Duration::from_secs(600);
+const HALF_SILENCE: Duration = Duration::from_secs(60);
 const LAST_SILENCE: Duration = Duration::from_secs(1);
+/// How long a tunnel that is never silent goes on once the process is to end.
+const LAST: Duration = Duration::from_secs(5);
 
 /// What becomes of a connection whose CONNECT is answered with 200; it is in the extensions of that answer.
 #[derive(Debug, Clone)]
@@ -78,7 +83,6 @@ where
             Tunnel::Relay(far) => {
                 let Some(far) = Arc::into_inner(far) else { return };
                 let _using = usage.as_ref().map(Using::begin);
-                let _held = self.limits.buffers.take(2 * PIECE as u64);
                 if let Err(error) = relay(stream, far, &self.shutdown).await {
                     tracing::debug!(%peer, %error, "tunnel ended");
                 }
@@ -87,50 +91,79 @@ where
     }
 }
 
-/// Passes bytes on in both directions, until both have ended, or nothing moves any more.
-async fn relay(near: impl Duplex, mut far: TcpStream, shutdown: &Shutdown) -> io::Result<()> {
-    let moved = Cell::new(Instant::now());
-    let (near_read, near_write) = tokio::io::split(near);
-    let (far_read, far_write) = far.split();
-    let both = async {
-        let (up, down) = tokio::join!(copy(near_read, far_write, &moved), copy(far_read, near_write, &moved));
-        up.and(down)
-    };
-    tokio::select! {
-        ended = both => ended,
-        () = silent(&moved, shutdown) => Err(io::ErrorKind::TimedOut.into()),
-    }
+/// How a tunnel goes on.
+struct Progress {
+    /// When bytes moved last.
+    moved: Cell<Instant>,
+    /// One direction has ended.
+    half_closed: Cell<bool>,
 }
 
-/// Passes bytes on in one direction, and says when.
+/// Passes bytes on in both directions, until both have ended, one has failed, or nothing moves any more.
+async fn relay(near: impl Duplex, mut far: TcpStream, shutdown: &Shutdown) -> io::Result<()> {
+    let progress = Progress { moved: Cell::new(Instant::now()), half_closed: Cell::new(false) };
+    let ended = {
+        let (near_read, near_write) = tokio::io::split(near);
+        let (far_read, far_write) = far.split();
+        let both =
+            async { tokio::try_join!(copy(near_read, far_write, &progress), copy(far_read, near_write, &progress)) };
+        tokio::select! {
+            ended = both => ended.map(drop),
+            () = silent(&progress, shutdown) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    };
+    if ended.is_err() {
+        // What was cut off must not look as if it had come to its end.
+        let _ = SockRef::from(&far).set_linger(Some(Duration::ZERO));
+    }
+    ended
+}
+
+/// Passes bytes on in one direction. A tunnel at rest has little memory; one that is full once has more from then on.
 async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    moved: &Cell<Instant>,
+    progress: &Progress,
 ) -> io::Result<()> {
-    let mut piece = vec![0; PIECE];
+    let mut piece = vec![0; SMALL_PIECE];
     loop {
         let read = from.read(&mut piece).await?;
-        moved.set(Instant::now());
+        progress.moved.set(Instant::now());
         if read == 0 {
+            progress.half_closed.set(true);
             return to.shutdown().await;
         }
         to.write_all(piece.get(..read).unwrap_or_default()).await?;
-        moved.set(Instant::now());
+        progress.moved.set(Instant::now());
+        if read == SMALL_PIECE {
+            piece.resize(PIECE, 0);
+        }
     }
 }
 
-/// Ends when nothing has moved for too long.
-async fn silent(moved: &Cell<Instant>, shutdown: &Shutdown) {
+/// Ends when nothing has moved for too long, or the process has been waiting for it for too long.
+async fn silent(progress: &Progress, shutdown: &Shutdown) {
+    let mut last = None;
     loop {
-        let limit = if shutdown.has_begun() { LAST_SILENCE } else { SILENCE };
-        let end = moved.get() + limit;
-        if Instant::now() >= end {
+        let now = Instant::now();
+        let (begun, half) = (shutdown.has_begun(), progress.half_closed.get());
+        let limit = if begun {
+            LAST_SILENCE
+        } else if half {
+            HALF_SILENCE
+        } else {
+            SILENCE
+        };
+        let mut end = progress.moved.get() + limit;
+        if begun {
+            end = end.min(*last.get_or_insert(now + LAST));
+        }
+        if now >= end {
             return;
         }
         tokio::select! {
-            () = tokio::time::sleep_until(end) => {}
-            () = shutdown.clone().begun(), if !shutdown.has_begun() => sleep(LAST_SILENCE).await,
+            () = tokio::time::sleep_until(end.min(now + HALF_SILENCE)) => {}
+            () = shutdown.clone().begun(), if !begun => {}
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{HOST, HeaderMap};
+use http::header::{HOST, HeaderMap, REFERER};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{Method, Version};
@@ -36,7 +36,16 @@ impl<C> Authn<C> {
                 }
                 check_names(head, "https", &intercepted.name)?;
             }
-            (None, Some((scheme, name))) => check_names(head, scheme, name)?,
+            (None, Some((scheme, name))) => {
+                check_names(head, scheme, name)?;
+                // In clear text browsers say nothing else of the page that a request is from.
+                if let Some(page) = head.headers.get(REFERER) {
+                    return Err(AuthnError::CrossOrigin(format!(
+                        "Referer: {}",
+                        String::from_utf8_lossy(page.as_bytes())
+                    )));
+                }
+            }
             (None, None) => return Ok(false),
         }
         Ok(true)

@@ -37,8 +37,8 @@ const ALL_ROOTS_IF_SET: [&str; 1] = ["NIX_SSL_CERT_FILE"];
 const MORE_ROOTS: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
 /// More than a bundle of certificates, or a file of settings, has.
 const MAX_FILE: u64 = 16 << 20;
-/// How settings of wget that hold a password call it.
-const PASSWORD: &str = "passw";
+/// What is in settings of wget that hold a secret: passwords, fields of requests, proxies, cookies, private keys.
+const SECRET_WORDS: [&str; 5] = ["passw", "header", "proxy", "cookies", "private"];
 
 /// What the command finds in its environment in the place of what is there. `variable` reads what is there; `home` is the
 /// folder of the user's own settings.
@@ -145,11 +145,12 @@ fn scanned(there: Option<&OsStr>, folder: &Path) -> OsString {
 }
 
 /// The user's own settings of wget, which has no variable for certificates, and ours; `None` where a copy of them would
-/// hold a password.
+/// hold a secret.
 fn wget_settings(own: Option<&Path>, bundle: &Path) -> Option<String> {
     let own = own.and_then(|path| file::read_text(path, MAX_FILE).ok()).unwrap_or_default();
-    let holds_password = own.to_ascii_lowercase().contains(PASSWORD);
-    (!holds_password).then(|| format!("{}\nca_certificate = {}\n", own.trim_end(), bundle.display()))
+    let words = own.to_ascii_lowercase();
+    let holds_secret = SECRET_WORDS.iter().any(|word| words.contains(word));
+    (!holds_secret).then(|| format!("{}\nca_certificate = {}\n", own.trim_end(), bundle.display()))
 }
 
 #[cfg(test)]

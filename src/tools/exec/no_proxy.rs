@@ -21,7 +21,8 @@ fn covers_any(entry: &str, names: &[String]) -> bool {
     let entry = entry.to_ascii_lowercase();
     let name = entry.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
     let end = name.map_or(entry.as_str(), |(name, _)| name).trim_start_matches(['*', '.']).trim_end_matches('.');
-    names.iter().any(|name| name.ends_with(end))
+    // A wildcard in the midst or at the end is one for few runtimes: it may cover anything.
+    end.contains('*') || names.iter().any(|name| name.ends_with(end))
 }
 
 #[cfg(test)]
@@ -44,6 +45,8 @@ mod tests {
     fn what_would_lead_past_the_proxy_is_left_out() {
         for entry in [
             "*",
+            "e*",
+            "eu.*.com",
             "eu.ninjarmm.com",
             "EU.NinjaRMM.com",
             "eu.ninjarmm.com.",
