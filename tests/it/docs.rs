@@ -162,13 +162,18 @@ impl Stage {
         names.push(("/run/ninjaone-proxy".to_owned(), folder.path().display().to_string()));
         let mut stage = Self { child, folder, names };
         let mut lines = BufReader::new(errors).lines().map_while(Result::ok);
-        let mut sandbox = None;
+        let (mut sandbox, mut granted) = (None, false);
         let started = lines.by_ref().any(|line| {
+            granted |= line.contains("token granted");
             if let Some((_, rest)) = line.split_once("address=http://127.0.0.1:").filter(|_| line.contains("SANDBOX")) {
                 sandbox = Some(rest.trim().to_owned());
             }
             line.contains("configuration=") && line.contains("started")
         });
+        // What the documents show of it has a token already.
+        if started && !granted && sandbox.is_some() {
+            lines.by_ref().find(|line| line.contains("token granted"));
+        }
         std::thread::spawn(move || lines.for_each(drop));
         stage.names.push((":36079".to_owned(), format!(":{}", sandbox.filter(|_| started)?)));
         Some(stage)
