@@ -119,7 +119,7 @@ impl TargetNames {
         ("Organization".to_owned(), told(id, &organization, &["name"]))
     }
 
-    /// Whoever asks for the same meanwhile gets the same answer.
+    /// All who ask for the same meanwhile get the same answer.
     async fn read(&self, target: String, policy: &Policy) -> Found {
         let (InstanceId(instance), scopes) = (policy.instance(), policy.scopes());
         if !scopes.contains(Scope::Monitoring) {

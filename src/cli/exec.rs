@@ -85,7 +85,7 @@ async fn run_command(config: Config, given: &Exec) -> Result<u8, CommandError> {
             ended
         }
         Found::StandingIn { address, names } => {
-            // Never from the proxy itself: whoever listens at its port could show another one.
+            // Never from the proxy itself: another process that listens at its port could show another one.
             let authority = LocalCa::find(names.clone()).map_err(|error| failure(CONFIG)(error.into()))?;
             let caller = key_of(&choice, given)?;
             let proxy = CommandProxy { address, caller, names, certificate: authority.certificate() };

@@ -18,8 +18,10 @@ impl Config {
         if caller.intercept.is_none() && caller.tunnel.is_none() {
             return Ok(None);
         }
-        let intercept = self.narrowed("intercept", caller.intercept.as_deref(), &listener.intercept)?;
-        let tunnel = self.narrowed("tunnel", caller.tunnel.as_deref(), &listener.tunnel)?;
+        let same = |own: &str, listed: &str| own == listed;
+        let intercept = self.narrowed("intercept", caller.intercept.as_deref(), &listener.intercept, same)?;
+        let same = |own: &str, listed: &str| TunnelTarget::parse(own) == TunnelTarget::parse(listed);
+        let tunnel = self.narrowed("tunnel", caller.tunnel.as_deref(), &listener.tunnel, same)?;
         // One that cannot be read is told at the listener's own list.
         let tunnel = tunnel.iter().filter_map(|text| TunnelTarget::parse(text).ok()).collect();
         Ok(Some(CallerReach { intercept, tunnel }))
@@ -30,11 +32,11 @@ impl Config {
         key: &str,
         own: Option<&[Spanned<String>]>,
         listed: &[Spanned<String>],
+        same: impl Fn(&str, &str) -> bool,
     ) -> Result<Vec<String>, ConfigMistake> {
         let Some(own) = own else { return Ok(listed.iter().map(|entry| entry.get_ref().clone()).collect()) };
         for entry in own {
-            let same = |listed: &Spanned<String>| spelled(listed.get_ref()) == spelled(entry.get_ref());
-            if !listed.iter().any(same) {
+            if !listed.iter().any(|listed| same(entry.get_ref(), listed.get_ref())) {
                 let message = format!(
                     "{:?} is not in {key} of the listener, and a caller can only have fewer: add it there, or leave it out",
                     entry.get_ref()
@@ -44,9 +46,4 @@ impl Config {
         }
         Ok(own.iter().map(|entry| entry.get_ref().clone()).collect())
     }
-}
-
-/// An entry in one of the ways in which it may be written: with or without the port of HTTPS.
-fn spelled(entry: &str) -> &str {
-    entry.strip_suffix(":443").unwrap_or(entry)
 }

@@ -41,9 +41,7 @@ impl Config {
     /// What is odd about the names that a listener stands in for: the host of its instance is not among them.
     pub fn interception_doubt(&self, listener: &str) -> Option<String> {
         let file = self.file.listeners.get(listener).filter(|file| !file.intercept.is_empty())?;
-        let instance = file.instance.as_ref().map(Spanned::get_ref);
-        let instance = self.file.instances.iter().find(|(name, _)| instance.is_none_or(|wanted| wanted == *name));
-        let InstanceHost::Https(authority) = instance?.1.host.get_ref() else { return None };
+        let InstanceHost::Https(authority) = self.host_of(listener)? else { return None };
         let host = authority.host();
         let listed = file.intercept.iter().any(|name| name.get_ref() == host);
         (!listed).then(|| {
@@ -60,10 +58,7 @@ impl Config {
         if let Some(file) = file.filter(|file| !file.intercept.is_empty()) {
             return Ok(file.intercept.iter().map(|name| name.get_ref().clone()).collect());
         }
-        let named = file.and_then(|file| file.instance.as_ref());
-        let named = named.map(Spanned::get_ref);
-        let instance = self.file.instances.iter().find(|(name, _)| named.is_none_or(|wanted| wanted == *name));
-        let authority = match instance.map(|(_, file)| file.host.get_ref()) {
+        let authority = match self.host_of(listener) {
             None | Some(InstanceHost::Sandbox) => return Ok(host::region_hosts()),
             Some(InstanceHost::Https(authority) | InstanceHost::Http(authority)) => authority,
         };
@@ -75,6 +70,13 @@ impl Config {
             return Err(self.about(&["listeners", listener, "intercept"], &[], message));
         }
         Ok(vec![host.to_owned()])
+    }
+
+    /// Where the instance of a listener is.
+    fn host_of(&self, listener: &str) -> Option<&InstanceHost> {
+        let named = self.file.listeners.get(listener).and_then(|file| file.instance.as_ref()).map(Spanned::get_ref);
+        let mut instances = self.file.instances.iter();
+        instances.find(|(name, _)| named.is_none_or(|wanted| wanted == *name)).map(|(_, file)| file.host.get_ref())
     }
 
     /// The variables of the environment that secrets are read from.

@@ -27,7 +27,7 @@ impl Config {
                 return Err(self.mistake(name, message));
             }
             if checked.contains(text) {
-                return Err(self.mistake(name, format!("{text:?} is in the list twice: leave one out")));
+                return Err(self.twice(name));
             }
             checked.push(text.clone());
         }
@@ -50,11 +50,15 @@ impl Config {
                 return Err(self.mistake(entry, message));
             }
             if checked.contains(&target) {
-                return Err(self.mistake(entry, format!("{text:?} is in the list twice: leave one out")));
+                return Err(self.twice(entry));
             }
             checked.push(target);
         }
         Ok(checked)
+    }
+
+    fn twice(&self, entry: &Spanned<String>) -> ConfigMistake {
+        self.mistake(entry, format!("{:?} is in the list twice: leave one out", entry.get_ref()))
     }
 
     /// The CA that vouches for the names of `intercept`, if there are any.

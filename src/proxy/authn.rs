@@ -19,9 +19,9 @@ pub mod throttle;
 
 use std::sync::Arc;
 
-use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
+use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue, VIA};
 use http::request::Parts;
-use http::{Method, Uri, Version};
+use http::{Method, Uri};
 use tokio::time::Instant;
 
 use crate::base::clock::Moment;
@@ -35,7 +35,7 @@ use key::KeyHash;
 use key_hint::KeyHint;
 use local_tokens::{LocalTokens, OAuthPath, TokenRequest};
 pub use perimeter::is_called_by_address;
-use perimeter::{check_codings, head_size, is_authority};
+use perimeter::{check_codings, head_size, is_authority, only_host};
 use presented_proof::PresentedProof;
 
 /// The names under which anybody on this machine may call.
@@ -245,15 +245,7 @@ impl<C> Authn<C> {
     }
 
     fn check_hosts(&self, head: &Parts) -> Result<(), AuthnError> {
-        let mut hosts = head.headers.get_all(HOST).iter();
-        match (hosts.next(), hosts.next()) {
-            (Some(_), Some(_)) => return Err(AuthnError::ManyHosts),
-            (Some(host), None) => self.check(host.as_bytes())?,
-            // HTTP/1.0 knows no Host, and no browser speaks it; HTTP/2 has the authority in its place.
-            (None, _) if head.version == Version::HTTP_10 => {}
-            (None, _) if head.version == Version::HTTP_2 && head.uri.authority().is_some() => {}
-            (None, _) => return Err(AuthnError::NoHost),
-        }
+        only_host(head)?.map_or(Ok(()), |host| self.check(host.as_bytes()))?;
         self.check_absolute(&head.uri)
     }
 
@@ -291,7 +283,8 @@ fn of_peer<'a, C>(known: &'a KnownCallers<C>, peer: &Peer) -> Option<ProofIdenti
 
 #[cfg(test)]
 mod tests {
-    use http::{Method, Request};
+    use http::header::HOST;
+    use http::{Method, Request, Version};
 
     use super::callers::{CallerId, CallerProofs};
     use super::*;

@@ -50,7 +50,7 @@ impl Proxy {
                     identity.context.connect(head)?;
                 }
                 let proof = identity.and_then(|identity| identity.proof());
-                Tunnel::Intercept(Arc::new(Intercepted { name: name.into(), proof, other_name: None }))
+                Tunnel::Intercept(Intercepted { name: name.into(), proof, other_name: None })
             }
             ConnectTarget::Tunnel(target) => {
                 let authenticated = observe(log, self.authn.authenticate_to_proxy(visitor, &head.headers)?);

@@ -28,10 +28,9 @@ pub(super) async fn connect(proxy: &CommandProxy) -> anyhow::Result<()> {
 
 async fn try_names(proxy: &CommandProxy) -> anyhow::Result<()> {
     let (address, certificate) = (proxy.address, proxy.certificate.display());
-    let cure = "set STATE_DIRECTORY to the state folder of that proxy, or run exec as the user that runs it";
-    let config = tls::trusting_only(&proxy.certificate).with_context(|| {
-        format!("the local CA of the proxy at {address} is not in this user's state folder: {cure}")
-    })?;
+    let fix = "set STATE_DIRECTORY to the state folder of that proxy, or run exec as the user that runs it";
+    let config = tls::trusting_only(&proxy.certificate)
+        .with_context(|| format!("the local CA of the proxy at {address} is not in this user's state folder: {fix}"))?;
     // First of all without the key, which only a proxy that has shown the CA's certificate is given.
     let Some(first) = proxy.names.first() else { bail!("the proxy at {address} stands in for no name") };
     let mut stream = TcpStream::connect(address).await?;
@@ -39,7 +38,7 @@ async fn try_names(proxy: &CommandProxy) -> anyhow::Result<()> {
         StatusCode::OK => {}
         status => bail!("the proxy at {address} answers CONNECT {first}:443 with {status}: its log says why"),
     }
-    let other = || format!("the proxy at {address} vouches for {first} with another CA than {certificate}: {cure}");
+    let other = || format!("the proxy at {address} vouches for {first} with another CA than {certificate}: {fix}");
     let server = ServerName::try_from(first.clone())?;
     TlsConnector::from(config).connect(server, stream).await.with_context(other)?;
     let Some((caller, _)) = &proxy.caller else { return Ok(()) };

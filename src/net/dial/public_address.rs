@@ -67,12 +67,7 @@ const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], length: u32, name: &'static str)
     SpecialRange { first: Ipv6Addr::new(a, b, c, d, e, f, g, h), length, name }
 }
 
-/// Whether an address is reachable from everywhere, and is nobody's own.
-pub fn is_public(ip: IpAddr) -> bool {
-    special_range(ip).is_none()
-}
-
-/// The range of an address that is not public.
+/// The range of an address that is not public; `None` of one that is reachable from everywhere, and is nobody's own.
 pub fn special_range(ip: IpAddr) -> Option<&'static str> {
     match ip {
         IpAddr::V4(ip) => IPV4
@@ -103,6 +98,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn is_public(ip: IpAddr) -> bool {
+        special_range(ip).is_none()
+    }
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect(text)

@@ -21,7 +21,7 @@ pub struct Peer {
 #[derive(Debug, PartialEq, Eq)]
 struct ConnectionFacts {
     certificate: Option<Arc<Certificate>>,
-    intercepted: Option<Arc<Intercepted>>,
+    intercepted: Option<Intercepted>,
 }
 
 /// What CONNECT said of the connection that it opened, which ends here.
@@ -85,7 +85,7 @@ impl Peer {
         let peer = match (self.intercepted(), server) {
             (Some(intercepted), Some(server)) if *server != *intercepted.name => {
                 let other = Intercepted { other_name: Some(server.into()), ..intercepted.clone() };
-                self.through(Arc::new(other))
+                self.through(other)
             }
             (Some(_) | None, _) => self,
         };
@@ -98,14 +98,14 @@ impl Peer {
 
     /// At the end of a CONNECT.
     #[must_use]
-    pub fn through(self, intercepted: Arc<Intercepted>) -> Self {
+    pub fn through(self, intercepted: Intercepted) -> Self {
         let facts = ConnectionFacts { certificate: self.certificate().cloned(), intercepted: Some(intercepted) };
         Self { more: Some(Arc::new(facts)), ..self }
     }
 
     /// What CONNECT said, if the connection came through one.
     pub fn intercepted(&self) -> Option<&Intercepted> {
-        self.more.as_ref()?.intercepted.as_deref()
+        self.more.as_ref()?.intercepted.as_ref()
     }
 
     /// The address of the far end; `None` behind a Unix socket.

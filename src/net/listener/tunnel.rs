@@ -38,7 +38,7 @@ const LAST: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub enum Tunnel {
     /// It ends here, as the server that CONNECT names.
-    Intercept(Arc<Intercepted>),
+    Intercept(Intercepted),
     /// Its bytes are passed on.
     Relay(Arc<TcpStream>),
 }

@@ -26,6 +26,8 @@ const LEAF_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 pub(super) const RENEWAL: Duration = Duration::from_secs(60 * 24 * 3600);
 /// More than a certificate or a key of ours has.
 const MAX_FILE: u64 = 64 * 1024;
+/// The subject of every local CA.
+pub const SUBJECT: &str = "ninjaone-proxy local CA";
 /// What it vouches for in any case.
 pub const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
@@ -90,7 +92,7 @@ impl LocalCa {
         Ok(Self { folder: StateFolder::find()?, names })
     }
 
-    /// That of the proxies that commands start for themselves, in a folder of its own: whoever trusts the other one need
+    /// That of the proxies that commands start for themselves, in a folder of its own: who trusts the other one need
     /// not trust another because of a command. Those who stand in for the same names share it.
     pub fn of_commands(names: Vec<String>) -> Result<Self, LocalError> {
         let known = digest(&SHA256, names.join(" ").as_bytes());
@@ -115,11 +117,6 @@ impl LocalCa {
     /// What it is to vouch for: names and addresses.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         NAMES.into_iter().chain(self.names.iter().map(String::as_str))
-    }
-
-    /// The host names that the CA that is there can vouch for, each with the names below it; `None` if there is no CA.
-    pub fn vouched_names(&self) -> Result<Option<Vec<String>>, LocalError> {
-        Ok(self.read()?.map(|kept| kept.names))
     }
 
     /// Makes the CA if there is none, or none that can vouch for the names. Several processes may do so at once: one
@@ -212,7 +209,7 @@ fn permitted(authority: &X509Certificate<'_>) -> Vec<String> {
 fn authority(now: SystemTime, names: &[String]) -> CertificateParams {
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name = DistinguishedName::new();
-    parameters.distinguished_name.push(DnType::CommonName, "ninjaone-proxy local CA");
+    parameters.distinguished_name.push(DnType::CommonName, SUBJECT);
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let mut permitted = vec![
@@ -383,7 +380,7 @@ mod tests {
             let other = at(&folder, &[name]);
             assert_eq!(other.prepare().expect("a CA"), Some(Replaced { name: name.to_owned() }));
         }
-        let all = plain.vouched_names().expect("readable").expect("a CA");
+        let all = plain.read().expect("readable").expect("a CA").names;
         assert_eq!(all, ["ninjarmm.example", "ninjarmm.com", "xeu.ninjarmm.com", "eu.ninjarmm.com"]);
         assert_eq!(eu.prepare().expect("a CA"), None);
     }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::Version;
-use http::header::{HOST, HeaderMap, TRANSFER_ENCODING};
+use http::header::{HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 
 use super::AuthnError;
@@ -15,6 +15,19 @@ pub(super) fn check_codings(headers: &HeaderMap) -> Result<(), AuthnError> {
         (None, _) => Ok(()),
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         (Some(_), _) => Err(AuthnError::Framing),
+    }
+}
+
+/// The only `Host` of a request; `None` where its version needs none.
+pub(super) fn only_host(head: &Parts) -> Result<Option<&HeaderValue>, AuthnError> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), Some(_)) => Err(AuthnError::ManyHosts),
+        (Some(host), None) => Ok(Some(host)),
+        // HTTP/1.0 knows no Host, and no browser speaks it; HTTP/2 has the authority in its place.
+        (None, _) if head.version == Version::HTTP_10 => Ok(None),
+        (None, _) if head.version == Version::HTTP_2 && head.uri.authority().is_some() => Ok(None),
+        (None, _) => Err(AuthnError::NoHost),
     }
 }
 

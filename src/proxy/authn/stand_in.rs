@@ -1,7 +1,5 @@
 //! Requests for servers that a listener stands in for: inside a CONNECT, or with their name in an absolute target.
 
-use std::sync::Arc;
-
 use http::header::{HOST, HeaderMap, REFERER};
 use http::request::Parts;
 use http::uri::Authority;
@@ -9,7 +7,7 @@ use http::{Method, Version};
 
 use super::callers::{Callers, ProofIdentity};
 use super::host_name::split_port;
-use super::perimeter::is_authority;
+use super::perimeter::{is_authority, only_host};
 use super::presented_proof::PresentedProof;
 use super::{Authenticated, Authn, AuthnError, Caller, Unauthenticated};
 use crate::net::listener::{Intercepted, Peer};
@@ -58,7 +56,7 @@ impl<C> Authn<C> {
             return Ok(peer);
         };
         let proof = self.if_presented(&peer, &head.headers)?.and_then(|identity| identity.proof());
-        Ok(peer.through(Arc::new(Intercepted { name: name.into(), proof, other_name: None })))
+        Ok(peer.through(Intercepted { name: name.into(), proof, other_name: None }))
     }
 
     /// Whether a request asks which names go through the proxy.
@@ -146,14 +144,7 @@ fn check_names(head: &Parts, scheme: &str, name: &str) -> Result<(), AuthnError>
         let other = String::from_utf8_lossy(authority).into_owned();
         Err(if is_authority(authority) { other_server(name, &other) } else { AuthnError::BadHost(other) })
     };
-    let mut hosts = head.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(_), Some(_)) => return Err(AuthnError::ManyHosts),
-        (Some(host), None) => check(host.as_bytes())?,
-        (None, _) if head.version == Version::HTTP_10 => {}
-        (None, _) if head.version == Version::HTTP_2 && head.uri.authority().is_some() => {}
-        (None, _) => return Err(AuthnError::NoHost),
-    }
+    only_host(head)?.map_or(Ok(()), |host| check(host.as_bytes()))?;
     let Some(authority) = head.uri.authority() else { return Ok(()) };
     match head.uri.scheme_str() {
         Some(other) if other != scheme => Err(other_server(name, &head.uri.to_string())),

@@ -5,20 +5,19 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use ring::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
+use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, GeneralSubtree};
 use x509_parser::pem::parse_x509_pem;
 use x509_parser::time::ASN1Time;
 
 use crate::base::file;
+use crate::net::tls::local::SUBJECT;
+use crate::net::tls::pem;
 
 /// More than a certificate has.
 const MAX_FILE: u64 = 64 * 1024;
-/// The subject of every local CA.
-pub const SUBJECT: &str = "ninjaone-proxy local CA";
 
 /// Why a file is not the certificate of a local CA.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +61,7 @@ impl AuthorityCertificate {
         judged.map(Some).map_err(|fault| AuthorityError::Other { path: path.to_owned(), fault })
     }
 
-    /// Whoever can write the state folder can put another file there. A store gets nothing that could vouch for more than
+    /// A process that can write the state folder can put another file there. A store gets nothing that could vouch for more than
     /// the names that it shows, so every certificate that is not limited as ours are is refused.
     fn parse(text: &str) -> Result<Self, &'static str> {
         let unreadable = "it is not a certificate in PEM form";
@@ -112,9 +111,7 @@ impl AuthorityCertificate {
 
     /// In PEM form: what was judged, and nothing else that the file had.
     pub fn pem(&self) -> String {
-        let text = STANDARD.encode(&self.der);
-        let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+        pem::block(&CertificateDer::from(self.der.as_slice()))
     }
 }
 
