@@ -1,7 +1,6 @@
 //! `run`: serves until a signal, and takes another configuration when the file changes or SIGHUP asks for it.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -14,6 +13,7 @@ use crate::config::sections::LogFormat;
 use crate::config::{Config, EndpointError, ListenerConfig, Settings, SiteError};
 use crate::net::listener::{Bound, Inheritance};
 use crate::net::shutdown::{self, ShutdownSignal, Signals};
+use crate::net::tls::local::LocalCa;
 use crate::net::tls::server::IdentitySource;
 use crate::observe::logging::{self, ErrorChain};
 
@@ -119,7 +119,7 @@ pub(super) fn code(error: &StartError) -> u8 {
 
 /// What an administrator should know of settings.
 pub(super) struct SettingsNotice {
-    local_ca: Option<PathBuf>,
+    local_ca: Option<LocalCa>,
     exposures: Vec<String>,
     complaints: BTreeSet<String>,
     /// Of certificates that do not fit their listener.
@@ -142,7 +142,7 @@ impl SettingsNotice {
 /// What the log has said, which it says once.
 #[derive(Default)]
 pub(super) struct Notes {
-    local_ca: Option<PathBuf>,
+    local_ca: Option<LocalCa>,
     admin: Option<Bound>,
     probes: Option<Bound>,
     sandboxes: Addresses,
@@ -165,8 +165,8 @@ impl Notes {
         SettingsNotice { local_ca, exposures, complaints, certificates, doubts, suspicions }: SettingsNotice,
         app: &App,
     ) {
-        if let Some(path) = local_ca.as_ref().filter(|_| self.local_ca != local_ca) {
-            tracing::info!("{}", trust(path));
+        if let Some(authority) = local_ca.as_ref().filter(|_| self.local_ca != local_ca) {
+            tracing::info!("{}", trust(authority));
         }
         let (admin, probes) = (app.admin.clone(), app.probes().cloned());
         if let Some(bound) = admin.as_ref().filter(|_| self.admin != admin) {
@@ -213,19 +213,22 @@ impl Notes {
     }
 }
 
-/// How callers come to trust the local CA: no way is right for all of them.
-fn trust(certificate: &Path) -> String {
+/// What the local CA vouches for, and how callers come to trust it: no way is right for all of them.
+fn trust(authority: &LocalCa) -> String {
+    let certificate = authority.certificate();
     format!(
-        "callers must trust the local CA, {}, each runtime in its own way; to see how, run: {}",
+        "callers must trust the local CA, {}, which vouches for {}, each runtime in its own way; to see how, run: {}",
         certificate.display(),
-        super::trust::show_command(certificate)
+        authority.names().collect::<Vec<_>>().join(", "),
+        super::trust::show_command(&certificate)
     )
 }
 
-/// What callers of a listener must trust whose certificate is of the local CA.
-fn local_ca(settings: &Settings) -> Option<PathBuf> {
-    settings.listeners.iter().find_map(|listener| match &listener.tls {
-        Some(IdentitySource::LocalCa(home)) => Some(home.certificate()),
-        Some(IdentitySource::Files(_)) | None => None,
-    })
+/// What callers of listeners must trust whose certificates are of the local CA, for all of their names.
+fn local_ca(settings: &Settings) -> Option<LocalCa> {
+    let of_listener = |listener: &ListenerConfig| match (&listener.interception, &listener.tls) {
+        (Some(authority), _) | (None, Some(IdentitySource::LocalCa(authority))) => Some(authority.clone()),
+        (None, Some(IdentitySource::Files(_)) | None) => None,
+    };
+    settings.listeners.iter().filter_map(of_listener).reduce(LocalCa::with)
 }

@@ -127,7 +127,9 @@ fn a_tool_with_the_host_written_in_is_answered_inside_connect_and_its_secret_goe
         assert_eq!((reply.status, reply.json().is_array()), (200, true), "{host}");
     }
     assert_eq!(ask(&mut inside, "POST", "/v2/organizations", NAME, "Content-Length: 0\r\n").code(), "scope-missing");
-    assert!(!proxy.running.log().contains("its-own-secret"));
+    let log = proxy.running.log();
+    assert!(!log.contains("its-own-secret"));
+    assert!(log.contains("which vouches for localhost, 127.0.0.1, ::1, eu.ninjarmm.com, each runtime"), "{log}");
     // The port itself is served as before.
     assert_eq!(request(proxy.address, "GET", "/v2/organizations", "", b"").status, 200);
 }

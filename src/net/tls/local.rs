@@ -109,6 +109,13 @@ impl LocalCa {
         self.folder.path().join("ca-key.pem")
     }
 
+    /// The same CA, for the names of another one too.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        self.names.extend(other.names.into_iter().filter(|name| !self.names.contains(name)).collect::<Vec<_>>());
+        self
+    }
+
     /// What shows that another process has made it anew.
     pub(super) fn stamp(&self) -> Option<Stamp> {
         Stamp::of(&self.certificate())
