@@ -29,7 +29,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::config::sections::ConfigFile;
 use crate::config::{Config, ListenerConfig, Settings};
@@ -44,6 +44,8 @@ use crate::proxy::BodyLimits;
 use crate::proxy::approval::{Approvals, ApprovalsConfig};
 use crate::proxy::headers::loops::{FIELD, LoopMark};
 use crate::proxy::uses::UseCounters;
+use crate::shared::SharedStore;
+use crate::shared::sealing::SealingKeys;
 use crate::tools::admin::Configuration;
 use admin_listener::AdminState;
 use approval_notices::NoticeTarget;
@@ -60,6 +62,9 @@ pub use start_error::StartError;
 use usage_saver::{ListenerUsage, UsageSaver};
 pub use workers::LivenessCheck;
 use workers::Workers;
+
+/// How long the start waits for the shared store.
+const STORE_TIME: Duration = Duration::from_secs(2);
 
 /// A running proxy.
 pub struct App {
@@ -89,6 +94,9 @@ pub struct App {
     admin_state: Rc<AdminState>,
     /// The memory of all connections.
     buffers: Arc<Buffers>,
+    /// What replicas share, from the start on.
+    store: Option<SharedStore>,
+    sealing: Option<Arc<SealingKeys>>,
     /// What the process was started with.
     started: ConfigFile,
 }
@@ -130,6 +138,11 @@ impl App {
         let mark = LoopMark::new().map_err(io::Error::other)?;
         let buffers = Arc::new(Buffers::new(config.file.limits.buffers.get_ref().0));
         let (approvals, waiting) = Approvals::new(Arc::clone(&buffers), metrics.approvals());
+        let store = settings.shared.store.clone().map(|store| SharedStore::start(store, metrics.shared_store()));
+        let store = store.transpose().map_err(io::Error::other)?;
+        if let Some(store) = &store {
+            store.wait_up(STORE_TIME).await;
+        }
         let notices = NoticeTarget::start(&approvals, metrics.approvals(), waiting);
         let shared = (metrics.clone(), approvals);
         let admin_state = Rc::new(AdminState::new(shared, shutdown.clone(), configuration, mark.clone()));
@@ -155,6 +168,8 @@ impl App {
             metrics,
             admin_state,
             buffers,
+            store,
+            sealing: settings.shared.keys.clone(),
             started: config.file.clone(),
         };
         let audit = settings.audit.clone();
@@ -169,7 +184,8 @@ impl App {
     async fn prepare(&mut self, settings: Settings, config: &Config) -> Result<Next, StartError> {
         let file = &config.file;
         let exposures = settings.exposures();
-        let Settings { instances, listeners, record, audit: _, traces: _, approvals, notices, doubts } = settings;
+        let Settings { instances, listeners, record, audit: _, traces: _, approvals, notices, doubts, shared: _ } =
+            settings;
         let listeners: Vec<Arc<ListenerConfig>> = listeners.into_iter().map(Arc::new).collect();
         let bound = self.binder.open(&listeners, &self.listeners, file, self.workers.count())?;
         let there = self.open_admin.as_ref().map(|(wanted, ..)| wanted);

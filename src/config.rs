@@ -30,6 +30,7 @@ mod sandbox_warning;
 pub mod sections;
 pub mod self_call;
 mod settings;
+mod shared;
 mod terms;
 pub mod units;
 pub(crate) mod users;
@@ -164,10 +165,10 @@ impl Config {
         let instances = self.file.instances.iter().map(|(name, file)| self.instance(name, file));
         let record = listeners.iter().any(|listener| listener.policy.observes()).then(|| self.record()).transpose()?;
         let instances = instances.collect::<Result<_, _>>()?;
-        let (approvals, notices) = (self.approvals()?, self.notices()?);
+        let (approvals, notices, shared) = (self.approvals()?, self.notices()?, self.shared()?);
         let (audit, traces, doubts) = (self.audit()?, self.traces()?, self.doubts(is_set));
         self.check_folders(&listeners, record.as_deref())?;
-        Ok(Settings { instances, listeners, record, audit, traces, approvals, notices, doubts })
+        Ok(Settings { instances, listeners, record, audit, traces, approvals, shared, notices, doubts })
     }
 
     /// Checks what the keys say together, credentials apart, and compiles the policies.
@@ -187,6 +188,7 @@ impl Config {
         }
         self.check_limits()?;
         self.approvals()?;
+        self.store_address()?;
         self.check_addresses()?;
         self.file.listeners.iter().map(|(name, file)| self.listener(name, file, &catalog)).collect()
     }

@@ -42,6 +42,7 @@
 //! | [`config`] | the file as written -> typed settings, with the line of every mistake |
 //! | [`sandbox`] | an embedded NinjaOne with invented data: the default instance, and what tests talk to |
 //! | [`proxy`] | the spine and its stages: authn, policy with the catalog, approval, quota, audit, token, rate limit, upstream, response |
+//! | [`shared`] | what replicas share: a store (Redis or Valkey), and the keys that seal what is in it |
 //! | [`observe`] | what is written about requests: access log, audit log, metrics, traces, recent refusals, usage |
 //! | [`net`] | connections: listeners, TLS, dialing, bodies, shutdown |
 //! | [`base`] | what needs nothing else: secrets, clocks, files, state folder, panic guard, systemd |
@@ -64,4 +65,5 @@ pub mod net;
 pub mod observe;
 pub mod proxy;
 pub mod sandbox;
+pub mod shared;
 pub mod tools;

@@ -181,6 +181,7 @@ pub(super) fn restart_keys(running: &ConfigFile, wanted: &ConfigFile) -> Vec<&'s
         ("log.level", running.log.level != wanted.log.level),
         ("log.format", running.log.format != wanted.log.format),
         ("process.core-dumps", running.process != wanted.process),
+        ("shared", running.shared != wanted.shared),
         ("traces", running.traces != wanted.traces),
     ]
     .into_iter()

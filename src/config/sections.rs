@@ -6,6 +6,7 @@ mod instance;
 mod listener;
 mod listener_tls;
 mod quota;
+mod shared;
 mod user;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ pub use instance::{InstanceSection, RateSection};
 pub use listener::{CallerSection, ListenerSection, WritesChoice};
 pub use listener_tls::{TlsChoice, TlsSection};
 pub use quota::QuotaSection;
+pub use shared::SharedSection;
 pub use user::{UserFor, UserSection};
 
 /// The whole file.
@@ -51,6 +53,8 @@ pub struct ConfigFile {
     pub log: LogSection,
     /// Who approves requests.
     pub approvals: ApprovalsSection,
+    /// What replicas share.
+    pub shared: SharedSection,
     /// The record of operations used.
     pub learn: LearnSection,
     /// The record of writes and refusals.
@@ -202,6 +206,7 @@ impl Default for ConfigFile {
             probes: ProbesSection::default(),
             log: LogSection::default(),
             approvals: ApprovalsSection::default(),
+            shared: SharedSection::default(),
             learn: LearnSection::default(),
             audit: AuditSection::default(),
             traces: TracesSection::default(),

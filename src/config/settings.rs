@@ -23,6 +23,8 @@ use crate::proxy::rate_limit::RateLimits;
 use crate::proxy::token::credentials::Credentials;
 use crate::proxy::token::endpoint::ClientAuthMethod;
 use crate::proxy::token::user_grant::grant_file::GrantFile;
+use crate::shared::StoreConfig;
+use crate::shared::sealing::SealingKeys;
 
 /// What the stages are made of.
 #[derive(Debug)]
@@ -39,10 +41,21 @@ pub struct Settings {
     pub traces: Option<traces::TracesConfig>,
     /// Who approves requests, and how.
     pub approvals: ApprovalsConfig,
+    /// What replicas share.
+    pub shared: SharedConfig,
     /// Where requests that wait are told of, if anywhere.
     pub notices: Option<NoticesConfig>,
     /// Instances that are the sandbox although a tenant seems to be meant.
     pub doubts: Vec<SandboxWarning>,
+}
+
+/// What replicas share.
+#[derive(Debug, Default)]
+pub struct SharedConfig {
+    /// What seals, also the local tokens; `None`: a key that is made at the start.
+    pub keys: Option<Arc<SealingKeys>>,
+    /// The store, if there is one.
+    pub store: Option<StoreConfig>,
 }
 
 /// A NinjaOne tenant.

@@ -11,7 +11,7 @@ use serde::de::{self, Deserializer, Visitor};
 pub(super) use address::parse_tcp_place;
 pub use address::{Address, AdminAddress, InstanceAddress, ProbeAddress};
 pub use listener_mode::{ListenerMode, Permissions};
-pub use reference::{ClientId, ClientSecret, NotifyAddress, ProxyChoice, Reference, SecretText};
+pub use reference::{ClientId, ClientSecret, NotifyAddress, ProxyChoice, Reference, SealingKeyFiles, SecretText};
 
 /// A string as `parse` takes it.
 pub(super) fn parsed<'de, D: Deserializer<'de>, T>(

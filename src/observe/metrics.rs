@@ -8,6 +8,7 @@ pub mod approvals;
 mod meter;
 mod process;
 pub mod reloads;
+pub mod shared_store;
 pub mod totals;
 pub mod traffic;
 
@@ -21,6 +22,7 @@ use prometheus::{
 use approvals::ApprovalSeries;
 pub use meter::{RequestEnd, RequestMeter};
 use process::ProcessSeries;
+use shared_store::StoreSeries;
 use traffic::Traffic;
 
 /// Seconds; NinjaOne answers in tens of milliseconds to tens of seconds.
@@ -40,6 +42,7 @@ pub struct Metrics {
     sign_in_needed: IntGaugeVec,
     rate_waits: IntCounterVec,
     approvals: ApprovalSeries,
+    shared_store: StoreSeries,
     quota_used: IntGaugeVec,
     quota_limit: IntGaugeVec,
 }
@@ -153,6 +156,7 @@ impl Metrics {
                 &["instance"],
             )?,
             approvals: ApprovalSeries::register(&families)?,
+            shared_store: StoreSeries::register(&families)?,
             quota_used: families.gauge(
                 "ninjaone_proxy_quota_used",
                 "What is used of a quota within its window, by what it counts; caller is empty for that of the listener.",
@@ -231,6 +235,11 @@ impl Metrics {
     /// The counters of one instance.
     pub fn traffic(&self, instance: &str) -> Traffic {
         self.instances.of(instance)
+    }
+
+    /// What is counted of the shared store.
+    pub fn shared_store(&self) -> StoreSeries {
+        self.shared_store.clone()
     }
 
     /// What is counted of approvals.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from top to bottom: each imports only what comes after it.
-const ROOMS: [&str; 10] = ["main", "cli", "app", "tools", "config", "sandbox", "proxy", "observe", "net", "base"];
+const ROOMS: [&str; 11] =
+    ["main", "cli", "app", "tools", "config", "sandbox", "proxy", "shared", "observe", "net", "base"];
 /// The parts of the rooms that have an order inside, from top to bottom.
 const PARTS: [(&str, &[&str]); 4] = [
     (

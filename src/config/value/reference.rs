@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::net::dial::proxy::HttpProxy;
@@ -36,6 +36,11 @@ pub enum ClientId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct ClientSecret(pub Reference);
+
+/// Where the sealing keys are read from, the sealing one first: one reference, or a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct SealingKeyFiles(pub Vec<Reference>);
 
 /// The HTTP proxy on the way to an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +127,45 @@ impl<'de> Deserialize<'de> for ClientSecret {
                 "a secret must not be in this file: give it as { env = \"VARIABLE\" }, { file = \"PATH\" }, { credential = \"NAME\" } or { command = [\"PROGRAM\", \"ARGUMENT\"] }, and regenerate one that was here",
             )),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for SealingKeyFiles {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SealingKeysVisitor)
+    }
+}
+
+/// A reference, or a list of some.
+struct SealingKeysVisitor;
+
+impl<'de> Visitor<'de> for SealingKeysVisitor {
+    type Value = SealingKeyFiles;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{ file = \"PATH\" }, or a list of such references, the key that seals first")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<SealingKeyFiles, M::Error> {
+        let ClientSecret(reference) = ClientSecret::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        Ok(SealingKeyFiles(vec![reference]))
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<SealingKeyFiles, S::Error> {
+        let mut references = Vec::new();
+        while let Some(ClientSecret(reference)) = list.next_element()? {
+            references.push(reference);
+        }
+        if references.is_empty() {
+            return Err(de::Error::custom("an empty list has no key: give one, or leave key out"));
+        }
+        Ok(SealingKeyFiles(references))
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<SealingKeyFiles, E> {
+        Err(E::custom(
+            "a key must not be in this file: give it as { file = \"PATH\" }, and make a new one if it was here",
+        ))
     }
 }
 
