@@ -137,12 +137,12 @@ impl App {
         let configuration = Configuration { source, since: now, reload: None, restart: Vec::new() };
         let mark = LoopMark::new().map_err(io::Error::other)?;
         let buffers = Arc::new(Buffers::new(config.file.limits.buffers.get_ref().0));
-        let (approvals, waiting) = Approvals::new(Arc::clone(&buffers), metrics.approvals());
         let store = settings.shared.store.clone().map(|store| SharedStore::start(store, metrics.shared_store()));
         let store = store.transpose().map_err(io::Error::other)?;
         if let Some(store) = &store {
             store.wait_up(STORE_TIME).await;
         }
+        let (approvals, waiting) = Approvals::new(Arc::clone(&buffers), metrics.approvals(), store.clone());
         let notices = NoticeTarget::start(&approvals, metrics.approvals(), waiting);
         let shared = (metrics.clone(), approvals);
         let admin_state = Rc::new(AdminState::new(shared, shutdown.clone(), configuration, mark.clone()));

@@ -180,7 +180,7 @@ impl Proxy {
         match visitor.destination() {
             Destination::Preflight => return Ok(response::preflight(&head.headers)),
             Destination::OAuth(path) => return Box::pin(self.grant(path, &visitor, head, body, log)).await,
-            Destination::Approvals => return self.approval_status(visitor, head, log),
+            Destination::Approvals => return Box::pin(self.approval_status(visitor, head, log)).await,
             Destination::Connect => return Box::pin(self.connect(visitor, head, log)).await,
             Destination::ProxyConfig => return Ok(self.proxy_config(head)),
             Destination::Api => {}
@@ -236,7 +236,7 @@ impl Proxy {
     }
 
     /// What has become of an approval, for the caller that asked for it.
-    fn approval_status(
+    async fn approval_status(
         &self,
         visitor: Unauthenticated,
         head: &Parts,
@@ -244,7 +244,7 @@ impl Proxy {
     ) -> Result<Response<ResponseBody>, Rejection> {
         let Authenticated { caller, .. } = observe(log, self.authn.authenticate(visitor, &head.headers)?);
         let (listener, caller) = (self.sink.meter.listener(), self.sink.meter.caller(Some(caller.id().index())));
-        let summary = self.approvals.status((&head.method, &head.uri), listener, caller)?;
+        let summary = self.approvals.status((&head.method, &head.uri), listener, caller).await?;
         Ok(response::approval_status(&summary))
     }
 
@@ -340,7 +340,7 @@ mod tests {
             upstream,
             rate_limiter: None,
             audit_log: AuditLog::default(),
-            approvals: Approvals::new(Arc::new(Buffers::new(1 << 20)), metrics.approvals()).0,
+            approvals: Approvals::new(Arc::new(Buffers::new(1 << 20)), metrics.approvals(), None).0,
             sink: Sink { meter, lines: None, traces: None, warnings: WarnLimit::default() },
             refusals: RecentRefusals::default(),
             invent_answer: |_, _, _| None,

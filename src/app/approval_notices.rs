@@ -41,6 +41,8 @@ impl NoticeTarget {
         waiting: mpsc::Receiver<ApprovalSummary>,
     ) -> Rc<Self> {
         let (target, approvals) = (Rc::new(Self::default()), approvals.clone());
+        let following = approvals.clone();
+        tokio::task::spawn_local(async move { following.follow_store().await });
         tokio::task::spawn_local(async move {
             loop {
                 sleep(SWEEP).await;

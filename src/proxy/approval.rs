@@ -4,39 +4,48 @@
 //! It is used once. What cannot be decided is refused: nobody who could approve, no time left, no room, no record.
 
 mod approvers;
+mod asking;
+mod ballot;
 mod binding;
 mod config;
 mod decisions;
+mod document;
 mod entry;
+mod following;
 mod held_request;
 mod id;
+mod replication;
+mod shared_use;
 mod store;
 mod summary;
 mod unapproved;
 mod withdrawal;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::base::clock::Moment;
 use crate::net::listener::Buffers;
 use crate::observe::audit_log::{ApprovalStep, AuditLog, Unrecorded};
 use crate::observe::metrics::approvals::ApprovalSeries;
 use crate::proxy::authn::throttle::Throttle;
+use crate::shared::SharedStore;
 pub use approvers::{Approver, ApproverError, Decision, KnownApprover};
 use binding::Binding;
 pub use binding::{BodyHash, Difference};
 pub use config::ApprovalsConfig;
 pub use decisions::DecisionError;
+pub use following::Unreachable;
 pub use held_request::{HeldOperation, HeldRequest};
 pub use id::{ApprovalId, BadApprovalId};
-use store::{Asked, Progress, Store};
+use replication::Replication;
+use store::{Asked, Progress, Store, Usable};
 pub use summary::{ApprovalDetails, ApprovalSummary, State, Vote};
 pub use unapproved::{NoStatus, Unapproved};
-use withdrawal::Withdrawal;
 
 /// The header field by which a caller names the approval of a request.
 pub const FIELD: HeaderName = HeaderName::from_static("x-approval-id");
@@ -48,6 +57,8 @@ pub const MAX_OPEN: usize = 4096;
 pub const MAX_OPEN_OF_CALLER: usize = 2048;
 /// The most notices that wait to be sent.
 const MAX_NOTICES: usize = 1024;
+/// How soon an approval is looked at again that cannot be used for a moment.
+const RETRY: Duration = Duration::from_millis(250);
 
 /// The approvals of the process, shared by all workers and the admin listener. They live over reloads, which give them a
 /// new configuration.
@@ -61,6 +72,8 @@ struct Shared {
     buffers: Arc<Buffers>,
     series: ApprovalSeries,
     notices: mpsc::Sender<ApprovalSummary>,
+    /// Where replicas share them.
+    replication: Option<Replication>,
 }
 
 #[derive(Debug, Default)]
@@ -98,11 +111,27 @@ pub enum Outcome {
     Waiting(Box<ApprovalSummary>),
 }
 
+/// What a look at an approval finds.
+enum Look {
+    /// It is used now, by the one who looks.
+    Used(Approved),
+    /// It waits: its end, and what hears of changes.
+    Waiting { expires: Moment, changed: watch::Receiver<()> },
+    /// It cannot be used for a moment.
+    Blocked,
+}
+
 impl Approvals {
-    /// Without an approver yet. The other part hears of each request that waits, where the configuration says so.
-    pub fn new(buffers: Arc<Buffers>, series: ApprovalSeries) -> (Self, mpsc::Receiver<ApprovalSummary>) {
+    /// Without an approver yet; shared with other replicas where there is a store. The other part hears of each request
+    /// that waits, where the configuration says so.
+    pub fn new(
+        buffers: Arc<Buffers>,
+        series: ApprovalSeries,
+        store: Option<SharedStore>,
+    ) -> (Self, mpsc::Receiver<ApprovalSummary>) {
         let (notices, received) = mpsc::channel(MAX_NOTICES);
-        (Self(Arc::new(Shared { state: Mutex::default(), buffers, series, notices })), received)
+        let replication = store.map(Replication::new);
+        (Self(Arc::new(Shared { state: Mutex::default(), buffers, series, notices, replication })), received)
     }
 
     /// This configuration is in force from now on. Votes of those who are no longer approvers stop counting at once.
@@ -115,26 +144,33 @@ impl Approvals {
     /// Asks for the approval of a request, or looks for the one that it names, and waits for it up to the configured
     /// time. Dropped before that, a request that has not named one is withdrawn.
     pub async fn require(&self, held: HeldRequest, named: &HeaderMap) -> Result<Outcome, Unapproved> {
-        let binding = Binding::of(&held);
+        let (binding, facts) = (Binding::of(&held), held.facts.clone());
         let (id, withdrawal) = match self::named(named)? {
-            Some(id) => (id, None),
+            Some(id) => {
+                self.look_up(id).await.map_err(|_| Unapproved::Unreachable)?;
+                (id, None)
+            }
             None => {
-                let (id, withdrawal) = self.ask(held.clone(), binding.clone()).await?;
+                let (id, withdrawal) = self.ask(held, binding.clone()).await?;
                 (id, Some(withdrawal))
             }
         };
-        let asked = Asked { id, held: &held, binding: &binding };
+        let asked = Asked { id, facts, binding, number: fastrand::u64(1..) };
         let wait_until = Instant::now() + self.state().store.config.wait;
         let outcome = loop {
-            match self.use_up(&asked).await? {
-                Ok(approved) => break Outcome::Approved(approved),
-                Err((expires, mut changed)) => {
-                    let until = wait_until.min(expires.monotonic);
-                    // An error says that it is gone, which the next look finds out.
-                    if timeout_at(until, changed.changed()).await.is_err() && Instant::now() >= wait_until {
-                        break Outcome::Waiting(Box::new(self.summary(id).ok_or(Unapproved::Unknown)?));
-                    }
-                }
+            let (until, changed) = match self.use_up(&asked).await? {
+                Look::Used(approved) => break Outcome::Approved(approved),
+                Look::Waiting { expires, changed } => (expires.monotonic, Some(changed)),
+                Look::Blocked => (Instant::now() + RETRY, None),
+            };
+            if Instant::now() >= wait_until || self.state().store.leaving {
+                break Outcome::Waiting(Box::new(self.summary(id).ok_or(Unapproved::Unknown)?));
+            }
+            let until = until.min(wait_until);
+            match changed {
+                // An error says that it is gone, which the next look finds out.
+                Some(mut changed) => drop(timeout_at(until, changed.changed()).await),
+                None => sleep_until(until).await,
             }
         };
         if let Some(withdrawal) = withdrawal {
@@ -143,42 +179,26 @@ impl Approvals {
         Ok(outcome)
     }
 
-    /// Takes a request in, and waits until that is recorded.
-    async fn ask(&self, held: HeldRequest, binding: Binding) -> Result<(ApprovalId, Withdrawal), Unapproved> {
-        if held.body.len() > MAX_BODY {
-            return Err(Unapproved::TooLarge { rule: held.rule });
-        }
-        let id = ApprovalId::new().map_err(|_| Unapproved::Impossible)?;
-        let size = held.body.len() as u64;
-        let room = (size > 0).then(|| self.0.buffers.reserve(size)).transpose()?;
-        let recorded = {
-            let mut state = self.state();
-            let now = Moment::now();
-            let steps = state.store.sweep(now);
-            self.record_all(&state, steps);
-            let step = state.store.ask((id, held, binding), room, now)?;
-            self.record(&state, step)
-        };
-        let withdrawal = Withdrawal::of(self, id);
-        if let Err(unrecorded) = recorded.await {
-            self.state().store.forget(id);
-            return Err(unrecorded.into());
-        }
-        self.notify(id);
-        Ok((id, withdrawal))
-    }
-
     /// Uses an approval up, and waits until that is recorded; else what hears of changes.
-    async fn use_up(&self, asked: &Asked<'_>) -> Result<Result<Approved, (Moment, watch::Receiver<()>)>, Unapproved> {
+    async fn use_up(&self, asked: &Asked) -> Result<Look, Unapproved> {
         let (approvers, recorded) = {
             let mut state = self.state();
-            match state.store.use_up(asked, Moment::now())? {
-                Progress::Waiting { expires, changed } => return Ok(Err((expires, changed))),
-                Progress::Used { approvers, step } => (approvers, self.record(&state, *step)),
+            match state.store.progress(asked, Moment::now())? {
+                Progress::Waiting { expires, changed } => return Ok(Look::Waiting { expires, changed }),
+                Progress::Blocked => return Ok(Look::Blocked),
+                Progress::Approved(usable) => {
+                    let Usable { approvers, step, used } = *usable;
+                    let shared = self.0.replication.is_some();
+                    if let Some(ballot) = used.filter(|_| !shared) {
+                        state.store.follow(asked.id, ballot);
+                    }
+                    (approvers, (!shared).then(|| self.record(&state, step)))
+                }
             }
         };
+        let Some(recorded) = recorded else { return self.use_shared(asked).await };
         recorded.await?;
-        Ok(Ok(Approved { id: asked.id, approvers }))
+        Ok(Look::Used(Approved { id: asked.id, approvers }))
     }
 
     fn notify(&self, id: ApprovalId) {
@@ -194,14 +214,25 @@ impl Approvals {
 
     /// Ends what has expired; to be called now and then.
     pub fn sweep(&self) {
-        let mut state = self.state();
-        let steps = state.store.sweep(Moment::now());
-        self.record_all(&state, steps);
+        self.sweep_at(&mut self.state(), Moment::now());
     }
 
-    /// Ends all that is open: the process ends.
+    fn sweep_at(&self, state: &mut ApprovalState, now: Moment) {
+        // Of what is shared, one replica records the end: the one that tells the store.
+        if self.0.replication.is_none() {
+            let steps = state.store.expire(now);
+            self.record_all(state, steps);
+        }
+        state.store.purge(now);
+    }
+
+    /// The process ends: all that is open ends with it, unless other replicas go on.
     pub fn close(&self) {
         let mut state = self.state();
+        if self.0.replication.is_some() {
+            state.store.leave();
+            return;
+        }
         let steps = state.store.close(Moment::now());
         self.record_all(&state, steps);
     }

@@ -182,6 +182,11 @@ impl SharedStore {
         }
     }
 
+    /// Whether a value was sealed with a key that is not among ours: by a replica that has another file.
+    pub fn is_of_other_key(&self, key: &str, sealed: &[u8]) -> bool {
+        matches!(self.0.config.keys.open(key, sealed), Err(NotSealed::OtherKey(_)))
+    }
+
     fn ignore(&self, key: &str, why: &NotSealed) {
         // Whoever can write to the store could fill the log.
         if self.0.series.ignored() {

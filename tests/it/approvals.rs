@@ -3,10 +3,10 @@
 mod admin;
 #[cfg(unix)]
 mod chromium;
-mod ends;
+pub(crate) mod ends;
 mod mistakes;
 mod notices;
-mod stand;
+pub(crate) mod stand;
 mod states;
 
 use std::thread;

@@ -151,7 +151,7 @@ fn check_offline_needs_no_credentials_and_no_files_of_another_machine() {
 #[test]
 fn check_offline_takes_what_deploy_has() {
     let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
-    for file in ["config.toml", "compose.toml"] {
+    for file in ["config.toml", "compose.toml", "compose-shared.toml"] {
         let text = std::fs::read_to_string(deploy.join(file)).expect("a file");
         let folder = folder(&text.replace("sha256:...", &format!("sha256:{}", "0".repeat(64))));
         let (code, said, errors) = run_binary(folder.path(), &["check", "--offline"], &[]);

@@ -299,7 +299,14 @@ fn no_example_writes_to_a_tenant() {
         }
     }
     assert!(writes >= 5, "{writes} writes were found");
-    for name in ["config.toml", "deploy/config.toml", "deploy/compose.toml", "deploy/compose.yaml", "SECURITY.md"] {
+    for name in [
+        "config.toml",
+        "deploy/config.toml",
+        "deploy/compose.toml",
+        "deploy/compose.yaml",
+        "deploy/compose-shared.yaml",
+        "SECURITY.md",
+    ] {
         let text = document(name);
         assert!(text.lines().all(|line| !is_write(line) || stays_here(line)), "{name}");
     }

@@ -97,7 +97,7 @@ fn held(caller: usize, body: usize, critical: bool) -> HeldRequest {
 impl Play {
     fn new() -> Self {
         let metrics = Metrics::new().expect("metrics");
-        let (approvals, _) = Approvals::new(Arc::new(Buffers::new(1 << 20)), metrics.approvals());
+        let (approvals, _) = Approvals::new(Arc::new(Buffers::new(1 << 20)), metrics.approvals(), None);
         let rules = Rules { versions: [Some(0); 3], required: 1, required_critical: 2 };
         let play = Self { approvals, rules, requests: Vec::new(), happened: Vec::new(), now: 0 };
         play.configure(Duration::ZERO);

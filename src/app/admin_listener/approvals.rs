@@ -40,6 +40,12 @@ impl AdminState {
         body: RequestBody,
     ) -> Response<Full<Bytes>> {
         let reads = matches!(head.method, Method::GET | Method::HEAD);
+        // What the store cannot tell now is shown as it is known here.
+        let _ = match path {
+            ApprovalsPath::Page | ApprovalsPath::Json => self.approvals.look_up_all().await,
+            ApprovalsPath::One(Some(id)) => self.approvals.look_up(id).await,
+            ApprovalsPath::One(None) => Ok(()),
+        };
         match path {
             ApprovalsPath::Page if reads => self.approvals_page.list(&self.approvals.list()),
             ApprovalsPath::Json if reads => self.list_approvals(head),
@@ -107,6 +113,7 @@ impl AdminState {
     }
 
     async fn show_whole(&self, approver: &KnownApprover, id: ApprovalId) -> Result<Answered, DecisionRefusal> {
+        let _ = self.approvals.look_up_whole(id).await;
         let details = self.approvals.details(approver, id).ok_or(DecisionError::Unknown);
         let details = details.map_err(DecisionRefusal::Decision)?;
         let names = self.names_in(&details.summary).await;

@@ -90,6 +90,15 @@ impl BodyHash {
         hash.copy_from_slice(digest(&SHA256, body).as_ref());
         Self(hash)
     }
+
+    /// One that was made elsewhere.
+    pub(super) fn of_bytes(hash: [u8; SHA256_OUTPUT_LEN]) -> Self {
+        Self(hash)
+    }
+
+    pub(super) fn bytes(self) -> [u8; SHA256_OUTPUT_LEN] {
+        self.0
+    }
 }
 
 impl fmt::Display for BodyHash {
@@ -106,6 +115,11 @@ impl fmt::Debug for BodyHash {
 
 impl Binding {
     pub(super) fn of(held: &HeldRequest) -> Self {
+        Self::with_body(held, BodyHash::of(&held.body))
+    }
+
+    /// Where the body itself is elsewhere.
+    pub(super) fn with_body(held: &HeldRequest, body: BodyHash) -> Self {
         Self {
             listener: held.facts.listener.clone(),
             caller: held.facts.caller.clone(),
@@ -115,7 +129,7 @@ impl Binding {
             target: held.target.clone(),
             content_type: held.content_type.clone(),
             content_encoding: held.content_encoding.clone(),
-            body: BodyHash::of(&held.body),
+            body,
             dry_run: held.facts.dry_run,
         }
     }

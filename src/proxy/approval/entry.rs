@@ -1,20 +1,19 @@
 //! One approval: the request that was shown, the votes on it, and its state, worked out from votes and time.
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::approvers::is_current;
+use super::ballot::{Ballot, End, Ended};
 use super::binding::Binding;
+use super::held_request::ShownRequest;
 use super::{
-    ApprovalDetails, ApprovalId, ApprovalSummary, ApprovalsConfig, Decision, HeldRequest, KnownApprover, State, Vote,
+    ApprovalDetails, ApprovalId, ApprovalSummary, ApprovalsConfig, BodyHash, HeldRequest, KnownApprover, State,
 };
 use crate::base::clock::Moment;
 use crate::net::listener::Reservation;
 use crate::observe::audit_log::entry::{DecisionLabel, RequestFacts, Text};
 use crate::observe::audit_log::{ApprovalStep, StepKind};
-use crate::proxy::authn::key::KeyHash;
 
 /// An approval that was asked for.
 #[derive(Debug)]
@@ -27,45 +26,13 @@ pub(super) struct Entry {
     room: Option<Reservation>,
     asked: Moment,
     expires: Moment,
-    votes: Vec<KeyedVote>,
-    ended: Option<(End, Moment)>,
+    ballot: Ballot,
+    /// Until then it is not used: other replicas may know more of it than the store, which has lost something.
+    blocked: Option<Instant>,
+    /// The store that replicas share knows of it, if there is one.
+    published: bool,
     /// Wakes those who wait for a change.
     changed: watch::Sender<()>,
-}
-
-/// A vote, and the key that it was given with: it counts as long as that is the approver's.
-#[derive(Debug)]
-struct KeyedVote {
-    vote: Vote,
-    key: KeyHash,
-}
-
-/// How an approval ended. What is not ended may be expired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    Denied,
-    Expired,
-    Used,
-    Withdrawn,
-}
-
-impl End {
-    fn state(self) -> State {
-        match self {
-            Self::Denied => State::Denied,
-            Self::Expired | Self::Withdrawn => State::Expired,
-            Self::Used => State::Used,
-        }
-    }
-
-    pub(super) fn step(self) -> StepKind {
-        match self {
-            Self::Denied => StepKind::Denied,
-            Self::Expired => StepKind::Expired,
-            Self::Used => StepKind::Used,
-            Self::Withdrawn => StepKind::Withdrawn,
-        }
-    }
 }
 
 impl Entry {
@@ -74,70 +41,112 @@ impl Entry {
         room: Option<Reservation>,
         (asked, expires): (Moment, Moment),
     ) -> Self {
-        let body_bytes = held.body.len();
-        let (votes, changed) = (Vec::new(), watch::Sender::new(()));
-        Self { id, held, binding, body_bytes, room, asked, expires, votes, ended: None, changed }
+        let shown = ShownRequest { body_bytes: held.body.len(), held, binding, asked, expires };
+        Self { published: false, ..Self::shown((id, shown), room, Ballot::new()) }
+    }
+
+    /// One that was asked for at another replica.
+    pub(super) fn shown((id, shown): (ApprovalId, ShownRequest), room: Option<Reservation>, ballot: Ballot) -> Self {
+        let ShownRequest { held, binding, body_bytes, asked, expires } = shown;
+        let changed = watch::Sender::new(());
+        let (blocked, published) = (None, true);
+        let mut entry =
+            Self { id, held, binding, body_bytes, room, asked, expires, ballot, blocked, published, changed };
+        if entry.ballot.ended.is_some() {
+            entry.drop_body();
+        }
+        entry
     }
 
     /// Its state at this moment, by the approvers and numbers of this configuration.
     pub(super) fn state(&self, config: &ApprovalsConfig, now: Moment) -> State {
-        match self.ended {
-            Some((end, _)) => end.state(),
+        match self.ballot.ended {
+            Some(Ended { end, .. }) => end.state(),
             None if now.has_reached(self.expires) => State::Expired,
             None if self.given(config).count() >= config.required(self.held.critical) => State::Approved,
             None => State::Waiting,
         }
     }
 
-    /// The approvers whose yes counts: each one once, and never the caller.
+    /// The approvers whose yes counts.
     pub(super) fn given<'a>(&'a self, config: &'a ApprovalsConfig) -> impl Iterator<Item = &'a str> {
-        let counts = |keyed: &&KeyedVote| {
-            let name = &keyed.vote.approver;
-            keyed.vote.decision == Decision::Approve
-                && is_current(&config.approvers, name, keyed.key)
-                && !self.is_caller(name)
-        };
-        self.votes.iter().filter(counts).map(|keyed| &*keyed.vote.approver)
-    }
-
-    /// Whether this approver has said yes with this key.
-    pub(super) fn has_yes_of(&self, approver: &KnownApprover) -> bool {
-        let is_it = |keyed: &KeyedVote| keyed.vote.approver == approver.name && keyed.key == approver.key;
-        self.votes.iter().any(|keyed| is_it(keyed) && keyed.vote.decision == Decision::Approve)
+        self.ballot.given(config, self.held.facts.caller.as_deref())
     }
 
     pub(super) fn is_caller(&self, name: &str) -> bool {
         self.held.facts.caller.as_deref() == Some(name)
     }
 
-    /// Takes a vote. One of the same approver, who has another key now, takes the place of the one before: nobody counts
-    /// twice.
-    pub(super) fn vote(
-        &mut self,
-        approver: &KnownApprover,
-        decision: Decision,
-        comment: Option<String>,
-        at: SystemTime,
-    ) {
-        self.votes.retain(|keyed| keyed.vote.approver != approver.name);
-        let vote = Vote { approver: approver.name.clone(), decision, comment, at };
-        self.votes.push(KeyedVote { vote, key: approver.key });
+    pub(super) fn ballot(&self) -> &Ballot {
+        &self.ballot
     }
 
-    /// Ends it. Its body is let go of.
-    pub(super) fn end(&mut self, end: End, at: Moment) {
-        self.ended = Some((end, at));
+    /// Puts another ballot in the place of this one. The body of what has ended is let go of.
+    pub(super) fn follow(&mut self, ballot: Ballot) {
+        self.ballot = ballot;
+        if self.ballot.ended.is_some() {
+            self.drop_body();
+        }
+        self.wake();
+    }
+
+    fn drop_body(&mut self) {
         self.held.body = Bytes::new();
         self.room = None;
+    }
+
+    pub(super) fn is_published(&self) -> bool {
+        self.published
+    }
+
+    pub(super) fn set_published(&mut self) {
+        self.published = true;
+    }
+
+    /// Nobody uses it until then.
+    pub(super) fn block(&mut self, until: Instant) {
+        self.blocked = Some(until);
+    }
+
+    pub(super) fn is_blocked(&self, now: Moment) -> bool {
+        self.blocked.is_some_and(|until| now.monotonic < until)
+    }
+
+    /// The body that was shown, where this process does not have it.
+    pub(super) fn wants_body(&self) -> bool {
+        self.body_bytes > 0 && self.held.body.is_empty() && self.ballot.ended.is_none()
+    }
+
+    /// Takes the body in, if it is the one that was shown.
+    pub(super) fn take_body(&mut self, body: Bytes, room: Option<Reservation>) {
+        if self.wants_body() && BodyHash::of(&body) == self.binding.body() {
+            (self.held.body, self.room) = (body, room);
+        }
+    }
+
+    /// What other replicas need of it.
+    pub(super) fn request(&self) -> ShownRequest {
+        ShownRequest {
+            held: self.held.clone(),
+            binding: self.binding.clone(),
+            body_bytes: self.body_bytes,
+            asked: self.asked,
+            expires: self.expires,
+        }
     }
 
     pub(super) fn binding(&self) -> &Binding {
         &self.binding
     }
 
+    /// Whether nobody can vote on it or use it any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ballot.ended.is_some()
+    }
+
     /// When it ended.
     pub(super) fn ended_at(&self) -> Option<Moment> {
-        self.ended.map(|(_, at)| at)
+        self.ballot.ended.map(|ended| ended.at)
     }
 
     pub(super) fn asked(&self) -> Moment {
@@ -155,12 +164,6 @@ impl Entry {
 
     pub(super) fn wake(&self) {
         self.changed.send_replace(());
-    }
-
-    /// What the approver who said no wrote.
-    pub(super) fn denial(&self) -> Option<String> {
-        let denial = self.votes.iter().find(|keyed| keyed.vote.decision == Decision::Deny);
-        denial.and_then(|keyed| keyed.vote.comment.clone())
     }
 
     /// A step of it for the audit log; `facts` are of another request than the one that asked.
@@ -191,7 +194,7 @@ impl Entry {
         ApprovalSummary {
             id: self.id,
             state: self.state(config, now),
-            is_withdrawn: self.ended.is_some_and(|(end, _)| end == End::Withdrawn),
+            is_withdrawn: self.ballot.ended.is_some_and(|ended| ended.end == End::Withdrawn),
             asked: self.asked.wall,
             expires: self.expires.wall,
             given: self.given(config).count(),
@@ -206,7 +209,7 @@ impl Entry {
             dry_run: held.facts.dry_run,
             rule: held.rule.clone(),
             reason: held.reason.clone(),
-            comment: self.denial(),
+            comment: self.ballot.denial(),
         }
     }
 
@@ -217,7 +220,7 @@ impl Entry {
             held: self.held.clone(),
             body_bytes: self.body_bytes,
             body_sha256: self.binding.body(),
-            votes: self.votes.iter().map(|keyed| keyed.vote.clone()).collect(),
+            votes: self.ballot.votes.iter().map(|keyed| keyed.vote.clone()).collect(),
         }
     }
 }

@@ -5,6 +5,8 @@ use http::Method;
 use http::header::HeaderValue;
 use http::uri::PathAndQuery;
 
+use super::binding::Binding;
+use crate::base::clock::Moment;
 use crate::observe::audit_log::entry::RequestFacts;
 use crate::proxy::policy::catalog::{Operation, OperationName, Risk};
 use crate::proxy::policy::group::Group;
@@ -34,6 +36,17 @@ pub struct HeldRequest {
     pub reason: Option<String>,
     /// Whether as many approvers as for operations of critical risk are needed.
     pub critical: bool,
+}
+
+/// What never changes of an approval: the request that was shown. Its body may be kept elsewhere.
+#[derive(Debug, Clone)]
+pub(super) struct ShownRequest {
+    pub(super) held: HeldRequest,
+    pub(super) binding: Binding,
+    /// The size of the body.
+    pub(super) body_bytes: usize,
+    pub(super) asked: Moment,
+    pub(super) expires: Moment,
 }
 
 /// What the catalogue knows of the operation of a held request.

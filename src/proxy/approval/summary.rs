@@ -102,7 +102,7 @@ pub struct ApprovalDetails {
 }
 
 /// What an approver said.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vote {
     /// The approver's name.
     pub approver: String,
@@ -121,7 +121,7 @@ impl Approvals {
     }
 
     /// What a caller may see of an approval: its own, on the listener where it asked.
-    pub fn status(
+    pub async fn status(
         &self,
         (method, uri): (&Method, &Uri),
         listener: &str,
@@ -131,8 +131,13 @@ impl Approvals {
             return Err(NoStatus::NotARead);
         }
         let id = ApprovalId::of_status(uri).ok_or(NoStatus::Unknown)?;
+        let learned = self.look_up(id).await;
         let summary = self.state().store.summary_for(id, (listener, caller), Moment::now());
-        summary.ok_or(NoStatus::Unknown)
+        match (summary, learned) {
+            (Some(summary), _) => Ok(summary),
+            (None, Ok(())) => Err(NoStatus::Unknown),
+            (None, Err(unreachable)) => Err(unreachable.into()),
+        }
     }
 
     /// All of an approval, for an approver.

@@ -13,7 +13,7 @@ use crate::proxy::authn::key::KeyHash;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn approver(name: &str) -> Approver {
+pub(super) fn approver(name: &str) -> Approver {
     Approver { name: name.to_owned(), key: KeyHash::of(key(name).as_bytes()) }
 }
 
@@ -34,12 +34,12 @@ fn config(wait: Duration, approvers: &[&str]) -> ApprovalsConfig {
 
 fn approvals(config: ApprovalsConfig) -> Approvals {
     let metrics = Metrics::new().expect("metrics");
-    let (approvals, _) = Approvals::new(Arc::new(Buffers::new(16 << 20)), metrics.approvals());
+    let (approvals, _) = Approvals::new(Arc::new(Buffers::new(16 << 20)), metrics.approvals(), None);
     approvals.configure(config, AuditLog::default());
     approvals
 }
 
-fn held() -> HeldRequest {
+pub(super) fn held() -> HeldRequest {
     HeldRequest {
         facts: RequestFacts {
             id: "1".to_owned(),
@@ -314,13 +314,13 @@ async fn a_caller_is_told_the_state_of_its_own_approvals_only() {
     let approvals = approvals(config(Duration::ZERO, &["lead"]));
     let id = ask(&approvals, held()).await;
     let uri = id.status_path().parse().expect("a target");
-    let status = |method: Method, listener: &str, caller: Option<&str>| {
-        approvals.status((&method, &uri), listener, caller).map(|summary| summary.state)
+    let status = async |method: Method, listener: &str, caller: Option<&str>| {
+        approvals.status((&method, &uri), listener, caller).await.map(|summary| summary.state)
     };
-    assert_eq!(status(Method::GET, "local", Some("agent")), Ok(State::Waiting));
-    assert_eq!(status(Method::HEAD, "local", Some("agent")), Ok(State::Waiting));
-    assert_eq!(status(Method::GET, "local", Some("other")), Err(NoStatus::Unknown));
-    assert_eq!(status(Method::GET, "local", None), Err(NoStatus::Unknown));
-    assert_eq!(status(Method::GET, "other", Some("agent")), Err(NoStatus::Unknown));
-    assert_eq!(status(Method::POST, "local", Some("agent")), Err(NoStatus::NotARead));
+    assert_eq!(status(Method::GET, "local", Some("agent")).await, Ok(State::Waiting));
+    assert_eq!(status(Method::HEAD, "local", Some("agent")).await, Ok(State::Waiting));
+    assert_eq!(status(Method::GET, "local", Some("other")).await, Err(NoStatus::Unknown));
+    assert_eq!(status(Method::GET, "local", None).await, Err(NoStatus::Unknown));
+    assert_eq!(status(Method::GET, "other", Some("agent")).await, Err(NoStatus::Unknown));
+    assert_eq!(status(Method::POST, "local", Some("agent")).await, Err(NoStatus::NotARead));
 }

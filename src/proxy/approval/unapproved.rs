@@ -1,6 +1,6 @@
 //! Why a request that needs an approval does not go on.
 
-use super::Difference;
+use super::{Difference, Unreachable};
 use crate::net::listener::BuffersFull;
 use crate::observe::audit_log::Unrecorded;
 
@@ -10,6 +10,9 @@ pub enum NoStatus {
     /// There is no such approval of this caller on this listener, or not any more.
     #[error("there is no such approval of this caller")]
     Unknown,
+    /// It is not known here, and the store that replicas share cannot be reached.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
     /// The state can only be read.
     #[error("the state of an approval can only be read")]
     NotARead,
@@ -39,6 +42,9 @@ pub enum Unapproved {
     /// Too many requests wait.
     #[error("too many requests wait for approval")]
     Full,
+    /// The store that replicas share cannot be reached.
+    #[error("approvals are shared, and the shared store cannot be reached")]
+    Unreachable,
     /// Nobody can approve.
     #[error("nobody can approve")]
     Impossible,

@@ -1,5 +1,6 @@
 //! An approval whose id the caller does not know yet: if the caller leaves before that, it is withdrawn.
 
+use super::ballot::End;
 use super::{ApprovalId, Approvals};
 use crate::base::clock::Moment;
 
@@ -24,8 +25,13 @@ impl Withdrawal {
 impl Drop for Withdrawal {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            let mut state = self.approvals.state();
-            let step = state.store.withdraw(id, Moment::now());
+            if let Some(replication) = &self.approvals.0.replication {
+                replication.withdraw(id);
+                return;
+            }
+            let (mut state, now) = (self.approvals.state(), Moment::now());
+            // What has expired is not withdrawn.
+            let step = if state.store.is_open(id, now) { state.store.end(id, End::Withdrawn, now) } else { None };
             self.approvals.record_all(&state, step);
         }
     }

@@ -133,6 +133,7 @@ pub(super) fn refusal(unapproved: &Unapproved) -> Refusal {
             RefusalKind::ApprovalImpossible,
             "it needs an approval, and nobody can give one: the proxy is ending, or has no approver ([approvals.approvers.NAME] in its configuration).",
         ),
+        Unapproved::Unreachable => unreachable("The request was not sent: it needs an approval"),
         Unapproved::TooLarge { rule } => refusal(
             RefusalKind::BodyTooLarge,
             &format!(
@@ -144,6 +145,17 @@ pub(super) fn refusal(unapproved: &Unapproved) -> Refusal {
     }
 }
 
+/// The refusal of what needs the store that replicas share.
+pub(super) fn unreachable(what: &str) -> Refusal {
+    Refusal::new(
+        RefusalKind::ApprovalsUnreachable,
+        format!(
+            "{what}; approvals are shared among replicas, and the shared store cannot be reached. Try again; if it lasts, \"ninjaone-proxy doctor\" says why."
+        ),
+    )
+    .after(Duration::from_secs(AGAIN.into()))
+}
+
 /// The refusal of a caller that asks for the state of an approval.
 pub(super) fn status_refusal(error: NoStatus) -> Refusal {
     match error {
@@ -151,6 +163,7 @@ pub(super) fn status_refusal(error: NoStatus) -> Refusal {
             RefusalKind::ApprovalNotFound,
             "This caller has no approval with this id on this listener; approvals end with the proxy, and an hour after they were decided, used or expired.",
         ),
+        NoStatus::Unreachable(_) => unreachable("The state of the approval is not known here"),
         NoStatus::NotARead => {
             Refusal::new(RefusalKind::ReadOnly, "Use GET: an approver decides at the admin listener.")
         }

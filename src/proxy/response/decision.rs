@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
+use super::approval::unreachable;
 use super::audit_refusal;
 use super::problem::{Refusal, RequestContext};
 use super::refusal_table::RefusalKind;
@@ -66,6 +67,11 @@ impl DecisionRefusal {
             Self::Decision(DecisionError::OwnRequest) => Refusal::new(
                 RefusalKind::ApproverIsCaller,
                 "An approver must be somebody else than the caller: another approver has to decide.",
+            ),
+            Self::Decision(DecisionError::Unreachable(_)) => unreachable("The decision was not taken"),
+            Self::Decision(DecisionError::BodyLost) => Refusal::new(
+                RefusalKind::ApprovalBodyLost,
+                "The shared store has lost the body of this request, so that nobody can see any more what is to be approved. Deny it: its caller asks anew.",
             ),
             Self::Decision(DecisionError::Unrecorded(unrecorded)) => audit_refusal(*unrecorded),
             Self::Unclear => Refusal::new(

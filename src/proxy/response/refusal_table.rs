@@ -190,12 +190,14 @@ refusal_table! {
     ApprovalNotFound: denied(StatusCode::NOT_FOUND, "approval-unknown");
     ApprovalsFull: unavailable("approvals-full", Fault::Caller);
     ApprovalImpossible: misconfigured("approval-impossible");
+    ApprovalsUnreachable: unavailable("approvals-unreachable", Fault::Proxy);
 
     // What approvers send to the listener for administrators.
     ApproverKeyMissing: denied(StatusCode::UNAUTHORIZED, "key-missing").with(ExtraField::BearerChallenge);
     ApproverKeyWrong: denied(StatusCode::UNAUTHORIZED, "key-wrong").with(ExtraField::BearerChallenge);
     ApproverIsCaller: denied(StatusCode::FORBIDDEN, "approver-is-caller");
     ApprovalOver: denied(StatusCode::CONFLICT, "approval-over");
+    ApprovalBodyLost: denied(StatusCode::CONFLICT, "approval-body-lost");
     DecisionUnclear: malformed(StatusCode::BAD_REQUEST, "decision-unclear");
     DecisionMethod: denied(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed").with(ExtraField::AllowDecision);
 

@@ -7,7 +7,7 @@ use super::stand::{BODY, Stand};
 use crate::harness::eventually;
 
 /// The steps of approvals in an audit log, in order, after its chain was found whole.
-fn steps(file: &std::path::Path) -> Vec<Value> {
+pub(crate) fn steps(file: &std::path::Path) -> Vec<Value> {
     let report = verify(file, &[]).expect("a log");
     assert_eq!(report.findings, []);
     let text = std::fs::read_to_string(file).expect("text");

@@ -18,10 +18,12 @@ const KEY: &str = "-key-of-tests";
 
 pub(crate) struct Stand {
     pub(crate) proxy: Proxy,
-    pub(crate) server: Scripted,
-    /// Heads and bodies of what was sent.
-    pub(crate) sent: Arc<Mutex<Vec<(String, String)>>>,
+    pub(crate) server: Arc<Scripted>,
+    pub(crate) sent: Sent,
 }
+
+/// Heads and bodies of what was sent.
+pub(crate) type Sent = Arc<Mutex<Vec<(String, String)>>>;
 
 pub(crate) fn key(name: &str) -> String {
     format!("{name}{KEY}")
@@ -56,24 +58,15 @@ pub(crate) fn approvals(settings: &str, approvers: &[&str]) -> String {
 impl Stand {
     /// With these settings in `[approvals]` and the approvers lead and deputy; `rest` is TOML for other tables.
     pub(crate) fn start(settings: &str, rest: &str) -> Self {
-        let sent: Arc<Mutex<Vec<_>>> = Arc::default();
-        let seen = Arc::clone(&sent);
-        let server = Scripted::start(move |mut asked| {
-            let body = String::from_utf8(read_body(&asked.head, &mut *asked.stream)).expect("text");
-            let own = match asked.head.split(' ').nth(1) {
-                Some("/v2/device/7") => r#"{"systemName":"SRV-07","organizationId":5}"#,
-                Some("/v2/organization/5") => r#"{"name":"Acme <b>"}"#,
-                _ => "",
-            };
-            if own.is_empty() {
-                seen.lock().expect("a list").push((asked.head.clone(), body));
-            }
-            asked.answer(&answer("200 OK", if own.is_empty() { "{}" } else { own }));
-            Then::Continue
-        });
+        let (server, sent) = counted();
+        Self::before(&server, &sent, settings, rest)
+    }
+
+    /// One more proxy in front of the same server.
+    pub(crate) fn before(server: &Arc<Scripted>, sent: &Sent, settings: &str, rest: &str) -> Self {
         let rest = format!("{}{rest}", approvals(settings, &["lead", "deputy"]));
         let proxy = Proxy::start(&server.instance(), &listener(), &rest);
-        Self { proxy, server, sent }
+        Self { proxy, server: Arc::clone(server), sent: Arc::clone(sent) }
     }
 
     /// Another configuration with these settings and approvers.
@@ -150,6 +143,26 @@ impl Stand {
     pub(crate) fn count_sent(&self) -> usize {
         self.sent.lock().expect("a list").len()
     }
+}
+
+/// A server that counts what is sent to it.
+pub(crate) fn counted() -> (Arc<Scripted>, Sent) {
+    let sent = Sent::default();
+    let seen = Arc::clone(&sent);
+    let server = Scripted::start(move |mut asked| {
+        let body = String::from_utf8(read_body(&asked.head, &mut *asked.stream)).expect("text");
+        let own = match asked.head.split(' ').nth(1) {
+            Some("/v2/device/7") => r#"{"systemName":"SRV-07","organizationId":5}"#,
+            Some("/v2/organization/5") => r#"{"name":"Acme <b>"}"#,
+            _ => "",
+        };
+        if own.is_empty() {
+            seen.lock().expect("a list").push((asked.head.clone(), body));
+        }
+        asked.answer(&answer("200 OK", if own.is_empty() { "{}" } else { own }));
+        Then::Continue
+    });
+    (Arc::new(server), sent)
 }
 
 pub(crate) fn lines(caller: &str, headers: &str) -> String {

@@ -110,6 +110,7 @@ pub(super) const BLOCKS: &[(&str, How)] = &[
     ("ninjaone-proxy --config ninjaone.toml login", Not("needs a person at a browser; tests/it/sign_in.rs")),
     ("kubectl create secret", Not("needs a cluster; .ci/manifests checks the files")),
     ("helm install", Not("needs a cluster; .ci/manifests renders and checks the chart")),
+    ("helm upgrade", Not("needs a cluster; .ci/manifests renders and checks the chart")),
     ("security add-generic-password", Not("needs macOS")),
 ];
 

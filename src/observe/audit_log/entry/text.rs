@@ -18,4 +18,9 @@ impl Text {
         let end = text.char_indices().map(|(start, _)| start).take_while(|start| *start <= MAX_TEXT).last();
         Self(format!("{}…", end.and_then(|end| text.get(..end)).unwrap_or_default()))
     }
+
+    /// What is left of it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
