@@ -144,7 +144,7 @@ impl App {
         }
         let (approvals, waiting) = Approvals::new(Arc::clone(&buffers), metrics.approvals(), store.clone());
         let notices = NoticeTarget::start(&approvals, metrics.approvals(), waiting);
-        let shared = (metrics.clone(), approvals);
+        let shared = (metrics.clone(), approvals, store.clone());
         let admin_state = Rc::new(AdminState::new(shared, shutdown.clone(), configuration, mark.clone()));
         let mut app = Self {
             addresses: Vec::new(),
@@ -299,6 +299,9 @@ impl App {
         self.workers.join().await?;
         for user in self.instances.iter().flat_map(|instance| &instance.users) {
             user.settle().await;
+        }
+        if let Some(store) = &self.store {
+            store.leave().await;
         }
         self.audit.end().await?;
         if let Some(traces) = self.traces {

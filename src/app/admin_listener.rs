@@ -36,11 +36,12 @@ use crate::proxy::headers::loops::LoopMark;
 use crate::proxy::quota::QuotaTracker;
 use crate::proxy::response;
 use crate::proxy::token::FlightCounts;
+use crate::shared::SharedStore;
 use crate::tools::admin::approvals::{ApprovalsPage, ApprovalsPath};
 use crate::tools::admin::history::History;
 use crate::tools::admin::page::{Explorer, ExplorerAnswer, ExplorerQuestion, StatusPage};
 use crate::tools::admin::view::{PageStatus, Setup, View};
-use crate::tools::admin::{self, Configuration, Health, TokenState};
+use crate::tools::admin::{self, Configuration, Health, StoreStatus, TokenState};
 
 pub(super) use grants::ShownGrant;
 
@@ -54,6 +55,8 @@ type Body = Either<Full<Bytes>, Channel<Bytes>>;
 pub(super) struct AdminState {
     pub(super) metrics: Metrics,
     pub(super) approvals: Approvals,
+    /// What replicas share, if they do.
+    pub(super) store: Option<SharedStore>,
     /// The names of what requests are about.
     pub(super) names: TargetNames,
     pub(super) counts: Arc<FlightCounts>,
@@ -82,7 +85,7 @@ pub(super) struct AdminState {
 impl AdminState {
     /// With nothing on it yet.
     pub(super) fn new(
-        (metrics, approvals): (Metrics, Approvals),
+        (metrics, approvals, store): (Metrics, Approvals, Option<SharedStore>),
         shutdown: Shutdown,
         configuration: Configuration,
         mark: LoopMark,
@@ -90,6 +93,7 @@ impl AdminState {
         Self {
             metrics,
             approvals,
+            store,
             names: TargetNames::new(mark.clone()),
             counts: Arc::default(),
             shutdown,
@@ -130,7 +134,19 @@ impl AdminState {
             let setup = self.setup.borrow();
             (setup.doubts.clone(), setup.instances.clone())
         };
-        Health { draining: self.shutdown.has_begun(), tokens, metrics, configuration, warnings, instances }
+        Health {
+            draining: self.shutdown.has_begun(),
+            tokens,
+            metrics,
+            configuration,
+            warnings,
+            instances,
+            store: self.store(),
+        }
+    }
+
+    fn store(&self) -> Option<StoreStatus> {
+        self.store.as_ref().map(StoreStatus::of)
     }
 
     async fn view(&self) -> View {
@@ -145,6 +161,7 @@ impl AdminState {
             setup: self.setup.borrow().clone(),
             tally: self.metrics.tally(),
             waiting: self.approvals.waiting(),
+            store: self.store(),
             refusals: self.refusals.groups(),
             quotas: quotas::views(&self.quotas.borrow()),
             permits: permits::views(&self.listeners.borrow()),

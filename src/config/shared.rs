@@ -36,7 +36,7 @@ struct StoreUrl {
 
 impl Config {
     /// What `[shared]` says, with the keys read.
-    pub(super) fn shared(&self) -> Result<SharedConfig, ConfigMistake> {
+    pub(crate) fn shared(&self) -> Result<SharedConfig, ConfigMistake> {
         let keys = self.sealing_keys()?.map(Arc::new);
         let Some(address) = self.store_address()? else { return Ok(SharedConfig { keys, store: None }) };
         let file = &self.file.shared;

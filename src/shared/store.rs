@@ -4,7 +4,7 @@ mod keeper;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -42,6 +42,8 @@ struct Store {
     /// How many servers copy what is written.
     copies: AtomicU32,
     state: watch::Sender<StoreState>,
+    /// Why it is down.
+    fault: Mutex<Option<String>>,
     /// Tells the keeper that something is wrong.
     trouble: Notify,
 }
@@ -59,6 +61,7 @@ impl SharedStore {
             slow: AtomicU32::new(0),
             copies: AtomicU32::new(0),
             state: watch::Sender::default(),
+            fault: Mutex::default(),
             trouble: Notify::new(),
         }));
         tokio::spawn(keeper::keep(store.clone()));
@@ -210,6 +213,22 @@ impl SharedStore {
     /// This process among the replicas: 16 hexadecimal digits.
     pub fn replica(&self) -> &str {
         &self.0.replica
+    }
+
+    /// This process ends: the others need not wait to notice.
+    pub async fn leave(&self) {
+        let Some(mut commands) = self.commands() else { return };
+        let member = keeper::member(self).to_string();
+        let mut remove = redis::cmd("ZREM");
+        remove.arg(self.key("replicas", &[])).arg(member);
+        // What cannot be said is noticed later.
+        let _ = self.answer(remove.query_async::<u32>(&mut commands), self.deadline()).await;
+    }
+
+    /// Why it is down, if it is.
+    pub fn fault(&self) -> Option<String> {
+        let fault = self.0.fault.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        fault.filter(|_| !self.state().up)
     }
 
     /// Where it is, for people.

@@ -14,6 +14,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use crate::proxy::response;
+use crate::shared::SharedStore;
 use view::InstanceView;
 
 /// A token as readiness and metrics see it.
@@ -95,6 +96,29 @@ pub struct Health {
     pub warnings: Vec<String>,
     /// The instances, and where they are.
     pub instances: Vec<InstanceView>,
+    /// What replicas share, if they do.
+    pub store: Option<StoreStatus>,
+}
+
+/// The shared store as readiness and the page see it.
+#[derive(Debug, Clone)]
+pub struct StoreStatus {
+    /// Where it is.
+    pub address: String,
+    /// Whether it answers.
+    pub up: bool,
+    /// Why it does not.
+    pub fault: Option<String>,
+    /// How many replicas there are, as far as is known.
+    pub replicas: u32,
+}
+
+impl StoreStatus {
+    /// That of a store.
+    pub fn of(store: &SharedStore) -> Self {
+        let state = store.state();
+        Self { address: store.address(), up: state.up, fault: store.fault(), replicas: state.replicas }
+    }
 }
 
 /// Answers a request for anything but the page: `/livez`, `/readyz` or `/metrics`.
@@ -116,7 +140,8 @@ pub fn answer(method: &Method, path: &str, health: &Health) -> Response<Full<Byt
 fn ready(health: &Health) -> Response<Full<Bytes>> {
     let ready =
         !health.draining && health.tokens.iter().all(|token| token.expires_in.is_some() || token.user.is_some());
-    let degraded = health.tokens.iter().any(|token| token.expires_in.is_none() && token.user.is_some());
+    let is_down = health.store.as_ref().is_some_and(|store| !store.up);
+    let degraded = is_down || health.tokens.iter().any(|token| token.expires_in.is_none() && token.user.is_some());
     let tokens: Vec<_> = health
         .tokens
         .iter()
@@ -132,14 +157,18 @@ fn ready(health: &Health) -> Response<Full<Bytes>> {
         })
         .collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let Health { draining, configuration, warnings, instances, .. } = health;
+    let Health { draining, configuration, warnings, instances, store, .. } = health;
+    let store = store.as_ref().map(
+        |StoreStatus { address, up, fault, replicas }| json!({ "address": address, "up": up, "problem": fault, "replicas": replicas }),
+    );
     let instances: Vec<_> = instances
         .iter()
         .map(|InstanceView { name, host, sandbox }| json!({ "name": name, "host": host, "sandbox": sandbox }))
         .collect();
     // A warning does not turn the status: what asks for it, such as a kubelet, would end a process that serves.
     let body = json!({
-        "ready": ready, "degraded": degraded, "draining": draining, "instances": instances, "warnings": warnings, "tokens": tokens, "configuration": configuration.shown(),
+        "ready": ready, "degraded": degraded, "draining": draining, "instances": instances, "warnings": warnings, "tokens": tokens, "sharedStore": store,
+        "configuration": configuration.shown(),
     });
     text(status, "application/json", format!("{body}\n"))
 }
@@ -217,6 +246,7 @@ mod tests {
             configuration: configuration(),
             warnings: Vec::new(),
             instances: Vec::new(),
+            store: None,
         };
         answer(&method, path, &health).status().as_u16()
     }

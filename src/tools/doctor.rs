@@ -11,6 +11,7 @@ mod read;
 mod recording_verifier;
 pub mod report;
 pub mod reporter;
+mod shared_store;
 mod sign_in;
 
 use std::time::Duration;
@@ -44,6 +45,9 @@ pub async fn examine(config: Result<&Config, &str>, only: Option<&str>, catalog:
         Err(mistake) => return mistaken(&mistake),
     };
     reporter.ok("configuration", summary(config));
+    if only.is_none() {
+        shared_store::examine(config, reporter).await;
+    }
     for check in checks.into_iter().filter(|check| only.is_none_or(|name| name == check.name)) {
         let reporter = reporter.of(check.name);
         check.examine(catalog, &reporter).await;

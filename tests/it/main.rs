@@ -89,6 +89,8 @@ mod review;
 mod rooms;
 #[path = "../oracle/rulebook.rs"]
 mod rulebook;
+#[cfg(unix)]
+mod shared;
 mod sign_in;
 mod slots;
 #[path = "../oracle/spelling.rs"]

@@ -57,11 +57,7 @@ pub(super) async fn keep(store: SharedStore) {
 
 /// Watches over a connection until something is wrong with it.
 async fn serve(store: &SharedStore, connection: &Connection, memory: &mut Memory) -> ConnectFault {
-    let member = Member {
-        replica: store.replica().to_owned(),
-        key: store.0.config.keys.ids().into_iter().next().unwrap_or_default(),
-        host: host_name(),
-    };
+    let member = member(store);
     let (mut quick, mut identified) = (0, Instant::now());
     let mut identity = match connection.identity().await {
         Ok(identity) => identity,
@@ -109,6 +105,12 @@ async fn serve(store: &SharedStore, connection: &Connection, memory: &mut Memory
             }
         }
     }
+}
+
+/// This replica, as the others see it.
+pub(super) fn member(store: &SharedStore) -> Member {
+    let key = store.0.config.keys.ids().into_iter().next().unwrap_or_default();
+    Member { replica: store.replica().to_owned(), key, host: host_name() }
 }
 
 /// Whether the store answers at all.
@@ -199,6 +201,8 @@ impl Memory {
                 "the shared store is down: this replica goes on with its share of rates and quotas; rules with max-uses, approvals and the renewal of sign-ins wait for it"
             );
         }
+        *store.0.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
+        store.0.series.up(false);
         self.told = Some(why);
     }
 }

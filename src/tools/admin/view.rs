@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::history::Charts;
-use super::{Configuration, TokenState};
+use super::{Configuration, StoreStatus, TokenState};
 use crate::base::plain;
 use crate::observe::metrics::totals::Totals;
 use crate::observe::refusals::RefusalGroup;
@@ -40,6 +40,8 @@ pub struct PageStatus {
     pub tally: Totals,
     /// How many requests wait for approval.
     pub waiting: usize,
+    /// What replicas share, if they do.
+    pub store: Option<StoreStatus>,
     /// The last refusals by cause, the newest first.
     pub refusals: Vec<RefusalGroup>,
     /// What is used of the quotas.

@@ -70,7 +70,9 @@ pub(super) fn state(status: &PageStatus) -> &'static str {
         "Draining"
     } else if status.tokens.iter().any(|token| token.expires_in.is_none() && token.user.is_none()) {
         "Not ready"
-    } else if status.tokens.iter().any(|token| token.expires_in.is_none()) {
+    } else if status.tokens.iter().any(|token| token.expires_in.is_none())
+        || status.store.as_ref().is_some_and(|store| !store.up)
+    {
         "Ready, but degraded"
     } else {
         "Ready"
@@ -82,6 +84,7 @@ pub(super) fn all(status: &PageStatus) -> Vec<Notice> {
     let mut notices: Vec<_> = tokens(status)
         .into_iter()
         .chain(sign_ins(status))
+        .chain(store(status))
         .chain(process(status))
         .chain(configuration(status))
         .map(Notice::on_one_line)
@@ -112,6 +115,17 @@ fn tokens(status: &PageStatus) -> Vec<Notice> {
         Notice { todo: token.remedy.clone(), ..Notice::warn(text) }
     });
     notice.into_iter().collect()
+}
+
+/// The shared store, if it is down.
+fn store(status: &PageStatus) -> Option<Notice> {
+    let store = status.store.as_ref().filter(|store| !store.up)?;
+    let why = store.fault.as_deref().unwrap_or("it has not answered yet");
+    let text = format!(
+        "The shared store ({}) is down: {why}. This replica goes on with its share of rates and quotas, one of {}; rules with max-uses, approvals and the renewal of sign-ins wait for it.",
+        store.address, store.replicas
+    );
+    Some(Notice::warn(text).todo("look at the store and the way there; \"ninjaone-proxy doctor\" tries it."))
 }
 
 /// Persons without a usable token.

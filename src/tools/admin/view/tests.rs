@@ -39,6 +39,7 @@ pub(in crate::tools::admin) fn status() -> PageStatus {
         setup: Setup { instances: vec![instance], listeners: vec![listener], ..Setup::default() },
         tally: Totals::default(),
         waiting: 0,
+        store: None,
         refusals: Vec::new(),
         quotas: Vec::new(),
         permits: Vec::new(),

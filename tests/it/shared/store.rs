@@ -1,0 +1,95 @@
+//! The connection: up, down, slow, full, read-only, with a wrong password, with another key.
+
+use std::time::{Duration, Instant};
+
+use super::{RedisServer, config};
+use crate::harness::{Proxy, eventually, request};
+
+fn sharing(server: &RedisServer) -> Proxy {
+    Proxy::start("host = \"sandbox\"", "", &config(server))
+}
+
+/// What readiness says.
+fn ready(proxy: &Proxy) -> (u16, String) {
+    let said = request(proxy.admin, "GET", "/readyz", "", b"");
+    (said.status, String::from_utf8_lossy(&said.body).into_owned())
+}
+
+fn metric(proxy: &Proxy, line: &str) -> bool {
+    let said = request(proxy.admin, "GET", "/metrics", "", b"");
+    String::from_utf8_lossy(&said.body).lines().any(|found| found == line)
+}
+
+fn up(proxy: &Proxy) -> bool {
+    metric(proxy, "ninjaone_proxy_shared_store_up 1")
+}
+
+fn down(proxy: &Proxy) -> bool {
+    metric(proxy, "ninjaone_proxy_shared_store_up 0")
+}
+
+#[test]
+fn replicas_know_of_each_other_and_forget_who_has_gone() {
+    let Some(server) = RedisServer::start() else { return };
+    let (first, second) = (sharing(&server), sharing(&server));
+    for proxy in [&first, &second] {
+        eventually("both are known", || metric(proxy, "ninjaone_proxy_shared_replicas 2"));
+    }
+    drop(second);
+    eventually("the other is forgotten", || metric(&first, "ninjaone_proxy_shared_replicas 1"));
+}
+
+#[test]
+fn a_store_that_is_stopped_paused_full_or_read_only_is_down_and_comes_back() {
+    let Some(mut server) = RedisServer::start() else { return };
+    let proxy = sharing(&server);
+    eventually("it is up", || up(&proxy));
+    assert_eq!(ready(&proxy).0, 200);
+
+    let read = || {
+        let begun = Instant::now();
+        assert_eq!(proxy.get("/v2/organizations").status, 200);
+        assert!(begun.elapsed() < Duration::from_secs(5), "no request waits for the store");
+    };
+    let is_down = |what: &str| {
+        eventually(what, || down(&proxy));
+        read();
+        let (status, text) = ready(&proxy);
+        assert!(status == 200 && text.contains("\"degraded\":true") && text.contains("\"up\":false"), "{what}: {text}");
+    };
+    let is_back = |what: &str| {
+        let begun = Instant::now();
+        eventually(what, || up(&proxy));
+        assert!(begun.elapsed() < Duration::from_secs(10), "{what}: {:?}", begun.elapsed());
+        read();
+    };
+    server.stop();
+    is_down("stopped");
+    server.start_again();
+    is_back("started again");
+    server.pause();
+    is_down("paused");
+    server.resume();
+    is_back("resumed");
+    server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    is_down("full");
+    server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    is_back("with room again");
+    server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    is_down("read-only");
+    server.cli(&["REPLICAOF", "NO", "ONE"]);
+    is_back("a primary again");
+}
+
+#[test]
+fn a_store_that_refuses_the_password_is_down_and_the_proxy_serves() {
+    let Some(server) = RedisServer::with(&["--requirepass", "right"]) else { return };
+    for (password, comes_up) in [("wrong", false), ("right", true)] {
+        std::fs::write(server.folder().join("password"), password).expect("a file");
+        let path = server.folder().join("password");
+        let rest = format!("{}password = {{ file = {path:?} }}\n", config(&server));
+        let proxy = Proxy::start("host = \"sandbox\"", "", &rest);
+        eventually("it is known", || up(&proxy) || down(&proxy));
+        assert_eq!((up(&proxy), proxy.get("/v2/organizations").status), (comes_up, 200));
+    }
+}
