@@ -1,5 +1,7 @@
 //! What replicas share, through a real redis-server.
 
+mod approvals;
+mod rights;
 mod server;
 mod store;
 

@@ -35,17 +35,17 @@ impl Approvals {
             self.state().store.forget(id);
             return Err(unrecorded.into());
         }
-        if let Some(replication) = &self.0.replication {
-            if let Err(error) = self.share(replication, id).await {
-                let mut state = self.state();
-                if error == Unapproved::Unreachable {
-                    // The store may have it nevertheless, and is told of the end when it can be.
-                    state.store.get_mut(id).into_iter().for_each(Entry::set_published);
-                }
-                let step = state.store.end(id, End::Withdrawn, Moment::now());
-                self.record_all(&state, step);
-                return Err(error);
+        if let Some(replication) = &self.0.replication
+            && let Err(error) = self.share(replication, id).await
+        {
+            let mut state = self.state();
+            if error == Unapproved::Unreachable {
+                // The store may have it nevertheless, and is told of the end when it can be.
+                state.store.get_mut(id).into_iter().for_each(Entry::set_published);
             }
+            let step = state.store.end(id, End::Withdrawn, Moment::now());
+            self.record_all(&state, step);
+            return Err(error);
         }
         self.notify(id);
         Ok((id, withdrawal))

@@ -164,3 +164,61 @@ pub(super) fn moment(wall: SystemTime, now: Moment) -> Moment {
     };
     Moment { monotonic: monotonic.unwrap_or(now.monotonic), wall }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::approver;
+    use super::*;
+
+    /// What has happened to a ballot, as one replica knows it.
+    fn ballot(steps: &[u8]) -> Ballot {
+        let now = Moment::now();
+        steps.iter().fold(Ballot::new(), |ballot, step| match step % 6 {
+            _ if ballot.ended.is_some() => ballot,
+            end @ 0..=3 if *step < 60 => ballot.with_end(End::ALL[usize::from(end)], now, 0),
+            number => {
+                let approver = approver(["lead", "deputy"][usize::from(number % 2)]);
+                let approver = KnownApprover { name: approver.name, key: approver.key };
+                ballot.with_vote(&approver, (Decision::Approve, None), now)
+            }
+        })
+    }
+
+    /// A replica looks at the store.
+    fn look(own: &mut Ballot, stored: &mut Ballot) {
+        match own.merged(stored) {
+            Merge::Same => {}
+            Merge::Follow => *own = stored.clone(),
+            Merge::Publish(next) => {
+                assert!(next.version > stored.version, "the store takes what is newer");
+                (*own, *stored) = (next.clone(), next);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn replicas_agree_in_the_end_and_what_has_ended_stays_ended(
+            steps in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..6), 3),
+            order in prop::collection::vec(0..2_usize, 0..6),
+        ) {
+            let mut stored = ballot(&steps[0]);
+            let mut replicas = [ballot(&steps[1]), ballot(&steps[2])];
+            let had_ended = stored.ended.is_some() || replicas.iter().any(|own| own.ended.is_some());
+            let highest = stored.version.max(replicas[0].version).max(replicas[1].version);
+            for number in order.into_iter().chain([0, 1, 0, 1]) {
+                let before = replicas[number].clone();
+                look(&mut replicas[number], &mut stored);
+                prop_assert!(replicas[number].version >= before.version);
+                prop_assert!(before.ended.is_none() || replicas[number].ended.is_some());
+            }
+            let of = |own: &Ballot| (own.version, own.ended.is_some());
+            prop_assert_eq!(of(&replicas[0]), of(&stored));
+            prop_assert_eq!(of(&replicas[1]), of(&stored));
+            prop_assert_eq!(stored.ended.is_some(), had_ended);
+            prop_assert!(stored.version >= highest);
+        }
+    }
+}

@@ -240,10 +240,10 @@ impl Approvals {
             };
             let Some(((step, ballot), shown)) = ending else { return Ok(()) };
             let change = Way::Change { needs_body: false };
-            let written = match replication.write(id, change, &shown, &ballot).await? {
-                Written::Missing => replication.write(id, Way::Publish, &shown, &ballot).await?,
-                other => other,
-            };
+            let mut written = replication.write(id, change, &shown, &ballot).await?;
+            if matches!(written, Written::Missing) {
+                written = replication.write(id, Way::Publish, &shown, &ballot).await?;
+            }
             match written {
                 Written::Done => {
                     let mut state = self.state();

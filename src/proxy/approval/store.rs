@@ -1,5 +1,6 @@
 //! All approvals: asked for, voted on, used once. Nothing here waits; the clock is handed in.
 
+use std::collections::hash_map::Entry::Vacant;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -87,10 +88,10 @@ impl Store {
 
     /// Takes in what was asked for at another replica, unless it is known.
     pub(super) fn take_in(&mut self, id: ApprovalId, entry: impl FnOnce() -> Entry) {
-        if let std::collections::hash_map::Entry::Vacant(place) = self.entries.entry(id) {
-            if place.insert(entry()).has_ended() {
-                self.ended.push_back(id);
-            }
+        if let Vacant(place) = self.entries.entry(id)
+            && place.insert(entry()).has_ended()
+        {
+            self.ended.push_back(id);
         }
     }
 

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{RedisServer, config};
 use crate::approvals::ends::steps;
-use crate::approvals::stand::{
-    BODY, Sent, Stand, TARGET, approvals, counted, decide_at, lines, listener,
-};
+use crate::approvals::stand::{BODY, Sent, Stand, TARGET, approvals, counted, decide_at, lines, listener};
 use crate::doors::Running;
 use crate::harness::{Reply, Scripted, eventually, request};
 
@@ -32,9 +30,8 @@ impl Replicas {
     fn with(count: usize, settings: &str, more: impl Fn(usize) -> String) -> Option<Self> {
         let redis = RedisServer::start()?;
         let (server, sent) = counted();
-        let one = |number: usize| {
-            Stand::before(&server, &sent, settings, &format!("{}\n{}", more(number), config(&redis)))
-        };
+        let one =
+            |number: usize| Stand::before(&server, &sent, settings, &format!("{}\n{}", more(number), config(&redis)));
         let proxies = (0..count).map(one).collect();
         Some(Self { redis, server, sent, proxies })
     }
@@ -251,7 +248,9 @@ fn without_the_store_nothing_is_asked_decided_or_used_and_with_it_all_goes_on() 
     assert_eq!(replicas.count_sent(), 0);
     replicas.redis.start_again();
     let [a, b] = &replicas.proxies[..] else { panic!("two") };
-    eventually("votes are taken again", || a.decide("lead", &waiting, "approve").status == 200);
+    for (stand, approver) in [(a, "lead"), (b, "deputy")] {
+        eventually("votes are taken again", || stand.decide(approver, &waiting, "approve").status == 200);
+    }
     assert_eq!(use_up(b, &waiting).status, 200);
     assert_eq!(use_up(a, &approved).status, 200);
     assert_eq!(replicas.count_sent(), 2);
@@ -348,7 +347,7 @@ fn each_step_is_recorded_by_one_replica() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = |number: usize| folder.path().join(format!("audit-{number}.jsonl"));
     let more = |number| format!("[audit]\nfile = {:?}\n", file(number));
-    let Some(mut replicas) = Replicas::with(3, "wait = \"0s\"\nexpires = \"8s\"", more) else { return };
+    let Some(mut replicas) = Replicas::with(3, "wait = \"0s\"\nexpires = \"12s\"", more) else { return };
     let [a, b, c] = &replicas.proxies[..] else { panic!("three") };
     let (used, denied, expired) = (a.ask_id(), a.ask_id(), b.ask_id());
     assert_eq!(b.decide("lead", &used, "approve").status, 200);
