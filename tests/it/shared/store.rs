@@ -44,7 +44,7 @@ fn a_store_that_is_stopped_paused_full_or_read_only_is_down_and_comes_back() {
     let Some(mut server) = RedisServer::start() else { return };
     let proxy = sharing(&server);
     eventually("it is up", || up(&proxy));
-    assert_eq!(ready(&proxy).0, 200);
+    eventually("it is ready", || ready(&proxy).0 == 200);
 
     let read = || {
         let begun = Instant::now();
