@@ -152,7 +152,7 @@ impl App {
             sandboxes: Vec::new(),
             trigger,
             workers: Workers::start(count, fastrand::u32(..) & 0xffff_ff00, &mark, &shutdown)?,
-            binder: ListenerBinder::new(inheritance),
+            binder: ListenerBinder::new(inheritance, settings.shared.keys.clone()),
             embedded: Sandboxes::default(),
             listeners: Vec::new(),
             instances: Vec::new(),

@@ -11,6 +11,8 @@ use tokio::sync::Semaphore;
 use super::StartError;
 use super::bind_hint::bind_error;
 use super::runtime_config::{ListenerSpec, Sockets};
+use crate::base::clock::Moment;
+use crate::base::clock::steady_wall::SteadyWall;
 use crate::config::ListenerConfig;
 use crate::config::sections::ConfigFile;
 use crate::net::listener::{
@@ -20,6 +22,7 @@ use crate::net::shutdown::{self, Shutdown, Trigger};
 use crate::net::tls::server::IdentitySource;
 use crate::proxy::authn::local_tokens::LocalTokens;
 use crate::proxy::quota::QuotaTracker;
+use crate::shared::sealing::SealingKeys;
 use followed_certificate::FollowedCertificate;
 
 /// How often, and how many times, a port that has an older listener too is looked at.
@@ -58,13 +61,27 @@ pub(super) struct BoundListeners {
 /// Binds listeners.
 pub(super) struct ListenerBinder {
     inheritance: Inheritance,
+    /// What local tokens are sealed with, where all replicas have the same.
+    sealing: Option<Arc<SealingKeys>>,
+    clock: Arc<SteadyWall>,
     count: u64,
 }
 
 impl ListenerBinder {
     /// With the sockets that the process was started with.
-    pub(super) fn new(inheritance: Inheritance) -> Self {
-        Self { inheritance, count: 0 }
+    pub(super) fn new(inheritance: Inheritance, sealing: Option<Arc<SealingKeys>>) -> Self {
+        Self { inheritance, sealing, clock: Arc::new(SteadyWall::new(Moment::now())), count: 0 }
+    }
+
+    /// What makes the tokens of a listener that is new.
+    fn issuer(&self, listener: &str) -> Result<LocalTokens, StartError> {
+        match &self.sealing {
+            Some(keys) => {
+                let keys = keys.mac_keys(&format!("local-token {listener}"));
+                Ok(LocalTokens::shared(keys, Arc::clone(&self.clock)))
+            }
+            None => Ok(LocalTokens::new().map_err(io::Error::other)?),
+        }
     }
 
     /// Binds each listener: takes the one of `old` that is at its address, else opens a socket for each of
@@ -81,7 +98,7 @@ impl ListenerBinder {
             let kept = old.iter().find(|old| old.serves(listener) && !all.listeners.iter().any(|new| new.id == old.id));
             let issuer = match old.iter().find(|old| old.name == listener.name) {
                 Some(old) => Arc::clone(&old.issuer),
-                None => Arc::new(LocalTokens::new().map_err(io::Error::other)?),
+                None => Arc::new(self.issuer(&listener.name)?),
             };
             let follow = |source: &IdentitySource, kept| FollowedCertificate::follow(&listener.name, source, kept);
             let tls = listener.tls.as_ref().map(|source| follow(source, kept.and_then(|kept| kept.tls.as_ref())));

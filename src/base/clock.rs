@@ -1,6 +1,7 @@
 //! Two clocks that are read together: the monotonic one stops while a laptop sleeps, the wall clock may be set.
 
 pub mod lifetime;
+pub mod steady_wall;
 pub mod timer;
 pub mod utc;
 

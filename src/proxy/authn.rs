@@ -234,8 +234,9 @@ impl<C> Authn<C> {
         let by_key = request.secret.as_ref().and_then(|key| known.of_key(key.as_bytes()));
         let named = by_key.filter(|found| request.id.as_deref().is_none_or(|name| found.name == Some(name)));
         let identity = named.or_else(|| of_peer(known, &visitor.peer));
-        match identity.and_then(|found| Some((found.context, found.mark()?))) {
-            Some((context, mark)) => Ok(GrantedToken { context, token: self.issuer.issue(mark, Moment::now()) }),
+        let issue = |found: ProofIdentity<'_, C>| self.issuer.issue(found.mark()?, Moment::now());
+        match identity.and_then(|found| Some((found.context, issue(found)?))) {
+            Some((context, token)) => Ok(GrantedToken { context, token }),
             None if by_key.is_some() => Err(self.throttled(AuthnError::WrongKey(KeyHint::OtherName))),
             None => match &request.secret {
                 Some(key) => Err(self.throttled(AuthnError::WrongKey(self.hint(key.as_bytes())))),
