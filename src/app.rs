@@ -203,7 +203,10 @@ impl App {
         for instance in placed {
             let old = self.instances.iter().find(|old| old.name == instance.0.name);
             let shared = (&self.metrics, &self.admin_state.counts, &self.admin_state.mark);
-            instances.push(InstanceRuntime::next(instance, old, &file.timeouts, shared).await?);
+            // An embedded NinjaOne knows the tokens of its own process only.
+            let is_embedded = sandboxes.iter().any(|(name, _)| *name == instance.0.name);
+            let store = self.store.clone().filter(|_| !is_embedded);
+            instances.push(InstanceRuntime::next(instance, old, &file.timeouts, store, shared).await?);
         }
         let usage = record.map(|file| ListenerUsage::new(file, &listeners, self.usage.current()));
         let doubts = doubts.iter().map(ToString::to_string).collect();

@@ -24,6 +24,7 @@ use crate::proxy::token::endpoint::ClientAuthMethod;
 use crate::proxy::token::user_grant::UserGrant;
 use crate::proxy::token::{FlightCounts, Tokens};
 use crate::sandbox::{Options, Sandbox};
+use crate::shared::SharedStore;
 
 /// How workers reach an instance; they keep their connections as long as they are given the same.
 pub(super) struct UpstreamConfig {
@@ -61,6 +62,8 @@ struct TokenConfig {
     times: (Duration, Duration),
     /// The command line that examines it.
     doctor: String,
+    /// Where replicas share the tokens.
+    store: Option<SharedStore>,
 }
 
 impl TokenConfig {
@@ -68,11 +71,12 @@ impl TokenConfig {
         instance: &InstanceConfig,
         ServerConfig { site, credentials }: ServerConfig,
         timeouts: &TimeoutsSection,
+        store: Option<SharedStore>,
     ) -> Self {
         let InstanceConfig { token_path, client_auth, doctor, .. } = instance;
         let (token_path, doctor) = (token_path.clone(), doctor.clone());
         let times = (timeouts.connect.0, timeouts.token.0);
-        Self { site, credentials, token_path, client_auth: *client_auth, times, doctor }
+        Self { site, credentials, token_path, client_auth: *client_auth, times, doctor, store }
     }
 
     /// Whether all is as it was, but perhaps for what the credentials' places hold.
@@ -98,7 +102,7 @@ impl TokenConfig {
         let credentials = Arc::clone(user.as_ref().map_or(&self.credentials, |(credentials, _)| *credentials));
         let endpoint = self.site.endpoint(&self.token_path, self.client_auth, credentials, self.times);
         let endpoint = endpoint.map_err(|error| StartError::Endpoint(name.to_owned(), error))?;
-        let endpoint = endpoint.marked(mark.clone());
+        let endpoint = endpoint.marked(mark.clone()).shared_in(self.store.clone());
         let endpoint = match user {
             Some((_, grant)) => endpoint.of_user(Arc::new(grant)),
             None => endpoint,
@@ -114,7 +118,7 @@ impl TokenConfig {
         shared: (&Arc<FlightCounts>, &LoopMark),
     ) -> Result<Vec<UserRuntime>, StartError> {
         let tokens = |credentials: &_, grant| self.tokens(name, shared, Some((credentials, grant)));
-        users.into_iter().map(|user| UserRuntime::next(user, old, tokens)).collect()
+        users.into_iter().map(|user| UserRuntime::next(user, old, self.store.as_ref(), tokens)).collect()
     }
 }
 
@@ -124,9 +128,10 @@ impl InstanceRuntime {
         (instance, origin): (InstanceConfig, ServerConfig),
         old: Option<&Self>,
         timeouts: &TimeoutsSection,
+        store: Option<SharedStore>,
         (metrics, counts, mark): (&Metrics, &Arc<FlightCounts>, &LoopMark),
     ) -> Result<Self, StartError> {
-        let new = TokenConfig::new(&instance, origin, timeouts);
+        let new = TokenConfig::new(&instance, origin, timeouts, store);
         let InstanceConfig { name, rate: limits, users, .. } = instance;
         let upstream = upstream(&name, &new.site, timeouts, old, metrics)?;
         let rate_limiter =

@@ -8,6 +8,7 @@ use crate::proxy::policy::catalog::ScopeSet;
 use crate::proxy::token::credentials::Credentials;
 use crate::proxy::token::user_grant::UserGrant;
 use crate::proxy::token::{TokenSource, Tokens};
+use crate::shared::SharedStore;
 
 /// A person, and the tokens of that person's grant.
 #[derive(Clone)]
@@ -23,6 +24,7 @@ impl UserRuntime {
     pub(super) fn next(
         UserConfig { name, scopes, credentials, file, login, .. }: UserConfig,
         old: &[Self],
+        store: Option<&SharedStore>,
         tokens: impl FnOnce(&Arc<Credentials>, UserGrant) -> Result<Arc<Tokens>, StartError>,
     ) -> Result<Self, StartError> {
         let same = |old: &&Self| {
@@ -31,7 +33,7 @@ impl UserRuntime {
         };
         let tokens = match old.iter().find(same) {
             Some(old) => Arc::clone(&old.tokens),
-            None => tokens(&credentials, UserGrant::new(file, login))?,
+            None => tokens(&credentials, UserGrant::new(file, login).shared_in(store.cloned()))?,
         };
         Ok(Self { name: name.into(), scopes, tokens, credentials })
     }

@@ -16,8 +16,10 @@ use crate::config::{Config, InstanceSite};
 use crate::observe::logging::ErrorChain;
 use crate::proxy::response::CONSOLE_TOKENS;
 use crate::proxy::token::user_grant::grant_file::StoredGrant;
+use crate::proxy::token::user_grant::grant_place::GrantPlace;
 use crate::tools::sign_in::authorization::{Authorization, AuthorizeEndpoint};
 use crate::tools::sign_in::callback::{Callback, CallbackListener};
+use crate::tools::sign_in::places::GrantPlaces;
 use crate::tools::sign_in::{PendingSignIn, SignInError, browser};
 
 /// How long NinjaOne keeps a refresh token that is not used.
@@ -60,7 +62,7 @@ pub(super) struct Logout {
 pub(super) fn login(config: &Config, given: &Login) -> Result<(), CommandError> {
     forbid_dumps(config)?;
     if given.status {
-        return status(config, given);
+        return runtime()?.block_on(status(config, given));
     }
     let name = given.name.as_deref().unwrap_or_default();
     let sign_in = find(config, name, given.instance.as_deref())?;
@@ -68,29 +70,31 @@ pub(super) fn login(config: &Config, given: &Login) -> Result<(), CommandError> 
     let signed_in = runtime.block_on(sign_in_with(config, &sign_in, given));
     // A read of standard input that nobody waits for any more.
     runtime.shutdown_background();
-    let grant = signed_in.map_err(failure(REFUSED))?;
+    let (grant, place) = signed_in.map_err(failure(REFUSED))?;
     let user = &sign_in.user;
     print(&format!(
-        "Signed in: user {}, instance {} ({}), scopes {}.\nKept in {}. A running proxy uses it within 5 seconds.\n",
+        "Signed in: user {}, instance {} ({}), scopes {}.\nKept in {place}. A running proxy uses it within 5 seconds.\n",
         user.name,
         sign_in.instance,
         user.file.owner().host,
         plain::line(&grant.scopes),
-        user.file.path().display()
     ))
 }
 
 /// Signs a person out.
 pub(super) fn logout(config: &Config, given: &Logout) -> Result<(), CommandError> {
-    let SignInConfig { user, instance, .. } = find(config, &given.name, given.instance.as_deref())?;
-    let remove = || -> anyhow::Result<bool> {
-        let was_there = user.file.lock()?.remove()?;
-        if user.file.path().exists() {
-            bail!("{} is still there: remove it", user.file.path().display());
+    let sign_in = find(config, &given.name, given.instance.as_deref())?;
+    let remove = async || -> anyhow::Result<bool> {
+        let place = GrantPlaces::open(config).await?.of(&sign_in);
+        let was_there = place.remove().await?;
+        if place.has_file() {
+            bail!("{place} is still there: remove it");
         }
         Ok(was_there)
     };
-    let was_there = remove().context("the sign-in is NOT removed").map_err(failure(REFUSED))?;
+    let removed = runtime()?.block_on(remove());
+    let was_there = removed.context("the sign-in is NOT removed").map_err(failure(REFUSED))?;
+    let SignInConfig { user, instance, .. } = sign_in;
     if !was_there {
         return print(&format!("Nobody was signed in: user {}, instance {instance}.\n", user.name));
     }
@@ -130,8 +134,13 @@ fn unknown(config: &Config, name: &str) -> CommandError {
     failure(USAGE)(anyhow!("there is no user {name:?}: {hint}"))
 }
 
-async fn sign_in_with(config: &Config, sign_in: &SignInConfig, given: &Login) -> anyhow::Result<StoredGrant> {
+async fn sign_in_with(
+    config: &Config,
+    sign_in: &SignInConfig,
+    given: &Login,
+) -> anyhow::Result<(StoredGrant, GrantPlace)> {
     let SignInConfig { site, token_path, client_auth, user, instance } = sign_in;
+    let place = GrantPlaces::open(config).await?.of(sign_in);
     let own;
     let site = match site {
         Some(site) => site,
@@ -165,7 +174,7 @@ async fn sign_in_with(config: &Config, sign_in: &SignInConfig, given: &Login) ->
         }
     };
     // A person who has read enough presses Ctrl-C; nothing has changed then.
-    let pending = PendingSignIn::begin(&endpoint, &page, user, listener).await?;
+    let pending = PendingSignIn::begin(&endpoint, &page, (user, &place), listener).await?;
     let address = pending.address();
     show(&address, given.no_browser)?;
     if !given.no_browser {
@@ -175,7 +184,8 @@ async fn sign_in_with(config: &Config, sign_in: &SignInConfig, given: &Login) ->
         true => read_pasted(authorization).await,
         false => std::future::pending().await,
     };
-    Ok(pending.finish(pasted, given.timeout).await?)
+    let grant = pending.finish(pasted, given.timeout).await?;
+    Ok((grant, place))
 }
 
 /// The address is on standard output, what is said about it on standard error: a program can read the one.
@@ -227,17 +237,21 @@ async fn sandbox(config: Option<&Path>, instance: &str) -> anyhow::Result<Instan
     Ok(InstanceSite { authority, trust: None, proxy: None, addresses: Vec::new() })
 }
 
-fn status(config: &Config, given: &Login) -> Result<(), CommandError> {
+async fn status(config: &Config, given: &Login) -> Result<(), CommandError> {
     let all = config.sign_ins(given.name.as_deref(), given.instance.as_deref());
     let all = all.map_err(|error| failure(CONFIG)(error.into()))?;
     if all.is_empty() {
         return Err(unknown(config, given.name.as_deref().unwrap_or("NAME")));
     }
+    let places = GrantPlaces::open(config).await.map_err(|error| failure(REFUSED)(error.into()))?;
     let (mut text, mut missing) = (String::new(), Vec::new());
-    for SignInConfig { instance, user, .. } in &all {
+    for sign_in in &all {
+        let (SignInConfig { instance, user, .. }, place) = (sign_in, places.of(sign_in));
         let owner = user.file.owner();
         text += &format!("{}: instance {instance} ({}), client id {}\n", user.name, owner.host, owner.client_id);
-        let problem = match user.file.read() {
+        let read = place.read().await;
+        let is_kept = place.has_file() || matches!(&read, Ok(Some(_)));
+        let problem = match read {
             Ok(Some(StoredGrant { ended: Some(ended), .. })) => {
                 Some(format!("ended by NinjaOne {}", utc::moment(ended)))
             }
@@ -252,8 +266,8 @@ fn status(config: &Config, given: &Login) -> Result<(), CommandError> {
             missing.push(user.name.as_str());
             text += &format!("  {problem}\n  run: {}\n", user.login);
         }
-        let kept = if user.file.path().exists() { "kept in" } else { "will be kept in" };
-        text += &format!("  {kept} {}\n", user.file.path().display());
+        let kept = if is_kept { "kept in" } else { "will be kept in" };
+        text += &format!("  {kept} {place}\n");
     }
     print(&text)?;
     match missing.as_slice() {

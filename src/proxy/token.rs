@@ -7,6 +7,8 @@ mod bearer;
 pub mod credentials;
 pub mod endpoint;
 mod flight_counts;
+mod flight_log;
+mod shared_token;
 mod state;
 mod token_error;
 pub mod user_grant;
@@ -16,16 +18,18 @@ use std::time::Duration;
 
 use moka::future::Cache;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::base::clock::{Clock, Moment};
 use crate::base::panic_guard;
-use crate::observe::logging::ErrorChain;
 use crate::proxy::policy::catalog::ScopeSet;
+use crate::shared::{SharedStore, StoreState};
 pub use bearer::{Bearer, TokenSource};
 use endpoint::Endpoint;
 pub use flight_counts::FlightCounts;
+use shared_token::{FlightEnd, OwnToken, SharedToken};
 use state::{FlightReason, Grant, KeyState};
 pub use token_error::TokenError;
 use user_grant::UserGrant;
@@ -125,9 +129,14 @@ impl Tokens {
     /// Fetches a grant of these scopes and renews it from now on, for as long as the runtime lives.
     pub fn keep(self: &Arc<Self>, scopes: ScopeSet) -> KeptGrant {
         let tokens = Arc::clone(self);
+        let mut store = self.endpoint.store().map(SharedStore::subscribe);
+        let mut publish = false;
         let keeping = self.runtime.spawn(async move {
             loop {
                 tokens.endpoint.look().await;
+                if publish {
+                    tokens.publish(scopes).await;
+                }
                 let step = Instant::now() + STEP;
                 // In a task of its own: when this loop is ended, an answer under way may hold the only token that is good
                 // from then on. And a loop that a panic ends would renew nothing any more, and nobody would see it.
@@ -142,7 +151,10 @@ impl Tokens {
                     // The runtime ends.
                     Err(_) => return,
                 };
-                sleep_until(next).await;
+                publish = tokio::select! {
+                    () = sleep_until(next) => false,
+                    () = changed(store.as_mut()) => true,
+                };
             }
         });
         KeptGrant(keeping.abort_handle())
@@ -184,65 +196,80 @@ impl Tokens {
     async fn fetch(&self, scopes: ScopeSet) -> Arc<KeyState> {
         let previous = self.cache.get(&scopes).await;
         let previous = previous.as_deref();
-        let asked = (self.clock)();
-        let (result, version) = self.endpoint.request(scopes).await;
-        let state = match result {
-            Ok(answer) => {
-                self.counts.count(true);
-                KeyState::granted(answer, asked, version, previous)
+        let shared = self.shared(scopes);
+        let end = match &shared {
+            None => {
+                let asked = (self.clock)();
+                let (answer, version) = self.endpoint.request(scopes).await;
+                FlightEnd::Asked { answer, asked, version, lease: None }
             }
-            Err(error) => {
-                // Nobody was asked.
-                if !matches!(error, TokenError::SignInNeeded(_)) {
-                    self.counts.count(false);
-                }
-                KeyState::failed(error, (asked, (self.clock)()), version, previous)
+            Some(shared) => {
+                let is_missing = previous.and_then(|state| state.usable((self.clock)())).is_none();
+                shared.fetch(OwnToken { last: previous.and_then(KeyState::last), is_missing }).await
             }
         };
-        self.log_change(scopes, &state, previous);
+        let is_taken = matches!(end, FlightEnd::Taken { .. });
+        let mut state = self.ended(end, shared.as_ref(), previous).await;
+        if shared.is_some() {
+            state = state.remembering(previous.and_then(KeyState::last));
+        }
+        self.log_change(scopes, &state, previous, is_taken);
         Arc::new(state)
     }
 
-    /// A lasting failure is logged as an error, once.
-    fn log_change(&self, scopes: ScopeSet, state: &KeyState, previous: Option<&KeyState>) {
-        let (now, address) = ((self.clock)(), self.endpoint.address());
-        let seconds = |span: Duration| Duration::from_secs(span.as_secs_f64().round() as u64);
-        let (next, retry_in) = (now.until(state.next), rounded(now.until(state.next_unasked)));
-        if let Some(TokenError::SignInNeeded(needed)) = state.failure.as_deref() {
-            if state.is_news(previous) {
-                let (user, run) = (&needed.user, &needed.login);
-                tracing::warn!(
-                    user,
-                    run,
-                    "{needed}: what needs this person is refused; to sign in, run the command in the field run"
-                );
+    /// The state after a flight. A failure is shared with the other replicas.
+    async fn ended(&self, end: FlightEnd, shared: Option<&SharedToken<'_>>, previous: Option<&KeyState>) -> KeyState {
+        match end {
+            FlightEnd::Asked { answer: Ok(answer), asked, version, .. } => {
+                self.counts.count(true);
+                KeyState::granted(answer, asked, version, previous)
             }
-            return;
+            FlightEnd::Asked { answer: Err(error), asked, version, lease } => {
+                if error.was_asked() {
+                    self.counts.count(false);
+                }
+                let now = (self.clock)();
+                let state = KeyState::failed(error, (asked, now), version, previous);
+                if let (Some(shared), Some(lease), Some(error)) = (shared, lease, &state.failure) {
+                    shared.share(lease, error, now.until(state.next)).await;
+                }
+                state
+            }
+            FlightEnd::Taken { answer, read, age, version } => KeyState::taken(answer, (read, age), version, previous),
+            FlightEnd::Shared { error, wait, version } => {
+                KeyState::failed_elsewhere(error, ((self.clock)(), wait), version, previous)
+            }
         }
-        match &state.failure {
-            None => {
-                let usable_for = seconds(state.expires_in(now).unwrap_or_default());
-                let user = self.user().map(|grant| grant.user());
-                tracing::info!(address, user, %scopes, ?usable_for, renewed_in = ?seconds(next), "token granted");
-            }
-            Some(error) if !state.is_news(previous) => {
-                tracing::debug!(address, %scopes, error = %ErrorChain(&**error), ?retry_in, "token request failed again");
-            }
-            Some(error) if error.is_permanent() => tracing::error!(
-                address, %scopes, error = %ErrorChain(&**error), doctor = self.doctor,
-                "cannot get a token, and callers are refused; to find out what to change, run the command in doctor"
-            ),
-            Some(error) => tracing::warn!(
-                address, %scopes, error = %ErrorChain(&**error), ?retry_in, doctor = self.doctor,
-                "token request failed: the proxy goes on trying; if it fails for longer, run the command in doctor to find out why"
-            ),
+    }
+
+    /// The token of these scopes as replicas share it, if they do.
+    fn shared(&self, scopes: ScopeSet) -> Option<SharedToken<'_>> {
+        self.endpoint.store().map(|store| SharedToken::new(store, &self.endpoint, scopes, self.clock))
+    }
+
+    /// Stores the token that is in use where there is none: the store was away when it was granted, or has lost it.
+    async fn publish(&self, scopes: ScopeSet) {
+        let Some(shared) = self.shared(scopes) else { return };
+        let now = (self.clock)();
+        let state = self.cache.get(&scopes).await;
+        let own = state.as_deref().filter(|state| state.is_of(self.endpoint.version()));
+        if let Some(grant) = own.and_then(|state| state.usable(now)) {
+            shared.offer(grant.answer(), grant.age(now)).await;
         }
     }
 }
 
-/// As people read it: to a tenth of a second.
-fn rounded(span: Duration) -> Duration {
-    Duration::from_millis((span.as_secs_f64() * 10.0).round() as u64 * 100)
+/// Ends when the store is up, and something has changed: it was away, or may have lost what was in it.
+async fn changed(store: Option<&mut watch::Receiver<StoreState>>) {
+    let Some(store) = store else { return std::future::pending().await };
+    loop {
+        if store.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        if store.borrow_and_update().up {
+            return;
+        }
+    }
 }
 
 fn no_token(state: &KeyState, now: Moment) -> NoToken {
@@ -436,12 +463,6 @@ mod tests {
             issuer.tokens.flight(scopes(), FlightReason::Keeper).await;
             assert_eq!(issuer.asked.get(), asked, "{after} s later");
         }
-    }
-
-    #[test]
-    fn token_waits_are_told_as_people_read_them() {
-        let told = |microseconds| format!("{:?}", rounded(Duration::from_micros(microseconds)));
-        assert_eq!([told(426_844), told(7_951_234), told(30_000_000)], ["400ms", "8s", "30s"]);
     }
 
     #[tokio::test(flavor = "local")]

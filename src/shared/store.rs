@@ -10,6 +10,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, Script};
 use ring::digest::{SHA256, digest};
+use ring::hmac;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use zeroize::Zeroizing;
@@ -198,6 +199,11 @@ impl SharedStore {
                 "a value in the shared store is ignored: something else than a replica of this proxy has written it, or a replica with another sealing key"
             );
         }
+    }
+
+    /// Keys for signatures of this purpose, the same at all replicas: the first signs, each verifies.
+    pub fn mac_keys(&self, purpose: &str) -> Vec<hmac::Key> {
+        self.0.config.keys.mac_keys(purpose)
     }
 
     /// How it is.

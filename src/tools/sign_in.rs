@@ -6,6 +6,7 @@
 pub mod authorization;
 pub mod browser;
 pub mod callback;
+pub(crate) mod places;
 
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ use crate::observe::logging::ErrorChain;
 use crate::proxy::response::CONSOLE;
 use crate::proxy::token::TokenError;
 use crate::proxy::token::endpoint::{Endpoint, GrantRequest};
-use crate::proxy::token::user_grant::grant_file::{GrantFileError, StoredGrant};
+use crate::proxy::token::user_grant::grant_file::StoredGrant;
+use crate::proxy::token::user_grant::grant_place::{GrantPlace, GrantPlaceError};
 
 /// Why nobody is signed in now who was not before.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +46,7 @@ pub enum SignInError {
     NoRefreshToken,
     /// It cannot be kept.
     #[error(transparent)]
-    File(#[from] GrantFileError),
+    Place(#[from] GrantPlaceError),
 }
 
 /// What passes by itself.
@@ -79,7 +81,9 @@ fn token_advice(error: &TokenError) -> String {
         }
         TokenError::Timeout => "run the command again; if it stays, raise timeouts.token".to_owned(),
         TokenError::Exchange(_) => "run the command again; if it stays, run ninjaone-proxy doctor".to_owned(),
-        TokenError::SignInNeeded(_) => "run the command again".to_owned(),
+        TokenError::SignInNeeded(_) | TokenError::OfReplica(_) | TokenError::NoStore(_) => {
+            "run the command again".to_owned()
+        }
     }
 }
 
@@ -88,6 +92,7 @@ pub struct PendingSignIn<'a> {
     authorization: Authorization,
     endpoint: &'a Endpoint,
     user: &'a UserConfig,
+    place: &'a GrantPlace,
     /// `None`: the port is taken, and the person pastes the address.
     listener: Option<CallbackListener>,
 }
@@ -98,15 +103,15 @@ impl<'a> PendingSignIn<'a> {
     pub async fn begin(
         endpoint: &'a Endpoint,
         page: &AuthorizeEndpoint<'_>,
-        user: &'a UserConfig,
+        (user, place): (&'a UserConfig, &'a GrantPlace),
         listener: Option<CallbackListener>,
     ) -> Result<Self, SignInError> {
-        user.file.try_writing()?;
+        place.try_writing().await?;
         let port = listener.as_ref().map_or(user.redirect.port(), CallbackListener::port);
         let redirect_uri = user.redirect.uri(if port == 0 { callback::PASTED_PORT } else { port });
         let authorization = Authorization::new(page, &user.credentials.id(), &redirect_uri, user.scopes)?;
         authorization.preflight(page.connector, endpoint.timeout()).await?;
-        Ok(Self { authorization, endpoint, user, listener })
+        Ok(Self { authorization, endpoint, user, place, listener })
     }
 
     /// The address that the person must open.
@@ -120,7 +125,7 @@ impl<'a> PendingSignIn<'a> {
         pasted: impl AsyncFnOnce(&Authorization) -> Result<Callback, SignInError>,
         time: Duration,
     ) -> Result<StoredGrant, SignInError> {
-        let Self { authorization, endpoint, user, listener } = self;
+        let Self { authorization, endpoint, user, place, listener } = self;
         let came = async {
             match listener {
                 Some(listener) => tokio::select! {
@@ -133,7 +138,7 @@ impl<'a> PendingSignIn<'a> {
         let callback = timeout(time, came).await.map_err(|_| SignInError::Late(time))??;
         let Callback { result, reply } = callback;
         let signed_in = match result {
-            Ok(code) => exchange(endpoint, user, &authorization, &code).await,
+            Ok(code) => exchange(endpoint, (user, place), &authorization, &code).await,
             Err(error) => Err(error.into()),
         };
         if let Some(reply) = reply {
@@ -146,7 +151,7 @@ impl<'a> PendingSignIn<'a> {
 
 async fn exchange(
     endpoint: &Endpoint,
-    user: &UserConfig,
+    (user, place): (&UserConfig, &GrantPlace),
     authorization: &Authorization,
     code: &Secret,
 ) -> Result<StoredGrant, SignInError> {
@@ -159,6 +164,6 @@ async fn exchange(
     let refresh_token = answer.refresh_token.ok_or(SignInError::NoRefreshToken)?;
     let scopes = answer.scope.unwrap_or_else(|| user.scopes.to_string());
     let grant = StoredGrant::new(refresh_token, scopes);
-    user.file.lock()?.write(&grant)?;
+    place.write(&grant).await?;
     Ok(grant)
 }

@@ -73,6 +73,8 @@ fn remedy(error: &TokenError, scopes: ScopeSet, listeners: &[String], doctor: &s
         | TokenError::InvalidScope
         | TokenError::Refused { .. }
         | TokenError::Unusable(_)
+        | TokenError::OfReplica(_)
+        | TokenError::NoStore(_)
         | TokenError::Timeout => {
             let listeners = listeners.iter().map(|name| format!("[listeners.{name}]")).collect::<Vec<_>>().join(", ");
             doctor::fix(error, scopes, &listeners)

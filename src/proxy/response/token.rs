@@ -62,6 +62,7 @@ fn of_cause(cause: &TokenError, scene: &RefusalContext<'_>) -> Refusal {
         },
         TokenError::Refused { status: StatusCode::LOOP_DETECTED, .. } => loop_refusal(LoopError::Own, instance),
         TokenError::Timeout | TokenError::Refused { .. } | TokenError::Unusable(_) => unavailable(cause, instance),
+        TokenError::OfReplica(_) | TokenError::NoStore(_) => unavailable(cause, instance),
     }
 }
 
@@ -84,6 +85,8 @@ fn of_app_for_persons(cause: &TokenError, user: &str, instance: &str) -> Option<
         | TokenError::Refused { .. }
         | TokenError::Unusable(_)
         | TokenError::Timeout
+        | TokenError::OfReplica(_)
+        | TokenError::NoStore(_)
         | TokenError::Exchange(_) => return None,
     };
     let detail = format!("Cannot renew the sign-in of the user {user} at {instance}: {what} ({CONSOLE}).");
@@ -110,9 +113,11 @@ fn reason(cause: &TokenError, instance: &str) -> String {
             format!("the token endpoint of {instance} answered {} {code:?}.", status.as_u16())
         }
         TokenError::Unusable(what) => format!("the answer of the token endpoint of {instance} cannot be used: {what}."),
+        TokenError::NoStore(why) => format!("{cause}: {why}."),
         TokenError::UnknownClient
         | TokenError::InvalidClient
         | TokenError::InvalidScope
+        | TokenError::OfReplica(_)
         | TokenError::SignInNeeded(_) => format!("{cause}."),
     }
 }

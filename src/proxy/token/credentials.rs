@@ -91,6 +91,12 @@ impl Credentials {
         held.candidate.iter().chain([&held.proven]).map(Arc::clone).collect()
     }
 
+    /// The newest pair, and whether it is the only one.
+    pub(super) fn newest(&self) -> (Arc<CredentialPair>, bool) {
+        let held = self.held();
+        (Arc::clone(held.candidate.as_ref().unwrap_or(&held.proven)), held.candidate.is_none())
+    }
+
     /// Reads again what has changed, and what a command prints if `anew`. Blocks.
     pub fn look(&self, anew: bool) {
         let stamps = stamps(&self.id, self.secret.as_ref());

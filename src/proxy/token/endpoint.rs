@@ -20,6 +20,7 @@ use super::user_grant::UserGrant;
 use crate::net::dial::connect::Connector;
 use crate::proxy::headers::loops::{self, LoopMark};
 use crate::proxy::policy::catalog::ScopeSet;
+use crate::shared::SharedStore;
 pub use answer::{TokenAnswer, retry_after};
 pub use request::{ClientAuthMethod, GrantRequest};
 
@@ -37,6 +38,8 @@ pub struct Endpoint {
     mark: Option<LoopMark>,
     /// The person whose tokens these are; `None`: they are the machine's.
     user: Option<Arc<UserGrant>>,
+    /// Where replicas share them.
+    store: Option<SharedStore>,
 }
 
 /// Without the connector, which holds a proxy's password, and the credentials.
@@ -55,7 +58,7 @@ impl Endpoint {
         credentials: Arc<Credentials>,
         timeout: Duration,
     ) -> Self {
-        Self { connector, path, auth, credentials, timeout, mark: None, user: None }
+        Self { connector, path, auth, credentials, timeout, mark: None, user: None, store: None }
     }
 
     /// The same, with the mark of this process in each request.
@@ -68,6 +71,27 @@ impl Endpoint {
     #[must_use]
     pub fn of_user(self, user: Arc<UserGrant>) -> Self {
         Self { timeout: self.timeout.max(RENEWAL_TIME), user: Some(user), ..self }
+    }
+
+    /// The same, with tokens that all replicas share.
+    #[must_use]
+    pub fn shared_in(self, store: Option<SharedStore>) -> Self {
+        Self { store, ..self }
+    }
+
+    /// Where replicas share the tokens.
+    pub(super) fn store(&self) -> Option<&SharedStore> {
+        self.store.as_ref()
+    }
+
+    /// The path that is asked.
+    pub(super) fn path(&self) -> &str {
+        self.path.as_str()
+    }
+
+    /// The credentials, of which those in use, and newer ones that are tried first.
+    pub(super) fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// The person whose tokens these are.
@@ -104,6 +128,9 @@ impl Endpoint {
         };
         // Fails only when the runtime ends.
         let _ = tokio::task::spawn_blocking(look).await;
+        if let Some(user) = &self.user {
+            user.look_shared().await;
+        }
     }
 
     /// Asks for a token of these scopes, or for that of the person: once, or with older or just changed credentials too if

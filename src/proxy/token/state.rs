@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::RENEWED;
 use super::endpoint::TokenAnswer;
+use super::shared_token::{TokenDigest, token_digest};
 use super::token_error::TokenError;
 use crate::base::clock::Moment;
 
@@ -40,6 +41,8 @@ pub(super) struct KeyState {
     pub(super) next_unasked: Moment,
     /// The credentials' version.
     version: u64,
+    /// The newest token that there was, where replicas share them: it may be in the store yet.
+    last: Option<TokenDigest>,
     renewals: Arc<Renewals>,
 }
 
@@ -56,8 +59,11 @@ pub(super) enum FlightReason {
 #[derive(Debug)]
 pub(super) struct Grant {
     pub(super) authorization: HeaderValue,
-    /// When it was asked for.
+    /// When it was asked for, or read where another replica had asked for it so long before.
     asked: Moment,
+    aged: Duration,
+    /// From the moment when it was asked for.
+    lifetime: Duration,
     /// From here on a new one is fetched, while this one is still used.
     refresh: Moment,
     /// From here on it is not used.
@@ -98,6 +104,17 @@ impl Grant {
         !now.has_reached(self.refresh) && !self.replaced.load(Ordering::Relaxed) && self.is_usable(now)
     }
 
+    /// The time since it was asked for.
+    pub(super) fn age(&self, now: Moment) -> Duration {
+        now.since(self.asked) + self.aged
+    }
+
+    /// As it was answered.
+    pub(super) fn answer(&self) -> TokenAnswer {
+        let Self { authorization, lifetime, .. } = self;
+        TokenAnswer { authorization: authorization.clone(), lifetime: *lifetime, refresh_token: None, scope: None }
+    }
+
     /// NinjaOne refused it: nobody uses it again. False if too many were refused of late: then it stays in use.
     pub(super) fn refuse(&self, now: Moment) -> bool {
         let renewed = self.refused.load(Ordering::Relaxed) || self.replaced.load(Ordering::Relaxed);
@@ -112,19 +129,31 @@ impl Grant {
 impl KeyState {
     /// After an answer to a request that was made at `asked` with credentials of this version.
     pub(super) fn granted(answer: TokenAnswer, asked: Moment, version: u64, previous: Option<&Self>) -> Self {
+        Self::taken(answer, (asked, Duration::ZERO), version, previous)
+    }
+
+    /// With a token of another replica that was read at this moment, and is so old.
+    pub(super) fn taken(
+        answer: TokenAnswer,
+        (asked, aged): (Moment, Duration),
+        version: u64,
+        previous: Option<&Self>,
+    ) -> Self {
         let TokenAnswer { authorization, lifetime, .. } = answer;
         // Never used up to the last moment: it must still be valid when it arrives.
         let margin = (lifetime / 20).min(Duration::from_secs(5));
-        let refresh = asked + lifetime.mul_f64(jitter(RENEWED.0, RENEWED.1));
+        let refresh = asked + lifetime.mul_f64(jitter(RENEWED.0, RENEWED.1)).saturating_sub(aged);
         let renewals = Self::renewals(previous);
         let (refused, replaced) = (AtomicBool::new(false), AtomicBool::new(false));
-        let expiry = asked + (lifetime - margin);
-        let grant = Grant { authorization, asked, refresh, expiry, refused, replaced, renewals: Arc::clone(&renewals) };
+        let expiry = asked + (lifetime - margin).saturating_sub(aged);
+        let renewed = Arc::clone(&renewals);
+        let grant =
+            Grant { authorization, asked, aged, lifetime, refresh, expiry, refused, replaced, renewals: renewed };
         if let Some(old) = previous.and_then(|state| state.grant.as_ref()) {
             old.replaced.store(true, Ordering::Relaxed);
         }
         let (grant, next_unasked) = (Some(Arc::new(grant)), refresh);
-        Self { grant, failure: None, failed: 0, next: refresh, next_unasked, version, renewals }
+        Self { grant, failure: None, failed: 0, next: refresh, next_unasked, version, last: None, renewals }
     }
 
     /// After a failure of a request that was made at `asked`. A grant that is still usable stays in use.
@@ -137,7 +166,30 @@ impl KeyState {
         let failed = previous.map_or(0, |state| state.failed);
         // A request that hung was a wait already, but not one that the server asked for.
         let (waited, least) = (asked.until(now), FIRST_BACKOFF.mul_f64(jitter(0.75, 1.0)).max(asked_for(&error)));
-        let [next, next_unasked] = backoff(&error, failed).map(|wait| now + wait.saturating_sub(waited).max(least));
+        let waits = backoff(&error, failed).map(|wait| wait.saturating_sub(waited).max(least));
+        Self::failed_for(error, (now, waits), version, previous)
+    }
+
+    /// After a failure of another replica that all share for this time.
+    pub(super) fn failed_elsewhere(
+        error: TokenError,
+        (now, wait): (Moment, Duration),
+        version: u64,
+        previous: Option<&Self>,
+    ) -> Self {
+        let [_, unasked] = backoff(&error, previous.map_or(0, |state| state.failed));
+        let waits = [wait, if error.is_permanent() { unasked.max(wait) } else { wait }];
+        Self::failed_for(error, (now, waits), version, previous)
+    }
+
+    fn failed_for(
+        error: TokenError,
+        (now, waits): (Moment, [Duration; 2]),
+        version: u64,
+        previous: Option<&Self>,
+    ) -> Self {
+        let [next, next_unasked] = waits.map(|wait| now + wait);
+        let failed = previous.map_or(0, |state| state.failed);
         let mut grant = previous.and_then(|state| state.usable(now)).cloned();
         if error.ends_grant()
             && let Some(ended) = grant.take()
@@ -146,7 +198,18 @@ impl KeyState {
         }
         let renewals = Self::renewals(previous);
         let (failure, failed) = (Some(Arc::new(error)), failed.saturating_add(1));
-        Self { grant, failure, failed, next, next_unasked, version, renewals }
+        Self { grant, failure, failed, next, next_unasked, version, last: None, renewals }
+    }
+
+    /// The same, and this was the newest token before.
+    pub(super) fn remembering(self, last: Option<TokenDigest>) -> Self {
+        Self { last, ..self }
+    }
+
+    /// The newest token that there was.
+    pub(super) fn last(&self) -> Option<TokenDigest> {
+        let own = self.grant.as_ref().map(|grant| token_digest(grant.authorization.as_bytes()));
+        own.or(self.last)
     }
 
     /// The same grant, if there is one, for credentials of another version that are as good.
@@ -154,7 +217,7 @@ impl KeyState {
         let grant = Some(Arc::clone(self.grant.as_ref()?));
         let renewals = Arc::clone(&self.renewals);
         let Self { next, next_unasked, .. } = *self;
-        Some(Self { grant, failure: None, failed: 0, next, next_unasked, version, renewals })
+        Some(Self { grant, failure: None, failed: 0, next, next_unasked, version, last: self.last, renewals })
     }
 
     fn renewals(previous: Option<&Self>) -> Arc<Renewals> {
@@ -173,7 +236,12 @@ impl KeyState {
 
     /// The age of the usable grant.
     pub(super) fn age(&self, now: Moment) -> Option<Duration> {
-        self.usable(now).map(|grant| now.since(grant.asked))
+        self.usable(now).map(|grant| grant.age(now))
+    }
+
+    /// Whether it is of these credentials and this sign-in.
+    pub(super) fn is_of(&self, version: u64) -> bool {
+        self.version == version
     }
 
     /// Whether a flight is to start. After a failure nobody starts one before its time, however many wait.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::user_grant::SignInNeeded;
+use super::user_grant::{NoSharedGrant, SignInNeeded};
 use crate::net::dial::DialError;
 use crate::net::dial::connect::ConnectError;
 use crate::net::dial::exchange::ExchangeError;
@@ -41,6 +41,12 @@ pub enum TokenError {
     /// The token is a person's, who must sign in.
     #[error("{0}")]
     SignInNeeded(Box<SignInNeeded>),
+    /// Another replica has asked for all, and failed so.
+    #[error("another replica has asked for the token, and {0}")]
+    OfReplica(String),
+    /// The token is a person's, whose sign-in is in the shared store.
+    #[error("the sign-in of a person is kept in the shared store, and cannot be renewed")]
+    NoStore(#[source] NoSharedGrant),
     /// A success without a usable token.
     #[error("the token endpoint's answer is not a usable grant: {0}")]
     Unusable(&'static str),
@@ -57,6 +63,16 @@ impl TokenError {
         match self {
             Self::UnknownClient | Self::InvalidClient | Self::InvalidScope | Self::SignInNeeded(_) => true,
             Self::Exchange(_) | Self::Timeout | Self::Refused { .. } | Self::Unusable(_) => false,
+            Self::OfReplica(_) | Self::NoStore(_) => false,
+        }
+    }
+
+    /// Whether the token endpoint was asked, by this replica.
+    pub(super) fn was_asked(&self) -> bool {
+        match self {
+            Self::SignInNeeded(_) | Self::OfReplica(_) | Self::NoStore(_) => false,
+            Self::Exchange(_) | Self::Timeout | Self::Refused { .. } | Self::Unusable(_) => true,
+            Self::UnknownClient | Self::InvalidClient | Self::InvalidScope => true,
         }
     }
 
@@ -66,6 +82,7 @@ impl TokenError {
             Self::UnknownClient | Self::InvalidClient => true,
             Self::InvalidScope | Self::Exchange(_) | Self::SignInNeeded(_) => false,
             Self::Timeout | Self::Refused { .. } | Self::Unusable(_) => false,
+            Self::OfReplica(_) | Self::NoStore(_) => false,
         }
     }
 
@@ -74,7 +91,7 @@ impl TokenError {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
             Self::UnknownClient | Self::InvalidClient | Self::InvalidScope | Self::SignInNeeded(_) => None,
-            Self::Exchange(_) | Self::Timeout | Self::Unusable(_) => None,
+            Self::Exchange(_) | Self::Timeout | Self::Unusable(_) | Self::OfReplica(_) | Self::NoStore(_) => None,
         }
     }
 

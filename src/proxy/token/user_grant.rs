@@ -1,9 +1,15 @@
-//! The grant of a person who has signed in: a refresh token that is kept in a file, and what is made of it.
+//! The grant of a person who has signed in: a refresh token that is kept in a file or the shared store, and what is made
+//! of it.
 //!
 //! Several processes may use one file: replicas, a running proxy and a command. Each renewal holds the file's lock from
 //! before it reads the token until the next one is written, so that a server that rotates tokens never sees one twice.
+//! Replicas on several machines share a store instead, see `shared_renewal`.
 
+pub mod grant_entry;
 pub mod grant_file;
+pub mod grant_place;
+pub mod shared_grant;
+mod shared_renewal;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +21,9 @@ use super::endpoint::{Endpoint, GrantRequest, TokenAnswer};
 use super::token_error::TokenError;
 use crate::base::file::Stamp;
 use crate::observe::logging::ErrorChain;
+use crate::shared::{SharedStore, StoreError};
 use grant_file::{GrantFile, GrantFileError, LockedGrantFile, StoredGrant};
+use shared_grant::SharedGrant;
 
 /// A person's grant, as one process sees it.
 #[derive(Debug)]
@@ -26,6 +34,8 @@ pub struct UserGrant {
     seen: Mutex<SeenGrant>,
     /// One renewal of this process at a time; held to its end.
     renewing: tokio::sync::Mutex<()>,
+    /// Where replicas share it, rather than the file.
+    shared: Option<SharedGrant>,
 }
 
 /// What was last read or written.
@@ -60,6 +70,20 @@ pub struct SignInNeeded {
     pub reason: SignInReason,
 }
 
+/// Why a sign-in that replicas share is not renewed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum NoSharedGrant {
+    /// The store does not do what it is asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store may have lost what a replica wrote, and that is written again within seconds.
+    #[error("the shared store has just come back, or was replaced: the sign-in is renewed in some seconds")]
+    Unsettled,
+    /// Another replica renews it.
+    #[error("another replica renews it, and is not done")]
+    Busy,
+}
+
 /// Why a person must sign in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignInReason {
@@ -67,6 +91,8 @@ pub enum SignInReason {
     Never,
     /// NinjaOne has ended the grant.
     Ended,
+    /// A replica ended in the middle of a renewal.
+    Torn,
     /// The file cannot be used.
     File(String),
 }
@@ -77,6 +103,9 @@ impl fmt::Display for SignInNeeded {
         match &self.reason {
             SignInReason::Never => write!(f, "the user {user} has not signed in"),
             SignInReason::Ended => write!(f, "NinjaOne has ended the sign-in of the user {user}"),
+            SignInReason::Torn => {
+                write!(f, "a replica ended while it renewed the sign-in of the user {user}, which is lost by that")
+            }
             SignInReason::File(why) => write!(f, "the sign-in of the user {user} cannot be used: {why}"),
         }
     }
@@ -91,7 +120,14 @@ impl GrantStatus {
 impl UserGrant {
     /// That in this file; `login` is the command line that signs the person in.
     pub fn new(file: GrantFile, login: String) -> Self {
-        Self { file, login, seen: Mutex::default(), renewing: tokio::sync::Mutex::default() }
+        Self { file, login, seen: Mutex::default(), renewing: tokio::sync::Mutex::default(), shared: None }
+    }
+
+    /// The same, in this store rather than the file.
+    #[must_use]
+    pub fn shared_in(self, store: Option<SharedStore>) -> Self {
+        let shared = store.map(|store| SharedGrant::new(store, self.file.owner().clone()));
+        Self { shared, ..self }
     }
 
     /// The user's name in the configuration.
@@ -104,7 +140,12 @@ impl UserGrant {
         &self.login
     }
 
-    /// Where it is kept.
+    /// Whose tokens are given: differs with each sign-in.
+    pub(super) fn sign_in(&self) -> Option<String> {
+        self.seen().status.as_ref().map(|status| status.sign_in.clone())
+    }
+
+    /// The file in which it is kept, or would be without a shared store.
     pub fn file(&self) -> &GrantFile {
         &self.file
     }
@@ -121,6 +162,9 @@ impl UserGrant {
 
     /// Reads the file again if it has changed, and writes what could not be written before. Blocks.
     pub fn look(&self) {
+        if self.shared.is_some() {
+            return;
+        }
         let (unsaved, stamp) = (self.seen().unsaved.clone(), Stamp::of(self.file.path()));
         if let Some(grant) = unsaved {
             let saved = self.file.lock().and_then(|locked| self.save(&locked, grant));
@@ -143,6 +187,9 @@ impl UserGrant {
     /// is good from now on.
     pub(super) async fn renew(self: &Arc<Self>, endpoint: &Endpoint) -> Result<TokenAnswer, TokenError> {
         let _one = self.renewing.lock().await;
+        if let Some(shared) = &self.shared {
+            return self.renew_shared(shared, endpoint).await;
+        }
         let (locked, grant) = self.blocking(|own| own.begin()).await?;
         let (answer, _) = endpoint.request_by(GrantRequest::RefreshToken(&grant.refresh_token)).await;
         match answer {
@@ -152,10 +199,7 @@ impl UserGrant {
                 self.keep(locked, next).await?;
                 Ok(answer)
             }
-            // RFC 6749 section 5.2: only this says that the grant is over.
-            Err(TokenError::Refused { status: StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED, code, .. })
-                if code == "invalid_grant" =>
-            {
+            Err(error) if is_over(&error) => {
                 let ended = StoredGrant { ended: Some(SystemTime::now()), ..grant };
                 self.keep(locked, ended).await?;
                 Err(self.needed(SignInReason::Ended))
@@ -225,6 +269,14 @@ impl UserGrant {
     fn seen(&self) -> MutexGuard<'_, SeenGrant> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// RFC 6749 section 5.2: only this says that the grant is over.
+fn is_over(error: &TokenError) -> bool {
+    matches!(
+        error,
+        TokenError::Refused { status: StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED, code, .. } if code == "invalid_grant"
+    )
 }
 
 impl SeenGrant {

@@ -144,6 +144,8 @@ pub fn fix(error: &TokenError, scopes: ScopeSet, listeners: &str) -> String {
         }
         TokenError::SignInNeeded(needed) => format!("run: {}", needed.login),
         TokenError::Timeout => "try again, or raise timeouts.token".to_owned(),
+        TokenError::OfReplica(_) => "look at the log of the other replicas".to_owned(),
+        TokenError::NoStore(_) => "look at the check of the shared store, and at [shared]".to_owned(),
         TokenError::Exchange(error) => fix_exchange(error),
     }
 }

@@ -131,7 +131,8 @@ impl InstanceCheck<'_> {
 
     async fn examine_sign_ins(&self, place: &InstanceServer, reporter: &Reporter) {
         match self.config.sign_ins(None, Some(self.name)) {
-            Ok(sign_ins) => sign_in::examine(place, sign_ins, reporter).await,
+            Ok(sign_ins) if sign_ins.is_empty() => {}
+            Ok(sign_ins) => sign_in::examine(self.config, place, sign_ins, reporter).await,
             Err(mistake) => reporter.fail("sign-in", mistake.to_string(), "correct this in the configuration"),
         }
     }

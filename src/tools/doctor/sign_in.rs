@@ -6,34 +6,50 @@ use std::time::Instant;
 use super::instance_server::InstanceServer;
 use super::reporter::Reporter;
 use super::{grant, milliseconds};
-use crate::config::UserConfig;
 use crate::config::users::SignInConfig;
+use crate::config::{Config, UserConfig};
 use crate::observe::logging::ErrorChain;
 use crate::proxy::policy::catalog::ScopeSet;
 use crate::proxy::response::CONSOLE;
 use crate::proxy::token::TokenError;
 use crate::proxy::token::user_grant::UserGrant;
+use crate::proxy::token::user_grant::grant_place::GrantPlace;
+use crate::tools::sign_in::places::GrantPlaces;
 
-/// Renews the sign-in of each person; of the sandbox, which is a part of the running proxy, only looks at it.
-pub(super) async fn examine(place: &InstanceServer, sign_ins: Vec<SignInConfig>, reporter: &Reporter) {
+/// Renews the sign-in of each person. Only looks at that at a sandbox, which is a part of the running proxy, and at that in
+/// the shared store, which the replicas renew.
+pub(super) async fn examine(config: &Config, place: &InstanceServer, sign_ins: Vec<SignInConfig>, reporter: &Reporter) {
+    let places = match GrantPlaces::open(config).await {
+        Ok(places) => places,
+        Err(error) => {
+            return reporter.fail("sign-in", ErrorChain(&error).to_string(), "correct [shared], or its store");
+        }
+    };
     for sign_in in sign_ins {
         let check = check(&sign_in.user.name);
         reporter.begin(&check);
         if sign_in.site.is_none() {
-            look_at(&sign_in.user, &check, reporter);
+            let why = "only the sandbox of the running proxy can do that";
+            look_at((&sign_in.user, &places.of(&sign_in)), why, &check, reporter).await;
+        } else if places.are_shared() {
+            let why = "the replicas do that";
+            look_at((&sign_in.user, &places.of(&sign_in)), why, &check, reporter).await;
         } else {
             renew(place, sign_in, &check, reporter).await;
         }
     }
 }
 
-/// Whether somebody has signed in at the sandbox of the running proxy, which alone knows the token.
-fn look_at(user: &UserConfig, check: &str, reporter: &Reporter) {
-    match user.file.read() {
+/// Whether somebody has signed in, where this process cannot try the token.
+async fn look_at((user, place): (&UserConfig, &GrantPlace), why: &str, check: &str, reporter: &Reporter) {
+    match place.read().await {
         Ok(Some(grant)) if grant.ended.is_none() => {
-            reporter.ok(check, "signed in; not renewed here, because only the sandbox of the running proxy can do that")
+            reporter.ok(check, format!("signed in; not renewed here, because {why}"));
         }
-        Ok(_) => needs_person(check, format!("the user {} has not signed in", user.name), &user.login, reporter),
+        Ok(Some(_)) => {
+            needs_person(check, format!("the sign-in of the user {} has ended", user.name), &user.login, reporter)
+        }
+        Ok(None) => needs_person(check, format!("the user {} has not signed in", user.name), &user.login, reporter),
         Err(error) => needs_person(check, ErrorChain(&error).to_string(), &user.login, reporter),
     }
 }
@@ -104,6 +120,8 @@ fn fix(error: &TokenError, user: &str) -> String {
         | TokenError::Unusable(_)
         | TokenError::SignInNeeded(_)
         | TokenError::Timeout
+        | TokenError::OfReplica(_)
+        | TokenError::NoStore(_)
         | TokenError::Exchange(_) => grant::fix(error, ScopeSet::default(), ""),
     }
 }

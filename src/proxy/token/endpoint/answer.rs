@@ -50,6 +50,12 @@ struct ErrorBody {
 }
 
 impl TokenAnswer {
+    /// The access token alone: nothing that renews it is copied.
+    pub(in crate::proxy::token) fn access_alone(&self) -> Self {
+        let Self { authorization, lifetime, scope, .. } = self;
+        Self { authorization: authorization.clone(), lifetime: *lifetime, refresh_token: None, scope: scope.clone() }
+    }
+
     /// Reads what a token endpoint answers: a usable grant or a failure.
     pub fn read(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Result<Self, TokenError> {
         let body = without_mark(body);

@@ -14,7 +14,7 @@ use crate::base::state::{StateFolder, make_folder};
 /// The longest file: twice the longest answer of a token endpoint, so that every token that is given can be read again.
 const MAX_FILE: u64 = 128 * 1024;
 /// The last second of the year 9999: no time of a grant is later, and none after it can be shown.
-const MAX_TIME: u64 = 253_402_300_799;
+pub(super) const MAX_TIME: u64 = 253_402_300_799;
 /// How long another process may hold the lock: it is held while the token endpoint is asked.
 const LOCK_TIME: Duration = Duration::from_secs(90);
 /// The form of the file.
