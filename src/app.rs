@@ -45,7 +45,6 @@ use crate::proxy::approval::{Approvals, ApprovalsConfig};
 use crate::proxy::headers::loops::{FIELD, LoopMark};
 use crate::proxy::uses::UseCounters;
 use crate::shared::SharedStore;
-use crate::shared::sealing::SealingKeys;
 use crate::tools::admin::Configuration;
 use admin_listener::AdminState;
 use approval_notices::NoticeTarget;
@@ -96,7 +95,6 @@ pub struct App {
     buffers: Arc<Buffers>,
     /// What replicas share, from the start on.
     store: Option<SharedStore>,
-    sealing: Option<Arc<SealingKeys>>,
     /// What the process was started with.
     started: ConfigFile,
 }
@@ -169,7 +167,6 @@ impl App {
             admin_state,
             buffers,
             store,
-            sealing: settings.shared.keys.clone(),
             started: config.file.clone(),
         };
         let audit = settings.audit.clone();

@@ -4,5 +4,6 @@ mod approvals;
 mod rights;
 mod server;
 mod store;
+mod tokens;
 
 pub(crate) use server::{RedisServer, config};

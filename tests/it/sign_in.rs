@@ -6,6 +6,8 @@ mod chromium;
 #[cfg(target_os = "linux")]
 mod kills;
 #[cfg(target_os = "linux")]
+mod replicas;
+#[cfg(target_os = "linux")]
 mod soak;
 mod stand;
 #[cfg(unix)]
