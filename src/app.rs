@@ -6,6 +6,7 @@ mod admin_listener;
 mod approval_notices;
 mod audit_thread;
 mod bind_hint;
+mod finish;
 mod instances;
 mod listeners;
 mod own_listeners;
@@ -14,6 +15,7 @@ mod quotas;
 pub mod reload;
 mod renewed_grants;
 mod runtime_config;
+mod shared_store;
 mod single_listener;
 mod start_error;
 mod status_view;
@@ -29,7 +31,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::config::sections::ConfigFile;
 use crate::config::{Config, ListenerConfig, Settings};
@@ -61,9 +63,6 @@ pub use start_error::StartError;
 use usage_saver::{ListenerUsage, UsageSaver};
 pub use workers::LivenessCheck;
 use workers::Workers;
-
-/// How long the start waits for the shared store.
-const STORE_TIME: Duration = Duration::from_secs(2);
 
 /// A running proxy.
 pub struct App {
@@ -135,11 +134,7 @@ impl App {
         let configuration = Configuration { source, since: now, reload: None, restart: Vec::new() };
         let mark = LoopMark::new().map_err(io::Error::other)?;
         let buffers = Arc::new(Buffers::new(config.file.limits.buffers.get_ref().0));
-        let store = settings.shared.store.clone().map(|store| SharedStore::start(store, metrics.shared_store()));
-        let store = store.transpose().map_err(io::Error::other)?;
-        if let Some(store) = &store {
-            store.wait_up(STORE_TIME).await;
-        }
+        let store = shared_store::open(settings.shared.store.as_ref(), &metrics).await?;
         let (approvals, waiting) = Approvals::new(Arc::clone(&buffers), metrics.approvals(), store.clone());
         let notices = NoticeTarget::start(&approvals, metrics.approvals(), waiting);
         let shared = (metrics.clone(), approvals, store.clone());
@@ -289,26 +284,6 @@ impl App {
     /// Ends when a worker has ended without being told to: a part of the callers is not served any more.
     pub async fn broken(&mut self) {
         self.workers.one_ended().await;
-    }
-
-    /// Drains and ends all workers.
-    pub async fn finish(self) -> io::Result<()> {
-        self.admin_state.approvals.close();
-        self.trigger.shut_down();
-        self.listeners.iter().for_each(BoundListener::close);
-        self.workers.join().await?;
-        for user in self.instances.iter().flat_map(|instance| &instance.users) {
-            user.settle().await;
-        }
-        if let Some(store) = &self.store {
-            store.leave().await;
-        }
-        self.audit.end().await?;
-        if let Some(traces) = self.traces {
-            tokio::task::spawn_blocking(move || traces.finish()).await?;
-        }
-        self.usage.finish().await;
-        Ok(())
     }
 }
 
