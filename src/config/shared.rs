@@ -205,3 +205,67 @@ impl Config {
 fn host_of(url: &Url) -> Option<String> {
     url.host_str().filter(|host| !host.is_empty()).map(|host| host.trim_matches(['[', ']']).to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of this `[shared]`, or where its store is.
+    fn read(text: &str) -> Result<Option<String>, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("c.toml");
+        for (name, text) in [("key", "k".repeat(32)), ("short", "k".repeat(31)), ("password", "secret".to_owned())] {
+            std::fs::write(folder.path().join(name), text).expect("a file");
+        }
+        let told = Config::parse(&path, format!("[shared]\n{text}\n")).and_then(|config| config.shared());
+        let told = told.map(|shared| shared.store.map(|store| format!("{} {}", store.address, store.database)));
+        let place = format!("{}:", path.display());
+        told.map_err(|mistake| mistake.to_string().replace(&place, ""))
+    }
+
+    #[test]
+    fn stores_are_found_where_their_urls_say() {
+        let key = "key = { file = \"key\" }";
+        for (text, store) in [
+            ("url = \"redis://127.0.0.1\"", "127.0.0.1:6379 0"),
+            ("url = \"redis://[::1]:7000/3\"", "::1:7000 3"),
+            ("url = \"unix:///run/redis.sock?db=2\"", "/run/redis.sock 2"),
+            ("url = \"redis://main/1\"\nsentinels = [\"a\", \"b:7\"]", "main (by 2 sentinels) 1"),
+        ] {
+            assert_eq!(read(&format!("{text}\n{key}")), Ok(Some(store.to_owned())), "{text}");
+        }
+        assert_eq!((read(key), read("")), (Ok(None), Ok(None)), "without a store");
+        assert_eq!(read("key = [{ file = \"key\" }, { file = \"key\" }]"), Ok(None));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line_and_no_secret() {
+        for (text, said) in [
+            ("url = \"redis://h\"", "2:1: shared.url: what is stored is sealed: give key"),
+            ("url = \"http://h\"", "2:7: shared.url: the scheme is not one of a store: write redis://HOST:6379/0"),
+            ("url = \"redis://\"", "2:7: shared.url: "),
+            ("url = \"redis://u:hunter2@h\"", "2:7: shared.url: a user or password must not be in url"),
+            ("url = \"redis://h/x\"", "2:7: shared.url: \"x\" is not the number of a database"),
+            ("url = \"redis://h/+1\"", "\"+1\" is not the number of a database"),
+            ("url = \"redis://h/0?a\"", "there is something after the number of the database"),
+            ("url = \"unix://run/redis.sock\"", "write three slashes and the path"),
+            ("url = \"unix:///s\"\nsentinels = [\"a\"]", "sentinels name a primary on the network"),
+            ("url = \"redis://h:1\"\nsentinels = [\"a\"]", "has no port"),
+            ("url = \"redis://h\"\nsentinels = [\"a/b\"]", "3:14: shared.sentinels"),
+            ("url = \"redis://h\"\nca-file = \"ca.pem\"", "3:11: shared.ca-file: url is without TLS"),
+            ("password = { file = \"password\" }", "password is for a store, and there is no url"),
+            ("password = \"hunter2\"", "a secret must not be in this file"),
+            ("key = \"hunter2\"", "a key must not be in this file"),
+            ("key = []", "an empty list has no key"),
+            ("key = { file = \"short\" }", "2:7: shared.key: the sealing key has 31 characters, and needs at least 32"),
+            ("key = { file = \"missing\" }", "2:7: shared.key: the file "),
+            ("prefix = \"a b\"", "2:10: shared.prefix: use 1 to 64 letters"),
+            ("timeout = \"2s\"", "2:11: shared.timeout: write a time from \"1ms\" to \"1s\""),
+            ("urls = \"redis://h\"", "did you mean \"url\"?"),
+        ] {
+            let mistake = read(text).expect_err(text);
+            assert!(mistake.contains(said), "{text}\n said: {mistake}\n not:  {said}");
+            assert!(!mistake.contains("hunter2"), "{mistake}");
+        }
+    }
+}

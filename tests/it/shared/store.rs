@@ -93,3 +93,30 @@ fn a_store_that_refuses_the_password_is_down_and_the_proxy_serves() {
         assert_eq!((up(&proxy), proxy.get("/v2/organizations").status), (comes_up, 200));
     }
 }
+
+#[test]
+fn a_store_over_tls_is_used_under_its_own_name_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    let certificate = certificate.self_signed(&key).expect("a certificate");
+    let (cert, secret) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, certificate.pem()).expect("a file");
+    std::fs::write(&secret, key.serialize_pem()).expect("a file");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let (cert, secret, port) = (cert.display().to_string(), secret.display().to_string(), port.to_string());
+    let options =
+        ["--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &secret, "--tls-auth-clients", "no"];
+    let Some(server) = RedisServer::with(&options) else { return };
+    for (host, comes_up) in [("localhost", true), ("127.0.0.1", false)] {
+        let rest = config(&server).replace(&server.url(), &format!("rediss://{host}:{port}/0"));
+        let proxy = Proxy::start("host = \"sandbox\"", "", &format!("{rest}ca-file = {cert:?}\n"));
+        eventually("it is known", || up(&proxy) || down(&proxy));
+        let (_, said) = ready(&proxy);
+        assert!(
+            up(&proxy) == comes_up && (comes_up || said.contains("the TLS handshake with 127.0.0.1:")),
+            "{host}: {said}"
+        );
+        assert_eq!(proxy.get("/v2/organizations").status, 200);
+    }
+}
