@@ -20,6 +20,7 @@ mod single_listener;
 mod start_error;
 mod status_view;
 mod target_names;
+mod throttles;
 mod usage_saver;
 mod users;
 mod uses;
@@ -45,7 +46,7 @@ use crate::observe::traces::Traces;
 use crate::proxy::BodyLimits;
 use crate::proxy::approval::{Approvals, ApprovalsConfig};
 use crate::proxy::headers::loops::{FIELD, LoopMark};
-use crate::proxy::uses::UseCounters;
+use crate::proxy::uses::{SharedUses, UseCounters};
 use crate::shared::SharedStore;
 use crate::tools::admin::Configuration;
 use admin_listener::AdminState;
@@ -60,6 +61,7 @@ use renewed_grants::RenewedGrants;
 use runtime_config::RuntimeConfig;
 use single_listener::SingleListener;
 pub use start_error::StartError;
+use throttles::Throttles;
 use usage_saver::{ListenerUsage, UsageSaver};
 pub use workers::LivenessCheck;
 use workers::Workers;
@@ -81,6 +83,9 @@ pub struct App {
     grants: RenewedGrants,
     usage: UsageSaver,
     quotas: Quotas,
+    throttles: Throttles,
+    /// Where replicas count the uses of rules together.
+    uses: Option<Arc<SharedUses>>,
     audit: AuditThread,
     notices: Rc<NoticeTarget>,
     traces: Option<Traces>,
@@ -152,6 +157,8 @@ impl App {
             grants: RenewedGrants::default(),
             usage: UsageSaver::default(),
             quotas: Quotas::default(),
+            throttles: Throttles::default(),
+            uses: store.clone().map(SharedUses::start),
             audit: AuditThread::default(),
             notices,
             traces: settings.traces.as_ref().map(Traces::start).transpose()?,
@@ -202,7 +209,7 @@ impl App {
         }
         let usage = record.map(|file| ListenerUsage::new(file, &listeners, self.usage.current()));
         let doubts = doubts.iter().map(ToString::to_string).collect();
-        let (uses, approvals) = (uses::open(&listeners).await?, (approvals, notices));
+        let (uses, approvals) = (uses::open(&listeners, self.uses.clone()).await?, (approvals, notices));
         let (told, own) = ((exposures, doubts), Arc::new(own));
         Ok(Next { bound, own, instances, sandboxes, listeners, usage, uses, approvals, told, admin, probes })
     }
@@ -233,10 +240,11 @@ impl App {
         self.admin_state.approvals.configure(approvals, self.audit.audit_log());
         self.usage.replace(usage.as_ref());
         self.buffers.set_limit(file.limits.buffers.get_ref().0);
-        let quotas = self.quotas.replace(&listeners);
+        let quotas = self.quotas.replace(&listeners, self.store.as_ref());
+        let throttles = self.throttles.replace(&listeners, self.store.as_ref());
         self.admin_state.quotas.replace(self.quotas.all());
-        let specs = bound.iter().zip(&listeners).zip(quotas);
-        let specs = specs.map(|((bound, listener), quotas)| bound.spec(listener, quotas, file, &self.buffers));
+        let specs = bound.iter().zip(&listeners).zip(quotas.into_iter().zip(throttles));
+        let specs = specs.map(|((bound, listener), limits)| bound.spec(listener, limits, file, &self.buffers));
         let config = Arc::new(RuntimeConfig {
             listeners: specs.collect(),
             upstreams: instances.iter().map(|instance| Arc::clone(&instance.upstream)).collect(),

@@ -189,7 +189,7 @@ impl Proxy {
         context.be_at(caller.peer())?;
         let judged = observe(log, context.judge(caller, head)?);
         let (permitted, body) = match judged.judgment {
-            Judgment::Permitted(permit) => (context.permit(permit)?, HeldBody::unread(body)),
+            Judgment::Permitted(permit) => (context.permit(permit).await?, HeldBody::unread(body)),
             Judgment::Conditional(permit) => {
                 match Box::pin(self.fulfill(permit, (context, judged.dry_run), head, body, log)).await? {
                     Fulfilled::Permitted(permitted) => *permitted,

@@ -134,8 +134,11 @@ impl InstanceRuntime {
         let new = TokenConfig::new(&instance, origin, timeouts, store);
         let InstanceConfig { name, rate: limits, users, .. } = instance;
         let upstream = upstream(&name, &new.site, timeouts, old, metrics)?;
-        let rate_limiter =
-            rate_limiter(&name, limits.as_ref(), old.filter(|old| old.token_config.is_at_same(&new)), metrics);
+        let same_host = old.filter(|old| old.token_config.is_at_same(&new));
+        let rate_limiter = limits.as_ref().map(|limits| {
+            let host = new.site.authority.as_str();
+            rate_limiter((&name, host), limits, same_host, (metrics, new.store.as_ref()))
+        });
         if let Some(old) = old.filter(|old| old.token_config.is_same(&new)) {
             let (tokens, token_config) = (Arc::clone(&old.tokens), Arc::clone(&old.token_config));
             let users = new.users(&name, users, &old.users, (counts, mark))?;
@@ -203,20 +206,22 @@ fn upstream(
 
 /// The rate limiter of an instance whose rate is limited. Its queue and its cool-down go on over reloads.
 fn rate_limiter(
-    name: &str,
-    limits: Option<&RateLimits>,
+    (name, host): (&str, &str),
+    limits: &RateLimits,
     old: Option<&InstanceRuntime>,
-    metrics: &Metrics,
-) -> Option<Arc<RateLimiter>> {
-    let limits = limits?;
+    (metrics, store): (&Metrics, Option<&SharedStore>),
+) -> Arc<RateLimiter> {
     let old = old.and_then(|old| old.rate_limiter.as_ref().zip(old.limits.as_ref()));
-    match old {
-        Some((rate_limiter, same)) if same == limits => Some(Arc::clone(rate_limiter)),
-        Some((rate_limiter, _)) => {
-            Some(Arc::new(RateLimiter::new(name.to_owned(), limits, metrics.rate_waits(name)).after(rate_limiter)))
-        }
-        None => Some(Arc::new(RateLimiter::new(name.to_owned(), limits, metrics.rate_waits(name)))),
+    if let Some((rate_limiter, same)) = old
+        && same == limits
+    {
+        return Arc::clone(rate_limiter);
     }
+    let new = RateLimiter::new(name.to_owned(), limits, metrics.rate_waits(name)).sharing(store.cloned(), host);
+    Arc::new(match old {
+        Some((rate_limiter, _)) => new.after(rate_limiter),
+        None => new,
+    })
 }
 
 /// The embedded NinjaOnes, by the names of their instances. Each goes on to the end of the process: requests in flight

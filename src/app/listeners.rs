@@ -21,6 +21,7 @@ use crate::net::listener::{
 use crate::net::shutdown::{self, Shutdown, Trigger};
 use crate::net::tls::server::IdentitySource;
 use crate::proxy::authn::local_tokens::LocalTokens;
+use crate::proxy::authn::throttle::SharedThrottle;
 use crate::proxy::quota::QuotaTracker;
 use crate::shared::sealing::SealingKeys;
 use followed_certificate::FollowedCertificate;
@@ -173,7 +174,7 @@ impl BoundListener {
     pub(super) fn spec(
         &self,
         listener: &Arc<ListenerConfig>,
-        quotas: Option<Arc<QuotaTracker>>,
+        (quotas, throttle): (Option<Arc<QuotaTracker>>, Option<Arc<SharedThrottle>>),
         file: &ConfigFile,
         buffers: &Arc<Buffers>,
     ) -> ListenerSpec {
@@ -192,7 +193,8 @@ impl BoundListener {
         let connections = ConnectionConfig { listener: label, tls, interception, limits };
         let (stopped, issuer) = (self.stopped.clone(), Arc::clone(&self.issuer));
         let marks = issuer.enroll(listener.callers.iter().map(|caller| &caller.entry));
-        ListenerSpec { id: self.id, listener: Arc::clone(listener), port, connections, stopped, issuer, marks, quotas }
+        let (id, listener) = (self.id, Arc::clone(listener));
+        ListenerSpec { id, listener, port, connections, stopped, issuer, marks, quotas, throttle }
     }
 
     /// Ends it, as a shutdown does.

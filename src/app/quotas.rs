@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::ListenerConfig;
 use crate::proxy::quota::QuotaTracker;
+use crate::shared::SharedStore;
 
 /// The trackers of the listeners that have a quota, by name.
 #[derive(Default)]
@@ -11,11 +12,17 @@ pub(super) struct Quotas(Vec<(String, Arc<QuotaTracker>)>);
 
 impl Quotas {
     /// The quotas of these listeners hold from now on. Returns the tracker of each that has one.
-    pub(super) fn replace(&mut self, listeners: &[Arc<ListenerConfig>]) -> Vec<Option<Arc<QuotaTracker>>> {
+    /// Replicas that share a store share them.
+    pub(super) fn replace(
+        &mut self,
+        listeners: &[Arc<ListenerConfig>],
+        store: Option<&SharedStore>,
+    ) -> Vec<Option<Arc<QuotaTracker>>> {
         let tracker = |listener: &Arc<ListenerConfig>| {
             let quotas = Some(listener.quotas()).filter(|quotas| !quotas.is_empty())?;
             let old = self.0.iter().find(|(name, _)| *name == listener.name);
-            let tracker = old.map_or_else(Arc::default, |(_, tracker)| Arc::clone(tracker));
+            let new = || Arc::new(QuotaTracker::new(store.cloned(), &listener.name));
+            let tracker = old.map_or_else(new, |(_, tracker)| Arc::clone(tracker));
             tracker.configure(&quotas);
             Some(tracker)
         };

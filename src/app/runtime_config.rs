@@ -17,6 +17,7 @@ use crate::observe::traces::Traces;
 use crate::proxy::BodyLimits;
 use crate::proxy::approval::Approvals;
 use crate::proxy::authn::local_tokens::{CallerMarks, LocalTokens};
+use crate::proxy::authn::throttle::SharedThrottle;
 use crate::proxy::quota::QuotaTracker;
 use crate::proxy::rate_limit::RateLimiter;
 use crate::proxy::token::Tokens;
@@ -36,6 +37,8 @@ pub(super) struct ListenerSpec {
     pub(super) marks: CallerMarks,
     /// What is used of its quotas and of its callers', if there are any: shared by all workers.
     pub(super) quotas: Option<Arc<QuotaTracker>>,
+    /// Where replicas count its wrong keys together.
+    pub(super) throttle: Option<Arc<SharedThrottle>>,
 }
 
 /// What all workers serve, until they are given another one; each makes its own connections and counters from it.

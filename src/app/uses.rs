@@ -8,17 +8,21 @@ use tokio::task::spawn_blocking;
 use super::StartError;
 use crate::base::state::StateFolder;
 use crate::config::ListenerConfig;
-use crate::proxy::uses::{self, UseCounters};
+use crate::proxy::uses::{self, SharedUses, UseCounters};
 
 /// Opens a file for each rule with `max-uses` of these listeners and their callers; without such rules nothing is made.
-pub(super) async fn open(listeners: &[Arc<ListenerConfig>]) -> Result<UseCounters, StartError> {
+/// Replicas that share a store count them there.
+pub(super) async fn open(
+    listeners: &[Arc<ListenerConfig>],
+    shared: Option<Arc<SharedUses>>,
+) -> Result<UseCounters, StartError> {
     let rules: Vec<_> = listeners.iter().flat_map(|listener| counted(listener)).collect();
     if rules.is_empty() {
         return Ok(UseCounters::default());
     }
     let folder = StateFolder::find()?.uses();
-    let opened = spawn_blocking(move || UseCounters::open(&folder, rules)).await.map_err(io::Error::other)?;
-    Ok(opened?)
+    let opened = spawn_blocking(move || UseCounters::open(&folder, rules, shared.as_deref()));
+    Ok(opened.await.map_err(io::Error::other)??)
 }
 
 fn counted(listener: &ListenerConfig) -> Vec<uses::CountedRule> {

@@ -178,7 +178,7 @@ impl Worker {
             callers: if callers.is_empty() {
                 Callers::Anonymous(context(0, None))
             } else {
-                Callers::Known(KnownCallers::new(known, spec.marks.clone()))
+                Callers::Known(KnownCallers::new(known, spec.marks.clone()).throttled_by(spec.throttle.clone()))
             },
             issuer: Arc::clone(&spec.issuer),
             head_size: spec.connections.limits.head_size,

@@ -4,12 +4,7 @@
 //! taken when a person has approved: a request that waits takes none. A use of a rule is taken last, when all else that the
 //! request needs is there.
 
-use std::sync::Arc;
 use std::time::SystemTime;
-
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::request::Parts;
-use tokio::task::spawn_blocking;
 
 use super::Proxy;
 use super::caller_context::{CallerContext, Permitted};
@@ -28,6 +23,8 @@ use crate::proxy::policy::{ChosenPermit, ConditionalPermit};
 use crate::proxy::quota::WithinQuota;
 use crate::proxy::upstream::UpstreamError;
 use crate::proxy::uses::UseError;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::request::Parts;
 
 /// A body on its way up, and the memory for what was read of it.
 pub(super) struct HeldBody {
@@ -74,7 +71,7 @@ impl Proxy {
                 }
             }
         }
-        let charge = context.charge(chosen.permit())?;
+        let charge = context.charge(chosen.permit()).await?;
         if dry_run.is_none() {
             self.take_uses(&chosen, context).await?;
         }
@@ -160,13 +157,11 @@ impl Proxy {
             context.tokens(chosen.permit()).bearer(chosen.permit()).await?;
         }
         for rule in counted {
-            let Some(counter) = context.uses(rule).map(Arc::clone) else { return Err(UseError::Uncountable.into()) };
-            // A file is written, and the system asked to write it to the disk.
-            match spawn_blocking(move || counter.take()).await {
-                Ok(Ok(_taken)) => {}
-                Ok(Err(UseError::UsedUp(max))) => return Err(chosen.refuse(rule, Unmet::UsedUp(max)).into()),
-                Ok(Err(error)) => return Err(error.into()),
-                Err(_) => return Err(UseError::Uncountable.into()),
+            let Some(counter) = context.uses(rule) else { return Err(UseError::Uncountable.into()) };
+            match counter.take().await {
+                Ok(_taken) => {}
+                Err(UseError::UsedUp(max)) => return Err(chosen.refuse(rule, Unmet::UsedUp(max)).into()),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())

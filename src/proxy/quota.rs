@@ -3,7 +3,10 @@
 mod kind;
 mod limit;
 mod listener_quotas;
+mod needed;
 mod shared_quota;
+mod store_quotas;
+mod taken_ahead;
 mod tracker;
 mod use_log;
 
@@ -27,8 +30,11 @@ pub struct WithinQuota(Permit);
 
 impl QuotaCharge {
     /// Takes one of each quota that applies to a request, or none of any. Without a quota there is nothing to take.
-    pub fn take(quota: Option<&CallerQuota>, permit: &Permit, catalog: &Catalog) -> Result<Self, QuotaExceeded> {
-        quota.map_or(Ok(()), |quota| quota.charge(kinds(permit, catalog))).map(|()| Self(()))
+    pub async fn take(quota: Option<&CallerQuota>, permit: &Permit, catalog: &Catalog) -> Result<Self, QuotaExceeded> {
+        if let Some(quota) = quota {
+            quota.charge(kinds(permit, catalog)).await?;
+        }
+        Ok(Self(()))
     }
 }
 

@@ -1,6 +1,9 @@
 //! How fast requests go up to an instance, first come, first served; obeys Retry-After of its 429 answers.
 
+mod limits;
+mod permits;
 pub mod schedule;
+mod shared_pace;
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,52 +17,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::proxy::token::endpoint::retry_after;
+use crate::shared::SharedStore;
+pub use limits::{Limit, RateLimited, RateLimits};
+use permits::Next;
 use schedule::{Bucket, Schedule};
+use shared_pace::{Reserved, SharedPace};
 
 /// The cool-down after a 429 that does not say how long.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
 /// The longest cool-down.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// What the configuration says of one instance.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RateLimits {
-    /// Requests a second in the long run, more than 0, and at once.
-    pub pace: Option<(f64, NonZeroU32)>,
-    /// Requests whose answers have not ended.
-    pub concurrent: Option<NonZeroU32>,
-    /// The longest that a request is held back.
-    pub wait: Duration,
-    /// The longest `Retry-After` with which a read is sent again; 0: it never is.
-    pub retry_after_max: Duration,
-}
-
-/// What holds a request back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
-    /// So many requests a second.
-    Pace,
-    /// So many at a time.
-    Concurrent,
-    /// The instance has answered 429 and wants to be left alone.
-    CoolDown,
-}
-
-/// The turn of a request would not come, or did not come, in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the request's turn does not come in time ({limit:?})")]
-pub struct RateLimited {
-    /// What held it back.
-    pub limit: Limit,
-    /// When it may be worth another try.
-    pub retry_after: Duration,
-}
-
 /// The way in to one instance, shared by all workers.
 ///
 /// A request that waits is in the queue of a semaphore: of `slots` first, if there are such, and then of `turn`, which the
 /// foremost holds while it sleeps until the schedule lets it go. Both queues are in order of arrival. Who leaves is
 /// taken out of them and has taken nothing from the schedule, so that those behind move up.
+///
+/// Where replicas share a store, the schedule is there, and each replica has some permits of it, see [`shared_pace`]. While
+/// the store is down, each has its part of the rate. The slots are always those of this process.
 #[derive(Debug)]
 pub struct RateLimiter {
     instance: String,
@@ -69,6 +45,8 @@ pub struct RateLimiter {
     /// What the times of the schedule are counted from.
     origin: Instant,
     schedule: Mutex<Schedule>,
+    /// Where replicas share the rate.
+    shared: Option<Arc<SharedPace>>,
     slots: Option<Arc<Semaphore>>,
     turn: Semaphore,
     waiting: AtomicU32,
@@ -79,6 +57,14 @@ pub struct RateLimiter {
 #[derive(Debug)]
 pub struct RateSlot {
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a request does not go up now.
+enum Hold {
+    /// It is too early.
+    Until(Duration),
+    /// There is no permit of the shared rate.
+    NoPermit,
 }
 
 /// A request that waits, counted until it is dropped.
@@ -114,11 +100,21 @@ impl RateLimiter {
             interval: bucket.as_ref().map_or(Duration::ZERO, Bucket::interval),
             origin: Instant::now(),
             schedule: Mutex::new(Schedule::new(bucket)),
+            shared: None,
             slots: concurrent.map(slots),
             turn: Semaphore::new(1),
             waiting: AtomicU32::new(0),
             waits,
         }
+    }
+
+    /// The same, whose rate is that of all replicas which ask this store for the same instance and `host`.
+    #[must_use]
+    pub fn sharing(self, store: Option<SharedStore>, host: &str) -> Self {
+        let shared = store.zip(self.schedule().bucket()).map(|(store, bucket)| {
+            Arc::new(SharedPace::new(store, [&self.instance, host], bucket, self.wait, self.origin))
+        });
+        Self { shared, ..self }
     }
 
     /// Takes the place of `old`: its cool-down goes on.
@@ -161,6 +157,9 @@ impl RateLimiter {
             let (instance, seconds) = (self.instance.as_str(), pause.as_secs());
             tracing::warn!(instance, seconds, "the instance throttles: requests to it are held back");
         }
+        if let Some(shared) = &self.shared {
+            shared.cool(pause);
+        }
         (!self.retry_after_max.is_zero() && told <= self.retry_after_max).then_some(pause)
     }
 
@@ -191,7 +190,23 @@ impl RateLimiter {
     async fn take_turn(&self, deadline: Instant) -> Result<(), RateLimited> {
         let _turn = self.turn.acquire().await;
         // A cool-down may begin while the foremost sleeps.
-        while let Err(ready) = self.take() {
+        while let Err(hold) = self.take() {
+            self.check(deadline)?;
+            let ready = match (hold, &self.shared) {
+                (Hold::Until(ready), _) => ready,
+                (Hold::NoPermit, Some(shared)) => {
+                    let bound = deadline.saturating_duration_since(Instant::now());
+                    match shared.reserve(self.waiting.load(Ordering::Relaxed), bound).await {
+                        Reserved::Some | Reserved::TooLate => continue,
+                        // It is asked again by the next one, or not, if it is down.
+                        Reserved::Failed => match self.take_share(shared) {
+                            Ok(()) => return Ok(()),
+                            Err(ready) => ready,
+                        },
+                    }
+                }
+                (Hold::NoPermit, None) => return Err(self.late(Limit::Pace)),
+            };
             self.check(deadline)?;
             sleep_until(self.origin + ready).await;
         }
@@ -200,28 +215,60 @@ impl RateLimiter {
 
     /// A request that would have to wait longer than it may is refused at once.
     fn check(&self, deadline: Instant) -> Result<(), RateLimited> {
-        let ready = self.schedule().ready();
+        let ready = self.ready();
         if ready > deadline.saturating_duration_since(self.origin) { Err(self.late(Limit::Pace)) } else { Ok(()) }
     }
 
-    /// Goes up, or says when that will be possible.
-    fn take(&self) -> Result<(), Duration> {
-        let mut schedule = self.schedule();
-        let (now, ready) = (self.now(), schedule.ready());
-        if ready > now {
-            return Err(ready);
+    /// When the next request may go up, as far as is known.
+    fn ready(&self) -> Duration {
+        let (now, schedule) = (self.now(), self.schedule());
+        match self.shared.as_ref().filter(|shared| shared.is_up()) {
+            Some(shared) => schedule.calm().max(shared.ready(now)),
+            None => schedule.ready(),
         }
-        schedule.take(now);
-        Ok(())
+    }
+
+    /// Goes up, or says why not.
+    fn take(&self) -> Result<(), Hold> {
+        let Some(shared) = &self.shared else { return self.schedule().try_take(self.now()).map_err(Hold::Until) };
+        if !shared.is_up() {
+            return self.take_share(shared).map_err(Hold::Until);
+        }
+        let now = self.now();
+        let mut schedule = self.schedule();
+        let calm = shared.calm();
+        if calm > schedule.calm() {
+            schedule.cool(now, calm.saturating_sub(now));
+        }
+        if schedule.is_cooling(now) {
+            return Err(Hold::Until(schedule.calm()));
+        }
+        drop(schedule);
+        match shared.take(now, self.waiting.load(Ordering::Relaxed)) {
+            Next::Now => Ok(()),
+            Next::At(ready) => Err(Hold::Until(ready)),
+            Next::Nothing => Err(Hold::NoPermit),
+        }
+    }
+
+    /// Goes up by this replica's part of the rate, without the store.
+    fn take_share(&self, shared: &SharedPace) -> Result<(), Duration> {
+        let (mut schedule, now) = (self.schedule(), self.now());
+        schedule.share(shared.replicas());
+        // Permits of the store were used before, and those that are held may be used after.
+        if shared.begins_alone() {
+            schedule.drain(now);
+        }
+        schedule.try_take(now)
     }
 
     fn late(&self, limit: Limit) -> RateLimited {
-        let (now, schedule) = (self.now(), self.schedule());
-        let limit = if schedule.is_cooling(now) { Limit::CoolDown } else { limit };
+        let (now, ready) = (self.now(), self.ready());
+        let limit = if self.schedule().is_cooling(now) { Limit::CoolDown } else { limit };
         // Those who wait go first, this one not among them.
         let ahead = self.waiting.load(Ordering::Relaxed).saturating_sub(1);
         let queue = self.interval.saturating_mul(ahead);
-        RateLimited { limit, retry_after: schedule.ready().saturating_sub(now).saturating_add(queue) }
+        RateLimited { limit, retry_after: ready.saturating_sub(now).saturating_add(queue) }
     }
 
     fn now(&self) -> Duration {

@@ -190,10 +190,19 @@ impl Rejection {
 }
 
 fn uses_refusal(error: &UseError) -> Refusal {
-    let detail = format!(
-        "The request was not sent: the rule that opens it may be used a limited number of times (max-uses), and {error}. The proxy's log has the details. Other requests still pass."
-    );
-    Refusal::new(RefusalKind::UsesUncounted, detail)
+    let limited =
+        "The request was not sent: the rule that opens it may be used a limited number of times (max-uses), and";
+    match error {
+        UseError::UsedUp(_) | UseError::Uncountable | UseError::Uncounted { .. } => {
+            let detail = format!("{limited} {error}. The proxy's log has the details. Other requests still pass.");
+            Refusal::new(RefusalKind::UsesUncounted, detail)
+        }
+        UseError::Store(_) | UseError::Unsettled => {
+            let detail =
+                format!("{limited} {error}. Other requests still pass, and so will this one when the store is back.");
+            Refusal::new(RefusalKind::UsesStoreDown, detail)
+        }
+    }
 }
 
 fn audit_refusal(unrecorded: Unrecorded) -> Refusal {

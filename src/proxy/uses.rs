@@ -1,14 +1,21 @@
 //! How often rules with `max-uses` were used: counted in files, so that a restart forgets nothing.
 //!
 //! A use is taken before the request is sent, and is safe on the disk then: a crash may lose one, and never gives one.
-//! Several processes may use one folder, since a use is taken under a lock of the file.
+//! Several processes may use one folder, since a use is taken under a lock of the file. Replicas that share a store count
+//! there, see [`shared_uses`]; the file then says how many were taken with this folder.
+
+mod shared_uses;
+mod tally;
+mod use_error;
 
 use std::collections::HashMap;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use tokio::task::spawn_blocking;
 
 use crate::base::clock::utc;
 use crate::base::file;
@@ -16,6 +23,9 @@ use crate::base::state::make_folder;
 use crate::proxy::policy::conditions::ConditionalRule;
 use crate::proxy::policy::rule::{Rule, Terms};
 use crate::proxy::policy::{Policy, Rules};
+use shared_uses::SharedRule;
+pub use shared_uses::SharedUses;
+pub use use_error::UseError;
 
 /// The longest first line, which says to a person what is counted, in bytes.
 const MAX_HEAD: u64 = 4096;
@@ -23,6 +33,11 @@ const MAX_HEAD: u64 = 4096;
 const MAX_NAME: usize = 1000;
 /// A line of the file: when a use was taken, such as `2026-11-29T05:00:00Z`, and a line feed.
 const LINE: u64 = 21;
+/// The most lines that are written at once for uses that the store has of this folder and the file has not.
+const MAX_LINES: u64 = 10_000;
+/// The store keeps the uses of a rule for so long after its end, or, where it has none, after the last use.
+const KEPT_AFTER_END: Duration = Duration::from_secs(30 * 86_400);
+const KEPT_AFTER_USE: Duration = Duration::from_secs(400 * 86_400);
 
 /// The counters of a configuration, by the keys of their rules.
 #[derive(Debug, Default)]
@@ -35,6 +50,8 @@ pub struct UseCounter {
     max: u32,
     /// How long the first line is, in bytes.
     head: u64,
+    /// Where replicas count them together.
+    shared: Option<Arc<SharedRule>>,
 }
 
 /// The uses of the rules of a caller, and of its listener.
@@ -53,25 +70,8 @@ pub struct CountedRule {
     pub name: String,
     /// How many requests it opens.
     pub max: u32,
-}
-
-/// Why a use could not be taken.
-#[derive(Debug, thiserror::Error)]
-pub enum UseError {
-    /// All are taken.
-    #[error("it is used up: it opens {0} requests, and so many were sent")]
-    UsedUp(u32),
-    /// It has no counter.
-    #[error("its uses cannot be counted")]
-    Uncountable,
-    /// Nobody knows how many are left.
-    #[error("its uses cannot be counted in {}", path.display())]
-    Uncounted {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// How long a store keeps its uses.
+    pub keep: Duration,
 }
 
 /// The proof that a use was taken.
@@ -79,14 +79,21 @@ pub enum UseError {
 pub struct UseTaken(());
 
 impl UseCounters {
-    /// Opens a file for each rule, in a folder that is made if need be. Blocks.
-    pub fn open(folder: &Path, rules: Vec<CountedRule>) -> Result<Self, UseError> {
+    /// Opens a file for each rule, in a folder that is made if need be; where replicas share a store they are counted there.
+    /// Blocks.
+    pub fn open(folder: &Path, rules: Vec<CountedRule>, shared: Option<&SharedUses>) -> Result<Self, UseError> {
         let mut counters = HashMap::new();
-        for CountedRule { key, name, max } in rules {
+        let name = shared.map(|_| make_folder(folder).and_then(|()| shared_uses::folder_name(folder))).transpose();
+        let name = name.map_err(|source| UseError::Uncounted { path: folder.to_owned(), source })?;
+        for CountedRule { key, name: text, max, keep } in rules {
             let path = folder.join(&key);
-            let head = make_folder(folder).and_then(|()| prepare(&path, &name));
+            let head = make_folder(folder).and_then(|()| prepare(&path, &text));
             let head = head.map_err(|source| UseError::Uncounted { path: path.clone(), source })?;
-            counters.insert(key, Arc::new(UseCounter { path, max, head }));
+            let mut counter = UseCounter { path, max, head, shared: None };
+            if let Some((shared, name)) = shared.zip(name.as_ref()) {
+                counter.shared = Some(shared.rule(&key, name, counter.in_folder()?, keep));
+            }
+            counters.insert(key, Arc::new(counter));
         }
         Ok(Self(counters))
     }
@@ -127,7 +134,7 @@ pub fn used(folder: &Path, key: &str) -> Option<u64> {
         return Some(0);
     }
     let head = first_line(&path).ok()?;
-    UseCounter { path, max: 0, head }.used().ok()
+    UseCounter { path, max: 0, head, shared: None }.used().ok()
 }
 
 /// The rules of a policy whose uses are limited.
@@ -139,6 +146,9 @@ pub fn counted(listener: &str, caller: Option<&str>, policy: &Policy) -> Vec<Cou
             key: key(&rule.text(), rule.terms()?, listener, caller)?,
             name: format!("{rule} in {owner}"),
             max: max.get(),
+            keep: rule.terms()?.expires.as_ref().map_or(KEPT_AFTER_USE, |expiry| {
+                expiry.at.duration_since(SystemTime::now()).unwrap_or_default() + KEPT_AFTER_END
+            }),
         })
     };
     policy.rules().allow.iter().filter_map(rule).collect()
@@ -149,8 +159,20 @@ fn owner(listener: &str, caller: Option<&str>) -> String {
 }
 
 impl UseCounter {
-    /// How many uses were taken.
+    /// How many uses were taken, as far as is known where replicas share a store: that is at most a second old while it is
+    /// asked often.
     pub fn used(&self) -> Result<u64, UseError> {
+        match &self.shared {
+            Some(shared) => {
+                shared.refresh();
+                Ok(shared.used())
+            }
+            None => self.in_folder(),
+        }
+    }
+
+    /// How many were taken with this folder.
+    fn in_folder(&self) -> Result<u64, UseError> {
         let length = std::fs::metadata(&self.path).map(|there| there.len());
         length.map(|length| self.uses_in(length)).map_err(|source| self.uncounted(source))
     }
@@ -165,9 +187,19 @@ impl UseCounter {
         self.used().map_or(true, |used| used >= u64::from(self.max))
     }
 
-    /// Takes a use, which is safe on the disk then. Blocks.
-    pub fn take(&self) -> Result<UseTaken, UseError> {
-        match self.take_locked() {
+    /// Takes a use, which is safe on the disk then, and in the store if replicas share one.
+    pub async fn take(self: &Arc<Self>) -> Result<UseTaken, UseError> {
+        let in_store = match &self.shared {
+            Some(shared) => Some(shared.take(self.max).await?),
+            None => None,
+        };
+        let this = Arc::clone(self);
+        // A file is written, and the system asked to write it to the disk.
+        let taken = spawn_blocking(move || match in_store {
+            Some(count) => this.record(count),
+            None => this.take_locked(),
+        });
+        match taken.await.map_err(|_| UseError::Uncountable)? {
             Ok(true) => Ok(UseTaken(())),
             Ok(false) => Err(UseError::UsedUp(self.max)),
             Err(source) => Err(self.uncounted(source)),
@@ -176,18 +208,39 @@ impl UseCounter {
 
     fn take_locked(&self) -> io::Result<bool> {
         let _lock = file::lock(&lock_of(&self.path))?;
-        let mut file = OpenOptions::new().append(true).open(&self.path).and_then(file::regular)?;
-        let length = file.metadata()?.len();
+        let (file, length) = self.open()?;
         if self.uses_in(length) >= u64::from(self.max) {
             return Ok(false);
         }
-        let torn = length.saturating_sub(self.head) % LINE;
-        let mut line = vec![b'.'; usize::try_from((LINE - torn) % LINE).unwrap_or_default()];
-        line.extend_from_slice(utc::seconds(SystemTime::now()).as_bytes());
-        line.push(b'\n');
-        file.write_all(&line)?;
-        file.sync_data()?;
+        self.write(file, length, 1)?;
         Ok(true)
+    }
+
+    /// So many were taken with this folder.
+    fn record(&self, count: u64) -> io::Result<bool> {
+        let _lock = file::lock(&lock_of(&self.path))?;
+        let (file, length) = self.open()?;
+        // Another process with this folder may have written more.
+        let missing = count.saturating_sub(self.uses_in(length));
+        if missing > 0 {
+            self.write(file, length, missing.min(MAX_LINES))?;
+        }
+        Ok(true)
+    }
+
+    fn open(&self) -> io::Result<(File, u64)> {
+        let file = OpenOptions::new().append(true).open(&self.path).and_then(file::regular)?;
+        let length = file.metadata()?.len();
+        Ok((file, length))
+    }
+
+    fn write(&self, mut file: File, length: u64, count: u64) -> io::Result<()> {
+        let torn = length.saturating_sub(self.head) % LINE;
+        let mut lines = vec![b'.'; usize::try_from((LINE - torn) % LINE).unwrap_or_default()];
+        let line = format!("{}\n", utc::seconds(SystemTime::now()));
+        (0..count).for_each(|_| lines.extend_from_slice(line.as_bytes()));
+        file.write_all(&lines)?;
+        file.sync_data()
     }
 
     /// A line that a crash or a full disk cut short is a use too.
@@ -231,70 +284,81 @@ mod tests {
     const KEY: &str = "0123456789abcdef";
 
     fn open(folder: &Path, max: u32) -> Arc<UseCounter> {
-        let rule = CountedRule { key: KEY.to_owned(), name: "POST /v2/x\nof local".to_owned(), max };
-        Arc::clone(&UseCounters::open(folder, vec![rule]).expect("a folder").0[KEY])
+        let rule =
+            CountedRule { key: KEY.to_owned(), name: "POST /v2/x\nof local".to_owned(), max, keep: Duration::MAX };
+        Arc::clone(&UseCounters::open(folder, vec![rule], None).expect("a folder").0[KEY])
     }
 
-    #[test]
-    fn uses_are_taken_up_to_the_last_and_outlast_the_process() {
+    #[tokio::test]
+    async fn uses_are_taken_up_to_the_last_and_outlast_the_process() {
         let folder = tempfile::tempdir().expect("a folder");
         let first = open(&folder.path().join("uses"), 3);
         assert_eq!((first.used().expect("a count"), first.is_used_up()), (0, false));
-        first.take().expect("a use");
-        first.take().expect("a use");
+        first.take().await.expect("a use");
+        first.take().await.expect("a use");
         let second = open(&folder.path().join("uses"), 3);
         assert_eq!(second.used().expect("a count"), 2);
-        second.take().expect("a use");
+        second.take().await.expect("a use");
         for counter in [&first, &second] {
-            assert!(matches!(counter.take(), Err(UseError::UsedUp(3))));
+            assert!(matches!(counter.take().await, Err(UseError::UsedUp(3))));
             assert!(counter.is_used_up());
         }
         let more = open(&folder.path().join("uses"), 4);
-        more.take().expect("one more is allowed now");
+        more.take().await.expect("one more is allowed now");
         assert!(more.is_used_up());
     }
 
-    #[test]
-    fn uses_that_were_written_in_part_are_taken() {
+    #[tokio::test]
+    async fn uses_that_were_written_in_part_are_taken() {
         let folder = tempfile::tempdir().expect("a folder");
         let counter = open(folder.path(), 3);
         let path = folder.path().join(KEY);
         let mut file = OpenOptions::new().append(true).open(&path).expect("a file");
         file.write_all(b"2026-1").expect("a torn line");
         assert_eq!(counter.used().expect("a count"), 1);
-        counter.take().expect("a use");
+        counter.take().await.expect("a use");
         assert_eq!(counter.used().expect("a count"), 2);
         let text = std::fs::read_to_string(&path).expect("a file");
         assert_eq!(text.lines().next(), Some("uses of POST /v2/x of local"));
         assert_eq!(text.len() as u64, counter.head + 2 * LINE, "{text}");
     }
 
-    #[test]
-    fn uses_that_nobody_can_count_are_not_given() {
+    #[tokio::test]
+    async fn uses_that_nobody_can_count_are_not_given() {
         let folder = tempfile::tempdir().expect("a folder");
         let counter = open(folder.path(), 3);
         std::fs::remove_file(folder.path().join(KEY)).expect("a file");
         assert!(counter.is_used_up());
-        assert!(matches!(counter.take(), Err(UseError::Uncounted { .. })));
+        assert!(matches!(counter.take().await, Err(UseError::Uncounted { .. })));
         std::fs::write(folder.path().join(KEY), "no line end").expect("a file");
-        let rule = CountedRule { key: KEY.to_owned(), name: String::new(), max: 3 };
-        assert!(matches!(UseCounters::open(folder.path(), vec![rule]), Err(UseError::Uncounted { .. })));
+        let rule = CountedRule { key: KEY.to_owned(), name: String::new(), max: 3, keep: Duration::MAX };
+        assert!(matches!(UseCounters::open(folder.path(), vec![rule], None), Err(UseError::Uncounted { .. })));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn no_more_uses_are_given_than_there_are_to_many_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let counters = [open(folder.path(), 50), open(folder.path(), 50)];
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..80 {
+            let counter = Arc::clone(&counters[number % 2]);
+            tasks.spawn(async move { counter.take().await.is_ok() });
+        }
+        assert_eq!(tasks.join_all().await.into_iter().filter(|taken| *taken).count(), 50);
+        assert_eq!(counters[0].used().expect("a count"), 50);
     }
 
     #[test]
-    fn no_more_uses_are_given_than_there_are_to_many_threads_at_once() {
+    fn a_file_says_what_the_store_has_of_its_folder() {
         let folder = tempfile::tempdir().expect("a folder");
-        let counters = [open(folder.path(), 50), open(folder.path(), 50)];
-        let given: usize = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8)
-                .map(|number| {
-                    let counter = &counters[number % 2];
-                    scope.spawn(move || (0..10).filter(|_| counter.take().is_ok()).count())
-                })
-                .collect();
-            threads.into_iter().map(|thread| thread.join().expect("a thread")).sum()
-        });
-        assert_eq!(given, 50);
-        assert_eq!(counters[0].used().expect("a count"), 50);
+        let counter = open(folder.path(), 10);
+        for (count, there) in [(1, 1), (4, 4), (3, 4), (5, 5)] {
+            assert!(counter.record(count).expect("a file"));
+            assert_eq!(counter.in_folder().expect("a count"), there);
+        }
+        let name = shared_uses::folder_name(folder.path()).expect("a name");
+        assert_eq!(shared_uses::folder_name(folder.path()).expect("a name"), name, "it stays");
+        std::fs::write(folder.path().join("folder-id"), "x").expect("a file");
+        assert!(shared_uses::folder_name(folder.path()).is_err(), "nothing is counted under a name that is not one");
     }
 }

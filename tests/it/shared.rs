@@ -1,6 +1,7 @@
 //! What replicas share, through a real redis-server.
 
 mod approvals;
+mod limits;
 mod rights;
 mod server;
 mod store;

@@ -1,5 +1,6 @@
 //! The callers of a listener, and how each proves who it is: by a key, by its user on this machine, by a certificate.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
@@ -7,7 +8,7 @@ use tokio::time::Instant;
 
 use super::key::KeyHash;
 use super::local_tokens::CallerMarks;
-use super::throttle::Throttle;
+use super::throttle::{SharedThrottle, Throttle};
 
 /// A place in the roster of a listener; the only one of a listener without callers is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +172,12 @@ impl<C> KnownCallers<C> {
         let entry = |(((proofs, context), mark), id)| KnownCaller { id: CallerId(id), proofs, mark, context };
         let entries = entries.into_iter().zip(marks).zip(0..).map(entry).collect();
         Self { entries, throttle: Throttle::default() }
+    }
+
+    /// The same, whose wrong keys all replicas count together, if `shared` is given.
+    #[must_use]
+    pub fn throttled_by(self, shared: Option<Arc<SharedThrottle>>) -> Self {
+        Self { throttle: Throttle::sharing(shared), ..self }
     }
 
     /// The caller that a local token says this of.

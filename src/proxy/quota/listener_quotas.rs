@@ -1,5 +1,7 @@
 //! The quotas of a listener and of its callers, and who used how much of them; pure, times are handed in.
 
+mod in_store;
+
 use std::time::Duration;
 
 use super::kind::{ByKind, QuotaKind, QuotaKinds};
@@ -17,7 +19,7 @@ pub struct QuotaConfig {
 }
 
 /// Whose quota it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum QuotaHolder {
     /// One caller's.
     Caller,
@@ -54,6 +56,8 @@ pub struct QuotaExceeded {
     pub quotas: Vec<QuotaStatus>,
     /// In how many seconds the request passes, if nobody else asks until then.
     pub retry_after: u32,
+    /// The shared store is down: each limit is only this replica's part of it.
+    pub alone: bool,
 }
 
 /// How much of a quota is used, for metrics and the status page.
@@ -70,7 +74,7 @@ pub struct QuotaUsage {
 }
 
 /// The place of a caller among those that a listener has had, which it keeps over reloads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallerPlace(usize);
 
 /// Who used how much of which quota.
@@ -142,12 +146,16 @@ impl ListenerQuotas {
             asked.for_each(|(_, quota)| quota.ask(place, now));
         }
         self.passes(now, place, kinds)?;
+        self.take(now, place, kinds);
+        Ok(())
+    }
+
+    fn take(&mut self, now: Nanos, place: usize, kinds: QuotaKinds) {
         let own = self.callers.get_mut(place).map(|caller| (&mut caller.own, SELF));
         for (quotas, user) in own.into_iter().chain([(&mut self.shared, place)]) {
             let taken = quotas.iter_mut().filter(|(kind, _)| kinds.contains(*kind));
             taken.for_each(|(_, quota)| quota.take(user, now));
         }
-        Ok(())
     }
 
     /// Whether each quota that applies to a request of these kinds has one left for a caller. Takes none.
@@ -221,7 +229,7 @@ impl ListenerQuotas {
         for quota in quotas.iter_mut().filter(|quota| quota.remaining == 0) {
             quota.more_in = quota.more_in.map(|seconds| seconds.min(retry_after));
         }
-        QuotaExceeded { quotas, retry_after }
+        QuotaExceeded { quotas, retry_after, alone: false }
     }
 }
 

@@ -13,6 +13,8 @@ const SECOND: Nanos = 1_000_000_000;
 #[derive(Debug)]
 pub(super) struct SharedQuota {
     pub(super) limit: QuotaLimit,
+    /// Only this part of the limit is for this process: so many replicas have one each.
+    pub(super) parts: u32,
     users: Vec<UseLog>,
 }
 
@@ -31,7 +33,7 @@ pub(super) struct Standing {
 
 impl SharedQuota {
     pub(super) fn new(limit: QuotaLimit, users: usize) -> Self {
-        let mut quota = Self { limit, users: Vec::new() };
+        let mut quota = Self { limit, parts: 1, users: Vec::new() };
         quota.resize(users);
         quota
     }
@@ -53,6 +55,11 @@ impl SharedQuota {
         if let Some(log) = self.users.get_mut(user) {
             log.leave();
         }
+    }
+
+    /// The most that one of them can use in a window.
+    pub(super) fn ceiling(&self, user: usize) -> u32 {
+        self.users.get(user).map_or(u32::MAX, |log| log.ceiling)
     }
 
     pub(super) fn forget(&mut self, now: Nanos) {
@@ -81,7 +88,7 @@ impl SharedQuota {
 
     /// How it stands for one of them, now or, if nobody takes or asks until then, later.
     pub(super) fn standing(&self, user: usize, at: Nanos) -> Standing {
-        let (window, limit) = (self.window(), self.limit.count());
+        let (window, limit) = (self.window(), self.limit.count() / self.parts.max(1));
         let others = || self.users.iter().enumerate().filter(|(place, _)| *place != user).map(|(_, log)| log);
         let others_active = others().filter(|log| log.has_asked(window, at)).count();
         let active = u32::try_from(others_active).unwrap_or(u32::MAX).saturating_add(1);

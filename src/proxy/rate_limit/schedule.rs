@@ -8,8 +8,9 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct Bucket {
     interval: Duration,
-    /// How far ahead of `full` a request may go.
-    tolerance: Duration,
+    burst: NonZeroU32,
+    /// Among how many it is shared.
+    parts: NonZeroU32,
     full: Duration,
 }
 
@@ -18,7 +19,7 @@ impl Bucket {
     pub fn new(per_second: f64, burst: NonZeroU32) -> Self {
         // Rounded up, so that it is never faster than asked; what is too large for the type becomes its maximum.
         let interval = Duration::from_nanos((1e9 / per_second).ceil() as u64);
-        Self { interval, tolerance: interval.saturating_mul(burst.get() - 1), full: Duration::ZERO }
+        Self { interval, burst, parts: NonZeroU32::MIN, full: Duration::ZERO }
     }
 
     /// The time between two requests in the long run.
@@ -26,12 +27,23 @@ impl Bucket {
         self.interval
     }
 
+    /// How many may go at once.
+    pub fn burst(&self) -> NonZeroU32 {
+        self.burst
+    }
+
+    /// How far ahead of `full` a request may go.
+    fn tolerance(&self) -> Duration {
+        let burst = (self.burst.get() / self.parts).max(1);
+        self.interval.saturating_mul(self.parts.get()).saturating_mul(burst - 1)
+    }
+
     fn ready(&self) -> Duration {
-        self.full.saturating_sub(self.tolerance)
+        self.full.saturating_sub(self.tolerance())
     }
 
     fn take(&mut self, now: Duration) {
-        self.full = self.full.max(now).saturating_add(self.interval);
+        self.full = self.full.max(now).saturating_add(self.interval.saturating_mul(self.parts.get()));
     }
 }
 
@@ -49,7 +61,27 @@ impl Schedule {
         Self { bucket, calm: Duration::ZERO }
     }
 
-    /// When the next request may go up. It may become later, never earlier.
+    /// The bucket, if there is one.
+    pub fn bucket(&self) -> Option<&Bucket> {
+        self.bucket.as_ref()
+    }
+
+    /// The bucket is one of so many, which share its rate and its burst: an `n`th of both, and at least one at once. It is
+    /// never faster than an `n`th.
+    pub fn share(&mut self, parts: NonZeroU32) {
+        if let Some(bucket) = &mut self.bucket {
+            bucket.parts = parts;
+        }
+    }
+
+    /// The bucket has one left at most: what was used until now was not taken from it.
+    pub fn drain(&mut self, now: Duration) {
+        if let Some(bucket) = &mut self.bucket {
+            bucket.full = bucket.full.max(now.saturating_add(bucket.tolerance()));
+        }
+    }
+
+    /// When the next request may go up. It may become later, never earlier, as long as the bucket's share is the same.
     pub fn ready(&self) -> Duration {
         self.bucket.as_ref().map_or(Duration::ZERO, Bucket::ready).max(self.calm)
     }
@@ -61,11 +93,26 @@ impl Schedule {
         }
     }
 
+    /// A request goes up, or hears when that will be possible.
+    pub fn try_take(&mut self, now: Duration) -> Result<(), Duration> {
+        let ready = self.ready();
+        if ready > now {
+            return Err(ready);
+        }
+        self.take(now);
+        Ok(())
+    }
+
     /// Nothing goes up for `pause`. Whether this begins a cool-down, rather than prolongs one.
     pub fn cool(&mut self, now: Duration, pause: Duration) -> bool {
         let begins = !self.is_cooling(now) && !pause.is_zero();
         self.calm = self.calm.max(now.saturating_add(pause));
         begins
+    }
+
+    /// The end of the last cool-down.
+    pub fn calm(&self) -> Duration {
+        self.calm
     }
 
     /// What is left of a cool-down.
@@ -148,6 +195,24 @@ mod tests {
                 prop_assert_eq!(start, arrival.max(at + pause));
             }
         }
+    }
+
+    #[test]
+    fn schedule_that_is_shared_has_its_part_of_rate_and_burst_and_begins_with_one_at_most() {
+        let millis = Duration::from_millis;
+        let mut schedule = Schedule::new(Some(Bucket::new(100.0, NonZeroU32::new(12).expect("not 0"))));
+        schedule.share(NonZeroU32::new(5).expect("not 0"));
+        schedule.drain(millis(1000));
+        let at_once =
+            |schedule: &mut Schedule, now: Duration| (0..100).take_while(|_| schedule.try_take(now).is_ok()).count();
+        assert_eq!(at_once(&mut schedule, millis(1000)), 1);
+        assert_eq!(at_once(&mut schedule, millis(1049)), 0);
+        assert_eq!(at_once(&mut schedule, millis(1050)), 1);
+        schedule.drain(millis(1050));
+        assert_eq!(at_once(&mut schedule, millis(1099)), 0, "that it was drained gives nothing");
+        assert_eq!(at_once(&mut schedule, millis(9000)), 2, "a fifth of 12");
+        schedule.share(NonZeroU32::new(20).expect("not 0"));
+        assert_eq!(at_once(&mut schedule, millis(20_000)), 1, "at least one");
     }
 
     #[test]

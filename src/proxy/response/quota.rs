@@ -12,7 +12,12 @@ pub(super) fn refusal(exceeded: &QuotaExceeded, scene: &RefusalContext<'_>) -> R
     // If several are used up, the one that takes longest.
     let used_up = exceeded.quotas.iter().filter(|quota| quota.remaining == 0);
     let detail = used_up.max_by_key(|quota| quota.more_in).map_or_else(String::new, |quota| detail(quota, scene));
-    let detail = format!("{detail} Nothing was sent to NinjaOne: try again in {}.", in_words(seconds));
+    let alone = if exceeded.alone {
+        " The shared store is down: until it is back, each replica lets through only its part of each quota."
+    } else {
+        ""
+    };
+    let detail = format!("{detail}{alone} Nothing was sent to NinjaOne: try again in {}.", in_words(seconds));
     let after = Duration::from_secs(seconds.into());
     Refusal { quotas: exceeded.quotas.clone(), ..Refusal::new(RefusalKind::QuotaExceeded, detail).after(after) }
 }
@@ -82,7 +87,7 @@ mod tests {
     }
 
     fn said(quotas: Vec<QuotaStatus>, retry_after: u32, caller: Option<&str>) -> Refusal {
-        refusal(&QuotaExceeded { quotas, retry_after }, &scene(caller))
+        refusal(&QuotaExceeded { quotas, retry_after, alone: false }, &scene(caller))
     }
 
     #[test]

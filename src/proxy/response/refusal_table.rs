@@ -205,6 +205,7 @@ refusal_table! {
 
     // The state of the proxy.
     UsesUncounted: unavailable("uses-uncounted", Fault::Proxy).with(ExtraField::RetrySoon);
+    UsesStoreDown: unavailable("uses-store-down", Fault::Proxy).with(ExtraField::RetrySoon);
     AuditUnavailable: unavailable("audit-unavailable", Fault::Proxy).with(ExtraField::RetrySoon);
     BuffersFull: unavailable("buffers-full", Fault::Proxy).with(ExtraField::RetrySoon);
     PaceLimited: limited(Fault::Proxy, "http_request_denied");
