@@ -67,7 +67,9 @@ impl Approvals {
         let (mut states, mut waiting) = (replication.subscribe(), Vec::new());
         loop {
             let state = *states.borrow_and_update();
-            if state.up {
+            // Where nobody can approve, nothing is asked for or used.
+            let is_needed = !self.state().store.config.approvers.is_empty();
+            if state.up && is_needed {
                 self.synchronize(replication, state, &mut waiting).await;
             }
             let is_idle = self.state().store.open().next().is_none() && waiting.is_empty();

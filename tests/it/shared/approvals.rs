@@ -1,5 +1,6 @@
 //! Approvals that replicas share: asked for at one, decided at another, used once among all.
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -254,6 +255,17 @@ fn without_the_store_nothing_is_asked_decided_or_used_and_with_it_all_goes_on() 
     assert_eq!(use_up(b, &waiting).status, 200);
     assert_eq!(use_up(a, &approved).status, 200);
     assert_eq!(replicas.count_sent(), 2);
+
+    let last = a.ask_id();
+    replicas.redis.pause();
+    let begun = Instant::now();
+    for reply in [a.ask("agent", "", BODY), b.repeat("agent", &last, BODY)] {
+        assert_eq!((reply.status, reply.code()), (503, "approvals-unreachable".to_owned()));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(8), "nothing waits long for it: {:?}", begun.elapsed());
+    replicas.redis.resume();
+    eventually("it is decided", || a.decide("lead", &last, "deny").status == 200);
+    eventually("it is told elsewhere", || b.status("agent", &last).json()["state"] == "denied");
 }
 
 #[test]
@@ -285,6 +297,102 @@ fn a_store_that_was_emptied_is_told_again_and_gives_no_second_use() {
         request(late.address, "GET", &path, &lines("agent", ""), b"").json()["state"].clone()
     };
     assert_eq!((state(&used), state(&denied)), ("used".into(), "denied".into()), "the store has it again");
+}
+
+#[test]
+fn a_use_outlasts_the_store_and_all_replicas_where_the_store_writes_to_its_disk() {
+    let Some(redis) = RedisServer::with(&["--appendonly", "yes", "--appendfsync", "always"]) else { return };
+    let (server, sent) = counted();
+    let one = |_| Stand::before(&server, &sent, "wait = \"0s\"", &config(&redis));
+    let proxies = (0..2).map(one).collect();
+    let mut replicas = Replicas { redis, server: Arc::clone(&server), sent: Arc::clone(&sent), proxies };
+    let [a, b] = &replicas.proxies[..] else { panic!("two") };
+    let (used, waiting) = (a.ask_id(), a.ask_id());
+    assert_eq!(b.decide("lead", &used, "approve").status, 200);
+    assert_eq!(use_up(a, &used).status, 200);
+    replicas.redis.stop();
+    replicas.proxies.clear();
+    replicas.redis.start_again();
+    let next = Stand::before(&server, &sent, "wait = \"0s\"", &config(&replicas.redis));
+    assert_eq!(use_up(&next, &used).code(), "approval-used");
+    assert_eq!(next.decide("lead", &waiting, "approve").json()["state"], "approved");
+    assert_eq!(use_up(&next, &waiting).status, 200);
+    assert_eq!(replicas.count_sent(), 2);
+}
+
+/// The status of an answer; nothing from a replica that was killed.
+fn try_repeat(address: SocketAddr, target: &str, id: &str) -> Option<u16> {
+    let mut stream = std::net::TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    let fields = lines("agent", &format!("X-Approval-Id: {id}\r\n"));
+    let length = BODY.len();
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n{fields}\r\n"
+    );
+    stream.write_all(&[head.as_bytes(), BODY].concat()).ok()?;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).split(' ').nth(1)?.parse().ok()
+}
+
+#[test]
+fn kills_of_replicas_and_of_the_store_send_nothing_twice() {
+    let rounds: u64 = std::env::var("APPROVAL_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let mut passed = 0;
+    for round in 0..rounds {
+        let Some(redis) = RedisServer::with(&["--appendonly", "yes", "--appendfsync", "always"]) else { return };
+        let (server, sent) = counted();
+        let proxies = vec![Stand::before(&server, &sent, "wait = \"0s\"", &config(&redis))];
+        let mut replicas = Replicas { redis, server, sent, proxies };
+        let mut processes = [(); 2].map(|()| replicas.process("wait = \"0s\""));
+        let asked: Vec<(String, String)> = (0..12)
+            .map(|number| {
+                let target = TARGET.replace("seven", &format!("n{number}."));
+                let reply = replicas.proxies[0].proxy.send("POST", &target, &lines("agent", ""), BODY);
+                let id = reply.json()["id"].as_str().expect("an id").to_owned();
+                assert_eq!(replicas.proxies[0].decide("lead", &id, "approve").status, 200);
+                (target, id)
+            })
+            .collect();
+        let addresses = [replicas.proxies[0].proxy.address, processes[0].address, processes[1].address];
+        let until = Instant::now() + Duration::from_secs(12);
+        let answers: Vec<Option<u16>> = thread::scope(|scope| {
+            let uses: Vec<_> = asked
+                .iter()
+                .flat_map(|asked| addresses.map(|address| (asked, address)))
+                .map(|((target, id), address)| {
+                    scope.spawn(move || {
+                        loop {
+                            let status = try_repeat(address, target, id);
+                            // 202 and 503: not now.
+                            if !matches!(status, Some(202 | 503)) || Instant::now() > until {
+                                return status;
+                            }
+                            thread::sleep(Duration::from_millis(fastrand::u64(..40)));
+                        }
+                    })
+                })
+                .collect();
+            thread::sleep(Duration::from_millis(fastrand::u64(..4000)));
+            if round % 2 == 0 {
+                replicas.redis.stop();
+            }
+            processes[0].running.kill();
+            if round % 2 == 0 {
+                replicas.redis.start_again();
+            }
+            uses.into_iter().map(|one| one.join().expect("an answer")).collect()
+        });
+        for (number, (_, id)) in asked.iter().enumerate() {
+            let heads = replicas.sent.lock().expect("a list").clone();
+            let count = heads.iter().filter(|(head, _)| head.contains(&format!("=n{number}. "))).count();
+            assert!(count <= 1, "{id} was sent {count} times");
+            passed += count;
+        }
+        let good = answers.iter().filter(|status| **status == Some(200)).count();
+        assert!(good <= replicas.count_sent() && good > 0, "{answers:?}");
+    }
+    println!("{rounds} rounds: {passed} of {} requests were sent, none twice", 12 * rounds);
 }
 
 #[test]
