@@ -199,6 +199,9 @@ impl GrantEntry {
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
