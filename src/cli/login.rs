@@ -85,8 +85,11 @@ pub(super) fn login(config: &Config, given: &Login) -> Result<(), CommandError> 
 pub(super) fn logout(config: &Config, given: &Logout) -> Result<(), CommandError> {
     let sign_in = find(config, &given.name, given.instance.as_deref())?;
     let remove = async || -> anyhow::Result<bool> {
-        let place = GrantPlaces::open(config).await?.of(&sign_in);
-        let was_there = place.remove().await?;
+        let places = GrantPlaces::open(config).await?;
+        let place = places.of(&sign_in);
+        let removed = place.remove().await;
+        places.close().await;
+        let was_there = removed?;
         if place.has_file() {
             bail!("{place} is still there: remove it");
         }
@@ -140,7 +143,8 @@ async fn sign_in_with(
     given: &Login,
 ) -> anyhow::Result<(StoredGrant, GrantPlace)> {
     let SignInConfig { site, token_path, client_auth, user, instance } = sign_in;
-    let place = GrantPlaces::open(config).await?.of(sign_in);
+    let places = GrantPlaces::open(config).await?;
+    let place = places.of(sign_in);
     let own;
     let site = match site {
         Some(site) => site,
@@ -184,8 +188,9 @@ async fn sign_in_with(
         true => read_pasted(authorization).await,
         false => std::future::pending().await,
     };
-    let grant = pending.finish(pasted, given.timeout).await?;
-    Ok((grant, place))
+    let grant = pending.finish(pasted, given.timeout).await;
+    places.close().await;
+    Ok((grant?, place))
 }
 
 /// The address is on standard output, what is said about it on standard error: a program can read the one.
@@ -269,6 +274,7 @@ async fn status(config: &Config, given: &Login) -> Result<(), CommandError> {
         let kept = if is_kept { "kept in" } else { "will be kept in" };
         text += &format!("  {kept} {place}\n");
     }
+    places.close().await;
     print(&text)?;
     match missing.as_slice() {
         [] => Ok(()),

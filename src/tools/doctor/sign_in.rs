@@ -38,6 +38,7 @@ pub(super) async fn examine(config: &Config, place: &InstanceServer, sign_ins: V
             renew(place, sign_in, &check, reporter).await;
         }
     }
+    places.close().await;
 }
 
 /// Whether somebody has signed in, where this process cannot try the token.

@@ -20,9 +20,9 @@ pub(crate) enum NoGrantPlaces {
     Config(#[from] ConfigMistake),
     /// The store is down, or refuses us.
     #[error(
-        "sign-ins are kept in the shared store {0}, which cannot be used: check [shared], and what doctor says of the store"
+        "sign-ins are kept in the shared store {0}, which cannot be used: {1}; check [shared], and what doctor says of the store"
     )]
-    Down(String),
+    Down(String, String),
     /// The system gives no randomness or no memory.
     #[error("nothing can be set up to ask the shared store")]
     Unready,
@@ -39,9 +39,17 @@ impl GrantPlaces {
         let series = Metrics::new().map_err(|_| NoGrantPlaces::Unready)?.shared_store();
         let store = SharedStore::start(found, series).map_err(|_| NoGrantPlaces::Unready)?;
         if !store.wait_up(WAIT).await {
-            return Err(NoGrantPlaces::Down(address));
+            let why = store.fault().unwrap_or_else(|| "it did not answer".to_owned());
+            return Err(NoGrantPlaces::Down(address, why));
         }
         Ok(Self(Some(store)))
+    }
+
+    /// The command is done: it counts as a replica no more.
+    pub(crate) async fn close(self) {
+        if let Some(store) = self.0 {
+            store.leave().await;
+        }
     }
 
     /// Whether replicas share them.
