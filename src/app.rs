@@ -46,7 +46,7 @@ use crate::observe::traces::Traces;
 use crate::proxy::BodyLimits;
 use crate::proxy::approval::{Approvals, ApprovalsConfig};
 use crate::proxy::headers::loops::{FIELD, LoopMark};
-use crate::proxy::uses::{SharedUses, UseCounters};
+use crate::proxy::uses::UseCounters;
 use crate::shared::SharedStore;
 use crate::tools::admin::Configuration;
 use admin_listener::AdminState;
@@ -84,8 +84,6 @@ pub struct App {
     usage: UsageSaver,
     quotas: Quotas,
     throttles: Throttles,
-    /// Where replicas count the uses of rules together.
-    uses: Option<Arc<SharedUses>>,
     audit: AuditThread,
     notices: Rc<NoticeTarget>,
     traces: Option<Traces>,
@@ -158,7 +156,6 @@ impl App {
             usage: UsageSaver::default(),
             quotas: Quotas::default(),
             throttles: Throttles::default(),
-            uses: store.clone().map(SharedUses::start),
             audit: AuditThread::default(),
             notices,
             traces: settings.traces.as_ref().map(Traces::start).transpose()?,
@@ -209,7 +206,7 @@ impl App {
         }
         let usage = record.map(|file| ListenerUsage::new(file, &listeners, self.usage.current()));
         let doubts = doubts.iter().map(ToString::to_string).collect();
-        let (uses, approvals) = (uses::open(&listeners, self.uses.clone()).await?, (approvals, notices));
+        let (uses, approvals) = (uses::open(&listeners, self.admin_state.uses.clone()).await?, (approvals, notices));
         let (told, own) = ((exposures, doubts), Arc::new(own));
         Ok(Next { bound, own, instances, sandboxes, listeners, usage, uses, approvals, told, admin, probes })
     }

@@ -36,6 +36,7 @@ use crate::proxy::headers::loops::LoopMark;
 use crate::proxy::quota::QuotaTracker;
 use crate::proxy::response;
 use crate::proxy::token::FlightCounts;
+use crate::proxy::uses::SharedUses;
 use crate::shared::SharedStore;
 use crate::tools::admin::approvals::{ApprovalsPage, ApprovalsPath};
 use crate::tools::admin::history::History;
@@ -57,6 +58,8 @@ pub(super) struct AdminState {
     pub(super) approvals: Approvals,
     /// What replicas share, if they do.
     pub(super) store: Option<SharedStore>,
+    /// Where replicas count the uses of rules together.
+    pub(super) uses: Option<Arc<SharedUses>>,
     /// The names of what requests are about.
     pub(super) names: TargetNames,
     pub(super) counts: Arc<FlightCounts>,
@@ -93,6 +96,7 @@ impl AdminState {
         Self {
             metrics,
             approvals,
+            uses: store.clone().map(SharedUses::start),
             store,
             names: TargetNames::new(mark.clone()),
             counts: Arc::default(),
@@ -164,7 +168,7 @@ impl AdminState {
             store: self.store(),
             refusals: self.refusals.groups(),
             quotas: quotas::views(&self.quotas.borrow()),
-            permits: permits::views(&self.listeners.borrow()),
+            permits: permits::views(&self.listeners.borrow(), self.uses.as_deref()),
             charts: self.history.borrow().charts(),
         })
     }

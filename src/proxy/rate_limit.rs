@@ -34,7 +34,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// foremost holds while it sleeps until the schedule lets it go. Both queues are in order of arrival. Who leaves is
 /// taken out of them and has taken nothing from the schedule, so that those behind move up.
 ///
-/// Where replicas share a store, the schedule is there, and each replica has some permits of it, see [`shared_pace`]. While
+/// Where replicas share a store, the schedule is there, and each replica has some permits of it, see `shared_pace.rs`. While
 /// the store is down, each has its part of the rate. The slots are always those of this process.
 #[derive(Debug)]
 pub struct RateLimiter {

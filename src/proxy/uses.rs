@@ -2,7 +2,7 @@
 //!
 //! A use is taken before the request is sent, and is safe on the disk then: a crash may lose one, and never gives one.
 //! Several processes may use one folder, since a use is taken under a lock of the file. Replicas that share a store count
-//! there, see [`shared_uses`]; the file then says how many were taken with this folder.
+//! there, see `shared_uses.rs`; the file then says how many were taken with this folder.
 
 mod shared_uses;
 mod tally;

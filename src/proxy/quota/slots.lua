@@ -88,7 +88,8 @@ local function standing(quota, first)
   return { used = all, own = own, active = active, remaining = remaining }
 end
 
-local quotas, closed, stopped = {}, false, false
+-- No more is taken of one quota than there is of the others: what a request lacks of one it does not need of another.
+local quotas, closed, stopped, least = {}, false, false, math.huge
 for i, key in ipairs(KEYS) do
   local at = (i - 1) * 7
   local quota = {
@@ -108,6 +109,7 @@ for i, key in ipairs(KEYS) do
   caller.most = quota.most
   if quota.untold > 0 then add(caller, quota.slot, quota.untold) end
   quota.standing = standing(quota, quota.first)
+  least = math.min(least, quota.standing.remaining)
   if quota.standing.remaining == 0 then
     closed = true
     if quota.is_own then stopped = true end
@@ -121,7 +123,7 @@ for i, quota in ipairs(quotas) do
   -- Whom its own quota stops does not ask for its share of the listener's.
   if quota.is_own or not stopped then caller.asked = quota.slot end
   if not closed then
-    taken = math.min(quota.wanted, told.remaining)
+    taken = math.min(quota.wanted, least)
     add(caller, quota.slot, taken)
     told.used, told.own, told.remaining = told.used + taken, told.own + taken, told.remaining - taken
   end

@@ -135,7 +135,6 @@ impl SharedUses {
                 if up && !uses.publish().await {
                     drop(uses);
                     sleep(AGAIN).await;
-                    states.mark_changed();
                     continue;
                 }
                 drop(uses);
@@ -177,6 +176,13 @@ impl SharedUses {
         Arc::clone(rule)
     }
 
+    /// How many uses of the rule with this key were taken, as far as is known; `None` if it is not known.
+    pub fn used(&self, key: &str) -> Option<u64> {
+        let rule = self.rules().get(key).map(Arc::clone)?;
+        rule.refresh();
+        Some(rule.used())
+    }
+
     fn rules(&self) -> MutexGuard<'_, HashMap<String, Arc<SharedRule>>> {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -201,8 +207,7 @@ impl SharedRule {
                 if error != StoreError::Down {
                     let mut known = self.known();
                     let count = known.tally.of(&self.folder).saturating_add(1);
-                    let folder = self.folder.as_str();
-                    known.tally.raise(folder, count);
+                    known.tally.raise(&self.folder, count);
                 }
                 Err(UseError::Store(error))
             }

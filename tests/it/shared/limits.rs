@@ -1,5 +1,6 @@
 //! Rates, quotas, uses and wrong keys that replicas share: as many as there may be, whoever asks where.
 
+mod measure;
 mod scripts;
 mod uses;
 
@@ -214,7 +215,8 @@ fn callers(names: &[&str]) -> String {
 fn a_replica_without_the_store_has_its_part_of_a_quota_and_tells_it_when_the_store_is_back() {
     let Some(mut store) = RedisServer::start() else { return };
     let server = plain();
-    let listener = format!("{MANY}\nquota = {{ requests = \"30/h\", critical = \"2/day\" }}");
+    let quota = "quota = { requests = \"30/h\", critical = \"2/day\" }";
+    let listener = format!("{MANY}\n{quota}\nallow = [\"POST /v2/device/{{id}}/script/run\"]");
     let proxies: [Proxy; 3] = replicas(&server.instance(), &listener, &config(&store));
     store.stop();
     proxies.iter().for_each(|proxy| eventually("it is down", || is_down(proxy)));

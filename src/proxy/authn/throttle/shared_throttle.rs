@@ -104,3 +104,27 @@ impl Drop for SharedThrottle {
         self.wake.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::authn::throttle::Throttle;
+
+    #[tokio::test(start_paused = true)]
+    async fn wrong_keys_are_counted_that_were_answered_and_none_is_answered_while_there_were_too_many_elsewhere() {
+        let shared = Arc::new(SharedThrottle {
+            origin: Instant::now(),
+            untold: AtomicU32::new(0),
+            closed_until: AtomicU64::new(0),
+            wake: Arc::default(),
+        });
+        let throttle = Throttle::sharing(Some(Arc::clone(&shared)));
+        let answered = || (0..100).filter(|_| throttle.take(Instant::now()).is_ok()).count();
+        assert_eq!((answered(), shared.untold.load(Ordering::Relaxed)), (20, 20), "its own limit holds too");
+        tokio::time::advance(Duration::from_secs(30)).await;
+        shared.closed_until.store(31_500, Ordering::Relaxed);
+        assert_eq!(throttle.take(Instant::now()), Err(Duration::from_millis(1500)));
+        tokio::time::advance(Duration::from_millis(1500)).await;
+        assert_eq!(answered(), 20);
+    }
+}

@@ -108,7 +108,7 @@ fn replicas_send_exactly_as_many_requests_as_a_rule_opens_whatever_is_killed() {
     // A replica and the store end at once, and both forget; the replica's folder does not.
     running[0].0.kill();
     store.stop();
-    eventually("it is known to be down", || code(addresses[1]) == "uses-store-down");
+    assert_eq!(code(addresses[1]), "rule-used-up", "it remembers");
     store.start_again();
     assert_eq!(settled(addresses[1]), "rule-used-up");
     let (_again, address) = start(&server, &store, states[0].path(), max + 1);
@@ -120,6 +120,29 @@ fn replicas_send_exactly_as_many_requests_as_a_rule_opens_whatever_is_killed() {
 /// Asks once; whether the store lets uses be taken.
 fn is_settled(address: SocketAddr) -> bool {
     code(address) != "uses-store-down"
+}
+
+#[test]
+fn uses_are_closed_while_the_store_is_down_and_what_was_counted_before_counts() {
+    let Some(mut store) = RedisServer::start() else { return };
+    let (server, state) = (plain(), tempfile::tempdir().expect("a folder"));
+    let (running, address) = start(&server, &store, state.path(), 3);
+    assert_eq!(settled(address), "200");
+    store.stop();
+    eventually("it is down", || code(address) == "uses-store-down");
+    let refused = request(address, "POST", RUN, "", b"{}");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, "1"), "{refused:?}");
+    assert!(refused.json()["detail"].as_str().is_some_and(|detail| detail.contains("shared store")), "{refused:?}");
+    drop(running);
+    // Another replica knows nothing of the use; the folder of the first one does.
+    store.start_again();
+    let other = tempfile::tempdir().expect("a folder");
+    let (_first, address) = start(&server, &store, state.path(), 3);
+    assert_eq!(settled(address), "200");
+    let (_second, other) = start(&server, &store, other.path(), 3);
+    assert_eq!(settled(other), "200");
+    assert_eq!((settled(other), settled(address)), ("rule-used-up".to_owned(), "rule-used-up".to_owned()));
+    assert_eq!(server.api_requests(), 3);
 }
 
 #[test]
