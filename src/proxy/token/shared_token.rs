@@ -29,6 +29,8 @@ use stored::StoredToken;
 const AGAIN: Duration = Duration::from_millis(50);
 /// How much longer than a token request takes that is waited for.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// The longest that a failure is shared: a little more than the longest wait after one.
+const LONGEST_FAILURE: Duration = Duration::from_secs(130);
 /// What the right to a token is proven by: see [`StoredToken::right`].
 const RIGHT: &str = "token-right";
 
@@ -219,7 +221,9 @@ impl<'a> SharedToken<'a> {
     fn failure(&self, found: &Found, right: &[String]) -> Option<(TokenError, Duration)> {
         let opened = self.slot.store().open(self.slot.failure_key(), &found.sealed)?;
         let error = right.iter().find_map(|right| stored::failure_read(&opened, right))?;
-        Some((error, found.left + AGAIN.mul_f64(fastrand::f64())))
+        // No replica stores one for longer: somebody else made it last.
+        let wait = found.left.min(LONGEST_FAILURE);
+        Some((error, wait + AGAIN.mul_f64(fastrand::f64())))
     }
 
     fn sealed(&self, answer: &TokenAnswer, sign_in: Option<&str>) -> Option<Vec<u8>> {

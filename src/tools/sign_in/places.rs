@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use crate::config::Config;
 use crate::config::mistake::ConfigMistake;
 use crate::config::users::SignInConfig;
@@ -42,6 +44,10 @@ impl GrantPlaces {
             let why = store.fault().unwrap_or_else(|| "it did not answer".to_owned());
             return Err(NoGrantPlaces::Down(address, why));
         }
+        // A store that was just emptied: the replicas write again what they know, and that must be there before somebody signs
+        // in or out.
+        let mut state = store.subscribe();
+        let _ = timeout(WAIT, state.wait_for(|state| state.settled)).await;
         Ok(Self(Some(store)))
     }
 
