@@ -126,12 +126,13 @@ impl Ballot {
     /// Which of two that are known of one approval is right: what has ended stays ended; else the later one. `None` if
     /// `self` is; else what takes its place, with a version that is newer than both where neither can stay as it is.
     pub(super) fn merged(&self, stored: &Self) -> Merge {
+        let later = self.version.max(stored.version).saturating_add(1);
         match (&self.ended, &stored.ended) {
-            (Some(_), None) => {
-                let version = self.version.max(stored.version).saturating_add(1);
-                Merge::Publish(Self { version, ..self.clone() })
+            (Some(_), None) => Merge::Publish(Self { version: later, ..self.clone() }),
+            // Nobody goes back to a lower version, whose end would not be noticed.
+            (None, Some(_)) if stored.version <= self.version => {
+                Merge::Publish(Self { version: later, ..stored.clone() })
             }
-            (None, Some(_)) => Merge::Follow,
             _ if stored.version > self.version => Merge::Follow,
             _ if stored.version < self.version => Merge::Publish(self.clone()),
             _ => Merge::Same,
