@@ -92,7 +92,7 @@ fn the_page_of_the_configuration_has_every_key_that_the_parser_knows_and_no_othe
                     tables.push((inner, name));
                 }
                 "timeouts" | "limits" | "admin" | "probes" | "log" | "learn" | "audit" | "traces" | "process"
-                | "rate" | "approvals" | "quota" => tables.push((inner, name)),
+                | "rate" | "approvals" | "quota" | "shared" => tables.push((inner, name)),
                 _ => {
                     program.insert(name);
                 }
