@@ -54,6 +54,7 @@ impl SharedStore {
     pub fn start(config: StoreConfig, series: StoreSeries) -> Result<Self, getrandom::Error> {
         let mut id = [0; 8];
         getrandom::fill(&mut id)?;
+        series.begin(&StoreError::REASONS);
         let store = Self(Arc::new(Store {
             config,
             series,

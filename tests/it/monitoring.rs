@@ -45,6 +45,9 @@ fn eventful() -> (Proxy, tempfile::TempDir) {
     });
     let folder = tempfile::tempdir().expect("a folder");
     let log = folder.path().join("audit.jsonl");
+    // Of a store that is not there.
+    std::fs::write(folder.path().join("sealing-key"), "a sealing key of the tests, which is no secret")
+        .expect("a file");
     let key = KeyHash::of(b"desk-key");
     let rest = format!(
         "[audit]\nfile = {log:?}\n[instances.main.rate]\nretry-after-max = \"1s\"\n\
@@ -53,8 +56,9 @@ fn eventful() -> (Proxy, tempfile::TempDir) {
          [instances.gone]\nhost = \"http://127.0.0.1:9\"\nclient-id = \"x\"\nclient-secret = {{ file = \"secret\" }}\n\
          [listeners.lame]\naddress = \"127.0.0.1:0\"\ninstance = \"gone\"\n\
          [listeners.watch]\naddress = \"127.0.0.1:0\"\ninstance = \"main\"\nmode = \"observe\"\ngroups = [\"none\"]\n\
-         [learn]\nfile = {:?}",
-        folder.path().join("used.json")
+         [learn]\nfile = {:?}\n[shared]\nurl = \"unix:///nowhere/redis.sock\"\nkey = {{ file = {:?} }}",
+        folder.path().join("used.json"),
+        folder.path().join("sealing-key")
     );
     let listener = format!(
         "instance = \"main\"\ndeny = [\"GET /v2/users\"]\nquota = {{ requests = \"1000/min\" }}\n[listeners.local.callers.desk]\nkey = \"{key}\"\nscopes = [\"monitoring\"]"

@@ -46,6 +46,17 @@ impl StoreSeries {
         })
     }
 
+    /// There is one, which has not answered yet; it can fail for these reasons.
+    pub fn begin(&self, reasons: &[&str]) {
+        self.up(false);
+        self.replicas(1);
+        self.requests.with_label_values::<&str>(&[]).inc_by(0);
+        self.ignored.with_label_values::<&str>(&[]).inc_by(0);
+        for reason in reasons {
+            self.failures.with_label_values(&[*reason]).inc_by(0);
+        }
+    }
+
     /// It is up, or down.
     pub fn up(&self, up: bool) {
         self.up.with_label_values::<&str>(&[]).set(i64::from(up));

@@ -52,6 +52,7 @@ pub(super) const BLOCKS: &[(&str, How)] = &[
     ("ninjaone-proxy init --output ninjaone.toml", Not(ASKS)),
     ("ninjaone-proxy --config ninjaone.toml", Not("serves until it is ended; the other blocks start it so")),
     ("export NINJAONE_CLIENT_ID=the-client-id", Not("needs a tenant, and a person who types its secret")),
+    ("(umask 077; head -c 32 /dev/urandom", Runs("", "")),
     ("(umask 077; read -rs s", Not("needs a person who types a secret")),
     ("$ ninjaone-proxy key new reports", Shows("", "")),
     ("$ ninjaone-proxy key new lead --approver", Shows("", "")),
