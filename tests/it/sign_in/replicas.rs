@@ -158,7 +158,9 @@ fn rotating_refresh_tokens_are_never_used_twice_though_replicas_and_the_store_ar
     for replica in &replicas {
         eventually("it works at the end", || replica.ticket(&stand) == 200);
     }
-    assert!(stand.ninja.counts().refreshes > 4);
+    // How many there were before depends on the machine: none is made in the time after a loss of the store.
+    let renewals = stand.ninja.counts().refreshes;
+    eventually("renewals go on", || stand.ninja.counts().refreshes > renewals + 1);
     assert_eq!(stand.ninja.counts().reuses, 0);
 }
 
