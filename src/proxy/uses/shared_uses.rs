@@ -202,15 +202,8 @@ impl SharedRule {
             Ok(Exchanged::Taken) => Ok(self.known().tally.of(&self.folder)),
             Ok(Exchanged::Told) => Err(UseError::UsedUp(max)),
             Ok(Exchanged::Lost) => Err(UseError::Unsettled),
-            Err(error) => {
-                // It may have been taken; if not, one is lost.
-                if error != StoreError::Down {
-                    let mut known = self.known();
-                    let count = known.tally.of(&self.folder).saturating_add(1);
-                    known.tally.raise(&self.folder, count);
-                }
-                Err(UseError::Store(error))
-            }
+            // If it was taken all the same, it is lost: nothing is sent without the answer.
+            Err(error) => Err(UseError::Store(error)),
         }
     }
 
