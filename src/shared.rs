@@ -1,7 +1,7 @@
 //! What replicas share: a store (Redis or Valkey), and the keys that seal what is in it.
 //!
-//! One connection for all, kept by one task of the main runtime, which alone asks a store that is down: whoever uses the
-//! store hears at once that it is, and never waits for it.
+//! One connection for all, kept by one task of the main runtime, which alone asks a store that is down: all others
+//! hear at once that it is, and never wait for it.
 
 mod connection;
 mod heartbeat;

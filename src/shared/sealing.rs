@@ -147,7 +147,7 @@ fn derive(source: &hkdf::Prk, purpose: &[&[u8]]) -> Result<Zeroizing<[u8; 32]>, 
 }
 
 /// In hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

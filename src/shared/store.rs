@@ -193,7 +193,7 @@ impl SharedStore {
     }
 
     fn ignore(&self, key: &str, why: &NotSealed) {
-        // Whoever can write to the store could fill the log.
+        // Somebody who can write to the store could fill the log.
         if self.0.series.ignored() {
             tracing::warn!(
                 key, error = %why,

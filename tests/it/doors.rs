@@ -1,6 +1,7 @@
 //! The doors of the proxy: socket files, inherited sockets, TLS.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -122,6 +123,18 @@ impl Running {
 
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).expect("a log")
+    }
+
+    /// Where its only listener is, by its log, which must be JSON.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let line = || {
+            let log = self.log();
+            let listening = log.lines().find(|line| line.contains("\"listening\""))?.to_owned();
+            let value: serde_json::Value = serde_json::from_str(&listening).ok()?;
+            value["address"].as_str()?.strip_prefix("http://")?.parse().ok()
+        };
+        eventually("an address", || line().is_some());
+        line().expect("an address")
     }
 
     /// The process's id.

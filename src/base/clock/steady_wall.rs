@@ -1,11 +1,12 @@
 //! The wall clock as machines agree on it, which within one process never goes back and never stands still.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use tokio::time::Instant;
 
 use super::Moment;
+use super::lifetime::millis;
 
 /// The wall clock of this process: a step forward is followed, a step back is not.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ impl SteadyWall {
     /// The time since 1970 in milliseconds: never less than what was read before, plus what has passed since. Takes no
     /// lock, and writes only when the wall clock has stepped forward.
     pub fn millis(&self, now: Moment) -> u64 {
-        let passed = signed_millis(now.monotonic.saturating_duration_since(self.start));
+        let passed = millis(now.monotonic.saturating_duration_since(self.start));
         let ahead = wall_millis(now).saturating_sub(passed);
         let most = self.ahead.load(Ordering::Relaxed);
         let most = if ahead > most { self.ahead.fetch_max(ahead, Ordering::AcqRel).max(ahead) } else { most };
@@ -34,15 +35,13 @@ impl SteadyWall {
 
 /// The wall clock itself, in milliseconds since 1970.
 pub fn wall_millis(now: Moment) -> i64 {
-    now.wall.duration_since(UNIX_EPOCH).map_or(0, signed_millis)
-}
-
-fn signed_millis(span: Duration) -> i64 {
-    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+    now.wall.duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;

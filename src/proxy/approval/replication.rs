@@ -1,4 +1,4 @@
-//! The approvals in the shared store: one entry each, changed by whoever knows its last version, and a list of changes.
+//! The approvals in the shared store: one entry each, changed by the replica that knows its last version, and a list of changes.
 //!
 //! An entry is a hash: `v` the version, `m` the sealed ballot, `r` the sealed request, `b` its sealed body while it is open.
 //! Only `v` and the times of the sets are not sealed: what they say is checked against what is.

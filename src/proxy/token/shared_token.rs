@@ -21,6 +21,7 @@ use crate::base::clock::{Clock, Moment};
 use crate::observe::logging::ErrorChain;
 use crate::proxy::policy::catalog::ScopeSet;
 use crate::shared::SharedStore;
+use crate::shared::sealing::hex;
 pub(super) use slot::Lease;
 use slot::{Found, Slot};
 use stored::StoredToken;
@@ -259,5 +260,5 @@ fn right_of(key: &hmac::Key, pair: &CredentialPair) -> String {
         context.update(&(text.len() as u64).to_be_bytes());
         context.update(text.as_bytes());
     }
-    context.sign().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(context.sign().as_ref())
 }

@@ -1,4 +1,4 @@
-//! How many uses of a rule were taken where: counts that only grow, so that whoever knows more is right.
+//! How many uses of a rule were taken where: counts that only grow, so that the larger one is right.
 
 use std::collections::BTreeMap;
 

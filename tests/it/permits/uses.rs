@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{RUN, SCOPES};
 use crate::doors::Running;
-use crate::harness::{Scripted, Then, answer, connect, eventually, read_body, request};
+use crate::harness::{Scripted, Then, answer, connect, read_body, request};
 use crate::watch::SECRET;
 
 /// How many processes are killed without a number in the environment variable `PERMIT_KILLS`; two in a round.
@@ -38,14 +38,7 @@ fn start_with(more: &str, server: &Scripted, state: &std::path::Path, max: usize
     );
     let shell = format!("STATE_DIRECTORY={} NINJA_SECRET={SECRET} exec \"$0\"", state.display());
     let running = Running::start(&config, &shell, Stdio::null());
-    let line = |running: &Running| {
-        let log = running.log();
-        let listening = log.lines().find(|line| line.contains("\"listening\""))?.to_owned();
-        let value: serde_json::Value = serde_json::from_str(&listening).ok()?;
-        value["address"].as_str()?.strip_prefix("http://")?.parse().ok()
-    };
-    eventually("an address", || line(&running).is_some());
-    let address = line(&running).expect("an address");
+    let address = running.address();
     (running, address)
 }
 

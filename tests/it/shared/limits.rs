@@ -1,4 +1,4 @@
-//! Rates, quotas, uses and wrong keys that replicas share: as many as there may be, whoever asks where.
+//! Rates, quotas, uses and wrong keys that replicas share: as many as there may be, at all replicas together.
 
 mod measure;
 mod scripts;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ninjaone_proxy::proxy::authn::key::KeyHash;
 
-use super::{RedisServer, config};
+use super::{RedisServer, config, has_metric, is_down, is_up};
 use crate::harness::{Asked, Proxy, Scripted, Then, answer, eventually, read_body, request};
 
 const MANY: &str = "scopes = [\"monitoring\", \"management\"]";
@@ -45,19 +45,6 @@ fn replicas<const N: usize>(instance: &str, listener: &str, rest: &str) -> [Prox
         eventually("all are known", || has_metric(proxy, &line));
     }
     proxies
-}
-
-fn has_metric(proxy: &Proxy, line: &str) -> bool {
-    let said = request(proxy.admin, "GET", "/metrics", "", b"");
-    String::from_utf8_lossy(&said.body).lines().any(|found| found == line)
-}
-
-fn is_up(proxy: &Proxy) -> bool {
-    has_metric(proxy, "ninjaone_proxy_shared_store_up 1")
-}
-
-fn is_down(proxy: &Proxy) -> bool {
-    has_metric(proxy, "ninjaone_proxy_shared_store_up 0")
 }
 
 /// How many scripts the server has run.

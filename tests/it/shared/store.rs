@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{RedisServer, config};
+use super::{RedisServer, config, has_metric, is_down, is_up};
 use crate::harness::{Proxy, eventually, request};
 
 fn sharing(server: &RedisServer) -> Proxy {
@@ -15,35 +15,22 @@ fn ready(proxy: &Proxy) -> (u16, String) {
     (said.status, String::from_utf8_lossy(&said.body).into_owned())
 }
 
-fn metric(proxy: &Proxy, line: &str) -> bool {
-    let said = request(proxy.admin, "GET", "/metrics", "", b"");
-    String::from_utf8_lossy(&said.body).lines().any(|found| found == line)
-}
-
-fn up(proxy: &Proxy) -> bool {
-    metric(proxy, "ninjaone_proxy_shared_store_up 1")
-}
-
-fn down(proxy: &Proxy) -> bool {
-    metric(proxy, "ninjaone_proxy_shared_store_up 0")
-}
-
 #[test]
 fn replicas_know_of_each_other_and_forget_who_has_gone() {
     let Some(server) = RedisServer::start() else { return };
     let (first, second) = (sharing(&server), sharing(&server));
     for proxy in [&first, &second] {
-        eventually("both are known", || metric(proxy, "ninjaone_proxy_shared_replicas 2"));
+        eventually("both are known", || has_metric(proxy, "ninjaone_proxy_shared_replicas 2"));
     }
     drop(second);
-    eventually("the other is forgotten", || metric(&first, "ninjaone_proxy_shared_replicas 1"));
+    eventually("the other is forgotten", || has_metric(&first, "ninjaone_proxy_shared_replicas 1"));
 }
 
 #[test]
 fn a_store_that_is_stopped_paused_full_or_read_only_is_down_and_comes_back() {
     let Some(mut server) = RedisServer::start() else { return };
     let proxy = sharing(&server);
-    eventually("it is up", || up(&proxy));
+    eventually("it is up", || is_up(&proxy));
     eventually("it is ready", || ready(&proxy).0 == 200);
 
     let read = || {
@@ -51,34 +38,34 @@ fn a_store_that_is_stopped_paused_full_or_read_only_is_down_and_comes_back() {
         assert_eq!(proxy.get("/v2/organizations").status, 200);
         assert!(begun.elapsed() < Duration::from_secs(5), "no request waits for the store");
     };
-    let is_down = |what: &str| {
-        eventually(what, || down(&proxy));
+    let goes_down = |what: &str| {
+        eventually(what, || is_down(&proxy));
         read();
         let (status, text) = ready(&proxy);
         assert!(status == 200 && text.contains("\"degraded\":true") && text.contains("\"up\":false"), "{what}: {text}");
     };
-    let is_back = |what: &str| {
+    let comes_back = |what: &str| {
         let begun = Instant::now();
-        eventually(what, || up(&proxy));
+        eventually(what, || is_up(&proxy));
         assert!(begun.elapsed() < Duration::from_secs(10), "{what}: {:?}", begun.elapsed());
         read();
     };
     server.stop();
-    is_down("stopped");
+    goes_down("stopped");
     server.start_again();
-    is_back("started again");
+    comes_back("started again");
     server.pause();
-    is_down("paused");
+    goes_down("paused");
     server.resume();
-    is_back("resumed");
+    comes_back("resumed");
     server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
-    is_down("full");
+    goes_down("full");
     server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
-    is_back("with room again");
+    comes_back("with room again");
     server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
-    is_down("read-only");
+    goes_down("read-only");
     server.cli(&["REPLICAOF", "NO", "ONE"]);
-    is_back("a primary again");
+    comes_back("a primary again");
 }
 
 #[test]
@@ -89,8 +76,8 @@ fn a_store_that_refuses_the_password_is_down_and_the_proxy_serves() {
         let path = server.folder().join("password");
         let rest = format!("{}password = {{ file = {path:?} }}\n", config(&server));
         let proxy = Proxy::start("host = \"sandbox\"", "", &rest);
-        eventually("it is known", || up(&proxy) || down(&proxy));
-        assert_eq!((up(&proxy), proxy.get("/v2/organizations").status), (comes_up, 200));
+        eventually("it is known", || is_up(&proxy) || is_down(&proxy));
+        assert_eq!((is_up(&proxy), proxy.get("/v2/organizations").status), (comes_up, 200));
     }
 }
 
@@ -111,10 +98,10 @@ fn a_store_over_tls_is_used_under_its_own_name_only() {
     for (host, comes_up) in [("localhost", true), ("127.0.0.1", false)] {
         let rest = config(&server).replace(&server.url(), &format!("rediss://{host}:{port}/0"));
         let proxy = Proxy::start("host = \"sandbox\"", "", &format!("{rest}ca-file = {cert:?}\n"));
-        eventually("it is known", || up(&proxy) || down(&proxy));
+        eventually("it is known", || is_up(&proxy) || is_down(&proxy));
         let (_, said) = ready(&proxy);
         assert!(
-            up(&proxy) == comes_up && (comes_up || said.contains("the TLS handshake with 127.0.0.1:")),
+            is_up(&proxy) == comes_up && (comes_up || said.contains("the TLS handshake with 127.0.0.1:")),
             "{host}: {said}"
         );
         assert_eq!(proxy.get("/v2/organizations").status, 200);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{RedisServer, noting, scripts_run};
 use crate::doors::Running;
-use crate::harness::{Scripted, eventually, request};
+use crate::harness::{Scripted, request};
 use crate::watch::SECRET;
 
 /// The binary before `server`, with this rate, and `[shared]` if it is given.
@@ -24,14 +24,7 @@ fn start(server: &Scripted, rate: &str, shared: &str) -> (Running, SocketAddr) {
     );
     let shell = format!("NINJA_SECRET={SECRET} exec \"$0\"");
     let running = Running::start(&config, &shell, Stdio::null());
-    let address = |running: &Running| {
-        let log = running.log();
-        let listening = log.lines().find(|line| line.contains("\"listening\""))?.to_owned();
-        let value: serde_json::Value = serde_json::from_str(&listening).ok()?;
-        value["address"].as_str()?.strip_prefix("http://")?.parse().ok()
-    };
-    eventually("an address", || address(&running).is_some());
-    let at = address(&running).expect("an address");
+    let at = running.address();
     assert_eq!(request(at, "GET", "/v2/groups", "", b"").status, 200);
     (running, at)
 }

@@ -26,14 +26,7 @@ fn start(server: &Scripted, store: &RedisServer, state: &Path, max: usize) -> (R
     );
     let shell = format!("STATE_DIRECTORY={} NINJA_SECRET={SECRET} exec \"$0\"", state.display());
     let running = Running::start(&config, &shell, Stdio::null());
-    let line = |running: &Running| {
-        let log = running.log();
-        let listening = log.lines().find(|line| line.contains("\"listening\""))?.to_owned();
-        let value: serde_json::Value = serde_json::from_str(&listening).ok()?;
-        value["address"].as_str()?.strip_prefix("http://")?.parse().ok()
-    };
-    eventually("an address", || line(&running).is_some());
-    let address = line(&running).expect("an address");
+    let address = running.address();
     (running, address)
 }
 
