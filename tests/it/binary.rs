@@ -205,7 +205,8 @@ fn the_binary_tells_of_callers_that_speak_tls_to_clear_text_once_a_minute() {
         for _ in 0..20 {
             let mut stream = connect(running.address);
             stream.write_all(hello).expect("a hello");
-            stream.shutdown(std::net::Shutdown::Write).expect("an end");
+            // The proxy may have reset the connection before this end.
+            let _ = stream.shutdown(std::net::Shutdown::Write);
             let _ = stream.read_to_end(&mut Vec::new());
         }
     }

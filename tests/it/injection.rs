@@ -210,7 +210,8 @@ fn suffer(address: SocketAddr, scene: &Scene, number: usize) {
             drop(stream);
         }
         Fault::Silence => {
-            stream.shutdown(Shutdown::Write).expect("an end");
+            // The proxy may have reset the connection before this end.
+            let _ = stream.shutdown(Shutdown::Write);
             let mut rest = Vec::new();
             let _ = stream.read_to_end(&mut rest);
             let answered = rest.starts_with(b"HTTP/1.1 200");

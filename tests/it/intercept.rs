@@ -177,7 +177,8 @@ fn what_is_no_tls_inside_connect_is_told_or_ended_and_nothing_is_forwarded() {
     for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00\x01"[..], b"\x00\x01\x02", b""] {
         let (_, mut stream) = proxy.connect(&target, "");
         stream.write_all(bytes).expect("bytes");
-        stream.shutdown(std::net::Shutdown::Write).expect("an end");
+        // The proxy may have reset the connection before this end.
+        let _ = stream.shutdown(std::net::Shutdown::Write);
         let mut rest = Vec::new();
         // Closed, by an alert or without.
         let _ = stream.read_to_end(&mut rest);
