@@ -8,6 +8,7 @@ mod caller_context;
 pub mod connect;
 pub mod dry_run;
 mod facts;
+pub mod fence;
 mod fulfillment;
 pub mod headers;
 mod local_grant;

@@ -20,6 +20,7 @@ const PARTS: [(&str, &[&str]); 4] = [
             "dry_run",
             "response",
             "body_limits",
+            "fence",
             "upstream",
             "rate_limit",
             "caller_context",

@@ -2,6 +2,7 @@
 
 pub mod classify;
 pub mod diff;
+mod fencing;
 mod near;
 pub mod nearest;
 pub mod openapi;
@@ -20,6 +21,8 @@ use rustc_hash::FxBuildHasher;
 use super::path::{MAX_WORD, MalformedTarget, Segment, Segments};
 use super::rule::METHODS;
 use super::spelling::lowered;
+use fencing::FencingTable;
+pub use fencing::{AnswerCheck, EntityKind, FenceRules, Fencing, Paging, Presence, RequestCheck, RowKey};
 use openapi::{Document, SkipReason, Skipped};
 use operation::parse_operation;
 pub use operation::{Operation, OperationId, OperationName, ParameterType, TemplateSegment};
@@ -72,7 +75,12 @@ pub struct CatalogError {
 impl Catalog {
     /// The catalogue that comes with the proxy.
     pub fn built_in() -> Result<Self, CatalogError> {
-        Self::parse(BUILT_IN)
+        let mut catalog = Self::parse(BUILT_IN)?;
+        let table = FencingTable::built_in().map_err(|(line, problem)| CatalogError { line, problem })?;
+        for operation in &mut catalog.operations {
+            operation.fencing = table.of(operation);
+        }
+        Ok(catalog)
     }
 
     /// Reads a catalogue in the format of `catalog.tsv`.

@@ -5,7 +5,7 @@ use http::Method;
 use super::super::group::{Group, UNCLASSIFIED};
 use super::openapi::{Declared, Document, shape};
 use super::shadow;
-use super::{Catalog, Operation, Risk, Scope, TemplateSegment};
+use super::{Catalog, Fencing, Operation, Risk, Scope, TemplateSegment};
 
 /// Words that tell of danger, wherever they are in path, `operationId` or tags, and the group that has to be named
 /// then. The first that fits decides; hyphens and capitals do not matter.
@@ -100,6 +100,7 @@ fn classify(declared: &Declared, catalog: &Catalog, version: &str) -> Operation 
         reason: Some(format!("{method}, {asks} {scope}; {why}, so {group}; {why_risk}, so {risk} risk")),
         idempotent: [Method::GET, Method::PUT, Method::DELETE].contains(&method),
         user_context: false,
+        fencing: Fencing::default(),
         document: version.to_owned(),
         method,
         segments,

@@ -6,7 +6,7 @@ use http::Method;
 
 use super::super::group::Group;
 use super::words::Words;
-use super::{Risk, Scope};
+use super::{Fencing, Risk, Scope};
 
 /// One operation: a method on a path template, and what is known about it.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub struct Operation {
     pub user_context: bool,
     /// The OpenAPI version that declares it.
     pub document: String,
+    /// How it is kept inside a fence of organizations.
+    pub fencing: Fencing,
     /// Why it has its group and risk, if nobody but the proxy gave it these; `None` for a built-in one.
     pub reason: Option<String>,
 }
@@ -141,7 +143,19 @@ pub(super) fn parse_operation(line: &str) -> Result<Operation, &'static str> {
     };
     let document = column()?.to_owned();
     let template = segments.iter().map(|segment| format!("/{segment}")).collect();
-    Ok(Operation { method, template, segments, scope, group, risk, idempotent, user_context, document, reason: None })
+    Ok(Operation {
+        method,
+        template,
+        segments,
+        scope,
+        group,
+        risk,
+        idempotent,
+        user_context,
+        document,
+        fencing: Fencing::default(),
+        reason: None,
+    })
 }
 
 fn parse_template(template: &str) -> Result<Vec<TemplateSegment>, &'static str> {
