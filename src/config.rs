@@ -20,6 +20,7 @@ pub mod mistake;
 mod nearest;
 mod observing;
 mod offline;
+mod organizations;
 pub mod policy_target;
 pub mod published_catalog;
 mod quota;

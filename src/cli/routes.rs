@@ -238,6 +238,9 @@ fn decision(policy: &Policy, id: OperationId, operation: &Operation) -> (Opennes
                 }
                 ClosedBy::Groups => format!("the group {} is not listed", operation.group),
                 ClosedBy::Rule(id) => format!("deny {:?}", rule(&rules.deny, id)),
+                ClosedBy::Fence => {
+                    "it is tenant-wide, and organizations is set: only a rule that names it opens it".to_owned()
+                }
                 ClosedBy::SecureValues => "the values of secure fields are not open".to_owned(),
                 ClosedBy::Conditions(id) => {
                     format!("allow {:?} has conditions that do not fit", rule(&rules.allow, id))

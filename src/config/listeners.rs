@@ -57,7 +57,9 @@ impl Config {
         catalog: &Arc<Catalog>,
     ) -> Result<ListenerConfig, ConfigMistake> {
         let instance = self.instance_of(name, file)?;
-        let rules = RulesFile { scopes: &file.scopes, groups: &file.groups, allow: &file.allow, deny: &file.deny };
+        let organizations = self.organizations(file.organizations.as_ref())?;
+        let ListenerSection { scopes, groups, allow, deny, .. } = file;
+        let rules = RulesFile { scopes, groups, allow, deny, organizations };
         let observes = file.mode.as_ref().is_some_and(|mode| *mode.get_ref() == ListenerMode::Observe);
         let user = self.policy_user(instance, (file.user.as_ref(), file.user_for.as_ref()), None)?;
         let policy = Arc::new(self.policy(&rules, instance, catalog)?.observing(observes).with_user(user));

@@ -13,7 +13,7 @@ use crate::proxy::authn::key::KeyHash;
 use crate::proxy::policy::catalog::{Catalog, Scope, ScopeSet};
 use crate::proxy::policy::group::{self, Group};
 use crate::proxy::policy::rule::Rule;
-use crate::proxy::policy::{Groups, InstanceId, Policy, PolicyError, Rules};
+use crate::proxy::policy::{Groups, InstanceId, Organizations, Policy, PolicyError, Rules};
 
 /// What a listener or a caller says of what is open.
 pub(super) struct RulesFile<'a> {
@@ -21,6 +21,8 @@ pub(super) struct RulesFile<'a> {
     pub(super) groups: &'a [Spanned<String>],
     pub(super) allow: &'a [Spanned<AllowEntry>],
     pub(super) deny: &'a [Spanned<String>],
+    /// The fence.
+    pub(super) organizations: Option<Arc<Organizations>>,
 }
 
 impl Config {
@@ -32,8 +34,12 @@ impl Config {
     ) -> Result<Policy, ConfigMistake> {
         let scopes = self.scopes(rules.scopes)?;
         let (groups, allow, deny) = (self.groups(rules.groups)?, self.allow(rules.allow)?, self.deny(rules.deny)?);
-        Policy::new(Arc::clone(catalog), instance, Rules { scopes, groups, allow, deny })
-            .map_err(|error| self.policy_mistake(rules, &error))
+        Policy::new(
+            Arc::clone(catalog),
+            instance,
+            Rules { scopes, groups, allow, deny, organizations: rules.organizations.clone() },
+        )
+        .map_err(|error| self.policy_mistake(rules, &error))
     }
 
     fn groups(&self, names: &[Spanned<String>]) -> Result<Groups, ConfigMistake> {
@@ -65,7 +71,7 @@ impl Config {
         ceiling: &Arc<Policy>,
     ) -> Result<CallerConfig, ConfigMistake> {
         let CallerSection { key, certificate, uids, gids, scopes, groups, allow, deny, .. } = file.get_ref();
-        let CallerSection { user, user_for, quota, writes, .. } = file.get_ref();
+        let CallerSection { user, user_for, quota, writes, organizations, .. } = file.get_ref();
         if key.is_none() && certificate.is_none() && uids.is_empty() && gids.is_empty() {
             let message = format!(
                 "the caller {name} has nothing to prove who it is: give it key, uids, gids or certificate (\"ninjaone-proxy key new {name}\" makes a key)"
@@ -91,7 +97,9 @@ impl Config {
         let key = key.as_ref().map(unguessed).transpose()?;
         let certificate = certificate.as_ref().map(hash).transpose()?;
         let entry = CallerProofs { name: name.to_owned(), key, certificate, uids: uids.clone(), gids: gids.clone() };
-        let rules = RulesFile { scopes: scopes.as_ref().unwrap_or(&listener.scopes), groups, allow, deny };
+        let organizations = self.caller_organizations(organizations.as_ref(), ceiling.organizations())?;
+        let scopes = scopes.as_ref().unwrap_or(&listener.scopes);
+        let rules = RulesFile { scopes, groups, allow, deny, organizations };
         let policy = self.policy(&rules, ceiling.instance(), &ceiling.shared_catalog())?;
         let within = policy.within(Arc::clone(ceiling));
         let policy = within.map_err(|error| self.mistake(rules.scopes, error.to_string()))?;

@@ -4,6 +4,7 @@
 //! taken when a person has approved: a request that waits takes none. A use of a rule is taken last, when all else that the
 //! request needs is there.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Proxy;
@@ -19,7 +20,7 @@ use crate::proxy::policy::body::JsonBody;
 use crate::proxy::policy::catalog::{Operation, Risk};
 use crate::proxy::policy::conditions::{ConditionalRule, Evidence, Unmet};
 use crate::proxy::policy::dry_run::DryRun;
-use crate::proxy::policy::{ChosenPermit, ConditionalPermit};
+use crate::proxy::policy::{ChosenPermit, ConditionalPermit, Denied, DenyReason, PolicyRefusal};
 use crate::proxy::quota::WithinQuota;
 use crate::proxy::upstream::UpstreamError;
 use crate::proxy::uses::UseError;
@@ -57,6 +58,12 @@ impl Proxy {
         body: RequestBody,
         log: &mut RequestLog,
     ) -> Result<Fulfilled<'a>, Rejection> {
+        if let Some(organizations) = permit.permit().fence() {
+            // Until the stage of the fence is here.
+            let barrier = DenyReason::TenantWide(Arc::clone(organizations));
+            let operation = permit.permit().operation();
+            return Err(PolicyRefusal::Closed(Denied { operation, barrier, by_listener: false }).into());
+        }
         let (chosen, body) = self.choose(permit, context, head, body).await?;
         let wanting = chosen.rules().iter().find(|rule| rule.terms.approval);
         if let Some(rule) = wanting.filter(|_| dry_run.is_none_or(DryRun::asks_approvers)) {

@@ -159,6 +159,20 @@ impl Policy {
         self.rules.scopes
     }
 
+    /// The fence: the organizations that callers are kept to; `None`: all.
+    pub fn organizations(&self) -> Option<&Arc<Organizations>> {
+        let above = || self.ceiling.as_ref().and_then(|ceiling| ceiling.rules.organizations.as_ref());
+        self.rules.organizations.as_ref().or_else(above)
+    }
+
+    /// The fence, where it can be kept by what is known of the operation. What is tenant-wide is only open if a rule opens
+    /// it by name, and nothing of it is checked then.
+    fn fence(&self, operation: Option<OperationId>) -> Option<Arc<Organizations>> {
+        let organizations = self.organizations()?;
+        let fenced = operation.and_then(|id| self.catalog.get(id)).is_some_and(|known| known.fencing.rules.is_some());
+        fenced.then(|| Arc::clone(organizations))
+    }
+
     /// What it was compiled from.
     pub fn rules(&self) -> &Rules {
         &self.rules
@@ -170,10 +184,13 @@ impl Policy {
         let (instance, scopes) = (self.instance, self.scopes());
         let (method, target) = (method.clone(), target.to_path_and_query()?);
         let holder = self.token_holder(operation);
-        let permit = Permit { caller, method, target, operation, instance, scopes, holder, passage, body: None };
+        let fence = self.fence(operation);
+        let is_fenced = fence.is_some();
+        let permit = Permit { caller, method, target, operation, instance, scopes, holder, passage, fence, body: None };
         Ok(match conditions {
-            None => Judgment::Permitted(permit),
-            Some(conditions) => {
+            None if !is_fenced => Judgment::Permitted(permit),
+            conditions => {
+                let conditions = conditions.unwrap_or_else(|| Conditions { operation, layers: Vec::new() });
                 let observes = self.observes && self.is_in_scope(operation);
                 Judgment::Conditional(Box::new(ConditionalPermit { permit, conditions, observes }))
             }
@@ -188,7 +205,10 @@ impl Policy {
                 let conditions = decision.is_conditional().then(|| self.conditions(&decision, method, &target));
                 (decision.operation, Passage::Opened(decision.opened_by), conditions.transpose()?)
             }
-            Err(PolicyRefusal::Closed(closed)) if self.observes && self.is_in_scope(closed.operation) => {
+            // A fence holds in any case.
+            Err(PolicyRefusal::Closed(closed))
+                if self.observes && self.is_in_scope(closed.operation) && !closed.is_tenant_wide() =>
+            {
                 (closed.operation, Passage::Overruled(closed), None)
             }
             Err(refusal) => return Err(refusal),
@@ -266,6 +286,7 @@ impl Policy {
             }
             ClosedBy::Groups => asked.operation.map(|(_, operation)| DenyReason::Group(operation.group)),
             ClosedBy::SecureValues => Some(DenyReason::SecureValues),
+            ClosedBy::Fence => self.rules.organizations.clone().map(DenyReason::TenantWide),
             ClosedBy::Conditions(rule) => {
                 let rule = self.rules.allow.get(rule.index()).map(Rule::text);
                 rule.map(|rule| DenyReason::Conditions(Box::new(UnmetRule { rule, why: Unmet::Reading })))
@@ -305,7 +326,11 @@ mod tests {
         let listed: Vec<_> = groups.iter().map(|name| Group::find(name).expect("a group")).collect();
         let groups = if listed.is_empty() { Groups::Ordinary } else { Groups::Only(listed) };
         let scopes = scopes.iter().copied().collect();
-        Policy::new(catalog, InstanceId(0), Rules { scopes, groups, allow: rules(allow), deny: rules(deny) })
+        Policy::new(
+            catalog,
+            InstanceId(0),
+            Rules { scopes, groups, allow: rules(allow), deny: rules(deny), organizations: None },
+        )
     }
 
     fn ask(policy: &Policy, method: &str, target: &str) -> Result<String, PolicyRefusal> {
@@ -378,6 +403,33 @@ mod tests {
             assert!(needs_management(&wide, "POST", write), "{write}");
         }
         assert!(is_denied(&policy, "GET", "/v2/new-thing/9"));
+    }
+
+    #[test]
+    fn policy_closes_what_is_tenant_wide_under_a_fence_unless_a_rule_names_it() {
+        let open = |allow: &[&str], method: &str, target: &str| {
+            let plain = policy(&[Scope::Monitoring, Scope::Management], &[], allow, &[]).expect("a policy");
+            let organizations = Organizations::new([5]).map(Arc::new);
+            let rules = Rules { organizations, ..plain.rules().clone() };
+            let fenced = Policy::new(plain.shared_catalog(), InstanceId(0), rules).expect("a policy").observing(true);
+            match fenced
+                .rule_on(&Method::from_bytes(method.as_bytes()).expect("a method"), &target.parse().expect("a target"))
+            {
+                Ok(_) => "open",
+                Err(PolicyRefusal::Closed(closed)) if closed.is_tenant_wide() => "tenant-wide",
+                Err(PolicyRefusal::UnknownOperation) => "unknown",
+                Err(other) => panic!("{other}"),
+            }
+        };
+        assert_eq!(open(&[], "GET", "/v2/organizations"), "open");
+        assert_eq!(open(&[], "GET", "/v2/policies"), "tenant-wide", "also where rules are only observed");
+        for wide in ["* /v2/policies", "GET,POST /v2/policies", "GET /v2/*", "GET /v2/**", "group:policies"] {
+            assert_eq!(open(&[wide], "GET", "/v2/policies"), "tenant-wide", "{wide}");
+        }
+        assert_eq!(open(&["GET /v2/policies"], "GET", "/v2/policies"), "open");
+        assert_eq!(open(&["GET /v2/policies"], "POST", "/v2/policies"), "tenant-wide");
+        assert_eq!(open(&["GET /v2/new-thing"], "GET", "/v2/new-thing"), "open");
+        assert_eq!(open(&["GET /v2/*"], "GET", "/v2/new-thing"), "unknown");
     }
 
     #[test]

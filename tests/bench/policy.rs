@@ -131,7 +131,7 @@ fn policy(size: usize, groups: &[&str], allow: &[&str], deny: &[&str]) -> Policy
     let listed: Vec<_> = groups.iter().map(|name| Group::find(name).expect("a group")).collect();
     let groups = if listed.is_empty() { Groups::Ordinary } else { Groups::Only(listed) };
     let scopes = [Scope::Monitoring, Scope::Management].into_iter().collect();
-    let rules = Rules { scopes, groups, allow: rules(allow), deny: rules(deny) };
+    let rules = Rules { scopes, groups, allow: rules(allow), deny: rules(deny), organizations: None };
     Policy::new(catalog(size), InstanceId(0), rules).expect("a policy")
 }
 

@@ -154,6 +154,7 @@ fn token_at_hand(bencher: Bencher) {
         groups: Groups::Ordinary,
         allow: Vec::new(),
         deny: Vec::new(),
+        organizations: None,
     };
     let catalog = Arc::new(Catalog::built_in().expect("a catalogue"));
     let policy = Policy::new(catalog, InstanceId(0), rules).expect("a policy");

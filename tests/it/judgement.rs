@@ -47,6 +47,7 @@ fn rules(texts: &Texts) -> Rules {
         groups: if texts.groups.is_empty() { Groups::Ordinary } else { Groups::Only(listed) },
         allow: parse(&texts.allow).into_iter().chain(tables).collect(),
         deny: parse(&texts.deny),
+        organizations: None,
     }
 }
 
@@ -83,6 +84,7 @@ fn answer(policy: &Policy, method: &Method, uri: &Uri) -> (Answer, String, Optio
             DenyReason::Group(_) => Answer::Group,
             DenyReason::Rule(_) => Answer::Rule,
             DenyReason::SecureValues => Answer::SecureValues,
+            DenyReason::TenantWide(_) => panic!("there is no fence"),
             DenyReason::Conditions(_) => Answer::Doubtful,
         },
     };

@@ -77,6 +77,7 @@ fn a_decision_takes_no_memory() {
                 DenyReason::Group(_) => "group",
                 DenyReason::Rule(_) => "rule",
                 DenyReason::SecureValues => "secure values",
+                DenyReason::TenantWide(_) => "tenant-wide",
                 DenyReason::Conditions(_) => "conditions",
             },
         };

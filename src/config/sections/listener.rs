@@ -40,6 +40,9 @@ pub struct ListenerSection {
     pub allow: Vec<Spanned<AllowEntry>>,
     /// What is closed in any case.
     pub deny: Vec<Spanned<String>>,
+    /// The fence: the organizations that callers see and change, by their ids; all without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organizations: Option<Spanned<Vec<Spanned<i64>>>>,
     /// The person behind the operations that need one, of the instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<Spanned<String>>,
@@ -88,6 +91,9 @@ pub struct CallerSection {
     pub allow: Vec<Spanned<AllowEntry>>,
     /// What is closed in any case.
     pub deny: Vec<Spanned<String>>,
+    /// The fence: the organizations that it sees and changes, of the listener's if that has any; those without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organizations: Option<Spanned<Vec<Spanned<i64>>>>,
     /// The person behind the operations that need one; the listener's without it, nobody if it is `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<Spanned<String>>,
@@ -132,6 +138,7 @@ impl Default for ListenerSection {
             groups: Vec::new(),
             allow: Vec::new(),
             deny: Vec::new(),
+            organizations: None,
             user: None,
             user_for: None,
             quota: None,

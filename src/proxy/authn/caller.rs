@@ -32,7 +32,7 @@ pub enum Destination {
 }
 
 /// The sender of a request: the proof that the guard let it in.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Caller {
     pub(super) peer: Peer,
     pub(super) id: CallerId,

@@ -141,7 +141,13 @@ mod tests {
         let listed = cover.groups.iter().filter(|name| *name != group::NONE);
         let groups = Groups::Only(listed.map(|name| Group::find(name).expect("a group")).collect());
         let allow = cover.allow.iter().map(|(rule, _)| parse(rule)).collect();
-        let rules = Rules { scopes: cover.scopes, groups, allow, deny: cover.deny.iter().map(parse).collect() };
+        let rules = Rules {
+            scopes: cover.scopes,
+            groups,
+            allow,
+            deny: cover.deny.iter().map(parse).collect(),
+            organizations: None,
+        };
         Policy::new(Arc::clone(catalog), InstanceId(0), rules).expect("a policy")
     }
 

@@ -34,6 +34,8 @@ pub enum ClosedBy {
     Conditions(RuleId),
     /// The request asks for the values of secure fields.
     SecureValues,
+    /// There is a fence, and nothing tells whose data the operation is about.
+    Fence,
 }
 
 /// What one layer of a policy, the listener's or the caller's, says.

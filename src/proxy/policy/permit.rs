@@ -13,7 +13,7 @@ use super::decision::{OpenedBy, Passage};
 use super::query::{Query, SECURE};
 use super::refusal::{Denied, DenyReason, PolicyRefusal};
 use super::rules::RuleId;
-use super::{InstanceId, TokenHolder};
+use super::{InstanceId, Organizations, TokenHolder};
 use crate::proxy::authn::Caller;
 
 /// The proof that a request is allowed, and the only source of what is sent.
@@ -27,6 +27,8 @@ pub struct Permit {
     pub(super) scopes: ScopeSet,
     pub(super) holder: TokenHolder,
     pub(super) passage: Passage,
+    /// The organizations that request and answer are kept to.
+    pub(super) fence: Option<Arc<Organizations>>,
     /// The body that was judged, or shown to a person.
     pub(super) body: Option<Bytes>,
 }
@@ -124,6 +126,13 @@ impl ChosenPermit {
         Denied { operation: self.permit.operation, barrier, by_listener: rule.by_listener }.into()
     }
 
+    /// The same, with the target and body that the stage of the fence has judged.
+    pub(crate) fn enclosed(mut self, target: PathAndQuery, body: Option<Bytes>) -> Self {
+        self.permit.target = target;
+        self.permit.body = body.or(self.permit.body);
+        self
+    }
+
     /// The permit, once a person has approved, and a use was taken, where its rules ask for that.
     pub(crate) fn fulfilled(self) -> Permit {
         self.permit
@@ -159,6 +168,35 @@ impl Permit {
     /// The body to send, where that was judged, or shown to a person: these bytes and no others.
     pub fn body(&self) -> Option<&Bytes> {
         self.body.as_ref()
+    }
+
+    /// The organizations that the request and its answer are kept to; `None` without a fence, and for what a rule opens
+    /// by name although it is tenant-wide.
+    pub fn fence(&self) -> Option<&Arc<Organizations>> {
+        self.fence.as_ref()
+    }
+
+    /// The same for a read of the proxy's own, by the same caller's leave, with the machine's token: of what the fence
+    /// needs to know.
+    pub(crate) fn lookup(&self, target: PathAndQuery) -> Self {
+        let holder = TokenHolder::Machine;
+        Self { holder, ..self.continued(target) }
+    }
+
+    /// The same for a read of a further page, with the same token.
+    pub(crate) fn continued(&self, target: PathAndQuery) -> Self {
+        Self {
+            caller: self.caller.clone(),
+            method: Method::GET,
+            target,
+            operation: None,
+            instance: self.instance,
+            scopes: self.scopes,
+            holder: self.holder,
+            passage: Passage::Opened(OpenedBy::Scopes),
+            fence: None,
+            body: None,
+        }
     }
 
     /// The instance to send it to.

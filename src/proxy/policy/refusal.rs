@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::catalog::{MethodSet, OperationId, Scope, ScopeSet};
 use super::conditions::UnmetRule;
 use super::group::{Group, SECURE_VALUES};
+use super::organizations::Organizations;
 use super::path::MalformedTarget;
 
 /// Why a request is refused.
@@ -56,6 +57,8 @@ pub enum DenyReason {
     Rule(Arc<str>),
     /// It asks for the values of secure fields.
     SecureValues,
+    /// There is a fence of these organizations, and nothing tells whose data the operation is about.
+    TenantWide(Arc<Organizations>),
     /// The conditions of this rule of `allow` do not hold.
     Conditions(Box<UnmetRule>),
 }
@@ -67,8 +70,18 @@ impl fmt::Display for DenyReason {
             Self::Group(group) => write!(f, "the operation is in the group {group}, which is not open"),
             Self::Rule(rule) => write!(f, "the rule {rule:?} of deny matches"),
             Self::SecureValues => f.write_str("the request asks for the values of secure fields, which are not open"),
+            Self::TenantWide(organizations) => {
+                write!(f, "the operation is tenant-wide, and the fence has the organizations {organizations} only")
+            }
             Self::Conditions(unmet) => write!(f, "the rule {:?} of allow {}", unmet.rule, unmet.why),
         }
+    }
+}
+
+impl Denied {
+    /// Whether a fence is in the way, which holds even where rules are only observed.
+    pub fn is_tenant_wide(&self) -> bool {
+        matches!(self.barrier, DenyReason::TenantWide(_))
     }
 }
 
@@ -81,6 +94,7 @@ impl DenyReason {
             Self::Rule(rule) => rule.to_string(),
             Self::Conditions(unmet) => unmet.rule.to_string(),
             Self::SecureValues => format!("group:{SECURE_VALUES}"),
+            Self::TenantWide(_) => "organizations".to_owned(),
         }
     }
 }

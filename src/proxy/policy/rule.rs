@@ -153,6 +153,11 @@ impl Rule {
         }
     }
 
+    /// Whether it speaks of one method and one path, without a `*`.
+    pub fn is_exact(&self) -> bool {
+        matches!(&self.reach, Selector::Path(template) if template.is_exact()) && self.methods.len() == 1
+    }
+
     /// Whether a rule of `allow` may open an operation: one of a guarded group it must name.
     pub fn may_open(&self, operation: &Operation) -> bool {
         !operation.group.guarded || self.names(operation)

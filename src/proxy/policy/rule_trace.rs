@@ -66,9 +66,9 @@ pub fn considered<'a>(
 ) -> Result<Vec<RuleTrace<'a>>, PolicyRefusal> {
     let path = target.segments()?;
     let asked = policy.request(method, &path, target, policy.catalog().at(&path)?);
-    let outcome = |rule: &Rule, effect| {
+    let outcome = |rules: &Rules, rule: &Rule, effect| {
         let is_unnamed = || {
-            let opens = |(_, operation): (_, &Operation)| rule.may_open(operation) || rule.is_of_secure_values();
+            let opens = |(_, operation): (_, &Operation)| rules.may_open(rule, operation) || rule.is_of_secure_values();
             effect == Effect::Allow && !asked.operation.is_none_or(opens)
         };
         // A decision looks at the method first and no further: to people the path comes first.
@@ -82,13 +82,13 @@ pub fn considered<'a>(
     let mut found = Vec::new();
     for (policy, by_listener) in policy.ceiling().map(|ceiling| (&**ceiling, true)).into_iter().chain([(policy, false)])
     {
-        let Rules { allow, deny, .. } = policy.rules();
+        let own @ Rules { allow, deny, .. } = policy.rules();
         for (rules, effect) in [(deny, Effect::Deny), (allow, Effect::Allow)] {
             found.extend(rules.iter().map(|rule| RuleTrace {
                 by_listener,
                 effect,
                 rule,
-                outcome: outcome(rule, effect),
+                outcome: outcome(own, rule, effect),
             }));
         }
     }
@@ -210,7 +210,7 @@ fn needed(policy: &Policy, method: &Method, target: &Target<'_>, refusal: &Polic
     let name = operation.and_then(|id| policy.catalog().get(id)).map(|operation| OperationName(operation).to_string());
     let edit = match barrier {
         DenyReason::Scope { missing, .. } => Edit::AddScope(*missing),
-        DenyReason::Group(_) => Edit::AddAllow(name?),
+        DenyReason::Group(_) | DenyReason::TenantWide(_) => Edit::AddAllow(name?),
         DenyReason::Rule(rule) => Edit::RemoveDeny(rule.to_string()),
         DenyReason::SecureValues => Edit::AddAllow(secure_rule(name, target.query())),
         // The request must change, or what the rule asks.

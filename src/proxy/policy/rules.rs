@@ -1,10 +1,13 @@
 //! Scopes, groups and rules as the configuration has them, compiled by operation.
 
+use std::sync::Arc;
+
 use http::Method;
 
 use super::catalog::{Catalog, Operation, OperationName, Scope, ScopeSet};
 use super::decision::{ClosedBy, JudgedRequest, OpenedBy, Verdict};
 use super::group::{Group, SECURE_VALUES};
+use super::organizations::Organizations;
 use super::refusal::PolicyError;
 use super::rule::{Effect, METHODS, Match, Rule, Selector};
 
@@ -19,6 +22,8 @@ pub struct Rules {
     pub allow: Vec<Rule>,
     /// What is closed in any case.
     pub deny: Vec<Rule>,
+    /// The fence: the organizations that callers are kept to; `None`: all.
+    pub organizations: Option<Arc<Organizations>>,
 }
 
 /// The groups that a listener or caller opens.
@@ -89,11 +94,11 @@ impl Rules {
         let relevant = Relevant {
             deny: relevant(&self.deny, operation, Effect::Deny, |_| true),
             // What is open or above the ceiling, no rule of allow changes.
-            allow: if self.groups.open(operation.group) || !in_scope {
+            allow: if self.opens_by_group(operation) || !in_scope {
                 Vec::new()
             } else {
                 relevant(&self.allow, operation, Effect::Allow, |rule| {
-                    rule.terms().is_none() && rule.may_open(operation)
+                    rule.terms().is_none() && self.may_open(rule, operation)
                 })
             },
             // But for those with conditions, which alone decide about what they match.
@@ -105,10 +110,29 @@ impl Rules {
             // The best case: no rule of deny matches that need not, and every rule of allow does.
             let best = self.verdict(operation, &relevant, |_, effect| effect == Effect::Allow);
             let may_open = relevant.conditional.iter().any(|(id, _)| self.may_fulfil(*id, operation));
-            OperationRow::Depends(Box::new(relevant), best.err().filter(|by| *by != ClosedBy::Groups || !may_open))
+            OperationRow::Depends(
+                Box::new(relevant),
+                best.err().filter(|by| !matches!(by, ClosedBy::Groups | ClosedBy::Fence) || !may_open),
+            )
         } else {
             OperationRow::Always(self.verdict(operation, &relevant, |_, _| false))
         }
+    }
+
+    /// Whether its group opens an operation, without a rule.
+    fn opens_by_group(&self, operation: &Operation) -> bool {
+        self.groups.open(operation.group) && !self.is_tenant_wide(operation)
+    }
+
+    /// Whether a rule of `allow` may open an operation: one of a guarded group it must name, and under a fence one that
+    /// is tenant-wide.
+    pub(super) fn may_open(&self, rule: &Rule, operation: &Operation) -> bool {
+        rule.may_open(operation) && (!self.is_tenant_wide(operation) || rule.is_exact() && rule.names(operation))
+    }
+
+    /// Whether there is a fence, and nothing of an operation's requests and answers tells whose data it is.
+    pub fn is_tenant_wide(&self, operation: &Operation) -> bool {
+        self.organizations.is_some() && operation.fencing.rules.is_none()
     }
 
     /// The rules of `allow` with conditions that a request for an operation may match to a lenient reader.
@@ -142,15 +166,21 @@ impl Rules {
             });
             return sure.next().map(OpenedBy::Conditions).ok_or(ClosedBy::Conditions(rule));
         }
-        if self.groups.open(operation.group) {
+        if self.opens_by_group(operation) {
             return Ok(OpenedBy::Scopes);
         }
-        first(&self.allow, &relevant.allow, Effect::Allow).map(OpenedBy::Rule).ok_or(ClosedBy::Groups)
+        let closed_by = if self.is_tenant_wide(operation) { ClosedBy::Fence } else { ClosedBy::Groups };
+        first(&self.allow, &relevant.allow, Effect::Allow).map(OpenedBy::Rule).ok_or(closed_by)
     }
 
     /// What the catalogue lacks is open if a rule of `allow` says so, below the ceiling; `None` if none does.
     pub(super) fn verdict_on_unknown(&self, asked: &JudgedRequest<'_>) -> Option<Verdict> {
-        let allowed = matching(&self.allow, asked, Effect::Allow).filter(|_| METHODS.contains(asked.method))?;
+        // Nobody knows whose data that is: under a fence, only a rule that names it opens it.
+        let names = |rule: &Rule| self.organizations.is_none() || rule.is_exact();
+        let allowed = position(&self.allow, |rule| {
+            !rule.is_of_secure_values() && names(rule) && asked.matches(rule, Effect::Allow)
+        });
+        let allowed = allowed.filter(|_| METHODS.contains(asked.method))?;
         if let Some(rule) = matching(&self.deny, asked, Effect::Deny) {
             return Some(Err(ClosedBy::Rule(rule)));
         }
@@ -174,8 +204,9 @@ impl Rules {
 
     /// The rules of `allow` with conditions that surely match a request.
     fn surely_conditional<'a>(&'a self, asked: &JudgedRequest<'_>) -> impl Iterator<Item = (RuleId, &'a Rule)> {
-        let may_open = |rule: &Rule| {
-            asked.operation.is_none_or(|(_, known)| rule.may_open(known) || self.groups.open(known.group))
+        let may_open = |rule: &Rule| match asked.operation {
+            Some((_, known)) => self.may_open(rule, known) || self.opens_by_group(known),
+            None => self.organizations.is_none() || rule.is_exact(),
         };
         let rules = RuleId::all().zip(&self.allow).filter(|(_, rule)| rule.terms().is_some());
         rules.filter(move |(_, rule)| asked.matches(rule, Effect::Allow) && may_open(rule))
@@ -185,7 +216,7 @@ impl Rules {
     fn may_fulfil(&self, id: RuleId, operation: &Operation) -> bool {
         let rule = self.allow.get(id.index());
         rule.is_some_and(|rule| {
-            let opens = rule.may_open(operation) || self.groups.open(operation.group);
+            let opens = self.may_open(rule, operation) || self.opens_by_group(operation);
             opens && rule.fit(operation, Effect::Allow) != Match::Never
         })
     }

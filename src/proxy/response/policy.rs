@@ -42,6 +42,9 @@ fn closed_refusal(closed: &Denied, scene: &RefusalContext<'_>) -> Refusal {
         DenyReason::Rule(rule) => {
             format!("{operation} is closed by the rule {rule:?} in deny of [{table}]. deny wins over everything.")
         }
+        DenyReason::TenantWide(organizations) => format!(
+            "{operation} is tenant-wide: nothing in it tells whose data it is, and {who} is kept to the organizations {organizations}. A rule that names the operation opens it to {who} without a fence."
+        ),
         DenyReason::Conditions(found) => return unmet(&operation, (&found.rule, &found.why), &table),
         DenyReason::SecureValues => format!(
             "The request asks for the values of secure fields ({SECURE}), which are not open to {who}. Leave the parameter out."
@@ -74,12 +77,15 @@ fn advice(scene: &RefusalContext<'_>) -> Option<String> {
     let JudgedBy { policy, method, uri } = scene.judged?;
     let changes = rule_trace::turn(policy, method, &Target::canonical(uri).ok()?);
     let group = scene.operation.map(|name| name.0.group);
+    // A group opens none of these.
+    let is_tenant_wide =
+        policy.organizations().is_some() && scene.operation.is_some_and(|name| name.0.fencing.rules.is_none());
     let mut steps: Vec<String> = Vec::new();
     for Change { to_listener, edit } in &changes {
         let table = table(scene.listener, scene.caller.filter(|_| !to_listener));
         steps.push(match (edit, group) {
             (Edit::AddScope(scope), _) => format!("add {:?} to scopes in [{table}]", scope.as_str()),
-            (Edit::AddAllow(rule), Some(group)) if !rule.contains([':', '?']) => {
+            (Edit::AddAllow(rule), Some(group)) if !rule.contains([':', '?']) && !is_tenant_wide => {
                 format!("add {rule:?} or \"group:{group}\" to allow in [{table}]")
             }
             (Edit::AddAllow(rule), _) => format!("add {rule:?} to allow in [{table}]"),
@@ -106,6 +112,7 @@ pub(super) fn kind(barrier: &DenyReason) -> RefusalKind {
         DenyReason::Group(_) => RefusalKind::GroupNotOpen,
         DenyReason::Rule(_) => RefusalKind::RuleDenied,
         DenyReason::SecureValues => RefusalKind::SecureValuesNotOpen,
+        DenyReason::TenantWide(_) => RefusalKind::OperationTenantWide,
         DenyReason::Conditions(unmet) => kind_of_unmet(&unmet.why),
     }
 }

@@ -174,6 +174,7 @@ refusal_table! {
     GroupNotOpen: denied(StatusCode::FORBIDDEN, "group-not-open");
     RuleDenied: denied(StatusCode::FORBIDDEN, "rule-denied");
     SecureValuesNotOpen: denied(StatusCode::FORBIDDEN, "secure-values-not-open");
+    OperationTenantWide: denied(StatusCode::FORBIDDEN, "operation-tenant-wide");
     RuleDoubtful: denied(StatusCode::FORBIDDEN, "rule-doubtful");
     RuleExpired: denied(StatusCode::FORBIDDEN, "rule-expired");
     RuleUsedUp: denied(StatusCode::FORBIDDEN, "rule-used-up");

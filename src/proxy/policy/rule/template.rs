@@ -64,6 +64,11 @@ impl Template {
             .unwrap_or(Match::Never)
     }
 
+    /// Whether each segment is a word or a value.
+    pub(super) fn is_exact(&self) -> bool {
+        !self.open_ended && !self.segments.contains(&TemplateSegmentRule::Any)
+    }
+
     /// Whether each fixed word of `template` is here too.
     pub(super) fn spells(&self, template: &[TemplateSegment]) -> bool {
         template.len() == self.segments.len()

@@ -1,0 +1,55 @@
+//! The fence of a listener or caller, as `organizations` says it.
+
+use std::sync::Arc;
+
+use toml::Spanned;
+
+use super::Config;
+use super::mistake::ConfigMistake;
+use crate::proxy::policy::{MAX_ORGANIZATION, Organizations};
+
+/// The ids as written.
+pub(super) type OrganizationList = Spanned<Vec<Spanned<i64>>>;
+
+impl Config {
+    /// The organizations that callers are kept to; all without a list.
+    pub(super) fn organizations(
+        &self,
+        list: Option<&OrganizationList>,
+    ) -> Result<Option<Arc<Organizations>>, ConfigMistake> {
+        let Some(list) = list else { return Ok(None) };
+        let ids = list.get_ref().iter().map(|id| self.organization(id)).collect::<Result<Vec<_>, _>>()?;
+        let empty = "the list is empty: name at least one organization, such as organizations = [5], or close all of them with deny = [\"* /v2/**\"]";
+        Organizations::new(ids).map(Arc::new).map(Some).ok_or_else(|| self.mistake(list, empty))
+    }
+
+    /// Those of a caller, which its listener must have if it has any.
+    pub(super) fn caller_organizations(
+        &self,
+        list: Option<&OrganizationList>,
+        of_listener: Option<&Arc<Organizations>>,
+    ) -> Result<Option<Arc<Organizations>>, ConfigMistake> {
+        let own = self.organizations(list)?;
+        let (Some(list), Some(ids), Some(listener)) = (list, &own, of_listener) else { return Ok(own) };
+        let Some(outside) = ids.outside(listener) else { return Ok(own) };
+        let is_it = |id: &&Spanned<i64>| u64::try_from(*id.get_ref()) == Ok(outside);
+        let message = format!(
+            "the organization {outside} is not one of the listener's ({listener}): a caller has no more than its listener; take it out here, or add it there"
+        );
+        Err(match list.get_ref().iter().find(is_it) {
+            Some(place) => self.mistake(place, message),
+            None => self.mistake(list, message),
+        })
+    }
+
+    fn organization(&self, id: &Spanned<i64>) -> Result<u64, ConfigMistake> {
+        let number = u64::try_from(*id.get_ref()).ok().filter(|id| (1..=MAX_ORGANIZATION).contains(id));
+        number.ok_or_else(|| {
+            let message = format!(
+                "{} is not the id of an organization: ids are whole numbers from 1 to {MAX_ORGANIZATION}; \"curl localhost:8080/v2/organizations\" lists them",
+                id.get_ref()
+            );
+            self.mistake(id, message)
+        })
+    }
+}
