@@ -18,6 +18,7 @@ mod organizations;
 pub mod path;
 mod permit;
 pub mod query;
+pub mod references;
 mod refusal;
 pub mod review;
 pub mod rule;
