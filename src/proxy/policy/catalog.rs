@@ -22,7 +22,7 @@ use super::path::{MAX_WORD, MalformedTarget, Segment, Segments};
 use super::rule::METHODS;
 use super::spelling::lowered;
 use fencing::FencingTable;
-pub use fencing::{AnswerCheck, EntityKind, FenceRules, Fencing, Paging, Presence, RequestCheck, RowKey};
+pub use fencing::{AnswerCheck, EntityKind, FenceClass, FenceRules, Fencing, Paging, Presence, RequestCheck, RowKey};
 use openapi::{Document, SkipReason, Skipped};
 use operation::parse_operation;
 pub use operation::{Operation, OperationId, OperationName, ParameterType, TemplateSegment};
