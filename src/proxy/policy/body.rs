@@ -24,6 +24,7 @@ mod media_type;
 mod pattern;
 mod pointer;
 mod reader;
+mod references;
 mod string;
 mod unreadable;
 
@@ -33,6 +34,7 @@ pub use conditions::{BodyConditions, Found, UnmetCondition};
 pub use conflict::BodyConditionError;
 pub use pattern::{BodyPattern, PatternError, Scalar};
 pub use pointer::PointerError;
+pub use references::{BodyFenceError, named_at, references_of_body};
 pub use unreadable::UnreadableBody;
 
 /// A body that every reader reads alike.
@@ -42,7 +44,7 @@ pub struct JsonBody {
 }
 
 /// A value in it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 enum Node {
     Null,
     Boolean(bool),
