@@ -252,21 +252,34 @@ impl Pairs {
         self.entities.push(id);
     }
 
-    /// Gives what the ids name.
+    /// Gives what the ids name, and then the first that cannot be judged as an error.
     pub fn each(&self, mut found: impl FnMut(EntityKind, EntityId)) -> Result<(), UnreadablePair> {
+        let mut result = Ok(());
         for (pair, id) in PAIRS.iter().zip(&self.ids).filter(|(_, id)| **id != PairedId::Absent) {
-            let words = || pair.words.iter().filter_map(|name| self.words.get(*name as usize));
-            let kinds = || words().filter_map(|word| pair.kind(*word));
-            let has_meaning = words().any(|word| matches!(word, EntityWord::Kind(_) | EntityWord::Other));
-            let ids = match id {
-                _ if pair.needs_word && !has_meaning => return Err(UnreadablePair::NoWord(pair.field)),
-                PairedId::Unreadable if kinds().next().is_some() => return Err(UnreadablePair::NotId(pair.field)),
-                PairedId::Absent | PairedId::Unreadable => continue,
-                PairedId::One(id) => std::slice::from_ref(id),
-                PairedId::Several => self.entities.as_slice(),
-            };
-            kinds().for_each(|kind| ids.iter().for_each(|id| found(kind, *id)));
+            result = result.and(self.judge(pair, id, &mut found));
         }
+        result
+    }
+
+    fn judge(
+        &self,
+        pair: &Pair,
+        id: &PairedId,
+        found: &mut impl FnMut(EntityKind, EntityId),
+    ) -> Result<(), UnreadablePair> {
+        let words = || pair.words.iter().filter_map(|name| self.words.get(*name as usize));
+        let kinds = || words().filter_map(|word| pair.kind(*word));
+        let has_meaning = words().any(|word| matches!(word, EntityWord::Kind(_) | EntityWord::Other));
+        if pair.needs_word && !has_meaning {
+            return Err(UnreadablePair::NoWord(pair.field));
+        }
+        let ids = match id {
+            PairedId::Unreadable if kinds().next().is_some() => return Err(UnreadablePair::NotId(pair.field)),
+            PairedId::Absent | PairedId::Unreadable => &[],
+            PairedId::One(id) => std::slice::from_ref(id),
+            PairedId::Several => self.entities.as_slice(),
+        };
+        kinds().for_each(|kind| ids.iter().for_each(|id| found(kind, *id)));
         Ok(())
     }
 }
