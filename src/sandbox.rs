@@ -4,6 +4,8 @@
 //! every write. Nothing that it says is true of any real tenant, and each answer is marked so.
 
 mod answer;
+mod changes;
+mod control;
 mod counts;
 mod document;
 mod download;
@@ -11,7 +13,11 @@ mod exchange;
 mod facts;
 mod filter;
 mod fleet;
+mod homes;
 mod invention;
+mod leak;
+mod marks;
+mod owner;
 mod paging;
 mod query;
 mod question;
@@ -38,7 +44,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use self::changes::Changes;
 use self::counts::{GrowingCounter, SandboxCounts};
+use self::homes::ChangingFleet;
+use self::leak::Leaks;
 use self::paging::Cursors;
 use self::record::LastRequest;
 use self::shape::Shapes;
@@ -50,6 +59,8 @@ use crate::proxy::policy::catalog::{Catalog, CatalogError, Scope, ScopeSet};
 use crate::proxy::token::credentials::Credentials;
 
 pub use self::counts::CountSnapshot;
+pub use self::marks::marked_organizations;
+pub use self::owner::owner;
 pub use self::sign_in::{CODE_MARK, REFRESH_MARK};
 pub use self::simulated_answer::simulated_answer;
 pub use self::token::TOKEN_MARK;
@@ -161,6 +172,9 @@ struct SandboxState {
     record: LastRequest,
     requests: GrowingCounter,
     cursors: Cursors,
+    fleet: ChangingFleet,
+    leaks: Leaks,
+    changes: Changes,
 }
 
 impl SandboxState {
@@ -186,6 +200,9 @@ impl Sandbox {
             record: LastRequest::default(),
             requests: GrowingCounter::default(),
             cursors: Cursors::default(),
+            fleet: ChangingFleet::default(),
+            leaks: Leaks::default(),
+            changes: Changes::default(),
             options,
         })))
     }

@@ -8,6 +8,8 @@ use super::download::SizedBody;
 use super::filter::DeviceFilter;
 use super::fleet::{self, IdList, InventedThing};
 use super::invention::{self, Invention};
+use super::leak::LeakMode;
+use super::marks;
 use super::paging;
 use super::question::{SandboxRequest, parts};
 use super::refusal::SandboxRefusal;
@@ -33,11 +35,11 @@ impl SandboxRequest<'_> {
         let name = format!("{} {}", self.operation.method, self.operation.template);
         let outline = shapes.outline(&name).ok_or(SandboxRefusal::NoSuchPath)?;
         let anchor = self.anchor()?;
-        let invention = Invention { shapes, pins: self.pins() };
+        let invention = Invention { shapes, pins: self.pins(), leak: self.leak };
         Ok(match outline.kind {
             "" => SandboxAnswer::Empty(outline.status),
-            "bytes" => self.download(),
-            "url" => SandboxAnswer::Json(outline.status, json!(self.signed_url())),
+            "bytes" => self.download(anchor),
+            "url" => SandboxAnswer::Json(outline.status, json!(self.signed_url(anchor))),
             "DeviceLink" => self.dashboard(&invention, anchor),
             kind => SandboxAnswer::Json(outline.status, self.body(kind, &outline, &invention, anchor)?),
         })
@@ -48,13 +50,17 @@ impl SandboxRequest<'_> {
         kind: &str,
         outline: &Outline<'_>,
         invention: &Invention<'_>,
-        anchor: Option<InventedThing>,
+        anchor: Option<InventedThing<'_>>,
     ) -> Result<Value, SandboxRefusal> {
         if let Some(element) = kind.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             return Ok(self.list(element, outline, invention, anchor));
         }
         Ok(match kind {
-            "M" => invention::custom_fields(&anchor.unwrap_or(InventedThing::new(IdList::Row, 1))),
+            "M" => {
+                let subject = anchor.unwrap_or(self.fleet.thing(IdList::Row, 1));
+                // Those of the whole tenant are nobody's.
+                invention::custom_fields(&subject, anchor.is_some() && self.leak.has(LeakMode::Marks))
+            }
             "ActivitiesResponse" | "NodeActivitiesResponse" => self.activities(invention, anchor),
             "DeviceSearchResults" => self.search(invention),
             "SupportPaginationResponse" => self.custom_field_page(invention),
@@ -72,7 +78,7 @@ impl SandboxRequest<'_> {
         element: &str,
         outline: &Outline<'_>,
         invention: &Invention<'_>,
-        anchor: Option<InventedThing>,
+        anchor: Option<InventedThing<'_>>,
     ) -> Value {
         let members = self.members(element, anchor);
         let members = match outline.paging {
@@ -81,7 +87,7 @@ impl SandboxRequest<'_> {
             "anchor-natural" => paging::after(members, self.query, "anchorNaturalId"),
             _ => members,
         };
-        let show = |subject: InventedThing| match element {
+        let show = |subject: InventedThing<'_>| match element {
             "i" => json!(subject.id),
             "s" => json!(format!("assetNote{}", subject.id)),
             _ => invention.of(detailed(element, &subject), subject),
@@ -89,7 +95,7 @@ impl SandboxRequest<'_> {
         members.into_iter().map(show).collect()
     }
 
-    fn activities(&self, invention: &Invention<'_>, anchor: Option<InventedThing>) -> Value {
+    fn activities(&self, invention: &Invention<'_>, anchor: Option<InventedThing<'_>>) -> Value {
         let members = self.members("Activity", anchor);
         let last = members.last().map(|newest| newest.id);
         let page = paging::back_in_time(members, self.query);
@@ -126,9 +132,9 @@ impl SandboxRequest<'_> {
         let number = |name: &str| self.body.get(name).and_then(Value::as_u64);
         let last = number("lastCursorId").unwrap_or(0);
         let size = number("pageSize").unwrap_or(100) as usize;
-        let tickets = IdList::Row.ids().filter(|id| u64::from(*id) > last).take(size);
-        let rows: Vec<_> = tickets.map(|id| invention.of("TicketDTO", InventedThing::new(IdList::Row, id))).collect();
-        let mut metadata = invention.of("TicketMetadata", InventedThing::new(IdList::Row, 1));
+        let tickets = self.fleet.things(IdList::Row).filter(|ticket| u64::from(ticket.id) > last).take(size);
+        let rows: Vec<_> = tickets.map(|ticket| invention.of("TicketDTO", ticket)).collect();
+        let mut metadata = invention.of("TicketMetadata", self.fleet.thing(IdList::Row, 1));
         if let Some(fields) = metadata.as_object_mut() {
             let newest = rows.last().and_then(|row| row.get("id")).cloned();
             fields.insert("lastCursorId".to_owned(), newest.unwrap_or(json!(last)));
@@ -140,31 +146,32 @@ impl SandboxRequest<'_> {
         let page = self.cursors.next(self.query, now()).ok_or(SandboxRefusal::UnknownCursor)?;
         let row = invention.shapes.element(name, "results").ok_or(SandboxRefusal::NoSuchPath)?;
         let filter = DeviceFilter::parse(&page.filter);
-        let devices =
-            IdList::Device.ids().map(|id| InventedThing::new(IdList::Device, id)).filter(|one| filter.admits(one));
+        let is_in =
+            |one: &InventedThing<'_>| self.leak.has(LeakMode::Ignore) || filter.admits(one) || self.leak.mixes_in(one);
+        let devices = self.fleet.things(IdList::Device).filter(is_in);
         let whole = IdList::of(row) == IdList::Device;
-        let rows = devices.flat_map(|device| if whole { vec![device] } else { parts(row, device.id) });
+        let rows = devices.flat_map(|device| if whole { vec![device] } else { parts(self.fleet, row, device.id) });
         let (subjects, cursor) = page.cut(rows.collect());
         let results: Value = subjects.into_iter().map(|subject| invention.of(row, subject)).collect();
         Ok(json!({ "cursor": cursor, "results": results }))
     }
 
-    fn dashboard(&self, invention: &Invention<'_>, anchor: Option<InventedThing>) -> SandboxAnswer {
+    fn dashboard(&self, invention: &Invention<'_>, anchor: Option<InventedThing<'_>>) -> SandboxAnswer {
         let device = anchor.map_or(1, |device| device.device);
-        let url = format!("{CONSOLE}/#/deviceDashboard/{device}/overview");
+        let url = self.marked(format!("{CONSOLE}/#/deviceDashboard/{device}/overview"), anchor);
         if self.query.is_true("redirect") {
             return SandboxAnswer::Redirect(url);
         }
-        let mut link = invention.of("DeviceLink", InventedThing::new(IdList::Device, device));
+        let mut link = invention.of("DeviceLink", self.fleet.thing(IdList::Device, device));
         if let Some(fields) = link.as_object_mut() {
             fields.insert("url".to_owned(), json!(url));
         }
         SandboxAnswer::Json(200, link)
     }
 
-    fn download(&self) -> SandboxAnswer {
+    fn download(&self, anchor: Option<InventedThing<'_>>) -> SandboxAnswer {
         match self.query.get("redirect") {
-            Some("true") => SandboxAnswer::Redirect(self.signed_url()),
+            Some("true") => SandboxAnswer::Redirect(self.signed_url(anchor)),
             Some("self") => {
                 let id = self.parameters.first().map_or("1", |(_, id)| id.as_str());
                 SandboxAnswer::Redirect(format!("{}/v2/attachment/{id}", self.origin))
@@ -173,17 +180,22 @@ impl SandboxRequest<'_> {
         }
     }
 
+    fn marked(&self, url: String, anchor: Option<InventedThing<'_>>) -> String {
+        let owner = anchor.filter(|_| self.leak.has(LeakMode::Marks));
+        owner.map_or_else(|| url.clone(), |owner| marks::text(&url, owner.organization))
+    }
+
     /// A URL that would work without a token if there were anything behind it.
-    fn signed_url(&self) -> String {
+    fn signed_url(&self, anchor: Option<InventedThing<'_>>) -> String {
         let ids: Vec<_> = self.parameters.iter().map(|(_, value)| value.as_str()).collect();
         let path = ids.join("/");
         let signature = fleet::mix(&path, 0);
-        format!("{FILES}/{path}?expires=1800000000&signature={signature:016x}")
+        self.marked(format!("{FILES}/{path}?expires=1800000000&signature={signature:016x}"), anchor)
     }
 }
 
 /// A device is shown with all that its class has.
-fn detailed<'a>(shape: &'a str, subject: &InventedThing) -> &'a str {
+fn detailed<'a>(shape: &'a str, subject: &InventedThing<'_>) -> &'a str {
     if shape == "Device" { subject.device_shape() } else { shape }
 }
 

@@ -10,18 +10,20 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Incoming};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::download::SandboxBody;
+use super::leak::LeakMode;
 use super::query::QueryParameters;
 use super::question::{self, KnownIds, SandboxRequest};
 use super::refusal::SandboxRefusal;
 use super::token::SandboxGrant;
-use super::{SandboxState, document, sign_in, token};
+use super::{SandboxState, changes, control, document, sign_in, token};
 use crate::proxy::policy::catalog::{Operation, Scope};
 use crate::proxy::policy::path::{Segments, Target};
 pub(super) use response::empty_response;
-use response::{json_response, refused, response, without_body};
+pub(super) use response::json_response;
+use response::{refused, refused_with, response, without_body};
 
 /// The largest JSON body that is read into memory.
 const MAX_JSON: usize = 1 << 20;
@@ -42,7 +44,7 @@ pub(super) async fn exchange(
     let outcome = match request.uri().path() {
         "/ws/oauth/token" | "/oauth/token" => token_door(house, request).await,
         path if sign_in::owns(path) => sign_in::door(house, scheme, request).await,
-        path if path.starts_with("/sandbox/") => control_door(house, &request),
+        path if path.starts_with("/sandbox/") => control::door(house, &request),
         // As at NinjaOne, it needs no token.
         "/apidocs/NinjaRMM-API-v2.json" if matches!(*request.method(), Method::GET | Method::HEAD) => {
             Ok(json_response(StatusCode::OK, &document::of(&house.catalog)))
@@ -97,31 +99,6 @@ async fn token_door(house: &SandboxState, request: Request<Incoming>) -> Result<
     Ok(response)
 }
 
-/// What tests ask of the sandbox itself; a proxy never forwards these paths.
-fn control_door(house: &SandboxState, request: &Request<Incoming>) -> Result<Response<SandboxBody>, SandboxRefusal> {
-    match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/sandbox/counts") => {
-            Ok(json_response(StatusCode::OK, &json!(house.tally.counts())))
-        }
-        (&Method::GET | &Method::HEAD, "/sandbox/last-request") => {
-            Ok(json_response(StatusCode::OK, &house.record.shown()))
-        }
-        (&Method::POST, "/sandbox/revoke") => {
-            house.tokens.revoke();
-            Ok(empty_response(StatusCode::NO_CONTENT))
-        }
-        (&Method::POST, "/sandbox/fault") => {
-            house.sign_in.order_fault(&QueryParameters::parse(request.uri().query().unwrap_or_default()))?;
-            Ok(empty_response(StatusCode::NO_CONTENT))
-        }
-        (&Method::POST, "/sandbox/end-grants") => {
-            house.end_grants();
-            Ok(empty_response(StatusCode::NO_CONTENT))
-        }
-        _ => Err(SandboxRefusal::NoSuchPath),
-    }
-}
-
 async fn api_door(
     house: &SandboxState,
     scheme: &str,
@@ -139,7 +116,7 @@ async fn api_door(
     if outcome.as_ref().is_err_and(|refusal| refusal.status() == StatusCode::UNAUTHORIZED) {
         house.tally.unauthorized.add(1);
     }
-    outcome
+    outcome.or_else(|refusal| leaky_refusal(house, refusal))
 }
 
 async fn api_answer(
@@ -159,16 +136,22 @@ async fn api_answer(
     let is_board = operation.template.ends_with("/run");
     let body = receive(house, parts, body, is_board).await?;
     let query = QueryParameters::parse(parts.uri.query().unwrap_or_default());
+    let fleet = house.fleet.now();
+    let leak = house.leaks.at(operation);
+    let parameters = question::parameters(operation, &segments);
+    if operation.method != Method::GET && operation.scope != Scope::Monitoring {
+        house.changes.record(operation, changes::named(&fleet, operation, &parameters, query.pairs(), &body));
+    }
     tokio::time::sleep(delay(&query)).await;
-    if let Some(status) = ordered_status(&query) {
+    if let Some(status) = ordered_status(&query).or(leak.ordered_status()) {
         return Err(SandboxRefusal::Ordered(status));
     }
     let origin = format!("{scheme}://{}", authority(parts));
-    let parameters = question::parameters(operation, &segments);
     let cursors = &house.cursors;
     let ids = KnownIds::Fleet;
-    let question = SandboxRequest { operation, parameters, query: &query, body, origin: &origin, cursors, ids };
-    question.answer(&house.shapes).map(response)
+    let (query, origin, fleet) = (&query, origin.as_str(), &*fleet);
+    let question = SandboxRequest { operation, parameters, query, body, origin, cursors, ids, fleet, leak: &leak };
+    question.answer(&house.shapes).map(|answer| response(answer, &leak))
 }
 
 fn find<'a>(house: &'a SandboxState, method: &Method, path: &Segments<'_>) -> Result<&'a Operation, SandboxRefusal> {
@@ -191,26 +174,41 @@ fn authorize(operation: &Operation, grant: &SandboxGrant) -> Result<(), SandboxR
     Ok(())
 }
 
-/// Takes the request's body in; only the body of a ticket board's run says something.
-async fn receive(house: &SandboxState, parts: &Parts, body: Incoming, keep: bool) -> Result<Value, SandboxRefusal> {
-    let keep = if keep { Keep::Text } else { Keep::Nothing };
+/// Tells too much, if that is ordered.
+fn leaky_refusal(house: &SandboxState, refusal: SandboxRefusal) -> Result<Response<SandboxBody>, SandboxRefusal> {
+    let leak = house.leaks.everywhere();
+    if !leak.has(LeakMode::Errors) || matches!(refusal, SandboxRefusal::NoAnswer) {
+        return Err(refusal);
+    }
+    let mut body = refusal.body(0);
+    leak.error(&mut body, &house.fleet.now());
+    Ok(refused_with(&refusal, &body))
+}
+
+/// Takes the request's body in. JSON says something, and so does the text of a small form; only the run of a ticket board
+/// cannot do without.
+async fn receive(house: &SandboxState, parts: &Parts, body: Incoming, is_board: bool) -> Result<Value, SandboxRefusal> {
+    let keep = if is_board { Keep::Text } else { Keep::Start };
     let text = drain(body, keep, |size| _ = house.tally.bytes_uploaded.add(size)).await?;
     let kind = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     if kind.to_ascii_lowercase().starts_with(b"multipart/") {
         house.tally.uploads.add(1);
+        return Ok(changes::form_fields(&String::from_utf8_lossy(&text)));
     }
     Ok(serde_json::from_slice(&text).unwrap_or(Value::Null))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keep {
+    /// All, or it is refused.
     Text,
-    Nothing,
+    /// As much as a text may have, and nothing of what is longer.
+    Start,
 }
 
 /// Reads a body to its end. What is not kept is counted and gone, whatever its size.
 pub(super) async fn drain(mut body: Incoming, keep: Keep, count: impl Fn(u64)) -> Result<Vec<u8>, SandboxRefusal> {
-    let mut text = Vec::new();
+    let (mut text, mut is_too_large) = (Vec::new(), false);
     if body.is_end_stream() {
         return Ok(text);
     }
@@ -218,11 +216,13 @@ pub(super) async fn drain(mut body: Incoming, keep: Keep, count: impl Fn(u64)) -
         let frame = frame.map_err(|_| SandboxRefusal::BadRequest)?;
         let Some(data) = frame.data_ref() else { continue };
         count(data.len() as u64);
-        if keep == Keep::Text {
-            if text.len() + data.len() > MAX_JSON {
-                return Err(SandboxRefusal::TooLarge);
-            }
+        if !is_too_large && text.len() + data.len() <= MAX_JSON {
             text.extend_from_slice(data);
+        } else if keep == Keep::Text {
+            return Err(SandboxRefusal::TooLarge);
+        } else {
+            is_too_large = true;
+            text = Vec::new();
         }
     }
     Ok(text)

@@ -12,7 +12,7 @@ const LAST_NAMES: [&str; 9] =
 /// The time of the oldest activity, in epoch seconds; one follows every ten minutes.
 const FIRST_ACTIVITY: u32 = 1_760_000_000;
 
-impl InventedThing {
+impl InventedThing<'_> {
     /// What is certain about a field of this thing; `None` if it is free to be invented.
     pub(super) fn fact(&self, shape: &str, field: &str) -> Option<Value> {
         match self.kind {
@@ -38,10 +38,19 @@ impl InventedThing {
             ("NodeRolePolicyAssignment", "nodeRoleId" | "policyId") => json!(self.id),
             ("OperatingSystem", "name") => json!(CLASSES.get(self.class() as usize).map(|class| class.system)),
             ("DeviceHealthSummary", "alertCount" | "activeJobCount") => {
-                json!(IdList::Row.ids().filter(|id| Self::new(IdList::Row, *id).device == self.device).count())
+                json!(self.fleet.things(IdList::Row).filter(|row| row.device == self.device).count())
             }
-            ("Group", "deviceCount") => json!(IdList::Device.ids().filter(|id| id % 3 == self.id % 3).count()),
+            ("Group", "deviceCount") => {
+                json!(self.fleet.ids(IdList::Device).filter(|id| id % 3 == self.id % 3).count())
+            }
             ("DeviceHealthSummary", "offline") => json!(self.offline()),
+            (
+                "ClientDocumentWithAttributeValuesPublicApiDTO"
+                | "ClientDocumentWithUpdatedAttributeValuesPublicApiDTO",
+                "documentId",
+            ) => json!(self.id),
+            // Its type is the first of the types that it can have.
+            ("RelatedItemPublicApiDTO", "entityId") => json!(self.organization),
             _ => return None,
         })
     }
@@ -117,7 +126,7 @@ impl InventedThing {
     }
 
     fn end_user_fact(&self, field: &str) -> Option<Value> {
-        let owned = || IdList::Device.ids().filter(|id| InventedThing::new(IdList::Device, *id).owner() == self.id);
+        let owned = || self.fleet.things(IdList::Device).filter(|one| one.owner() == self.id).map(|one| one.id);
         Some(match field {
             "deviceIds" | "assignedDeviceIds" | "accessibleDeviceIds" => owned().collect(),
             _ => return None,

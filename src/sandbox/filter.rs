@@ -33,7 +33,7 @@ impl DeviceFilter {
     }
 
     /// Whether the subject's device passes.
-    pub(super) fn admits(&self, subject: &InventedThing) -> bool {
+    pub(super) fn admits(&self, subject: &InventedThing<'_>) -> bool {
         self.0.iter().all(|clause| match clause {
             Clause::Online => !subject.offline(),
             Clause::Offline => subject.offline(),
@@ -78,7 +78,7 @@ impl Field {
         })
     }
 
-    fn of(self, subject: &InventedThing) -> String {
+    fn of(self, subject: &InventedThing<'_>) -> String {
         match self {
             Self::Organization => subject.organization.to_string(),
             Self::Location => subject.location.to_string(),
@@ -93,11 +93,13 @@ impl Field {
 mod tests {
     use super::*;
     use crate::sandbox::fleet::IdList;
+    use crate::sandbox::homes::Fleet;
 
-    fn passing(filter: &str) -> Vec<InventedThing> {
+    static FLEET: Fleet = Fleet::new();
+
+    fn passing(filter: &str) -> Vec<InventedThing<'static>> {
         let filter = DeviceFilter::parse(filter);
-        let devices = IdList::Device.ids().map(|id| InventedThing::new(IdList::Device, id));
-        devices.filter(|device| filter.admits(device)).collect()
+        FLEET.things(IdList::Device).filter(|device| filter.admits(device)).collect()
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The invented fleet: what exists and who belongs to whom, computed from numbers and never stored.
 
+use super::homes::Fleet;
+
 /// Organizations have the ids 1 to 4.
 pub(super) const ORGANIZATIONS: u32 = 4;
 /// Locations have the ids 1 to 10, dealt out to the organizations in turn.
@@ -115,39 +117,40 @@ impl IdList {
 
 /// One invented thing, and the device, location and organization that it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct InventedThing {
+pub(super) struct InventedThing<'a> {
     pub(super) kind: IdList,
     pub(super) id: u32,
     pub(super) device: u32,
     pub(super) location: u32,
     pub(super) organization: u32,
+    pub(super) fleet: &'a Fleet,
 }
 
-impl InventedThing {
+impl<'a> InventedThing<'a> {
     /// The thing of this kind and id.
-    pub(super) fn new(kind: IdList, id: u32) -> Self {
+    pub(super) fn new(fleet: &'a Fleet, kind: IdList, id: u32) -> Self {
         let location = match kind {
             IdList::Organization => id,
             IdList::Location => id,
-            IdList::Device => return Self::on(kind, id, id),
-            IdList::User if id < FIRST_END_USER => return Self::new(IdList::Technician, id),
-            IdList::User => return Self::new(IdList::EndUser, id),
+            IdList::Device => return Self::on(fleet, kind, id, id),
+            IdList::User if id < FIRST_END_USER => return Self::new(fleet, IdList::Technician, id),
+            IdList::User => return Self::new(fleet, IdList::EndUser, id),
             IdList::EndUser => 1 + (id - FIRST_END_USER.min(id)) % LOCATIONS,
             IdList::Technician | IdList::Policy | IdList::Role | IdList::Activity | IdList::Part | IdList::Row => {
-                return Self::on(kind, id, 1 + id.wrapping_mul(7) % DEVICES);
+                return Self::on(fleet, kind, id, 1 + id.wrapping_mul(7) % DEVICES);
             }
         };
-        Self { kind, id, device: location, location, organization: organization_of(location) }
+        Self { kind, id, device: location, location, organization: organization_of(location), fleet }
     }
 
     /// The `n`th part (from 0) of a device.
-    pub(super) fn part(device: u32, n: u32) -> Self {
-        Self::on(IdList::Part, device * 16 + n, device)
+    pub(super) fn part(fleet: &'a Fleet, device: u32, n: u32) -> Self {
+        Self::on(fleet, IdList::Part, device * 16 + n, device)
     }
 
-    fn on(kind: IdList, id: u32, device: u32) -> Self {
-        let location = 1 + (device + LOCATIONS - 1) % LOCATIONS;
-        Self { kind, id, device, location, organization: organization_of(location) }
+    fn on(fleet: &'a Fleet, kind: IdList, id: u32, device: u32) -> Self {
+        let location = fleet.location_of(device);
+        Self { kind, id, device, location, organization: organization_of(location), fleet }
     }
 
     /// This thing seen as one of its aspects, or the other thing that `shape` names with it.
@@ -159,7 +162,9 @@ impl InventedThing {
             IdList::Technician => Self { kind: IdList::Technician, id: 1 + self.id % TECHNICIANS, ..self },
             IdList::EndUser | IdList::User => Self { kind: IdList::EndUser, id: self.owner(), ..self },
             kind @ (IdList::Policy | IdList::Role) => Self { kind, id: self.role(), ..self },
-            IdList::Activity | IdList::Part | IdList::Row if self.kind == IdList::Device => Self::part(self.id, 0),
+            IdList::Activity | IdList::Part | IdList::Row if self.kind == IdList::Device => {
+                Self::part(self.fleet, self.id, 0)
+            }
             IdList::Activity | IdList::Part | IdList::Row => Self { kind: IdList::Row, ..self },
         }
     }
@@ -201,7 +206,8 @@ impl InventedThing {
     }
 }
 
-fn organization_of(location: u32) -> u32 {
+/// The organization of a location.
+pub(super) fn organization_of(location: u32) -> u32 {
     1 + (location + ORGANIZATIONS - 1) % ORGANIZATIONS
 }
 /// A UUID (version 8, RFC 9562) that depends on nothing but its arguments.
@@ -229,12 +235,13 @@ pub(super) fn mix(purpose: &str, id: u32) -> u64 {
 mod tests {
     use super::*;
 
+    static FLEET: Fleet = Fleet::new();
+
     #[test]
     fn fleet_puts_every_device_into_a_location_of_its_organization() {
         let mut visited = 0;
-        for id in IdList::Device.ids() {
-            let device = InventedThing::new(IdList::Device, id);
-            let location = InventedThing::new(IdList::Location, device.location);
+        for device in FLEET.things(IdList::Device) {
+            let location = FLEET.thing(IdList::Location, device.location);
             assert_eq!(location.organization, device.organization);
             assert!((1..=ORGANIZATIONS).contains(&device.organization));
             assert!(IdList::EndUser.ids().any(|user| user == device.owner()));
@@ -245,7 +252,7 @@ mod tests {
 
     #[test]
     fn fleet_has_every_class_and_some_devices_offline() {
-        let devices = || IdList::Device.ids().map(|id| InventedThing::new(IdList::Device, id));
+        let devices = || FLEET.things(IdList::Device);
         for class in CLASSES {
             assert!(devices().any(|device| device.class_name() == class.word), "{}", class.word);
         }

@@ -12,14 +12,21 @@ use super::query::QueryParameters;
 const MAX_ROWS: usize = 10_000;
 
 /// The subjects after the id `after`, at most `pageSize` of them; all of them without these parameters.
-pub(super) fn after(subjects: Vec<InventedThing>, query: &QueryParameters, parameter: &str) -> Vec<InventedThing> {
+pub(super) fn after<'a>(
+    subjects: Vec<InventedThing<'a>>,
+    query: &QueryParameters,
+    parameter: &str,
+) -> Vec<InventedThing<'a>> {
     let last = query.number(parameter).unwrap_or(0);
     let rest = subjects.into_iter().filter(|subject| u64::from(subject.id) > last);
     rest.take(size(query).unwrap_or(MAX_ROWS)).collect()
 }
 
 /// Activities between `newerThan` and `olderThan`, the newest first.
-pub(super) fn back_in_time(mut subjects: Vec<InventedThing>, query: &QueryParameters) -> Vec<InventedThing> {
+pub(super) fn back_in_time<'a>(
+    mut subjects: Vec<InventedThing<'a>>,
+    query: &QueryParameters,
+) -> Vec<InventedThing<'a>> {
     let older = query.number("olderThan").unwrap_or(u64::MAX);
     let newer = query.number("newerThan").unwrap_or(0);
     subjects.retain(|subject| u64::from(subject.id) < older && u64::from(subject.id) > newer);
@@ -96,7 +103,7 @@ impl Cursors {
 
 impl ReportPage {
     /// The page of `rows`, and its cursor object: its offset is that of the first row, or the end of all.
-    pub(super) fn cut(self, rows: Vec<InventedThing>) -> (Vec<InventedThing>, Value) {
+    pub(super) fn cut(self, rows: Vec<InventedThing<'_>>) -> (Vec<InventedThing<'_>>, Value) {
         let offset = self.offset.min(rows.len());
         let page: Vec<_> = rows.into_iter().skip(offset).take(self.size).collect();
         let cursor =
@@ -109,12 +116,15 @@ impl ReportPage {
 mod tests {
     use super::*;
     use crate::sandbox::fleet::IdList;
+    use crate::sandbox::homes::Fleet;
 
-    fn activities() -> Vec<InventedThing> {
-        IdList::Activity.ids().map(|id| InventedThing::new(IdList::Activity, id)).collect()
+    static FLEET: Fleet = Fleet::new();
+
+    fn activities() -> Vec<InventedThing<'static>> {
+        FLEET.things(IdList::Activity).collect()
     }
 
-    fn ids(subjects: &[InventedThing]) -> Vec<u32> {
+    fn ids(subjects: &[InventedThing<'_>]) -> Vec<u32> {
         subjects.iter().map(|subject| subject.id).collect()
     }
 

@@ -1,9 +1,15 @@
 //! What a request asks of an operation: its parameters, the things they name, and the filters.
 
+use std::collections::BTreeSet;
+
+use http::Method;
 use serde_json::{Value, json};
 
+use super::changes;
 use super::filter::DeviceFilter;
 use super::fleet::{self, IdList, InventedThing};
+use super::homes::Fleet;
+use super::leak::{Leak, LeakMode};
 use super::paging::Cursors;
 use super::query::QueryParameters;
 use super::refusal::SandboxRefusal;
@@ -25,6 +31,9 @@ pub(super) struct SandboxRequest<'a> {
     /// Where the readers of reports are.
     pub(super) cursors: &'a Cursors,
     pub(super) ids: KnownIds,
+    pub(super) fleet: &'a Fleet,
+    /// What goes wrong with the answer.
+    pub(super) leak: &'a Leak,
 }
 
 /// What ids in paths name something.
@@ -46,9 +55,13 @@ pub(super) fn parameters<'a>(operation: &'a Operation, path: &Segments<'_>) -> V
     pairs.filter_map(parameter).collect()
 }
 
-impl SandboxRequest<'_> {
+impl<'a> SandboxRequest<'a> {
     /// What the request is about: the thing that the first parameters name. It must exist.
-    pub(super) fn anchor(&self) -> Result<Option<InventedThing>, SandboxRefusal> {
+    pub(super) fn anchor(&self) -> Result<Option<InventedThing<'a>>, SandboxRefusal> {
+        Ok(self.named_by_path()?.map(|thing| self.leak.swap(thing)))
+    }
+
+    fn named_by_path(&self) -> Result<Option<InventedThing<'a>>, SandboxRefusal> {
         let template = self.operation.template.as_str();
         if let Some(location) = self.parameter("locationId").or_else(|| self.parameter("location_id")) {
             let organization = self.parameter("id").and_then(|id| self.find(IdList::Organization, id));
@@ -59,8 +72,20 @@ impl SandboxRequest<'_> {
         }
         if let Some(condition) = self.parameter("condition_id") {
             let is_it = |id: &u32| self.ids == KnownIds::All || fleet::uid("id", *id).eq_ignore_ascii_case(condition);
-            let mut rows = IdList::Row.ids().filter(is_it);
-            return rows.next().map(|id| Some(InventedThing::new(IdList::Row, id))).ok_or(SandboxRefusal::NotFound);
+            let mut rows = self.fleet.ids(IdList::Row).filter(is_it);
+            return rows.next().map(|id| Some(self.fleet.thing(IdList::Row, id))).ok_or(SandboxRefusal::NotFound);
+        }
+        if let Some(document) = self.parameter("clientDocumentId")
+            && let Some(organization) = self.parameter("organizationId")
+        {
+            let document = self.find(IdList::Row, document).ok_or(SandboxRefusal::NotFound)?;
+            // Another organization's is shown as the first one of this organization.
+            if document.organization.to_string() == organization {
+                return Ok(Some(document));
+            }
+        }
+        if let Some((kind, id)) = self.entity() {
+            return self.find(kind, id).map(Some).ok_or(SandboxRefusal::NotFound);
         }
         let Some((name, value)) = self.parameters.first() else { return Ok(None) };
         let kind = match template {
@@ -75,11 +100,16 @@ impl SandboxRequest<'_> {
         self.find(kind, value).map(Some).ok_or(SandboxRefusal::NotFound)
     }
 
-    fn find(&self, kind: IdList, id: &str) -> Option<InventedThing> {
-        match self.ids {
-            KnownIds::Fleet => existing(kind, id),
-            KnownIds::All => existing(kind, id).or_else(|| stand_in(kind, id)),
-        }
+    fn find(&self, kind: IdList, id: &str) -> Option<InventedThing<'a>> {
+        let known = existing(self.fleet, kind, id);
+        known.or_else(|| stand_in(self.fleet, kind, id).filter(|_| self.ids == KnownIds::All))
+    }
+
+    /// What the path names by its type and its id.
+    fn entity(&self) -> Option<(IdList, &str)> {
+        let word = self.parameter("entityType").or_else(|| self.parameter("relEntityType"))?;
+        let id = self.parameter("entityId").or_else(|| self.parameter("relEntityId"))?;
+        Some((changes::kind_of_word(word), id))
     }
 
     fn is_number(&self, name: &str) -> bool {
@@ -133,51 +163,77 @@ impl SandboxRequest<'_> {
     }
 
     /// The thing that an object of this shape shows.
-    pub(super) fn subject(&self, shape: &str, anchor: Option<InventedThing>) -> InventedThing {
+    pub(super) fn subject(&self, shape: &str, anchor: Option<InventedThing<'a>>) -> InventedThing<'a> {
         let kind = IdList::of(shape);
+        let first_of = |organization: u32| self.fleet.things(kind).find(|one| one.organization == organization);
         match anchor {
             Some(anchor) if anchor.kind == kind => anchor,
+            // What belongs to the whole organization.
+            Some(anchor) if anchor.kind == IdList::Organization && kind == IdList::Row => {
+                first_of(anchor.id).unwrap_or(anchor.within(shape))
+            }
             Some(anchor) => anchor.within(shape),
-            None => InventedThing::new(kind, kind.ids().next().unwrap_or(1)),
+            None => {
+                let named = self.named_organizations();
+                let first = self.fleet.thing(kind, kind.ids().next().unwrap_or(1));
+                named.first().and_then(|organization| first_of(*organization)).unwrap_or(first)
+            }
         }
     }
 
-    pub(super) fn members(&self, element: &str, anchor: Option<InventedThing>) -> Vec<InventedThing> {
+    /// The organizations that the query or, of a write, the body names.
+    fn named_organizations(&self) -> BTreeSet<u32> {
+        let names = ["organizationIds", "organizationId", "clientId"];
+        let query =
+            names.into_iter().find_map(|name| self.query.get(name)).filter(|_| !self.leak.has(LeakMode::Ignore));
+        let query = query.map(|value| ("organizationId".to_owned(), value.to_owned()));
+        let body = if self.operation.method == Method::GET { &Value::Null } else { &self.body };
+        changes::named(self.fleet, self.operation, &[], query.as_slice(), body)
+    }
+
+    pub(super) fn members(&self, element: &str, anchor: Option<InventedThing<'a>>) -> Vec<InventedThing<'a>> {
         let kind = if element == "i" { IdList::Device } else { IdList::of(element) };
         if kind == IdList::Part
             && let Some(device) = anchor
         {
-            return parts(element, device.device);
+            return parts(self.fleet, element, device.device);
         }
-        let all = kind.ids().map(|id| InventedThing::new(kind, id));
-        let related = all.filter(|one| match anchor {
+        if let Some(owner) =
+            anchor.filter(|owner| self.entity().is_some() || owner.kind == IdList::Row && element != "i")
+        {
+            let InventedThing { device, location, organization, .. } = owner;
+            let own = self.fleet.things(kind).map(|one| InventedThing { device, location, organization, ..one });
+            // Something is related to each entity, but not everything.
+            return own
+                .take(if owner.kind == IdList::Row && self.entity().is_none() { usize::MAX } else { 3 })
+                .collect();
+        }
+        let named = self.named_organizations();
+        let is_related = |one: &InventedThing<'_>| match anchor {
             Some(InventedThing { kind: IdList::Organization, id, .. }) => one.organization == id,
             Some(InventedThing { kind: IdList::Device, id, .. }) => one.device == id,
             Some(InventedThing { id, .. }) if element == "i" => one.id % 3 == id % 3,
-            _ => true,
-        });
-        let mut members: Vec<_> = related.filter(|one| self.selects(one)).collect();
-        if self.parameter("entityId").or_else(|| self.parameter("relEntityId")).is_some() {
-            members.truncate(3);
-        }
-        members
+            _ => named.is_empty() || named.contains(&one.organization),
+        };
+        let is_member = |one: &InventedThing<'_>| is_related(one) && self.selects(one) || self.leak.mixes_in(one);
+        self.fleet.things(kind).filter(is_member).collect()
     }
 
     /// Whether the filters in the query let a member of a list pass.
-    fn selects(&self, one: &InventedThing) -> bool {
+    fn selects(&self, one: &InventedThing<'_>) -> bool {
         let of_type = one.kind.user_type();
         let wanted = self.query.get("userType").unwrap_or(of_type);
         let end_users_only = self.operation.template.ends_with("/end-users");
         let filter = self.query.get("df").or_else(|| self.query.get("of")).unwrap_or_default();
         (of_type.is_empty() || wanted == of_type)
             && (one.kind != IdList::Technician || !end_users_only)
-            && DeviceFilter::parse(filter).admits(one)
+            && (self.leak.has(LeakMode::Ignore) || DeviceFilter::parse(filter).admits(one))
     }
 }
 
 /// The rows that a report or a list has for one device. A switch has no disks and no software.
-pub(super) fn parts(shape: &str, device: u32) -> Vec<InventedThing> {
-    let agent = InventedThing::new(IdList::Device, device).device_shape() == "AgentDevice";
+pub(super) fn parts<'a>(fleet: &'a Fleet, shape: &str, device: u32) -> Vec<InventedThing<'a>> {
+    let agent = fleet.thing(IdList::Device, device).device_shape() == "AgentDevice";
     let count = match shape::aspect(shape) {
         "HealthSummary"
         | "DeviceHealthSummary"
@@ -191,10 +247,10 @@ pub(super) fn parts(shape: &str, device: u32) -> Vec<InventedThing> {
         "Application" => 5,
         _ => 2,
     };
-    (0..count).map(|n| InventedThing::part(device, n)).collect()
+    (0..count).map(|n| InventedThing::part(fleet, device, n)).collect()
 }
 
-fn existing(kind: IdList, id: &str) -> Option<InventedThing> {
+fn existing<'a>(fleet: &'a Fleet, kind: IdList, id: &str) -> Option<InventedThing<'a>> {
     let id = id.parse().ok()?;
-    kind.ids().any(|other| other == id).then(|| InventedThing::new(kind, id))
+    fleet.ids(kind).any(|other| other == id).then(|| fleet.thing(kind, id))
 }

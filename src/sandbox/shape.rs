@@ -61,7 +61,7 @@ impl Shapes {
     }
 
     /// One of the words for a field of a shape.
-    pub(super) fn word(&self, shape: &str, field: &str, subject: &InventedThing) -> Option<String> {
+    pub(super) fn word(&self, shape: &str, field: &str, subject: &InventedThing<'_>) -> Option<String> {
         let words = self.words.get(format!("{shape}.{field}").as_str()).or_else(|| self.words.get(field))?;
         Some(choose(words, subject).replace("{n}", &subject.id.to_string()))
     }
@@ -73,7 +73,7 @@ fn content(text: &'static str) -> impl Iterator<Item = &'static str> {
 
 /// Always the same word of a list for the same thing; lists of one length go together, so that a status and
 /// its number agree.
-fn choose(words: &'static str, subject: &InventedThing) -> &'static str {
+fn choose(words: &'static str, subject: &InventedThing<'_>) -> &'static str {
     let n = subject.id as usize % words.split('|').count();
     words.split('|').nth(n).unwrap_or(words)
 }

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use super::answer::SandboxAnswer;
 use super::fleet::{IdList, InventedThing};
+use super::homes::Fleet;
+use super::leak::Leak;
 use super::paging::Cursors;
 use super::query::QueryParameters;
 use super::question::{self, KnownIds, SandboxRequest};
@@ -24,6 +26,8 @@ const FILE: usize = 20_480;
 
 /// The first request that is tried reads them.
 static SHAPES: LazyLock<Shapes> = LazyLock::new(Shapes::built_in);
+/// Where the rule puts all.
+static FLEET: Fleet = Fleet::new();
 
 /// An invented answer to a request for an operation, of the shape that it declares; `None` if that is not known. All that
 /// the path names is taken to exist. A report ends after its first page.
@@ -41,6 +45,8 @@ pub fn simulated_answer(operation: &Operation, target: &PathAndQuery, body: &[u8
         origin: ORIGIN,
         cursors: &Cursors::default(),
         ids: KnownIds::All,
+        fleet: &FLEET,
+        leak: &Leak::NONE,
     };
     let mut answer = request.answer(&SHAPES).ok()?;
     if let SandboxAnswer::Json(_, value) = &mut answer {
@@ -64,10 +70,10 @@ fn name_as_in_path(answer: &mut Value, request: &SandboxRequest<'_>) {
 }
 
 /// What stands for a thing of this kind that only the tenant has.
-pub(super) fn stand_in(kind: IdList, id: &str) -> Option<InventedThing> {
+pub(super) fn stand_in<'a>(fleet: &'a Fleet, kind: IdList, id: &str) -> Option<InventedThing<'a>> {
     let count = kind.ids().count();
     let place = id.parse::<u64>().ok().and_then(|id| usize::try_from(id.checked_rem(count as u64)?).ok());
-    kind.ids().nth(place.unwrap_or(0)).map(|id| InventedThing::new(kind, id))
+    kind.ids().nth(place.unwrap_or(0)).map(|id| fleet.thing(kind, id))
 }
 
 fn response(answer: SandboxAnswer) -> Option<Response<Bytes>> {

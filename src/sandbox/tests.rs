@@ -2,6 +2,7 @@
 
 mod bodies;
 mod connections;
+mod leaks;
 mod lists;
 mod operations;
 mod tokens;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::sandbox::answer::SandboxAnswer;
 use crate::sandbox::download::SandboxBody;
+use crate::sandbox::leak::Leak;
 use crate::sandbox::refusal::SandboxRefusal;
 
 /// HTTP/2 would send the body in answer to `HEAD` too.
@@ -20,9 +21,9 @@ pub(super) fn without_body(response: Response<SandboxBody>) -> Response<SandboxB
     response
 }
 
-pub(super) fn response(answer: SandboxAnswer) -> Response<SandboxBody> {
+pub(super) fn response(answer: SandboxAnswer, leak: &Leak) -> Response<SandboxBody> {
     match answer {
-        SandboxAnswer::Json(status, value) => json_response(status_code(status), &value),
+        SandboxAnswer::Json(status, value) => leak.response(status_code(status), value),
         SandboxAnswer::Empty(status) => empty_response(status_code(status)),
         SandboxAnswer::Redirect(location) => {
             let mut response = empty_response(StatusCode::FOUND);
@@ -44,8 +45,13 @@ fn status_code(status: u16) -> StatusCode {
 }
 
 pub(super) fn refused(refusal: &SandboxRefusal, id: u64) -> Response<SandboxBody> {
+    refused_with(refusal, &refusal.body(id))
+}
+
+/// With a body that tells something else.
+pub(super) fn refused_with(refusal: &SandboxRefusal, body: &Value) -> Response<SandboxBody> {
     let status = refusal.status();
-    let mut response = json_response(status, &refusal.body(id));
+    let mut response = json_response(status, body);
     if let SandboxRefusal::NoSuchMethod(methods) = refusal
         && let Ok(methods) = HeaderValue::from_str(methods)
     {
@@ -62,7 +68,7 @@ pub(super) fn refused(refusal: &SandboxRefusal, id: u64) -> Response<SandboxBody
     response
 }
 
-pub(super) fn json_response(status: StatusCode, value: &Value) -> Response<SandboxBody> {
+pub(in crate::sandbox) fn json_response(status: StatusCode, value: &Value) -> Response<SandboxBody> {
     let mut response = Response::new(SandboxBody::Whole(Some(Bytes::from(value.to_string()))));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
