@@ -91,6 +91,7 @@ pub(super) const BLOCKS: &[(&str, How)] = &[
     ("$ curl -s -o /dev/null -w '%{http_code}\\n' -X POST localhost:8089", Shows("", "")),
     ("$ curl -s -o /dev/null -w '%{http_code}\\n' 'localhost:8080/v2/devices?status", Shows("", "")),
     ("curl localhost:36079/sandbox/counts", Runs("", "")),
+    ("curl -X POST 'localhost:36079/sandbox/leak", Runs("", "")),
     ("page=$(curl -s -c jar", Runs("", "")),
     ("curl --form 'files=@notes.txt'", Runs("", "")),
     ("ssh -L 9180", Not("needs another machine")),
