@@ -246,6 +246,7 @@ impl App {
             listeners: specs.collect(),
             upstreams: instances.iter().map(|instance| Arc::clone(&instance.upstream)).collect(),
             rate_limiters: instances.iter().map(|instance| instance.rate_limiter.clone()).collect(),
+            directories: instances.iter().map(|instance| instance.directory.clone()).collect(),
             tokens: instances.iter().map(|instance| Arc::clone(&instance.tokens)).collect(),
             users: instances.iter().map(|instance| instance.users.clone()).collect(),
             metrics: self.metrics.clone(),

@@ -7,11 +7,14 @@ mod body_limits;
 mod caller_context;
 pub mod connect;
 pub mod dry_run;
+mod enclosed_answer;
+mod enclosing;
 mod facts;
 pub mod fence;
 mod fulfillment;
 pub mod headers;
 mod local_grant;
+mod lookup;
 mod observer;
 pub mod policy;
 pub mod quota;
@@ -48,6 +51,8 @@ use crate::proxy::authn::{Authenticated, Authn, AuthnError, Destination, Unauthe
 pub use crate::proxy::body_limits::BodyLimits;
 pub use crate::proxy::caller_context::CallerContext;
 use crate::proxy::dry_run::InventAnswer;
+use crate::proxy::enclosing::Enclosure;
+use crate::proxy::fence::directory::Directory;
 use crate::proxy::fulfillment::{Fulfilled, HeldBody};
 use crate::proxy::headers::CallerOrigin;
 use crate::proxy::observer::observe;
@@ -65,6 +70,7 @@ pub struct Proxy {
     sender: RequestSender,
     audit_log: AuditLog,
     approvals: Approvals,
+    directory: Directory,
     sink: Rc<Sink>,
     refusals: RecentRefusals,
     body_limits: BodyLimits,
@@ -87,6 +93,8 @@ pub struct ProxyConfig {
     pub audit_log: AuditLog,
     /// Where requests wait that need an approval.
     pub approvals: Approvals,
+    /// What belongs to which organization.
+    pub directory: Directory,
     /// Where requests are logged and counted.
     pub sink: Sink,
     /// Where the status page finds refusals.
@@ -105,12 +113,25 @@ impl Proxy {
     /// Puts the stages together.
     pub fn new(config: ProxyConfig) -> Self {
         let ProxyConfig { authn, upstream, rate_limiter, audit_log, approvals, sink, refusals, .. } = config;
-        let ProxyConfig { body_limits, invent_answer, tunnels, ids, .. } = config;
+        let ProxyConfig { directory, body_limits, invent_answer, tunnels, ids, .. } = config;
         let relayed = format!("ninjaone-proxy; next-hop=\"{}\"", upstream.authority());
         let relayed = HeaderValue::try_from(relayed).unwrap_or(HeaderValue::from_static("ninjaone-proxy"));
         let sender = RequestSender { upstream, rate_limiter };
         let sink = Rc::new(sink);
-        Self { authn, sender, audit_log, approvals, sink, refusals, body_limits, invent_answer, tunnels, relayed, ids }
+        Self {
+            authn,
+            sender,
+            audit_log,
+            approvals,
+            directory,
+            sink,
+            refusals,
+            body_limits,
+            invent_answer,
+            tunnels,
+            relayed,
+            ids,
+        }
     }
 
     /// Answers one request, whatever happens. Its log begins here, not when the answer is first asked for: a caller who
@@ -169,7 +190,7 @@ impl Proxy {
 
     /// The life of a request. Takes the headers out of its head.
     async fn relay(
-        &self,
+        self: &Rc<Self>,
         peer: Peer,
         head: &mut Parts,
         body: RequestBody,
@@ -189,8 +210,8 @@ impl Proxy {
         let Authenticated { caller, context } = observe(log, self.authn.authenticate(visitor, &head.headers)?);
         context.be_at(caller.peer())?;
         let judged = observe(log, context.judge(caller, head)?);
-        let (permitted, body) = match judged.judgment {
-            Judgment::Permitted(permit) => (context.permit(permit).await?, HeldBody::unread(body)),
+        let (permitted, body, enclosure) = match judged.judgment {
+            Judgment::Permitted(permit) => (context.permit(permit).await?, HeldBody::unread(body), None),
             Judgment::Conditional(permit) => {
                 match Box::pin(self.fulfill(permit, (context, judged.dry_run), head, body, log)).await? {
                     Fulfilled::Permitted(permitted) => *permitted,
@@ -206,12 +227,18 @@ impl Proxy {
         let audited =
             Audited::record(&self.audit_log, permitted.within, |permit| facts::of_permit(log, permit)).await?;
         let audited = observe(log, audited);
+        if enclosure.is_some() {
+            Enclosure::clean_request(&mut head.headers);
+        }
         let mut outbound = observe(log, self.outbound(&audited, head, body)?);
         if judged.dry_run.is_some() {
             return Box::pin(self.simulate(&audited, context, outbound)).await;
         }
         let answer = self.sender.ask(context.tokens(audited.permit()), &audited, &mut outbound, log).await?;
         let answer = observe(log, self.hold(answer, &head.method)?);
+        if let Some(enclosure) = enclosure {
+            return Box::pin(self.enclosed(answer, enclosure, audited.permit())).await;
+        }
         let localize = |location: &_| origin.localize(location, self.sender.upstream.authority(), &head.uri);
         let mut response = response::relay(answer, &self.relayed, audited.permit().token_holder(), localize);
         response::tell_quotas(response.headers_mut(), &context.quotas(audited.permit()));
@@ -342,6 +369,7 @@ mod tests {
             rate_limiter: None,
             audit_log: AuditLog::default(),
             approvals: Approvals::new(Arc::new(Buffers::new(1 << 20)), metrics.approvals(), None).0,
+            directory: Directory::new(MINUTE),
             sink: Sink { meter, lines: None, traces: None, warnings: WarnLimit::default() },
             refusals: RecentRefusals::default(),
             invent_answer: |_, _, _| None,

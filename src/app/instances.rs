@@ -15,6 +15,7 @@ use crate::config::{InstanceConfig, InstanceSite, ServerConfig, UserConfig};
 use crate::net::dial::connect::Connector;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::traffic::Traffic;
+use crate::proxy::fence::directory::Directory;
 use crate::proxy::headers::loops::LoopMark;
 use crate::proxy::policy::Policy;
 use crate::proxy::policy::catalog::ScopeSet;
@@ -44,6 +45,8 @@ pub(super) struct InstanceRuntime {
     /// Where the rate is limited.
     pub(super) rate_limiter: Option<Arc<RateLimiter>>,
     pub(super) tokens: Arc<Tokens>,
+    /// What belongs to which organization there.
+    pub(super) directory: Directory,
     /// The persons who may be behind requests.
     pub(super) users: Vec<UserRuntime>,
     token_config: Arc<TokenConfig>,
@@ -139,6 +142,9 @@ impl InstanceRuntime {
             let host = new.site.authority.as_str();
             rate_limiter((&name, host), limits, same_host, (metrics, new.store.as_ref()))
         });
+        let age = timeouts.directory.0;
+        let directory = same_host.map(|old| &old.directory).filter(|directory| directory.age() == age);
+        let directory = directory.cloned().unwrap_or_else(|| Directory::new(age));
         if let Some(old) = old.filter(|old| old.token_config.is_same(&new)) {
             let (tokens, token_config) = (Arc::clone(&old.tokens), Arc::clone(&old.token_config));
             let users = new.users(&name, users, &old.users, (counts, mark))?;
@@ -147,6 +153,7 @@ impl InstanceRuntime {
                 upstream,
                 rate_limiter,
                 tokens,
+                directory,
                 users,
                 token_config,
                 limits,
@@ -160,7 +167,8 @@ impl InstanceRuntime {
         {
             tokens.inherit(&old.tokens).await;
         }
-        Ok(Self { name, upstream, rate_limiter, tokens, users, token_config: Arc::new(new), limits, reread: None })
+        let token_config = Arc::new(new);
+        Ok(Self { name, upstream, rate_limiter, tokens, directory, users, token_config, limits, reread: None })
     }
 
     /// Its host, and port if it has one.

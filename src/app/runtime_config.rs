@@ -18,6 +18,7 @@ use crate::proxy::BodyLimits;
 use crate::proxy::approval::Approvals;
 use crate::proxy::authn::local_tokens::{CallerMarks, LocalTokens};
 use crate::proxy::authn::throttle::SharedThrottle;
+use crate::proxy::fence::directory::Directory;
 use crate::proxy::quota::QuotaTracker;
 use crate::proxy::rate_limit::RateLimiter;
 use crate::proxy::token::Tokens;
@@ -44,11 +45,12 @@ pub(super) struct ListenerSpec {
 /// What all workers serve, until they are given another one; each makes its own connections and counters from it.
 pub(super) struct RuntimeConfig {
     pub(super) listeners: Vec<ListenerSpec>,
-    /// These four by [`InstanceId`](crate::proxy::policy::InstanceId).
+    /// These five by [`InstanceId`](crate::proxy::policy::InstanceId).
     pub(super) upstreams: Vec<Arc<UpstreamConfig>>,
     /// The one thing on the way of a request that workers share, where a rate is limited.
     pub(super) rate_limiters: Vec<Option<Arc<RateLimiter>>>,
     pub(super) tokens: Vec<Arc<Tokens>>,
+    pub(super) directories: Vec<Directory>,
     /// The persons of each instance.
     pub(super) users: Vec<Vec<UserRuntime>>,
     pub(super) metrics: Metrics,

@@ -192,6 +192,7 @@ impl Worker {
             rate_limiter: config.rate_limiters.get(instance).cloned().flatten(),
             audit_log: config.audit_log.clone(),
             approvals: config.approvals.clone(),
+            directory: config.directories.get(instance).cloned().ok_or(io::ErrorKind::NotFound)?,
             sink: Sink {
                 meter,
                 lines: self.lines.clone(),

@@ -59,6 +59,7 @@ impl Config {
         let instance = self.instance_of(name, file)?;
         let organizations = self.organizations(file.organizations.as_ref())?;
         let ListenerSection { scopes, groups, allow, deny, .. } = file;
+        self.check_fence(file.organizations.as_ref(), self.scopes(scopes)?)?;
         let rules = RulesFile { scopes, groups, allow, deny, organizations };
         let observes = file.mode.as_ref().is_some_and(|mode| *mode.get_ref() == ListenerMode::Observe);
         let user = self.policy_user(instance, (file.user.as_ref(), file.user_for.as_ref()), None)?;

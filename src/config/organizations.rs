@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
-use super::Config;
 use super::mistake::ConfigMistake;
+use super::warnings::Warning;
+use super::{Config, ListenerConfig};
+use crate::proxy::policy::catalog::{Scope, ScopeSet};
 use crate::proxy::policy::{MAX_ORGANIZATION, Organizations};
+use crate::proxy::response;
 
 /// The ids as written.
 pub(super) type OrganizationList = Spanned<Vec<Spanned<i64>>>;
@@ -21,6 +24,15 @@ impl Config {
         let ids = list.get_ref().iter().map(|id| self.organization(id)).collect::<Result<Vec<_>, _>>()?;
         let empty = "the list is empty: name at least one organization, such as organizations = [5], or close all of them with deny = [\"* /v2/**\"]";
         Organizations::new(ids).map(Arc::new).map(Some).ok_or_else(|| self.mistake(list, empty))
+    }
+
+    /// What belongs to an organization is read with the token of the listener or caller.
+    pub(super) fn check_fence(&self, list: Option<&OrganizationList>, scopes: ScopeSet) -> Result<(), ConfigMistake> {
+        let hint = "organizations needs the scope monitoring, with which the proxy reads what belongs to them: add \"monitoring\" to scopes";
+        match list {
+            Some(list) if !scopes.contains(Scope::Monitoring) => Err(self.mistake(list, hint)),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Those of a caller, which its listener must have if it has any.
@@ -51,5 +63,26 @@ impl Config {
             );
             self.mistake(id, message)
         })
+    }
+}
+
+impl ListenerConfig {
+    /// Rules that open what no fence can keep.
+    pub(super) fn fence_warnings(&self) -> Vec<Warning> {
+        let of_callers = self.callers.iter().map(|caller| (Some(&*caller.entry.name), &caller.policy));
+        let tables = [(None, &self.policy)].into_iter().chain(of_callers);
+        let fenced =
+            tables.filter_map(|(caller, policy)| Some((caller, policy, policy.rules().organizations.as_ref()?)));
+        let warnings = fenced.flat_map(|(caller, policy, organizations)| {
+            let table = response::table(&self.name, caller);
+            policy.rules().allow.iter().filter(|rule| policy.opens_tenant_wide(rule)).map(move |rule| Warning {
+                text: format!(
+                    "{table}: the rule {:?} in allow opens an operation that no fence can keep: through it, callers see or change more than the organizations {organizations}",
+                    rule.to_string()
+                ),
+                fix: format!("take the rule out of [{table}], unless its callers may know of all organizations."),
+            })
+        });
+        warnings.collect()
     }
 }

@@ -71,7 +71,7 @@ impl Config {
         ceiling: &Arc<Policy>,
     ) -> Result<CallerConfig, ConfigMistake> {
         let CallerSection { key, certificate, uids, gids, scopes, groups, allow, deny, .. } = file.get_ref();
-        let CallerSection { user, user_for, quota, writes, organizations, .. } = file.get_ref();
+        let CallerSection { user, user_for, quota, writes, organizations: list, .. } = file.get_ref();
         if key.is_none() && certificate.is_none() && uids.is_empty() && gids.is_empty() {
             let message = format!(
                 "the caller {name} has nothing to prove who it is: give it key, uids, gids or certificate (\"ninjaone-proxy key new {name}\" makes a key)"
@@ -97,8 +97,9 @@ impl Config {
         let key = key.as_ref().map(unguessed).transpose()?;
         let certificate = certificate.as_ref().map(hash).transpose()?;
         let entry = CallerProofs { name: name.to_owned(), key, certificate, uids: uids.clone(), gids: gids.clone() };
-        let organizations = self.caller_organizations(organizations.as_ref(), ceiling.organizations())?;
+        let organizations = self.caller_organizations(list.as_ref(), ceiling.organizations())?;
         let scopes = scopes.as_ref().unwrap_or(&listener.scopes);
+        self.check_fence(list.as_ref(), self.scopes(scopes)?)?;
         let rules = RulesFile { scopes, groups, allow, deny, organizations };
         let policy = self.policy(&rules, ceiling.instance(), &ceiling.shared_catalog())?;
         let within = policy.within(Arc::clone(ceiling));

@@ -79,6 +79,8 @@ pub struct TimeoutsSection {
     pub token: Period,
     /// In-flight requests after SIGTERM.
     pub drain: Period,
+    /// How old the lists may be that tell what belongs to an organization.
+    pub directory: Period,
 }
 
 /// What callers may cost.
@@ -217,7 +219,14 @@ impl Default for ConfigFile {
 
 impl Default for TimeoutsSection {
     fn default() -> Self {
-        Self { client: seconds(30), connect: seconds(5), upstream: seconds(60), token: seconds(10), drain: seconds(25) }
+        Self {
+            client: seconds(30),
+            connect: seconds(5),
+            upstream: seconds(60),
+            token: seconds(10),
+            drain: seconds(25),
+            directory: seconds(60),
+        }
     }
 }
 

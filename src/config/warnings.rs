@@ -58,7 +58,7 @@ impl ListenerConfig {
             fix: "get a certificate that is valid for the names that callers use.".to_owned(),
         });
         let of_rules = self.user_warnings().into_iter().chain(self.expiry_warnings(SystemTime::now()));
-        let of_rules = of_rules.chain(self.quota_warnings());
+        let of_rules = of_rules.chain(self.quota_warnings()).chain(self.fence_warnings());
         clear.into_iter().chain(observes).chain(tries).chain(of_rules).chain(certificates).collect()
     }
 

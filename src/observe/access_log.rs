@@ -58,6 +58,7 @@ pub struct RequestLog {
     rule: Option<Rc<str>>,
     /// The person whose token it needs, by the name in the configuration.
     user: Option<Arc<str>>,
+    organizations: Option<Arc<str>>,
     server: Option<Box<str>>,
     /// The id of the approval that it waits for, or goes on by.
     approval: Option<Box<str>>,
@@ -98,6 +99,7 @@ impl RequestLog {
             decision: None,
             rule: None,
             user: None,
+            organizations: None,
             server: None,
             approval: None,
             replayed: false,
@@ -195,6 +197,11 @@ impl RequestLog {
     pub fn set_closed_by(&mut self, rule: Option<Rc<str>>) {
         self.sink.meter.closed_by(rule.as_deref());
         self.rule = rule;
+    }
+
+    /// Its caller is kept to these organizations.
+    pub fn set_organizations(&mut self, organizations: Arc<str>) {
+        self.organizations = Some(organizations);
     }
 
     /// It needs the token of this person.

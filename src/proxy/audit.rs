@@ -32,6 +32,11 @@ impl Audited {
         Ok(Self { permit, entry })
     }
 
+    /// The proof for a read that the proxy makes by itself, which no audit log asks for; `None` for a write.
+    pub(crate) fn read_of_our_own(permit: Permit) -> Option<Self> {
+        (!is_write(permit.method()) && permit.overruled().is_none()).then_some(Self { permit, entry: None })
+    }
+
     /// What the audit log waits for.
     pub fn take_entry(&mut self) -> Option<OpenEntry> {
         self.entry.take()

@@ -31,6 +31,8 @@ pub struct CallerContext {
     quota: Option<CallerQuota>,
     /// The scopes, for messages.
     pub(super) scopes: String,
+    /// The organizations that it is kept to, for the audit log.
+    organizations: Option<Arc<str>>,
     /// The rules of `allow`, with their conditions, for the logs.
     allow: Vec<Rc<str>>,
     /// How often rules with `max-uses` were used.
@@ -67,7 +69,20 @@ impl CallerContext {
     ) -> Self {
         let scopes = policy.scopes().to_string();
         let allow = policy.rules().allow.iter().map(|rule| Rc::from(rule.label())).collect();
-        Self { policy, tokens, user_tokens, usage, quota, scopes, allow, uses, tries_writes: false, connect: None }
+        let organizations = policy.organizations().map(|organizations| organizations.to_string().into());
+        Self {
+            policy,
+            tokens,
+            user_tokens,
+            usage,
+            quota,
+            scopes,
+            organizations,
+            allow,
+            uses,
+            tries_writes: false,
+            connect: None,
+        }
     }
 
     /// The same, whose writes are not sent if `tries_writes`.
@@ -143,6 +158,11 @@ impl CallerContext {
     /// The person whose token a permitted request needs, if it is not the machine's.
     pub(super) fn user(&self, permit: &Permit) -> Option<Arc<str>> {
         self.policy.user_of(permit.operation()).map(|user| Arc::clone(&user.name))
+    }
+
+    /// The organizations that it is kept to, as the audit log has them.
+    pub(super) fn organizations(&self) -> Option<&Arc<str>> {
+        self.organizations.as_ref()
     }
 
     /// The rule of `allow` that opened a request, as written.

@@ -41,7 +41,7 @@ pub(super) fn decided(record: &mut RequestLog, rejection: &Rejection) {
         }
         Rejection::Policy(PolicyRefusal::Malformed(_)) | Rejection::Guard(_) | Rejection::Grant(_) => {}
         Rejection::Loop(_) | Rejection::Uses(_) | Rejection::Quota(_) | Rejection::Audit(_) => {}
-        Rejection::NothingInvented | Rejection::Connect(_) => {}
+        Rejection::NothingInvented | Rejection::Connect(_) | Rejection::Fence(_) => {}
         Rejection::Token(_) | Rejection::Rate(_) | Rejection::Approval(_) | Rejection::ApprovalStatus(_) => {}
         Rejection::Upstream(_) | Rejection::Buffers(_) | Rejection::Panic(_) => {}
     }

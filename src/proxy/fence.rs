@@ -3,7 +3,13 @@
 //! Pure and synchronous but for the [`directory`], which knows what belongs to the organizations inside. Whatever is not
 //! known to be inside is outside.
 
+pub mod directory;
+mod fence_error;
+pub mod request;
 pub mod rows;
+mod sources;
+
+pub use fence_error::FenceError;
 
 use crate::proxy::policy::catalog::EntityKind;
 pub use crate::proxy::policy::references::EntityId;

@@ -4,11 +4,12 @@
 //! taken when a person has approved: a request that waits takes none. A use of a rule is taken last, when all else that the
 //! request needs is there.
 
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::Proxy;
 use super::caller_context::{CallerContext, Permitted};
+use super::enclosing::Enclosure;
 use super::facts;
 use super::response::Rejection;
 use crate::net::body::{self, ReadBody};
@@ -20,7 +21,7 @@ use crate::proxy::policy::body::JsonBody;
 use crate::proxy::policy::catalog::{Operation, Risk};
 use crate::proxy::policy::conditions::{ConditionalRule, Evidence, Unmet};
 use crate::proxy::policy::dry_run::DryRun;
-use crate::proxy::policy::{ChosenPermit, ConditionalPermit, Denied, DenyReason, PolicyRefusal};
+use crate::proxy::policy::{ChosenPermit, ConditionalPermit};
 use crate::proxy::quota::WithinQuota;
 use crate::proxy::upstream::UpstreamError;
 use crate::proxy::uses::UseError;
@@ -36,7 +37,7 @@ pub(super) struct HeldBody {
 /// What becomes of a request whose conditions can be fulfilled.
 pub(super) enum Fulfilled<'a> {
     /// It goes on.
-    Permitted(Box<(Permitted<'a>, HeldBody)>),
+    Permitted(Box<(Permitted<'a>, HeldBody, Option<Box<Enclosure>>)>),
     /// A person has not approved it yet; its caller asks later.
     Waiting(Box<ApprovalSummary>),
 }
@@ -51,20 +52,15 @@ impl HeldBody {
 impl Proxy {
     /// Fulfills the conditions of a permit, or refuses.
     pub(super) async fn fulfill<'a>(
-        &self,
+        self: &Rc<Self>,
         permit: Box<ConditionalPermit>,
         (context, dry_run): (&'a CallerContext, Option<DryRun>),
         head: &Parts,
         body: RequestBody,
         log: &mut RequestLog,
     ) -> Result<Fulfilled<'a>, Rejection> {
-        if let Some(organizations) = permit.permit().fence() {
-            // Until the stage of the fence is here.
-            let barrier = DenyReason::TenantWide(Arc::clone(organizations));
-            let operation = permit.permit().operation();
-            return Err(PolicyRefusal::Closed(Denied { operation, barrier, by_listener: false }).into());
-        }
         let (chosen, body) = self.choose(permit, context, head, body).await?;
+        let (chosen, body, enclosure) = self.enclose(chosen, context, head, body).await?;
         let wanting = chosen.rules().iter().find(|rule| rule.terms.approval);
         if let Some(rule) = wanting.filter(|_| dry_run.is_none_or(DryRun::asks_approvers)) {
             // Nobody is asked in vain, and no approval is used up by a request that a quota stops.
@@ -84,7 +80,7 @@ impl Proxy {
         }
         // Each of its rules has what it asks for: what is not so has returned before.
         let within = WithinQuota::new(chosen.fulfilled(), charge);
-        Ok(Fulfilled::Permitted(Box::new((Permitted { within, context }, body))))
+        Ok(Fulfilled::Permitted(Box::new((Permitted { within, context }, body, enclosure))))
     }
 
     /// What a person is shown of a request.

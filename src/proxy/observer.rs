@@ -1,5 +1,7 @@
 //! Tells access log, metrics, trace, and usage what the proof of each stage says of a request.
 
+use std::sync::Arc;
+
 use crate::observe::access_log::RequestLog;
 use crate::proxy::audit::Audited;
 use crate::proxy::authn::Authenticated;
@@ -36,6 +38,9 @@ impl Observed for Judged<'_> {
         log.set_operation(permit.operation().map(OperationId::index));
         if let Some(user) = self.context.user(permit) {
             log.set_user(user);
+        }
+        if let Some(organizations) = self.context.organizations() {
+            log.set_organizations(Arc::clone(organizations));
         }
         if self.dry_run.is_some() {
             log.set_dry_run();

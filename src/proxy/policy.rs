@@ -41,7 +41,7 @@ pub use organizations::{MAX_ORGANIZATION, Organizations};
 use path::{Segments, Target};
 pub use permit::{ChosenPermit, ConditionalPermit, Judgment, Permit, is_write};
 pub use refusal::{Denied, DenyReason, PolicyError, PolicyRefusal};
-use rule::Rule;
+use rule::{Effect, Match, Rule};
 pub use rules::{Groups, RuleId, Rules};
 use rules::{OperationRow, assumed_scope, check_spelling};
 pub use token_holder::{PolicyUser, TokenHolder};
@@ -164,6 +164,15 @@ impl Policy {
     pub fn organizations(&self) -> Option<&Arc<Organizations>> {
         let above = || self.ceiling.as_ref().and_then(|ceiling| ceiling.rules.organizations.as_ref());
         self.rules.organizations.as_ref().or_else(above)
+    }
+
+    /// Whether a rule of `allow` opens something in spite of the fence of its own table.
+    pub fn opens_tenant_wide(&self, rule: &Rule) -> bool {
+        let is_named =
+            |operation: &&Operation| rule.fit(operation, Effect::Allow) != Match::Never && rule.names(operation);
+        let mut named = self.catalog.operations().iter().filter(is_named).peekable();
+        let is_unknown = named.peek().is_none();
+        rule.is_exact() && (is_unknown || named.any(|operation| self.rules.is_tenant_wide(operation)))
     }
 
     /// The fence, where it can be kept by what is known of the operation. What is tenant-wide is only open if a rule opens

@@ -4,6 +4,7 @@ mod approval;
 mod authn;
 mod connect;
 mod decision;
+mod fenced;
 mod own;
 mod policy;
 mod problem;
@@ -28,6 +29,7 @@ use crate::observe::audit_log::Unrecorded;
 use crate::proxy::approval::{NoStatus, Unapproved};
 use crate::proxy::authn::AuthnError;
 use crate::proxy::connect::ConnectRefusal;
+use crate::proxy::fence::FenceError;
 use crate::proxy::headers::loops::LoopError;
 use crate::proxy::policy::catalog::{OperationId, OperationName};
 use crate::proxy::policy::{DenyReason, Policy, PolicyRefusal};
@@ -38,6 +40,7 @@ use crate::proxy::upstream::UpstreamError;
 use crate::proxy::uses::UseError;
 pub use approval::{approval_status, held};
 pub use decision::DecisionRefusal;
+pub use fenced::{enclosed, whole};
 pub use own::{connected, granted, preflight, proxy_config, share};
 use problem::{Refusal, RequestContext};
 pub use rate_limit_fields::tell_quotas;
@@ -95,6 +98,9 @@ pub enum Rejection {
     /// NinjaOne could not be asked, or its answer could not be used.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    /// Its caller is kept to organizations, and it, or its answer, is not about them.
+    #[error(transparent)]
+    Fence(#[from] FenceError),
     /// Too much waits for callers who do not read.
     #[error(transparent)]
     Buffers(#[from] BuffersFull),
@@ -162,7 +168,7 @@ impl Rejection {
         match self {
             Self::Policy(refusal) => refusal.operation(),
             Self::Loop(_) | Self::Guard(_) | Self::Grant(_) | Self::Audit(_) | Self::Token(_) => None,
-            Self::NothingInvented | Self::Connect(_) => None,
+            Self::NothingInvented | Self::Connect(_) | Self::Fence(_) => None,
             Self::Uses(_) | Self::Approval(_) | Self::ApprovalStatus(_) | Self::Quota(_) => None,
             Self::Rate(_) | Self::Upstream(_) | Self::Buffers(_) | Self::Panic(_) => None,
         }
@@ -183,6 +189,7 @@ impl Rejection {
             Self::Token(no_token) => token::refusal(no_token, scene),
             Self::Rate(late) => upstream::rate_refusal(*late, scene),
             Self::Upstream(fault) => upstream::refusal(fault, scene),
+            Self::Fence(error) => fenced::refusal(error, scene),
             Self::Buffers(_) => buffers_refusal(),
             Self::Panic(_) => panic_refusal(scene),
         }

@@ -38,6 +38,31 @@ impl RequestSender {
         asked
     }
 
+    /// Sends a read of the proxy's own, in its turn too.
+    pub(super) async fn read(
+        &self,
+        source: &TokenSource,
+        permit: &Audited,
+        outbound: &mut Outbound,
+    ) -> Result<UpstreamAnswer, Rejection> {
+        let bearer = source.bearer(permit.permit()).await?;
+        let slot = match &self.rate_limiter {
+            Some(limiter) => Some(limiter.enter().await?),
+            None => None,
+        };
+        let mut answer = self.upstream.send(permit, &bearer, outbound).await?;
+        if answer.refuses_bearer() && bearer.refuse() && outbound.try_replay(permit.permit(), &answer) {
+            let bearer = source.bearer(permit.permit()).await?;
+            self.upstream.replays(Replay::TokenRefused);
+            answer = self.upstream.send(permit, &bearer, outbound).await?;
+        }
+        if let (Some(limiter), Some(slot)) = (&self.rate_limiter, slot) {
+            limiter.note_answer(answer.head.status, &answer.head.headers);
+            answer.body.keep(slot);
+        }
+        Ok(answer)
+    }
+
     async fn ask_in_turn(
         &self,
         limiter: &RateLimiter,

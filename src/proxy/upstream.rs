@@ -28,7 +28,7 @@ use crate::base::clock::timer::Timer;
 use crate::net::body::{Progress, TimedBody};
 use crate::net::dial::connect::Connector;
 use crate::net::dial::protocol::ExchangeBreak;
-use crate::observe::metrics::traffic::{Replay, Traffic};
+use crate::observe::metrics::traffic::{FencedRows, Replay, Traffic};
 use crate::proxy::audit::Audited;
 use crate::proxy::policy::Permit;
 use crate::proxy::token::Bearer;
@@ -91,6 +91,11 @@ impl Upstream {
     /// A request is about to be sent again.
     pub fn replays(&self, why: Replay) {
         self.traffic.replayed(why);
+    }
+
+    /// A page of an answer went through a fence.
+    pub fn fenced(&self, rows: FencedRows) {
+        self.traffic.fenced(rows);
     }
 
     /// Closes connections that have been idle for long; to be called now and then.

@@ -68,7 +68,25 @@ fn the_table_of_a_rate_has_defaults_for_what_it_does_not_say() {
 }
 
 /// A text, what is said of it, and a hint.
-const MISTAKES: [(&str, &str, &str); 96] = [
+const MISTAKES: [(&str, &str, &str); 102] = [
+    (
+        "[listeners.local]\norganizations = []",
+        ":2:17: listeners.local.organizations: the list is empty",
+        "deny = [\"* /v2/**\"]",
+    ),
+    ("[listeners.local]\norganizations = [5, 0]", "0 is not the id of an organization", "from 1 to 9007199254740991"),
+    ("[listeners.local]\norganizations = [-5]", "-5 is not the id of an organization", "whole numbers"),
+    ("[listeners.local]\norganizations = [\"Harbour Clinic\"]", ":2:", "organizations"),
+    (
+        "[listeners.local]\nscopes = [\"management\"]\norganizations = [5]",
+        "needs the scope monitoring",
+        "add \"monitoring\" to scopes",
+    ),
+    (
+        "[listeners.local]\norganizations = [5, 7]\n[listeners.local.callers.a]\nuids = [0]\norganizations = [7, 9]",
+        ":5:22: listeners.local.callers.a.organizations: the organization 9 is not one of the listener's (5, 7)",
+        "a caller has no more than its listener",
+    ),
     (
         "[listeners.local]\nadress = \"127.0.0.1:1\"",
         ":2:1: listeners.local.adress: unknown key \"adress\": valid are ",

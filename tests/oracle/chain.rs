@@ -41,6 +41,7 @@ fn facts(id: usize) -> RequestFacts {
         listener: "local".to_owned(),
         caller: None,
         user: None,
+        organizations: None,
         peer: "127.0.0.1:1".to_owned(),
         method: Some(Text::new("POST")),
         operation: "POST /v2/organizations".to_owned(),

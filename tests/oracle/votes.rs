@@ -71,6 +71,7 @@ fn held(caller: usize, body: usize, critical: bool) -> HeldRequest {
             listener: "local".to_owned(),
             caller: CALLERS[caller].map(str::to_owned),
             user: None,
+            organizations: None,
             peer: "127.0.0.1:1".to_owned(),
             method: None,
             operation: "none".to_owned(),

@@ -15,6 +15,7 @@ impl RequestLog {
             listener: self.sink.meter.listener().to_owned(),
             caller: self.sink.meter.caller(self.caller).map(str::to_owned),
             user: self.user.as_deref().map(str::to_owned),
+            organizations: self.organizations.as_deref().map(str::to_owned),
             peer: self.peer.to_string(),
             method: self.method.as_ref().map(Method::as_str).map(Text::new),
             operation: self.sink.meter.operation(self.operation).to_owned(),

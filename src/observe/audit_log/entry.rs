@@ -33,6 +33,9 @@ pub struct RequestFacts {
     /// The person whose token it needs, by the name in the configuration; none where that is the machine's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The ids of the organizations that its caller is kept to; none where there is no fence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organizations: Option<String>,
     /// The far end of its connection.
     pub peer: String,
     /// Its method; none if its head could not be read.
@@ -235,6 +238,7 @@ pub(super) mod tests {
             listener: "local".to_owned(),
             caller: Some("desk".to_owned()),
             user: Some("technician".to_owned()),
+            organizations: None,
             peer: "127.0.0.1:4711".to_owned(),
             method: Some(Text::new("POST")),
             operation: "POST /v2/device/{id}/reboot/{mode}".to_owned(),

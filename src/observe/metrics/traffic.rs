@@ -15,6 +15,8 @@ pub(super) struct TrafficSeries {
     throttled: IntCounterVec,
     late: IntGaugeVec,
     seconds: HistogramVec,
+    rows: IntCounterVec,
+    leaks: IntCounterVec,
 }
 
 impl TrafficSeries {
@@ -50,6 +52,16 @@ impl TrafficSeries {
                 "Seconds from sending a request to the head of the instance's answer.",
                 &["instance"],
             )?,
+            rows: families.counter(
+                "ninjaone_proxy_fence_rows_total",
+                "Rows of answers to callers that are kept to organizations, by what became of them.",
+                &["instance", "result"],
+            )?,
+            leaks: families.counter(
+                "ninjaone_proxy_fence_leaks_total",
+                "Rows of other organizations in answers to requests that asked for those of the fence only.",
+                &["instance"],
+            )?,
         })
     }
 
@@ -70,6 +82,8 @@ impl TrafficSeries {
             throttled: self.throttled.with_label_values(&[instance]),
             late: self.late.with_label_values(&[instance]),
             seconds: self.seconds.with_label_values(&[instance]),
+            rows: self.rows.clone(),
+            leaks: self.leaks.clone(),
         }
     }
 }
@@ -84,6 +98,21 @@ pub struct Traffic {
     throttled: IntCounter,
     late: IntGauge,
     seconds: Histogram,
+    rows: IntCounterVec,
+    leaks: IntCounterVec,
+}
+
+/// What became of the rows of a page that went through a fence.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FencedRows {
+    /// They were passed on.
+    pub kept: u64,
+    /// They name something outside.
+    pub outside: u64,
+    /// Nobody can tell what they name.
+    pub unreadable: u64,
+    /// Whether the instance was asked for what is inside only.
+    pub is_narrowed: bool,
 }
 
 /// The connections of one protocol.
@@ -170,6 +199,16 @@ impl Traffic {
     /// The instance answered 429.
     pub fn throttled(&self) {
         self.throttled.inc();
+    }
+
+    /// A page went through a fence.
+    pub fn fenced(&self, rows: FencedRows) {
+        let FencedRows { kept, outside, unreadable, is_narrowed } = rows;
+        // Looked up each time: what has no fence has no series.
+        for (result, rows) in [("kept", kept), ("outside", outside), ("unreadable", unreadable)] {
+            self.rows.with_label_values(&[self.instance.as_str(), result]).inc_by(rows);
+        }
+        self.leaks.with_label_values(&[self.instance.as_str()]).inc_by(if is_narrowed { outside } else { 0 });
     }
 
     /// A request is sent again.

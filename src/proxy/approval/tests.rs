@@ -47,6 +47,7 @@ pub(super) fn held() -> HeldRequest {
             listener: "local".to_owned(),
             caller: Some("agent".to_owned()),
             user: None,
+            organizations: None,
             peer: "127.0.0.1:4711".to_owned(),
             method: None,
             operation: "none".to_owned(),

@@ -34,7 +34,7 @@ pub use conditions::{BodyConditions, Found, UnmetCondition};
 pub use conflict::BodyConditionError;
 pub use pattern::{BodyPattern, PatternError, Scalar};
 pub use pointer::PointerError;
-pub use references::{BodyFenceError, named_at, references_of_body};
+pub use references::{BodyFenceError, count_at, named_at, references_of_body};
 pub use unreadable::UnreadableBody;
 
 /// A body that every reader reads alike.

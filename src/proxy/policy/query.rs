@@ -5,6 +5,10 @@
 //! A query is split at `&`, or at `&` and `;`, or is decoded before it is split.
 //! The query itself is sent as it came.
 
+mod values;
+
+pub use values::AmbiguousQuery;
+
 /// The parameter that asks a report for the values of secure custom fields.
 pub const SECURE: &str = "showSecureValues";
 

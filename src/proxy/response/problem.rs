@@ -7,7 +7,7 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
@@ -31,13 +31,15 @@ pub(super) struct Refusal {
     pub(super) wait: Option<Duration>,
     /// The methods that the path has.
     pub(super) methods: Option<MethodSet>,
+    /// The status, where that is NinjaOne's.
+    pub(super) status: Option<StatusCode>,
     /// The quotas that apply to the request, if that is about one.
     pub(super) quotas: Vec<QuotaStatus>,
 }
 
 impl Refusal {
     pub(super) fn new(kind: RefusalKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), wait: None, methods: None, quotas: Vec::new() }
+        Self { kind, detail: detail.into(), wait: None, methods: None, status: None, quotas: Vec::new() }
     }
 
     /// It may be tried again after so long.
@@ -66,7 +68,7 @@ impl Refusal {
     pub(super) fn response(&self, request: RequestContext<'_>) -> Response<Full<Bytes>> {
         let row = self.kind.row();
         let mut response = Response::new(Full::from(self.problem(request)));
-        *response.status_mut() = row.status;
+        *response.status_mut() = self.status.unwrap_or(row.status);
         let headers = response.headers_mut();
         let kind = if request.wants_token { "application/json" } else { "application/problem+json" };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -102,6 +104,7 @@ impl Refusal {
 
     fn problem(&self, request: RequestContext<'_>) -> Vec<u8> {
         let RefusalRow { status, code, oauth, .. } = self.kind.row();
+        let status = self.status.unwrap_or(status);
         let problem = Problem {
             r#type: format!("urn:ninjaone-proxy:problem:{code}"),
             title: status.canonical_reason().unwrap_or("Error"),

@@ -175,6 +175,8 @@ refusal_table! {
     RuleDenied: denied(StatusCode::FORBIDDEN, "rule-denied");
     SecureValuesNotOpen: denied(StatusCode::FORBIDDEN, "secure-values-not-open");
     OperationTenantWide: denied(StatusCode::FORBIDDEN, "operation-tenant-wide");
+    NotInside: denied(StatusCode::NOT_FOUND, "not-in-organizations");
+    OrganizationUnclear: denied(StatusCode::FORBIDDEN, "organization-unclear");
     RuleDoubtful: denied(StatusCode::FORBIDDEN, "rule-doubtful");
     RuleExpired: denied(StatusCode::FORBIDDEN, "rule-expired");
     RuleUsedUp: denied(StatusCode::FORBIDDEN, "rule-used-up");
@@ -203,6 +205,11 @@ refusal_table! {
     DecisionMethod: denied(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed").with(ExtraField::AllowDecision);
 
     QuotaExceeded: denied(StatusCode::TOO_MANY_REQUESTS, "quota-exceeded").with(ExtraField::RetryAfter);
+
+    // The fence. What NinjaOne refused keeps its status.
+    DirectoryUnavailable: unavailable("organizations-unknown", Fault::Upstream).with(ExtraField::RetrySoon);
+    MessageWithheld: unanswered(StatusCode::BAD_GATEWAY, "message-withheld", "http_response_incomplete");
+    AnswerWithheld: unanswered(StatusCode::BAD_GATEWAY, "answer-withheld", "http_protocol_error");
 
     // The state of the proxy.
     UsesUncounted: unavailable("uses-uncounted", Fault::Proxy).with(ExtraField::RetrySoon);

@@ -79,6 +79,8 @@ pub enum ResponseBody {
     Own(Full<Bytes>),
     /// NinjaOne's, in transit.
     Relayed(Box<AnswerBody>),
+    /// What a fence lets pass of NinjaOne's.
+    Filtered(Pin<Box<dyn Body<Data = Bytes, Error = BodyError>>>),
 }
 
 impl Body for ResponseBody {
@@ -89,6 +91,7 @@ impl Body for ResponseBody {
         match &mut *self {
             Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             Self::Relayed(body) => Pin::new(body).poll_frame(cx),
+            Self::Filtered(body) => body.as_mut().poll_frame(cx),
         }
     }
 
@@ -96,6 +99,7 @@ impl Body for ResponseBody {
         match self {
             Self::Own(body) => body.is_end_stream(),
             Self::Relayed(body) => body.is_end_stream(),
+            Self::Filtered(body) => body.is_end_stream(),
         }
     }
 
@@ -103,6 +107,7 @@ impl Body for ResponseBody {
         match self {
             Self::Own(body) => body.size_hint(),
             Self::Relayed(body) => body.size_hint(),
+            Self::Filtered(body) => body.size_hint(),
         }
     }
 }

@@ -64,6 +64,16 @@ pub fn named_at(body: &JsonBody, pointer: &str, kind: EntityKind) -> Result<Vec<
     nodes.into_iter().map(|node| node.id(kind).ok_or_else(|| not_id(place(), kind))).collect()
 }
 
+/// How many values a body has at a place, null apart.
+pub fn count_at(body: &JsonBody, pointer: &str) -> Result<usize, BodyFenceError> {
+    let parsed = Pointer::parse(pointer)?;
+    let mut nodes = Vec::new();
+    match body.root.collect(parsed.steps(), &mut nodes) {
+        true => Ok(nodes.len()),
+        false => Err(BodyFenceError::NotContainer { pointer: pointer.to_owned() }),
+    }
+}
+
 fn not_id(place: String, kind: EntityKind) -> BodyFenceError {
     let wanted = if kind.has_uuid() { "a UUID" } else { "an integer from 1 to 9007199254740991 in digits" };
     BodyFenceError::NotId { place, wanted }

@@ -1,0 +1,458 @@
+//! The directory: what belongs to which organization, as NinjaOne says, for a while.
+//!
+//! It knows what is inside, and nothing else: what NinjaOne does not list for an organization inside is outside, be it
+//! another customer's or not there at all. So the two take the same time. Nothing in it comes from a caller.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::uri::PathAndQuery;
+use moka::future::Cache;
+use rustc_hash::FxHashSet;
+use tokio::task::spawn_local;
+use tokio::time::Instant;
+
+use super::sources::{self, Owner, Row, Source};
+use super::{EntityId, Inside};
+use crate::proxy::policy::Organizations;
+use crate::proxy::policy::catalog::EntityKind;
+
+/// For how many ids there is room, of all organizations together: about 64 bytes each.
+const MAX_IDS: u64 = 2_000_000;
+/// How long a failure is told to others before NinjaOne is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How many pages a list may have: 2.5 million rows.
+const MAX_PAGES: usize = 5000;
+
+/// Why NinjaOne could not be asked whose something is.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LookupError {
+    /// It was not reached, or there is no token.
+    #[error("NinjaOne could not be asked: {0}")]
+    Failed(Arc<dyn std::error::Error + Send + Sync>),
+    /// It answered with an error.
+    #[error("NinjaOne answered {1} to GET {0}")]
+    Refused(PathAndQuery, StatusCode),
+    /// It answered something else than rows.
+    #[error("NinjaOne's answer to GET {0} cannot be read as a list of ids")]
+    Unreadable(PathAndQuery),
+    /// The list does not end.
+    #[error("the list GET {0} does not end")]
+    Endless(PathAndQuery),
+}
+
+/// What belongs to which organization.
+///
+/// All workers share it. It is empty, and takes no room, before the first question.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    age: Duration,
+    known: Arc<OnceLock<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    lists: Cache<(EntityKind, u64), Arc<Members>>,
+    objects: Cache<(EntityKind, EntityId), Arc<Object>>,
+}
+
+/// What belongs to one organization, of one kind.
+#[derive(Debug)]
+struct Members {
+    /// When NinjaOne was asked.
+    asked: Instant,
+    ids: Result<FxHashSet<u128>, LookupError>,
+}
+
+/// Whose one object is; nobody's if it is not there.
+#[derive(Debug)]
+struct Object {
+    asked: Instant,
+    owner: Result<Option<u64>, LookupError>,
+}
+
+/// Something of which it is asked whether it is inside.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// What it is.
+    pub kind: EntityKind,
+    /// Which.
+    pub id: EntityId,
+    /// NinjaOne is asked anew unless it was since then.
+    pub since: Option<Instant>,
+    /// Many of the kind are asked about: a list tells of all of them.
+    pub is_one_of_many: bool,
+}
+
+/// What is inside some organizations, of the kinds that were asked for.
+#[derive(Debug, Clone)]
+pub struct InsideSet {
+    organizations: Arc<Organizations>,
+    members: Vec<(EntityKind, Arc<Members>)>,
+}
+
+impl Directory {
+    /// An empty one, which believes what NinjaOne said for so long.
+    pub fn new(age: Duration) -> Self {
+        Self { age, known: Arc::default() }
+    }
+
+    /// For how long it believes what NinjaOne said.
+    pub fn age(&self) -> Duration {
+        self.age
+    }
+
+    fn known(&self) -> &Known {
+        self.known.get_or_init(|| Known::new(self.age))
+    }
+
+    /// What is inside, of these kinds. `read` asks NinjaOne.
+    pub async fn inside<R>(
+        &self,
+        kinds: &[EntityKind],
+        organizations: &Arc<Organizations>,
+        read: &R,
+    ) -> Result<InsideSet, LookupError>
+    where
+        R: AsyncFn(PathAndQuery) -> Result<Option<Bytes>, LookupError> + Clone + 'static,
+    {
+        let mut members = Vec::new();
+        for kind in kinds {
+            for organization in organizations.ids() {
+                if let Some(source) = sources::list(*kind) {
+                    members.push((*kind, self.list(*kind, source, *organization, None, read).await?));
+                }
+            }
+        }
+        Ok(InsideSet { organizations: Arc::clone(organizations), members })
+    }
+
+    /// Whether something is inside.
+    pub async fn contains<R>(
+        &self,
+        Asked { kind, id, since, is_one_of_many }: Asked,
+        organizations: &Organizations,
+        read: &R,
+    ) -> Result<bool, LookupError>
+    where
+        R: AsyncFn(PathAndQuery) -> Result<Option<Bytes>, LookupError> + Clone + 'static,
+    {
+        if kind == EntityKind::Organization {
+            return Ok(is_one_of(organizations, id));
+        }
+        if let Some(source) = sources::object(kind, since.is_some() && !is_one_of_many) {
+            let owner = self.object((kind, id), source, since, read).await?;
+            return Ok(owner.is_some_and(|owner| organizations.contains(owner)));
+        }
+        let Some(source) = sources::list(kind) else { return Ok(false) };
+        for organization in organizations.ids() {
+            if self.list(kind, source, *organization, since, read).await?.contains(id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn list<R>(
+        &self,
+        kind: EntityKind,
+        source: Source,
+        organization: u64,
+        since: Option<Instant>,
+        read: &R,
+    ) -> Result<Arc<Members>, LookupError>
+    where
+        R: AsyncFn(PathAndQuery) -> Result<Option<Bytes>, LookupError> + Clone + 'static,
+    {
+        let devices = match (source.owner, sources::list(EntityKind::Device)) {
+            (Owner::Device, Some(devices)) => {
+                Some(Box::pin(self.list(EntityKind::Device, devices, organization, since, read)).await?)
+            }
+            (Owner::Device | Owner::Organization | Owner::Client, _) => None,
+        };
+        loop {
+            let load = async {
+                let (read, devices, asked) = (read.clone(), devices.clone(), Instant::now());
+                // A task of its own: a caller that leaves ends it for nobody else.
+                let loading = spawn_local(async move { load(&read, source, organization, devices.as_deref()).await });
+                let ids = loading.await.unwrap_or_else(|ended| Err(LookupError::Failed(Arc::new(ended))));
+                Arc::new(Members { asked, ids })
+            };
+            let is_old = |known: &Arc<Members>| is_old(known.asked, known.ids.is_err(), since);
+            let entry = self.known().lists.entry((kind, organization)).or_insert_with_if(load, is_old).await;
+            let members = entry.into_value();
+            match &members.ids {
+                Err(error) => return Err(error.clone()),
+                // Another request had begun to ask before this one came.
+                Ok(_) if since.is_some_and(|since| members.asked < since) => {}
+                Ok(_) => return Ok(members),
+            }
+        }
+    }
+
+    async fn object<R>(
+        &self,
+        (kind, id): (EntityKind, EntityId),
+        source: Source,
+        since: Option<Instant>,
+        read: &R,
+    ) -> Result<Option<u64>, LookupError>
+    where
+        R: AsyncFn(PathAndQuery) -> Result<Option<Bytes>, LookupError> + Clone + 'static,
+    {
+        loop {
+            let load = async {
+                let (read, asked) = (read.clone(), Instant::now());
+                let loading = spawn_local(async move { load_object(&read, source, id).await });
+                let owner = loading.await.unwrap_or_else(|ended| Err(LookupError::Failed(Arc::new(ended))));
+                Arc::new(Object { asked, owner })
+            };
+            let is_old = |known: &Arc<Object>| is_old(known.asked, known.owner.is_err(), since);
+            let found = self.known().objects.entry((kind, id)).or_insert_with_if(load, is_old).await.into_value();
+            match &found.owner {
+                Err(error) => return Err(error.clone()),
+                Ok(_) if since.is_some_and(|since| found.asked < since) => {}
+                Ok(owner) => return Ok(*owner),
+            }
+        }
+    }
+}
+
+impl Known {
+    fn new(age: Duration) -> Self {
+        let weight = |_: &_, members: &Arc<Members>| {
+            members.ids.as_ref().map_or(1, |ids| u32::try_from(ids.len()).unwrap_or(u32::MAX).saturating_add(1))
+        };
+        Self {
+            lists: Cache::builder().max_capacity(MAX_IDS).weigher(weight).time_to_live(age).build(),
+            objects: Cache::builder().max_capacity(MAX_IDS / 10).time_to_live(age).build(),
+        }
+    }
+}
+
+/// Whether NinjaOne must be asked again: what was asked before `since`, and a failure after its pause.
+fn is_old(asked: Instant, has_failed: bool, since: Option<Instant>) -> bool {
+    if has_failed { asked.elapsed() >= PAUSE } else { since.is_some_and(|since| asked < since) }
+}
+
+async fn load<R>(
+    read: &R,
+    source: Source,
+    organization: u64,
+    devices: Option<&Members>,
+) -> Result<FxHashSet<u128>, LookupError>
+where
+    R: AsyncFn(PathAndQuery) -> Result<Option<Bytes>, LookupError>,
+{
+    let mut ids = FxHashSet::default();
+    let is_own = |owner: EntityId| match devices {
+        Some(devices) => devices.contains(owner),
+        None => owner == EntityId(organization.into()),
+    };
+    let mut after = None;
+    for _ in 0..MAX_PAGES {
+        let Some(target) = source.page(organization, after) else { return Ok(ids) };
+        // An organization that is not there has nothing.
+        let Some(bytes) = read(target.clone()).await? else { return Ok(ids) };
+        let rows: Vec<Row> = serde_json::from_slice(&bytes).map_err(|_| LookupError::Unreadable(target.clone()))?;
+        let own = rows.iter().filter(|row| source.owner_of(row).is_some_and(is_own));
+        ids.extend(own.filter_map(|row| source.id_of(row)).map(|EntityId(id)| id));
+        let Some(last) = rows.last().filter(|_| source.is_paged) else { return Ok(ids) };
+        match last.number().filter(|last| after.is_none_or(|after| *last > after)) {
+            Some(last) => after = Some(last),
+            None => return Err(LookupError::Endless(target)),
+        }
+    }
+    Err(source
+        .page(organization, None)
+        .map_or(LookupError::Unreadable(PathAndQuery::from_static("/")), LookupError::Endless))
+}
+
+async fn load_object<R>(read: &R, source: Source, id: EntityId) -> Result<Option<u64>, LookupError>
+where
+    R: AsyncFn(PathAndQuery) -> Result<Option<Bytes>, LookupError>,
+{
+    let Some(target) = source.target(id) else { return Ok(None) };
+    let Some(bytes) = read(target.clone()).await? else { return Ok(None) };
+    let row: Row = serde_json::from_slice(&bytes).map_err(|_| LookupError::Unreadable(target))?;
+    // Another object than the one that was asked for says nothing about it.
+    let is_it = source.id_of(&row).is_none_or(|found| found == id);
+    Ok(source.owner_of(&row).filter(|_| is_it).and_then(|EntityId(owner)| u64::try_from(owner).ok()))
+}
+
+fn is_one_of(organizations: &Organizations, EntityId(id): EntityId) -> bool {
+    u64::try_from(id).is_ok_and(|id| organizations.contains(id))
+}
+
+impl Members {
+    fn contains(&self, EntityId(id): EntityId) -> bool {
+        self.ids.as_ref().is_ok_and(|ids| ids.contains(&id))
+    }
+}
+
+impl Inside for InsideSet {
+    fn contains(&self, kind: EntityKind, id: EntityId) -> bool {
+        if kind == EntityKind::Organization {
+            return is_one_of(&self.organizations, id);
+        }
+        self.members.iter().any(|(own, members)| *own == kind && members.contains(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::rc::Rc;
+
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    const AGE: Duration = Duration::from_secs(60);
+
+    /// An invented NinjaOne: whose each device and ticket is, and what was asked.
+    #[derive(Default)]
+    struct Tenant {
+        devices: RefCell<Vec<(u64, u64)>>,
+        asked: RefCell<Vec<String>>,
+        is_down: Cell<bool>,
+    }
+
+    impl Tenant {
+        fn answer(&self, target: &PathAndQuery) -> Result<Option<Bytes>, LookupError> {
+            self.asked.borrow_mut().push(target.to_string());
+            if self.is_down.get() {
+                return Err(LookupError::Refused(target.clone(), StatusCode::BAD_GATEWAY));
+            }
+            let row = |(id, owner): &(u64, u64)| {
+                format!(r#"{{"id":{id},"organizationId":{owner},"clientId":{owner},"uid":"x","deviceId":null}}"#)
+            };
+            let devices = self.devices.borrow();
+            if let Some(id) = target.path().rsplit_once("/device/").or(target.path().rsplit_once("/ticket/")) {
+                let found = devices.iter().find(|(own, _)| own.to_string() == id.1);
+                return Ok(found.map(|device| Bytes::from(row(device))));
+            }
+            // Every list has the whole fleet, two rows a page: what is asked for is ignored.
+            let after = target.query().and_then(|query| query.split_once("after=")?.1.parse().ok()).unwrap_or(0);
+            let page: Vec<_> = devices.iter().filter(|(id, _)| *id > after).take(2).map(row).collect();
+            Ok(Some(Bytes::from(format!("[{}]", page.join(",")))))
+        }
+    }
+
+    async fn with(test: impl AsyncFnOnce(Rc<Tenant>, Directory)) {
+        let tenant =
+            Tenant { devices: RefCell::new(vec![(1, 5), (2, 9), (3, 5), (4, 7), (8, 9)]), ..Tenant::default() };
+        LocalSet::new().run_until(test(Rc::new(tenant), Directory::new(AGE))).await;
+    }
+
+    fn reader(
+        tenant: &Rc<Tenant>,
+    ) -> impl AsyncFn(PathAndQuery) -> Result<Option<Bytes>, LookupError> + Clone + 'static {
+        let tenant = Rc::clone(tenant);
+        async move |target: PathAndQuery| {
+            tokio::task::yield_now().await;
+            tenant.answer(&target)
+        }
+    }
+
+    fn device(id: u128, since: Option<Instant>) -> Asked {
+        Asked { kind: EntityKind::Device, id: EntityId(id), since, is_one_of_many: false }
+    }
+
+    fn some() -> Arc<Organizations> {
+        Arc::new(Organizations::new([5, 7]).expect("some"))
+    }
+
+    #[tokio::test]
+    async fn a_directory_knows_what_is_inside_whatever_the_list_has_in_addition() {
+        with(async |tenant, directory| {
+            let read = reader(&tenant);
+            for (id, inside) in [(1, true), (2, false), (3, true), (4, true), (8, false), (99, false)] {
+                assert_eq!(
+                    directory.contains(device(id, None), &some(), &read).await.expect("an answer"),
+                    inside,
+                    "{id}"
+                );
+            }
+            let pages = tenant.asked.borrow().len();
+            assert_eq!(pages, 8, "each of two lists once, in four pages: {:?}", tenant.asked.borrow());
+            let set = directory.inside(&[EntityKind::Device], &some(), &read).await.expect("a set");
+            assert!(set.contains(EntityKind::Device, EntityId(3)) && !set.contains(EntityKind::Device, EntityId(8)));
+            assert!(
+                set.contains(EntityKind::Organization, EntityId(7))
+                    && !set.contains(EntityKind::Organization, EntityId(9))
+            );
+            assert!(!set.contains(EntityKind::Location, EntityId(3)), "nobody asked for these");
+            assert_eq!(tenant.asked.borrow().len(), pages, "nothing is asked twice");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_directory_asks_once_for_many_and_anew_before_a_write() {
+        with(async |tenant, directory| {
+            let read = reader(&tenant);
+            let organizations = some();
+            let asking = (0..50).map(|_| directory.contains(device(1, None), &organizations, &read));
+            let answers: Vec<_> = futures(asking).await;
+            assert!(answers.iter().all(|answer| matches!(answer, Ok(true))));
+            assert_eq!(tenant.asked.borrow().len(), 4, "one list, four pages");
+            tenant.devices.borrow_mut()[0].1 = 9;
+            assert!(directory.contains(device(1, None), &organizations, &read).await.expect("an answer"), "as it was");
+            let now = Some(Instant::now());
+            assert!(
+                !directory.contains(device(1, now), &organizations, &read).await.expect("an answer"),
+                "it has moved"
+            );
+            assert_eq!(tenant.asked.borrow().last().expect("a request"), "/v2/device/1");
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_directory_that_cannot_be_read_opens_nothing_and_is_asked_again_soon() {
+        with(async |tenant, directory| {
+            let read = reader(&tenant);
+            tenant.is_down.set(true);
+            for _ in 0..3 {
+                let refused = directory.contains(device(1, None), &some(), &read).await;
+                assert!(matches!(refused, Err(LookupError::Refused(..))), "{refused:?}");
+            }
+            assert_eq!(tenant.asked.borrow().len(), 1, "others learn of it");
+            tenant.is_down.set(false);
+            tokio::time::advance(PAUSE).await;
+            assert!(directory.contains(device(1, None), &some(), &read).await.expect("an answer"));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn an_object_that_says_whose_it_is_is_read_once_and_one_that_is_absent_is_outside() {
+        with(async |tenant, directory| {
+            let read = reader(&tenant);
+            let ticket = |id| Asked { kind: EntityKind::Ticket, ..device(id, None) };
+            for (id, inside) in [(4, true), (2, false), (77, false), (4, true), (77, false)] {
+                assert_eq!(directory.contains(ticket(id), &some(), &read).await.expect("an answer"), inside, "{id}");
+            }
+            assert_eq!(tenant.asked.borrow().len(), 3);
+        })
+        .await;
+    }
+
+    async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+        let mut waiting: Vec<_> = all.map(Box::pin).collect();
+        let mut done: Vec<Option<F::Output>> = waiting.iter().map(|_| None).collect();
+        std::future::poll_fn(|cx| {
+            for (future, done) in waiting.iter_mut().zip(&mut done).filter(|(_, done)| done.is_none()) {
+                if let std::task::Poll::Ready(output) = future.as_mut().poll(cx) {
+                    *done = Some(output);
+                }
+            }
+            if done.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+        done.into_iter().flatten().collect()
+    }
+}
