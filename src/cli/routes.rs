@@ -12,7 +12,7 @@ use crate::proxy::policy::group::Group;
 use crate::proxy::policy::review::{Oddity, RuleList, review};
 use crate::proxy::policy::rule::{Effect, Match, Rule};
 use crate::proxy::policy::{ClosedBy, OpenedBy, OperationVerdict, Policy, RuleId, is_write};
-use crate::tools::explain::operation;
+use crate::tools::explain::{fence, fence_json, operation};
 
 /// Which operations are shown, and how.
 #[derive(Debug, Args)]
@@ -161,6 +161,13 @@ impl Selection {
 }
 
 impl RouteRow<'_> {
+    fn operation(&self) -> Option<&Operation> {
+        match self.entry {
+            RouteEntry::Operation(operation) => Some(operation),
+            RouteEntry::Rule(_) => None,
+        }
+    }
+
     fn cells(&self) -> [String; 9] {
         let (listener, caller) = (self.target.listener.name.clone(), self.target.caller().unwrap_or_default());
         let columns = match self.entry {
@@ -196,6 +203,7 @@ impl RouteRow<'_> {
                 ("open".to_owned(), open),
                 ("decision".to_owned(), Value::from(self.openness.as_str())),
                 ("why".to_owned(), Value::from(self.why.as_str())),
+                ("fence".to_owned(), fence_json(self.target.policy(), self.operation())),
             ]);
         }
         row
@@ -218,6 +226,8 @@ fn decision(policy: &Policy, id: OperationId, operation: &Operation) -> (Opennes
         None if operation.user_context => "; NinjaOne may want a user (user_context_required)".to_owned(),
         None => String::new(),
     };
+    let fence_note = fence(policy, Some(operation), true);
+    let note = fence_note.map_or_else(String::new, |fence| format!("; {fence}")) + &note;
     let rules = policy.rules();
     match policy.verdict(id) {
         OperationVerdict::Depends => {
@@ -238,9 +248,7 @@ fn decision(policy: &Policy, id: OperationId, operation: &Operation) -> (Opennes
                 }
                 ClosedBy::Groups => format!("the group {} is not listed", operation.group),
                 ClosedBy::Rule(id) => format!("deny {:?}", rule(&rules.deny, id)),
-                ClosedBy::Fence => {
-                    "it is tenant-wide, and organizations is set: only a rule that names it opens it".to_owned()
-                }
+                ClosedBy::Fence => fence(policy, Some(operation), false).unwrap_or_default(),
                 ClosedBy::SecureValues => "the values of secure fields are not open".to_owned(),
                 ClosedBy::Conditions(id) => {
                     format!("allow {:?} has conditions that do not fit", rule(&rules.allow, id))

@@ -2,6 +2,7 @@
 
 mod conditional;
 mod explanation;
+mod fence;
 mod quotas;
 
 use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
@@ -19,6 +20,7 @@ use crate::proxy::policy::rule_trace;
 use crate::proxy::policy::{OpenedBy, Passage, Policy, PolicyRefusal, Ruling};
 use crate::proxy::response::{JudgedBy, RefusalContext, Rejection, preview};
 pub use explanation::{Explanation, operation};
+pub use fence::{fence, fence_json};
 
 /// The largest head that is explained; the limit of a running proxy is checked by it alone.
 const HEAD_SIZE: usize = 1 << 20;

@@ -38,6 +38,8 @@ pub(super) struct LearnedRules {
     operations: BTreeSet<OperationId>,
     requests: u64,
     unknown: Vec<String>,
+    /// What was used, and the fence closes.
+    tenant_wide: Vec<String>,
     /// For a caller that is not there yet.
     pub(super) key: Option<NewKey>,
     /// Today's rules and what they open, if the listener or caller is there.
@@ -82,6 +84,15 @@ impl LearnedRules {
             open: catalog.iter().map(|(id, _)| id).filter(|id| policy.may_open(*id)).collect(),
         });
         let requests = used.values().map(|count| count.requests).sum();
+        let of_listener = || targets.iter().map(|known| &known.listener).find(|known| known.name == *listener);
+        let has_fence =
+            policy.or_else(|| Some(&of_listener()?.policy)).is_some_and(|own| own.organizations().is_some());
+        let is_tenant_wide =
+            |id: &OperationId| has_fence && catalog.get(*id).is_some_and(|known| known.fencing.rules.is_none());
+        let is_open = |id: &OperationId| today.as_ref().is_some_and(|today| today.open.contains(id));
+        // Nobody opens what a fence closes but a person, by its name.
+        let tenant_wide =
+            names_of(catalog, wanted.operations.extract_if(.., |id, _| is_tenant_wide(id) && !is_open(id)));
         let operations = wanted.operations.keys().copied().collect();
         let decides = |kept: &KeptRule, id: &OperationId| {
             catalog.get(*id).is_some_and(|operation| kept.rule.fit(operation, Effect::Allow) != Match::Never)
@@ -89,10 +100,13 @@ impl LearnedRules {
         let used = wanted.operations.clone();
         let kept: Vec<_> = kept.into_iter().filter(|kept| used.keys().any(|id| decides(kept, id))).collect();
         wanted.operations.retain(|id, _| !kept.iter().any(|kept| decides(kept, id)));
+        let by_name: Vec<_> = wanted.operations.extract_if(.., |id, _| is_tenant_wide(id)).map(|(id, _)| id).collect();
         let mut cover = coverage::cover(catalog, &wanted);
+        let named = |id: OperationId| Some((catalog.name(id)?.to_string(), vec![id]));
+        cover.allow.extend(by_name.into_iter().filter_map(named));
         let scopes = used.keys().filter_map(|id| Some(catalog.get(*id)?.scope));
         cover.scopes = cover.scopes.iter().chain(scopes).collect();
-        Self { cover, kept, target, operations, requests, unknown, key: None, today, mode_only: false }
+        Self { cover, kept, target, operations, requests, unknown, tenant_wide, key: None, today, mode_only: false }
     }
 
     pub(super) fn table(&self) -> String {
@@ -114,6 +128,11 @@ impl LearnedRules {
         }
         for operation in &self.unknown {
             text += &format!("# {operation} was used, and is neither an operation of this catalogue nor a rule\n");
+        }
+        for operation in &self.tenant_wide {
+            text += &format!(
+                "# {operation} was used, and stays closed: it is tenant-wide, and organizations is set; to open it, unchecked, add it to allow by name\n"
+            );
         }
         text + &self.difference(catalog)
     }
@@ -218,9 +237,13 @@ impl LearnedRules {
             "listener": self.target.listener, "caller": self.target.caller, "requests": self.requests,
             "scopes": scopes(self.cover.scopes).collect::<Vec<_>>(), "groups": self.cover.groups,
             "allow": allow.collect::<Vec<_>>(), "deny": self.cover.deny, "closes": closes, "opens": opens,
-            "unknown": self.unknown,
+            "unknown": self.unknown, "tenantWide": self.tenant_wide,
         })
     }
+}
+
+fn names_of(catalog: &Catalog, operations: impl Iterator<Item = (OperationId, SecureUse)>) -> Vec<String> {
+    operations.filter_map(|(id, _)| catalog.name(id)).map(|name| name.to_string()).collect()
 }
 
 fn secure_use(count: &Count) -> SecureUse {

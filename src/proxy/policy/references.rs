@@ -148,8 +148,8 @@ const FIELDS: [(&str, FieldRole); 45] = [
 ];
 
 /// NinjaOne's words for what belongs to no organization, or to the thing that it is attached to.
-const OTHER_WORDS: [&str; 8] =
-    ["NODE_ROLE", "SYSTEM", "TECHNICIAN", "ATTACHMENT", "CREDENTIAL", "SOFTWARE_LICENSE", "POLICY", "VALUE"];
+const OTHER_WORDS: [&str; 9] =
+    ["NODE_ROLE", "SYSTEM", "TECHNICIAN", "ATTACHMENT", "CREDENTIAL", "SECURE", "SOFTWARE_LICENSE", "POLICY", "VALUE"];
 
 /// A field of the table.
 #[derive(Debug, Clone, Copy)]

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::fence::{fence, fence_json};
 use super::quotas::AppliedQuota;
 use crate::config::policy_target::PolicyTarget;
 use crate::proxy::policy::catalog::{Operation, OperationName};
@@ -10,6 +11,9 @@ use crate::proxy::policy::dry_run::DryRun;
 use crate::proxy::policy::rule::{Effect, RuleEffect, Terms};
 use crate::proxy::policy::rule_trace::{Change, RuleTrace};
 use crate::proxy::response;
+
+/// Where a request stops that is one to NinjaOne.
+const FENCED_GATES: [&str; 2] = ["policy", "conditions"];
 
 /// The explanation of a request for one policy target.
 #[derive(Debug)]
@@ -95,6 +99,9 @@ impl Explanation<'_> {
             }
             None => lines.push(("operation", "none of the catalogue".to_owned())),
         }
+        let is_judged = self.gate.is_none_or(|gate| FENCED_GATES.contains(&gate));
+        let fence = fence(self.subject.policy(), self.operation, self.is_open()).filter(|_| is_judged);
+        lines.extend(fence.map(|fence| ("fence", fence)));
         lines.extend(self.considered.iter().map(|considered| ("rule", self.rule(considered))));
         lines.extend(self.conditions.iter().map(|explained| {
             let ConditionalRule { by_listener, text, .. } = &explained.rule;
@@ -178,6 +185,7 @@ impl Explanation<'_> {
             "caller": self.subject.caller(),
             "request": self.request,
             "operation": self.operation.map(operation),
+            "fence": fence_json(self.subject.policy(), self.operation),
             "rules": self.considered.iter().map(rule).collect::<Vec<_>>(),
             "gate": self.gate,
             "allowed": self.open,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
+use ninjaone_proxy::proxy::policy::catalog::{Catalog, FenceClass, OperationName};
 use ninjaone_proxy::proxy::response::refusal_table;
 use regex::Regex;
 use serde_json::Value;
@@ -186,5 +187,43 @@ fn the_page_of_log_fields_names_fields_that_the_access_log_has() {
     for field in fields {
         let word = |name: &str| Regex::new(&format!("(?-u:\\b){name}(?-u:\\b)")).expect("a pattern").is_match(texts);
         assert!(word(&field), "the access log has no {field}");
+    }
+}
+
+/// The page of fencing as the catalog has it; what is before the first table is written by hand.
+fn fencing_tables() -> String {
+    let catalog = Catalog::built_in().expect("good");
+    let of =
+        |class: FenceClass| catalog.operations().iter().filter(move |known| known.fencing.class() == class).count();
+    let mut text = "| class | operations | what says whose data it is |\n|---|---:|---|\n".to_owned();
+    for class in FenceClass::ALL {
+        text += &format!("| {} | {} | {} |\n", class.as_str(), of(class), class.meaning());
+    }
+    text += "\n## Operations\n\n| operation | checked in the request | passes of the answer | reason |\n|---|---|---|---|\n";
+    for known in catalog.operations() {
+        let (request, answer) = match &known.fencing.rules {
+            None => ("closed".to_owned(), String::new()),
+            Some(rules) => {
+                let checks: Vec<_> = rules.request.iter().map(ToString::to_string).collect();
+                (checks.join("; "), rules.answer.to_string())
+            }
+        };
+        let cells = [format!("`{}`", OperationName(known)), request, answer, known.fencing.reason.clone()];
+        text += &format!("| {} |\n", cells.join(" | "));
+    }
+    text
+}
+
+#[test]
+fn the_page_of_fencing_has_what_the_catalog_has() {
+    const PAGE: &str = "docs/reference/fencing.md";
+    let (page, tables) = (document(PAGE), fencing_tables());
+    let (text, _) = page.split_once("| class |").expect("a table of classes");
+    let wanted = format!("{text}{tables}");
+    if page != wanted {
+        let file = concat!(env!("CARGO_TARGET_TMPDIR"), "/fencing.md");
+        std::fs::write(file, &wanted).expect("a file");
+        let changed = wanted.lines().zip(page.lines()).find(|(wanted, page)| wanted != page);
+        panic!("{PAGE} is not what the catalog has: cp {file} {PAGE}; the first other line: {changed:?}");
     }
 }

@@ -53,6 +53,23 @@ impl FenceClass {
             Self::Closed => "closed",
         }
     }
+
+    /// What says whose data it is, for people.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::OrganizationInPath => "the path names an organization",
+            Self::DeviceInPath => "the path names a device",
+            Self::OtherInPath => {
+                "the path names a ticket, document, alert, person, or something else of an organization"
+            }
+            Self::DeviceFilter => "the proxy narrows `df`, and checks each row whatever NinjaOne makes of `df`",
+            Self::Query => "the query names organizations",
+            Self::Body => "the body of the request names organizations or what belongs to them",
+            Self::Rows => "each row of the answer names its organization or device",
+            Self::Object => "the answer is one object, and names its organization",
+            Self::Closed => "nothing that the proxy can check: refused, unless a rule of `allow` names the operation",
+        }
+    }
 }
 
 impl Fencing {
