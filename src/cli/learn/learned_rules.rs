@@ -84,15 +84,14 @@ impl LearnedRules {
             open: catalog.iter().map(|(id, _)| id).filter(|id| policy.may_open(*id)).collect(),
         });
         let requests = used.values().map(|count| count.requests).sum();
-        let of_listener = || targets.iter().map(|known| &known.listener).find(|known| known.name == *listener);
-        let has_fence =
-            policy.or_else(|| Some(&of_listener()?.policy)).is_some_and(|own| own.organizations().is_some());
+        let of_listener = targets.iter().map(|known| known.listener).find(|known| known.name == *listener);
+        let fence = policy.or(of_listener.map(|known| &*known.policy)).and_then(|policy| policy.organizations());
         let is_tenant_wide =
-            |id: &OperationId| has_fence && catalog.get(*id).is_some_and(|known| known.fencing.rules.is_none());
+            |id: &OperationId| fence.is_some() && catalog.get(*id).is_some_and(|known| known.fencing.rules.is_none());
         let is_open = |id: &OperationId| today.as_ref().is_some_and(|today| today.open.contains(id));
         // Nobody opens what a fence closes but a person, by its name.
-        let tenant_wide =
-            names_of(catalog, wanted.operations.extract_if(.., |id, _| is_tenant_wide(id) && !is_open(id)));
+        let closed = wanted.take(|id| is_tenant_wide(id) && !is_open(id));
+        let tenant_wide = closed.iter().filter_map(|id| catalog.name(*id)).map(|name| name.to_string()).collect();
         let operations = wanted.operations.keys().copied().collect();
         let decides = |kept: &KeptRule, id: &OperationId| {
             catalog.get(*id).is_some_and(|operation| kept.rule.fit(operation, Effect::Allow) != Match::Never)
@@ -100,7 +99,7 @@ impl LearnedRules {
         let used = wanted.operations.clone();
         let kept: Vec<_> = kept.into_iter().filter(|kept| used.keys().any(|id| decides(kept, id))).collect();
         wanted.operations.retain(|id, _| !kept.iter().any(|kept| decides(kept, id)));
-        let by_name: Vec<_> = wanted.operations.extract_if(.., |id, _| is_tenant_wide(id)).map(|(id, _)| id).collect();
+        let by_name = wanted.take(is_tenant_wide);
         let mut cover = coverage::cover(catalog, &wanted);
         let named = |id: OperationId| Some((catalog.name(id)?.to_string(), vec![id]));
         cover.allow.extend(by_name.into_iter().filter_map(named));
@@ -240,10 +239,6 @@ impl LearnedRules {
             "unknown": self.unknown, "tenantWide": self.tenant_wide,
         })
     }
-}
-
-fn names_of(catalog: &Catalog, operations: impl Iterator<Item = (OperationId, SecureUse)>) -> Vec<String> {
-    operations.filter_map(|(id, _)| catalog.name(id)).map(|name| name.to_string()).collect()
 }
 
 fn secure_use(count: &Count) -> SecureUse {

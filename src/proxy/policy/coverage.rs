@@ -18,6 +18,15 @@ pub struct UsedOperation {
     pub rules: BTreeSet<String>,
 }
 
+impl UsedOperation {
+    /// Takes out the operations of which this holds.
+    pub fn take(&mut self, holds: impl Fn(&OperationId) -> bool) -> Vec<OperationId> {
+        let taken: Vec<_> = self.operations.keys().copied().filter(holds).collect();
+        self.operations.retain(|id, _| !taken.contains(id));
+        taken
+    }
+}
+
 /// Whether an operation was used to ask for the values of secure fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecureUse {
