@@ -68,6 +68,11 @@ mod metrics;
 mod monitoring;
 mod newer;
 mod page;
+#[path = "../oracle/page_documents.rs"]
+mod page_documents;
+#[path = "../oracle/pages.rs"]
+mod pages;
+mod pages_filtered;
 mod panics;
 mod permits;
 #[path = "../oracle/promql.rs"]

@@ -1,6 +1,8 @@
 //! A page of a list, filtered a second time and plainly: read whole, looked at from outside, row by row. The measure of
 //! what the filter of the fence lets pass.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "of the kinds of JSON values, one or two matter in each place")]
+
 use std::ops::Range;
 
 use ninjaone_proxy::proxy::fence::rows::{PageEnd, PageFilter, PageLimits, RowsCheck};
@@ -113,9 +115,7 @@ impl Plain {
     fn compare(&self, end: &PageEnd, written: &[u8], shown: &str) {
         let comma = if self.has_comma && !self.kept.is_empty() { "," } else { "" };
         assert_eq!(String::from_utf8_lossy(written), format!("{comma}{}", self.kept.join(",")), "{shown}");
-        let count = |matches: fn(&Verdict) -> bool| {
-            self.rows.iter().filter(|row| matches(&row.verdict)).count() as u64
-        };
+        let count = |matches: fn(&Verdict) -> bool| self.rows.iter().filter(|row| matches(&row.verdict)).count() as u64;
         assert_eq!(end.seen, self.rows.len() as u64, "{shown}");
         assert_eq!((end.kept, end.withheld), (self.kept.len() as u64, self.withheld as u64), "{shown}");
         assert_eq!(end.outside + end.unreadable, count(|v| v.outside || v.unreadable || v.twice), "{shown}");
@@ -270,10 +270,11 @@ fn look(node: &Node, verdict: &mut Verdict) {
             for (name, value) in members {
                 look(value, verdict);
                 member(&name.text, value, verdict);
-                let is_listed = [ONE_ORGANIZATION, ONE_DEVICE, ORGANIZATIONS, DEVICES, ORGANIZATION_ITSELF, DEVICE_ITSELF]
-                    .iter()
-                    .any(|names| has(names, &name.text))
-                    || PAIRS.iter().any(|(id, words)| name.text == *id || has(words, &name.text));
+                let is_listed =
+                    [ONE_ORGANIZATION, ONE_DEVICE, ORGANIZATIONS, DEVICES, ORGANIZATION_ITSELF, DEVICE_ITSELF]
+                        .iter()
+                        .any(|names| has(names, &name.text))
+                        || PAIRS.iter().any(|(id, words)| name.text == *id || has(words, &name.text));
                 verdict.twice |= is_listed && members.iter().filter(|(own, _)| own.text == name.text).count() > 1;
             }
             PAIRS.iter().for_each(|(id, words)| pair(members, id, words, verdict));
@@ -339,9 +340,15 @@ fn pair(members: &[(Text, Node)], field: &str, words: &str, verdict: &mut Verdic
     let is_bare = field == "id" || field == "licenseeId";
     verdict.unreadable |= !is_bare && kinds.is_empty() && !spoken.iter().any(|word| has(NOBODYS, word));
     let values: Vec<&Node> = match &value.value {
-        Value::Array(elements) if field == "entityIds" => elements.iter().filter(|element| !element.is_null()).collect(),
+        Value::Array(elements) if field == "entityIds" => {
+            elements.iter().filter(|element| !element.is_null()).collect()
+        }
         _ => vec![value],
     };
+    if values.iter().any(|value| value.id().is_none()) {
+        verdict.unreadable |= !kinds.is_empty();
+        return;
+    }
     for kind in kinds {
         values.iter().for_each(|value| one(value, kind, verdict));
     }

@@ -8,6 +8,7 @@ mod error;
 mod judge;
 mod page;
 mod scan;
+mod value;
 
 pub use cursor::Cursor;
 pub use error::{RowError, Unreadable, UnreadableReason};

@@ -7,6 +7,9 @@
 //! A text under `organization`, `client`, `device` or `node` is a name, as in `organizationName`: it names nothing that
 //! a server looks up. The same text written as an id is not read at all.
 
+mod entity_id;
+mod pairs;
+
 use std::sync::LazyLock;
 
 use rustc_hash::FxHashMap;
@@ -14,36 +17,8 @@ use rustc_hash::FxHashMap;
 use crate::proxy::policy::catalog::EntityKind;
 use EntityKind::{Device, Organization};
 use FieldRole::{Id, Ids, PairId, Thing, Word};
-
-/// The id of something at NinjaOne: a number, or the 128 bits of a UUID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct EntityId(pub u128);
-
-impl EntityId {
-    /// Reads decimal digits, or a UUID (8-4-4-4-12 hexadecimal digits).
-    pub fn parse(text: &str) -> Option<Self> {
-        if !text.is_empty() && text.len() <= 19 && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return text.parse().ok().map(Self);
-        }
-        Self::parse_uuid(text)
-    }
-
-    /// Reads a UUID (8-4-4-4-12 hexadecimal digits).
-    pub fn parse_uuid(text: &str) -> Option<Self> {
-        let is_dash = |at: usize| matches!(at, 8 | 13 | 18 | 23);
-        let is_uuid = text.len() == 36
-            && text
-                .bytes()
-                .enumerate()
-                .all(|(at, byte)| if is_dash(at) { byte == b'-' } else { byte.is_ascii_hexdigit() });
-        is_uuid.then(|| u128::from_str_radix(&text.replace('-', ""), 16).ok().map(Self))?
-    }
-
-    /// An id that is written as a number: from 1 to 2^53 - 1, where every reader sees the same.
-    pub fn of_number(number: u64) -> Option<Self> {
-        (1..1 << 53).contains(&number).then_some(Self(number.into()))
-    }
-}
+pub use entity_id::EntityId;
+pub use pairs::{PairedId, Pairs, UnreadablePair};
 
 /// What a field says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,127 +176,22 @@ impl EntityWord {
     }
 }
 
-/// What the field of an id has, in one object.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum PairedId {
-    /// No field, or null.
-    #[default]
-    Absent,
-    /// One id.
-    One(EntityId),
-    /// Those that were [added](Pairs::add_entity).
-    Several,
-    /// Something else.
-    Unreadable,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Why the id of a pair cannot be judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnreadablePair {
-    /// It is not an id.
-    NotId(&'static str),
-    /// No word says what it names.
-    NoWord(&'static str),
-}
-
-/// The pairs of one object, while its members are read in any order.
-#[derive(Debug, Default)]
-pub struct Pairs {
-    words: [EntityWord; 7],
-    ids: [PairedId; 7],
-    entities: Vec<EntityId>,
-}
-
-impl Pairs {
-    /// Takes a word.
-    pub fn set_word(&mut self, name: WordName, word: EntityWord) {
-        if let Some(slot) = self.words.get_mut(name as usize) {
-            *slot = word;
+    #[test]
+    fn each_field_is_found_by_its_name_and_has_a_bit_of_its_own() {
+        let mut bits = 0;
+        for field in ReferenceField::all() {
+            assert_eq!(bits & field.bit, 0, "{}", field.name);
+            bits |= field.bit;
+            assert_eq!(
+                ReferenceField::of(field.name).map(|found| (found.name, found.bit)),
+                Some((field.name, field.bit))
+            );
         }
-    }
-
-    /// Takes what the field of an id has.
-    pub fn set_id(&mut self, name: PairName, id: PairedId) {
-        if let Some(slot) = self.ids.get_mut(name as usize) {
-            *slot = id;
-        }
-    }
-
-    /// Takes one of several ids, in `entityIds`.
-    pub fn add_entity(&mut self, id: EntityId) {
-        self.entities.push(id);
-    }
-
-    /// Gives what the ids name, and then the first that cannot be judged as an error.
-    pub fn each(&self, mut found: impl FnMut(EntityKind, EntityId)) -> Result<(), UnreadablePair> {
-        let mut result = Ok(());
-        for (pair, id) in PAIRS.iter().zip(&self.ids).filter(|(_, id)| **id != PairedId::Absent) {
-            result = result.and(self.judge(pair, id, &mut found));
-        }
-        result
-    }
-
-    fn judge(
-        &self,
-        pair: &Pair,
-        id: &PairedId,
-        found: &mut impl FnMut(EntityKind, EntityId),
-    ) -> Result<(), UnreadablePair> {
-        let words = || pair.words.iter().filter_map(|name| self.words.get(*name as usize));
-        let kinds = || words().filter_map(|word| pair.kind(*word));
-        let has_meaning = words().any(|word| matches!(word, EntityWord::Kind(_) | EntityWord::Other));
-        if pair.needs_word && !has_meaning {
-            return Err(UnreadablePair::NoWord(pair.field));
-        }
-        let ids = match id {
-            PairedId::Unreadable if kinds().next().is_some() => return Err(UnreadablePair::NotId(pair.field)),
-            PairedId::Absent | PairedId::Unreadable => &[],
-            PairedId::One(id) => std::slice::from_ref(id),
-            PairedId::Several => self.entities.as_slice(),
-        };
-        kinds().for_each(|kind| ids.iter().for_each(|id| found(kind, *id)));
-        Ok(())
-    }
-}
-
-/// The field of an id, and those of the words that say what it names.
-struct Pair {
-    field: &'static str,
-    words: &'static [WordName],
-    /// Whether the id is nothing without a word: an `id` is, it is the object's own.
-    needs_word: bool,
-    /// Whether other kinds than organizations and devices are meant: `type` is used for much else.
-    any_kind: bool,
-}
-
-/// By the number of their [`PairName`].
-const PAIRS: [Pair; 7] = [
-    Pair { field: "id", words: &[WordName::Type], needs_word: false, any_kind: false },
-    Pair {
-        field: "entityId",
-        words: &[WordName::Entity, WordName::Scope, WordName::Type],
-        needs_word: true,
-        any_kind: true,
-    },
-    Pair { field: "entityIds", words: &[WordName::Entity, WordName::Type], needs_word: true, any_kind: true },
-    Pair { field: "relEntityId", words: &[WordName::Related], needs_word: true, any_kind: true },
-    Pair { field: "sourceEntityId", words: &[WordName::Source], needs_word: true, any_kind: true },
-    Pair { field: "targetEntityId", words: &[WordName::Target], needs_word: true, any_kind: true },
-    Pair { field: "licenseeId", words: &[WordName::Licensee], needs_word: false, any_kind: true },
-];
-
-impl Pair {
-    fn kind(&self, word: EntityWord) -> Option<EntityKind> {
-        match word {
-            EntityWord::Kind(kind) => Some(kind).filter(|kind| self.any_kind || matches!(kind, Organization | Device)),
-            EntityWord::Absent | EntityWord::Other | EntityWord::Unknown => None,
-        }
-    }
-}
-
-impl EntityKind {
-    /// Whether its ids are UUIDs; else they are numbers.
-    pub fn has_uuid(self) -> bool {
-        matches!(self, Self::EndUserUid | Self::Alert)
+        assert_eq!(bits.count_ones() as usize, FIELDS.len());
+        assert!(ReferenceField::of("OrganizationId").is_none());
     }
 }

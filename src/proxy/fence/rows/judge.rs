@@ -1,10 +1,9 @@
 //! One value of an answer: serde_json reads it whole, and what it refers to is judged on the way.
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::DeserializeSeed;
 
 use super::error::UnreadableReason;
+use super::value::{Found, Text, ValueSeed, Want};
 use crate::proxy::fence::{EntityId, Inside};
 use crate::proxy::policy::catalog::{EntityKind, RowKey};
 use crate::proxy::policy::references::{
@@ -42,12 +41,12 @@ pub(super) fn judge(value: &[u8], key: Option<&RowKey>, inside: &impl Inside) ->
 }
 
 /// What is known of a value so far.
-struct Judge<'a, I> {
-    key: Option<&'a RowKey>,
+pub(super) struct Judge<'a, I> {
+    pub(super) key: Option<&'a RowKey>,
     inside: &'a I,
     is_outside: bool,
     unreadable: Option<(UnreadableReason, Option<&'static str>)>,
-    id: Option<u64>,
+    pub(super) id: Option<u64>,
     key_value: KeyValue,
 }
 
@@ -65,7 +64,7 @@ impl<I: Inside> Judge<'_, I> {
     }
 
     /// Checks an id that is written as a number.
-    fn check_number(&mut self, kind: EntityKind, number: u64, field: &'static str) {
+    pub(super) fn check_number(&mut self, kind: EntityKind, number: u64, field: &'static str) {
         match EntityId::of_number(number) {
             Some(id) => self.check(kind, id),
             None => self.refuse(UnreadableReason::NotId, Some(field)),
@@ -73,11 +72,11 @@ impl<I: Inside> Judge<'_, I> {
     }
 
     /// Keeps the first reason; no field is the field of the key.
-    fn refuse(&mut self, reason: UnreadableReason, field: Option<&'static str>) {
+    pub(super) fn refuse(&mut self, reason: UnreadableReason, field: Option<&'static str>) {
         self.unreadable.get_or_insert((reason, field));
     }
 
-    fn set_key(&mut self, key: &RowKey, found: &Found) {
+    pub(super) fn set_key(&mut self, key: &RowKey, found: &Found) {
         self.key_value = match self.key_value {
             KeyValue::Missing => found.id(key.kind).map_or(KeyValue::NotId, KeyValue::Id),
             KeyValue::Id(_) | KeyValue::NotId | KeyValue::Twice => KeyValue::Twice,
@@ -109,7 +108,7 @@ impl<I: Inside> Judge<'_, I> {
     }
 
     /// What a field of the table says, once its value has been read.
-    fn take(&mut self, field: &ReferenceField, found: Found, object: &mut ObjectState) {
+    pub(super) fn take(&mut self, field: &ReferenceField, found: Found, object: &mut ObjectState) {
         if object.seen & field.bit != 0 {
             self.refuse(UnreadableReason::Twice, Some(field.name));
         }
@@ -132,7 +131,7 @@ impl<I: Inside> Judge<'_, I> {
     }
 
     /// An object is at its end; if it is a thing itself, its `id` says which.
-    fn close(&mut self, object: &ObjectState, thing: Option<EntityKind>) {
+    pub(super) fn close(&mut self, object: &ObjectState, thing: Option<EntityKind>) {
         if let Some(kind) = thing {
             match object.own {
                 Some(number) => self.check_number(kind, number, "id"),
@@ -149,11 +148,11 @@ impl<I: Inside> Judge<'_, I> {
 
 /// What is known of one object while its members are read.
 #[derive(Default)]
-struct ObjectState {
+pub(super) struct ObjectState {
     /// The bits of the fields of the table that it has.
     seen: u64,
     /// The number in its `id`.
-    own: Option<u64>,
+    pub(super) own: Option<u64>,
     pairs: Pairs,
 }
 
@@ -172,231 +171,5 @@ impl ObjectState {
             Found::Text(_) | Found::List | Found::Object | Found::Other => PairedId::Unreadable,
         };
         self.pairs.set_id(name, id);
-    }
-}
-
-/// A value that has been read, as far as it can be an id or a word.
-enum Found {
-    Null,
-    /// In digits only.
-    Number(u64),
-    Text(Text),
-    /// Ids in an array, for a pair.
-    Several(Vec<EntityId>),
-    /// Any other array; its elements have been judged.
-    List,
-    /// Its members have been judged.
-    Object,
-    /// A boolean, a negative number, or one with a fraction or an exponent.
-    Other,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Text {
-    word: EntityWord,
-    uuid: Option<EntityId>,
-    /// Whether it is an id as a text.
-    is_id: bool,
-}
-
-impl Text {
-    fn of(text: &str) -> Self {
-        let is_id = EntityId::parse(text.trim()).is_some();
-        Self { word: EntityWord::of(text), uuid: EntityId::parse_uuid(text), is_id }
-    }
-}
-
-impl Found {
-    fn number(&self) -> Option<u64> {
-        match self {
-            Self::Number(number) => Some(*number),
-            Self::Null | Self::Text(_) | Self::Several(_) | Self::List | Self::Object | Self::Other => None,
-        }
-    }
-
-    /// The id of this kind that it is.
-    fn id(&self, kind: EntityKind) -> Option<EntityId> {
-        match self {
-            Self::Number(number) if !kind.has_uuid() => EntityId::of_number(*number),
-            Self::Text(text) if kind.has_uuid() => text.uuid,
-            Self::Null
-            | Self::Number(_)
-            | Self::Text(_)
-            | Self::Several(_)
-            | Self::List
-            | Self::Object
-            | Self::Other => None,
-        }
-    }
-}
-
-/// What a value is looked at for; all that is in it is judged in any case.
-#[derive(Clone, Copy)]
-enum Want {
-    Nothing,
-    Scalar,
-    /// Each element is an id.
-    Ids(EntityKind, &'static str),
-    /// The object, or each element, is a thing.
-    Thing(EntityKind, &'static str),
-    /// The ids of a pair.
-    Entities,
-}
-
-impl Want {
-    fn of(member: Member) -> Self {
-        match member.field.map(|field| (field.role, field.name)) {
-            Some((FieldRole::Ids(kind), name)) => Self::Ids(kind, name),
-            Some((FieldRole::Thing(kind), name)) => Self::Thing(kind, name),
-            Some((FieldRole::PairId(PairName::Entities), _)) => Self::Entities,
-            Some((FieldRole::Id(_) | FieldRole::PairId(_) | FieldRole::Word(_), _)) => Self::Scalar,
-            None if member.is_key => Self::Scalar,
-            None => Self::Nothing,
-        }
-    }
-
-    fn element(self) -> Self {
-        match self {
-            Self::Nothing | Self::Scalar => Self::Nothing,
-            Self::Ids(..) | Self::Entities => Self::Scalar,
-            Self::Thing(..) => self,
-        }
-    }
-}
-
-/// The name of a member.
-#[derive(Clone, Copy)]
-struct Member {
-    field: Option<&'static ReferenceField>,
-    is_key: bool,
-}
-
-/// Reads the name of a member; escapes are decoded by then.
-struct MemberSeed<'a>(Option<&'a RowKey>);
-
-impl<'de> DeserializeSeed<'de> for MemberSeed<'_> {
-    type Value = Member;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Member, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for MemberSeed<'_> {
-    type Value = Member;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Member, E> {
-        let is_key = self.0.is_some_and(|key| key.field == name);
-        Ok(Member { field: ReferenceField::of(name), is_key })
-    }
-}
-
-/// Reads a value.
-struct ValueSeed<'a, 'k, I> {
-    judge: &'a mut Judge<'k, I>,
-    want: Want,
-    /// Whether it is the value that is judged, and not one in it.
-    is_row: bool,
-}
-
-impl<'de, I: Inside> DeserializeSeed<'de> for ValueSeed<'_, '_, I> {
-    type Value = Found;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Found, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de, I: Inside> Visitor<'de> for ValueSeed<'_, '_, I> {
-    type Value = Found;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Found, E> {
-        Ok(Found::Null)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Found, E> {
-        Ok(Found::Other)
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Found, E> {
-        Ok(Found::Number(number))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Found, E> {
-        Ok(Found::Other)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Found, E> {
-        Ok(Found::Other)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Found, E> {
-        Ok(Found::Text(match self.want {
-            Want::Nothing => Text::default(),
-            Want::Scalar | Want::Ids(..) | Want::Thing(..) | Want::Entities => Text::of(text),
-        }))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Found, A::Error> {
-        let Self { judge, want, .. } = self;
-        let mut entities = Vec::new();
-        let mut is_readable = true;
-        let element = want.element();
-        while let Some(found) =
-            elements.next_element_seed(ValueSeed { judge: &mut *judge, want: element, is_row: false })?
-        {
-            match (want, found) {
-                (Want::Nothing | Want::Scalar, _) | (Want::Ids(..) | Want::Thing(..) | Want::Entities, Found::Null) => {
-                }
-                (Want::Thing(..), Found::Object | Found::List | Found::Text(Text { is_id: false, .. })) => {}
-                (Want::Ids(kind, name) | Want::Thing(kind, name), Found::Number(number)) => {
-                    judge.check_number(kind, number, name);
-                }
-                (Want::Ids(_, name) | Want::Thing(_, name), _) => {
-                    judge.refuse(UnreadableReason::NotId, Some(name));
-                }
-                (Want::Entities, found) => match found.number().and_then(EntityId::of_number) {
-                    Some(id) => entities.push(id),
-                    None => is_readable = false,
-                },
-            }
-        }
-        Ok(match want {
-            Want::Entities if is_readable => Found::Several(entities),
-            Want::Nothing | Want::Scalar | Want::Ids(..) | Want::Thing(..) | Want::Entities => Found::List,
-        })
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Found, A::Error> {
-        let Self { judge, want, is_row } = self;
-        let key = judge.key.filter(|_| is_row);
-        let mut object = ObjectState::default();
-        while let Some(member) = members.next_key_seed(MemberSeed(key))? {
-            let want = Want::of(member);
-            let found = members.next_value_seed(ValueSeed { judge: &mut *judge, want, is_row: false })?;
-            if let Some(key) = key.filter(|_| member.is_key) {
-                judge.set_key(key, &found);
-            }
-            if let Some(field) = member.field {
-                judge.take(field, found, &mut object);
-            }
-        }
-        if is_row {
-            judge.id = object.own;
-        }
-        let thing = match want {
-            Want::Thing(kind, _) => Some(kind),
-            Want::Nothing | Want::Scalar | Want::Ids(..) | Want::Entities => None,
-        };
-        judge.close(&object, thing);
-        Ok(Found::Object)
     }
 }

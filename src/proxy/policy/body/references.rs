@@ -227,3 +227,131 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http::header::CONTENT_TYPE;
+
+    use super::*;
+
+    fn read(body: &str) -> JsonBody {
+        let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        JsonBody::read(&headers.into_iter().collect(), body.as_bytes()).expect(body)
+    }
+
+    /// What a body names, in words, or why that cannot be said.
+    fn named(body: &str) -> String {
+        match references_of_body(&read(body)) {
+            Ok(found) => found
+                .iter()
+                .map(|(kind, EntityId(id))| format!("{} {id}", kind.as_str()))
+                .collect::<Vec<_>>()
+                .join(", "),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_body_names_organizations_and_devices_at_any_depth_and_in_any_case() {
+        for (body, found) in [
+            (r#"{"name":"a","id":1}"#, ""),
+            (r#"{"organizationId":5,"locationId":9}"#, "organization 5"),
+            (r#"{"ORGANIZATION_ID":5}"#, "organization 5"),
+            (r#"{"organization-\u0131d":5}"#, "organization 5"),
+            (r#"{"organization\u0049d":5}"#, "organization 5"),
+            (r#"{"a":[{"b":[[{"nodeId":50}]]}],"DeviceIds":[51,null]}"#, "device 50, device 51"),
+            (r#"{"deviceIds":52,"orgId":null}"#, "device 52"),
+            (r#"[{"clientId":5},{"clientId":6}]"#, "organization 5, organization 6"),
+            (r#"{"organization":{"name":"a","deviceId":50,"ID":5}}"#, "device 50, organization 5"),
+            (r#"{"devices":[{"id":50},51],"client":"ACME"}"#, "device 50, device 51"),
+            (r#"{"entityId":50,"entityType":"NODE"}"#, "device 50"),
+            (r#"{"entity_id":50,"EntityType":" node "}"#, "device 50"),
+            (r#"{"entityId":9,"type":"LOCATION"}"#, "location 9"),
+            (r#"{"entityIds":[50,51],"type":"NODE"}"#, "device 50, device 51"),
+            (r#"{"id":50,"type":"device"}"#, "device 50"),
+            (r#"{"entityId":9,"entityType":"NODE_ROLE"}"#, ""),
+            (r#""organizationId""#, ""),
+        ] {
+            assert_eq!(named(body), found, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_a_reader_could_make_an_id_of_is_refused() {
+        let integer = "in the body must be an integer from 1 to 9007199254740991 in digits, and it is something else";
+        for body in [
+            r#"{"organizationId":"5"}"#,
+            r#"{"organizationId":""}"#,
+            r#"{"organizationId":5.0}"#,
+            r#"{"organizationId":5e0}"#,
+            r#"{"organizationId":-5}"#,
+            r#"{"organizationId":0}"#,
+            r#"{"organizationId":true}"#,
+            r#"{"organizationId":[5]}"#,
+            r#"{"organizationId":{"id":5}}"#,
+            r#"{"organizationId":9007199254740992}"#,
+            r#"{"deviceIds":[50,"51"]}"#,
+            r#"{"deviceIds":"50,51"}"#,
+            r#"{"deviceIds":[[50]]}"#,
+            r#"{"device":"50"}"#,
+            r#"{"device":{"name":"a"}}"#,
+            r#"{"device":{"id":"50"}}"#,
+            r#"{"entityId":"50","entityType":"NODE"}"#,
+            r#"{"entityIds":[50,"51"],"entityType":"NODE"}"#,
+            r#"{"id":"50","type":"DEVICE"}"#,
+        ] {
+            let error = named(body);
+            assert!(error.ends_with(integer) && !error.contains("51"), "{body}: {error}");
+        }
+        for body in [r#"{"entityId":50}"#, r#"{"entityId":50,"entityType":0}"#, r#"{"relEntityId":50,"type":"NODE"}"#] {
+            let error = named(body);
+            assert!(error.contains("send its type next to it"), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_place_of_the_catalog_gives_the_ids_that_are_there() {
+        let number = |body: &str, pointer: &str| {
+            let found = named_at(&read(body), pointer, EntityKind::Location);
+            found.map(|ids| ids.into_iter().map(|EntityId(id)| id).collect::<Vec<_>>())
+        };
+        for (body, pointer, ids) in [
+            (r#"{"a":9}"#, "/a", vec![9]),
+            (r#"{"A":9}"#, "/a", vec![9]),
+            ("{}", "/a", vec![]),
+            (r#"{"a":null}"#, "/a", vec![]),
+            (r#"{"a":null}"#, "/a/b/*", vec![]),
+            (r#"{"a":{"b":[{"c":1},{"c":2},{},null]}}"#, "/a/b/*/c", vec![1, 2]),
+            ("[3,4]", "/*", vec![3, 4]),
+            ("[[3],[4]]", "/*/0", vec![3, 4]),
+            ("[3,4]", "/1", vec![4]),
+            ("7", "", vec![7]),
+        ] {
+            assert_eq!(number(body, pointer), Ok(ids), "{body} {pointer}");
+        }
+        for (body, pointer) in [
+            (r#"{"a":"9"}"#, "/a"),
+            (r#"{"a":9.0}"#, "/a"),
+            (r#"{"a":[9]}"#, "/a"),
+            (r#"{"a":{"0":9}}"#, "/a/*"),
+            (r#"{"a":9}"#, "/a/*"),
+            (r#"{"a":[{"b":9}]}"#, "/a/b"),
+            (r#"[{"a":9}]"#, "/a"),
+            (r#"{"a":[1,"2"]}"#, "/a/*"),
+            (r#"{"a":9}"#, "a"),
+        ] {
+            assert!(number(body, pointer).is_err(), "{body} {pointer}");
+        }
+    }
+
+    #[test]
+    fn a_place_can_have_uuids() {
+        let read_at = |body: &str| named_at(&read(body), "/uid", EntityKind::EndUserUid);
+        let uuid = "a0000000-0000-4000-8000-000000000001";
+        assert_eq!(read_at(&format!("{{\"uid\":\"{uuid}\"}}")), Ok(Vec::from_iter(EntityId::parse(uuid))));
+        let error = read_at(r#"{"uid":"secret"}"#).expect_err("no UUID").to_string();
+        assert_eq!(error, "the value at \"/uid\" in the body must be a UUID, and it is something else");
+        assert!(read_at(r#"{"uid":5}"#).is_err());
+    }
+}
