@@ -30,7 +30,7 @@ pub struct Permit {
     /// The organizations that request and answer are kept to.
     pub(super) fence: Option<Arc<Organizations>>,
     /// The body that was judged, or shown to a person.
-    pub(super) body: Option<Bytes>,
+    pub(super) body: Option<Box<Bytes>>,
 }
 
 /// What the policy says of a request: it is allowed, or it is if conditions hold.
@@ -89,6 +89,7 @@ impl ConditionalPermit {
     /// only observed, a request that none opens passes, and is noted.
     pub fn choose(self, evidence: &Evidence<'_>, body: Option<Bytes>) -> Result<ChosenPermit, PolicyRefusal> {
         let Self { permit, conditions, observes } = self;
+        let body = body.map(Box::new);
         let outcome =
             conditions.judge(evidence).and_then(|rules| match rules.iter().find(|rule| rule.terms.approval) {
                 Some(rule) if observes => Err(conditions.denied((rule, Unmet::Approval))),
@@ -129,7 +130,7 @@ impl ChosenPermit {
     /// The same, with the target and body that the stage of the fence has judged.
     pub(crate) fn enclosed(mut self, target: PathAndQuery, body: Option<Bytes>) -> Self {
         self.permit.target = target;
-        self.permit.body = body.or(self.permit.body);
+        self.permit.body = body.map(Box::new).or(self.permit.body);
         self
     }
 
@@ -167,7 +168,7 @@ impl Permit {
 
     /// The body to send, where that was judged, or shown to a person: these bytes and no others.
     pub fn body(&self) -> Option<&Bytes> {
-        self.body.as_ref()
+        self.body.as_deref()
     }
 
     /// The organizations that the request and its answer are kept to; `None` without a fence, and for what a rule opens
