@@ -298,7 +298,7 @@ impl Proxy {
         };
         let (response, outcome) = response::refuse(rejection, &scene);
         // What the caller did wrong is in the access log; why there is no token, the token's own room tells once.
-        if matches!(rejection, Rejection::Upstream(_)) && outcome.blame != Fault::Caller {
+        if matches!(rejection, Rejection::Upstream(_) | Rejection::Fence(_)) && outcome.blame != Fault::Caller {
             let (code, error) = (outcome.code, ErrorChain(rejection));
             match log.warning_due(code) {
                 Some(left_out) => tracing::warn!(id = %request_id, code, %error, left_out, "request failed"),

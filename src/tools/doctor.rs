@@ -7,6 +7,7 @@ mod grant;
 mod instance_check;
 mod instance_server;
 mod missing_operations;
+mod organizations;
 mod read;
 mod recording_verifier;
 pub mod report;

@@ -118,6 +118,15 @@ fn doctor_examines_the_sandbox_of_the_defaults() {
 }
 
 #[test]
+fn doctor_looks_for_the_organizations_of_a_fence() {
+    let there = Visit::with("[listeners.local]\norganizations = [1, 4]");
+    let said = there.line("organizations")["detail"].as_str().expect("words").to_owned();
+    assert!(there.code == 0 && said.ends_with("all that the fences name: 1, 4"), "{}", there.text);
+    let absent = Visit::with("[listeners.local]\norganizations = [1, 9]");
+    absent.fails("organizations", "no organization 9 (listeners.local)", "GET /v2/organizations");
+}
+
+#[test]
 fn doctor_sees_who_is_trusted_and_what_a_good_certificate_says() {
     let secure = Secure::start(&GOOD, &[b"h2", b"http/1.1"]);
     let instance = format!("host = \"https://localhost:{}\"\nca-file = {:?}", secure.address.port(), secure.ca_file);

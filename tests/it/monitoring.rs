@@ -56,6 +56,7 @@ fn eventful() -> (Proxy, tempfile::TempDir) {
          [instances.gone]\nhost = \"http://127.0.0.1:9\"\nclient-id = \"x\"\nclient-secret = {{ file = \"secret\" }}\n\
          [listeners.lame]\naddress = \"127.0.0.1:0\"\ninstance = \"gone\"\n\
          [listeners.watch]\naddress = \"127.0.0.1:0\"\ninstance = \"main\"\nmode = \"observe\"\ngroups = [\"none\"]\n\
+         [listeners.fenced]\naddress = \"127.0.0.1:0\"\ninstance = \"main\"\norganizations = [1]\n\
          [learn]\nfile = {:?}\n[shared]\nurl = \"unix:///nowhere/redis.sock\"\nkey = {{ file = {:?} }}",
         folder.path().join("used.json"),
         folder.path().join("sealing-key")
@@ -77,6 +78,7 @@ fn eventful() -> (Proxy, tempfile::TempDir) {
     assert_eq!(tried.header("preference-applied"), "dry-run");
     assert_eq!(request(proxy.listeners["lame"], "GET", "/v2/groups", "", b"").status, 503);
     assert_eq!(request(proxy.listeners["watch"], "GET", "/v2/groups", "", b"").status, 200);
+    assert_eq!(request(proxy.listeners["fenced"], "GET", "/v2/devices", "", b"").status, 200);
     eventually("all is counted", || {
         let text = metrics(&proxy);
         ["in_flight{listener=\"local\"} 0", "in_flight{listener=\"lame\"} 0", "in_flight{listener=\"watch\"} 0"]

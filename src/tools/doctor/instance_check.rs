@@ -6,7 +6,7 @@ use http::uri::Authority;
 
 use super::instance_server::InstanceServer;
 use super::reporter::Reporter;
-use super::{connection, grant, missing_operations, read, sign_in};
+use super::{connection, grant, missing_operations, organizations, read, sign_in};
 use crate::base::secret::source::SecretSource;
 use crate::config::sections::{InstanceSection, TimeoutsSection};
 use crate::config::warnings::blanks;
@@ -119,7 +119,10 @@ impl InstanceCheck<'_> {
             }
         };
         match grant::examine(&endpoint, place, &self.listeners, reporter).await {
-            Some(token) => read::examine(place, &token, reporter).await,
+            Some(token) => {
+                read::examine(place, &token, reporter).await;
+                organizations::examine(place, &self.listeners, &token, reporter).await;
+            }
             None => reporter.skip(&["read"], "no token was granted"),
         }
     }
