@@ -531,9 +531,14 @@ fn a_report_of_a_million_rows_is_filtered_at_this_speed() {
     let part: String = report_rows(20_000).collect();
     let repeated = || (0..50).flat_map(|number| [if number == 0 { "" } else { "," }, &part]);
     let megabytes = repeated().map(str::len).sum::<usize>() as f64 / 1e6;
-    let speed = |start: std::time::Instant| megabytes / start.elapsed().as_secs_f64();
+    // Time on the processor: others may run on the machine.
+    let clock = || {
+        let spent = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+        spent.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()).map_or(f64::NAN, |ns: f64| ns / 1e9)
+    };
+    let speed = |start: f64| megabytes / (clock() - start);
 
-    let start = std::time::Instant::now();
+    let start = clock();
     let mut filter = PageFilter::new(report(), LIMITS);
     let (mut out, mut written, mut widest) = (Vec::new(), 0, 0);
     filter.push(b"{\"results\":[", &Few, &mut out).expect("a page");
@@ -548,7 +553,7 @@ fn a_report_of_a_million_rows_is_filtered_at_this_speed() {
     let filtered = speed(start);
     assert_eq!((end.seen, end.kept), (1_000_000, 200_000));
 
-    let start = std::time::Instant::now();
+    let start = clock();
     let (mut scan, mut rows) = (Scan::default(), 0);
     for chunk in repeated().flat_map(|piece| piece.as_bytes().chunks(CHUNK)) {
         let mut rest = chunk;
