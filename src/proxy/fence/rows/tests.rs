@@ -237,6 +237,10 @@ fn a_row_can_be_the_id_or_have_a_uuid_for_one() {
         (r#"{"uid":"a000000000004000-8000-000000000001"}"#, "\"uid\" is not an id"),
         (r#"{"uid":"50"}"#, "\"uid\" is not an id"),
         (r#"{"uid":50}"#, "\"uid\" is not an id"),
+        (
+            r#"{"uid":"a0000000-0000-4000-8000-000000000001","uid":"a0000000-0000-4000-8000-000000000001"}"#,
+            "\"uid\" is in one object twice",
+        ),
     ] {
         assert_eq!(fate(Some(key(EntityKind::Alert, "uid")), row), outcome, "{row}");
     }
@@ -325,6 +329,34 @@ fn what_is_not_such_a_page_is_an_error() {
     ] {
         assert!(whole(report(), page).is_err(), "{page}");
     }
+}
+
+#[test]
+fn what_is_dropped_of_the_frame_must_be_utf_8_too() {
+    let page = b"{\"a\":\"\xc0\xaf\",\"results\":[]}";
+    assert_eq!(whole(report(), page), Err(RowError::Malformed { at: 6 }));
+    assert_eq!(whole(report(), b"{\"\xff\":1,\"results\":[]}"), Err(RowError::Malformed { at: 2 }));
+}
+
+#[test]
+fn every_field_of_the_table_is_looked_at() {
+    let mut looked = 0;
+    for field in crate::proxy::policy::references::ReferenceField::all() {
+        use crate::proxy::policy::references::FieldRole;
+        let (inside, outside) = match field.role {
+            FieldRole::Id(EntityKind::Organization) => ("5", "6"),
+            FieldRole::Id(_) => ("50", "80"),
+            FieldRole::Ids(EntityKind::Organization) => ("[5]", "[5,6]"),
+            FieldRole::Ids(_) => ("[50]", "[50,80]"),
+            FieldRole::Thing(EntityKind::Organization) => ("{\"id\":5}", "{\"id\":6}"),
+            FieldRole::Thing(_) => ("{\"id\":50}", "{\"id\":80}"),
+            FieldRole::PairId(_) | FieldRole::Word(_) => continue,
+        };
+        assert_eq!(fate(None, &format!("{{\"{}\":{inside}}}", field.name)), "kept", "{}", field.name);
+        assert_eq!(fate(None, &format!("{{\"{}\":{outside}}}", field.name)), "outside", "{}", field.name);
+        looked += 1;
+    }
+    assert!(looked >= 31, "{looked}");
 }
 
 #[test]

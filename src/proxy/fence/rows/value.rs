@@ -92,8 +92,7 @@ impl Want {
 
     fn element(self) -> Self {
         match self {
-            Self::Nothing | Self::Scalar => Self::Nothing,
-            Self::Ids(..) | Self::Entities => Self::Scalar,
+            Self::Nothing | Self::Scalar | Self::Ids(..) | Self::Entities => Self::Nothing,
             Self::Thing(..) => self,
         }
     }
