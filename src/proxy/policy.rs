@@ -201,7 +201,7 @@ impl Policy {
             None if !is_fenced => Judgment::Permitted(permit),
             conditions => {
                 let conditions = conditions.unwrap_or_else(|| Conditions { operation, layers: Vec::new() });
-                let observes = self.observes && self.is_in_scope(operation);
+                let observes = self.may_overrule(operation);
                 Judgment::Conditional(Box::new(ConditionalPermit { permit, conditions, observes }))
             }
         })
@@ -215,10 +215,7 @@ impl Policy {
                 let conditions = decision.is_conditional().then(|| self.conditions(&decision, method, &target));
                 (decision.operation, Passage::Opened(decision.opened_by), conditions.transpose()?)
             }
-            // A fence holds in any case.
-            Err(PolicyRefusal::Closed(closed))
-                if self.observes && self.is_in_scope(closed.operation) && !closed.is_tenant_wide() =>
-            {
+            Err(PolicyRefusal::Closed(closed)) if self.may_overrule(closed.operation) => {
                 (closed.operation, Passage::Overruled(closed), None)
             }
             Err(refusal) => return Err(refusal),
@@ -270,6 +267,13 @@ impl Policy {
         let (method, query) = (judged_as(method), target.query());
         let operation = here.of(method).and_then(|id| Some((id, self.catalog.get(id)?)));
         JudgedRequest { method, path, query, operation, secure_values: query.asks_for_secure_values() }
+    }
+
+    /// Whether rules are only observed for an operation. A fence holds in any case, whatever else closes what it cannot
+    /// keep.
+    fn may_overrule(&self, operation: Option<OperationId>) -> bool {
+        let is_kept = || self.organizations().is_none() || self.fence(operation).is_some();
+        self.observes && self.is_in_scope(operation) && is_kept()
     }
 
     /// Only what is known, and within the scopes, passes where rules are only observed.
@@ -440,6 +444,22 @@ mod tests {
         assert_eq!(open(&["GET /v2/policies"], "POST", "/v2/policies"), "tenant-wide");
         assert_eq!(open(&["GET /v2/new-thing"], "GET", "/v2/new-thing"), "open");
         assert_eq!(open(&["GET /v2/*"], "GET", "/v2/new-thing"), "unknown");
+    }
+
+    #[test]
+    fn policy_that_observes_lets_nothing_tenant_wide_through_a_fence_for_another_reason() {
+        let scopes = [Scope::Monitoring, Scope::Management];
+        let opened = "GET /v2/policies";
+        for (allow, deny) in [(&[opened][..], &[opened][..]), (&[], &[opened]), (&[opened], &["GET group:policies"])] {
+            let plain = policy(&scopes, &[], allow, deny).expect("a policy");
+            let fenced = |organizations: Option<Organizations>| {
+                let rules = Rules { organizations: organizations.map(Arc::new), ..plain.rules().clone() };
+                let policy = Policy::new(plain.shared_catalog(), InstanceId(0), rules).expect("a policy");
+                policy.observing(true).rule_on(&Method::GET, &"/v2/policies".parse().expect("a target")).is_ok()
+            };
+            assert!(fenced(None), "{allow:?} {deny:?}");
+            assert!(!fenced(Organizations::new([5])), "{allow:?} {deny:?}");
+        }
     }
 
     #[test]
