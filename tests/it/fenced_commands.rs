@@ -126,3 +126,18 @@ fn learn_keeps_what_a_rule_has_opened_by_name() {
     assert_eq!(code, 0, "{error}");
     assert!(said.contains("\"GET /v2/policies\",") && !said.contains("stays closed"), "{said}");
 }
+
+#[test]
+fn check_knows_what_opens_something_under_a_fence() {
+    let warnings = |rules: &str| run(&format!("{FENCED}{rules}"), &["check"]).matches("warning").count();
+    let said = |rules: &str| run(&format!("{FENCED}{rules}"), &["check"]);
+    let named = said("allow = [\"GET /v2/policies\"]");
+    assert!(named.contains("no fence can keep") && !named.contains("adds nothing"), "{named}");
+    let both = said("allow = [\"GET group:policies\", \"GET /v2/policies\"]");
+    assert!(!both.contains("is shadowed"), "{both}");
+    for wide in ["allow = [\"GET group:policies\"]", "groups = [\"policies\"]"] {
+        let text = said(wide);
+        assert!(text.contains("all that it matches is tenant-wide"), "{wide}: {text}");
+    }
+    assert_eq!(warnings("groups = [\"devices-read\"]"), 0);
+}

@@ -90,6 +90,9 @@ impl<'a> Review<'a> {
         if members.all(|operation| self.is_denied(operation)) {
             return Some(Oddity::GroupDenied);
         }
+        if self.members(group).all(|operation| self.rules.is_tenant_wide(operation)) {
+            return Some(Oddity::TenantWide);
+        }
         self.is_above_listener(self.members(group)).then_some(Oddity::AboveListener)
     }
 
@@ -106,7 +109,10 @@ impl<'a> Review<'a> {
         // What is guarded must be named: a rule that does is in the shadow of none that does not.
         let names_more = |other: &Rule| {
             let guarded = |operation: &Operation| operation.group.guarded && rule.names(operation);
-            self.matched(rule).any(|operation| guarded(operation) && !other.names(operation))
+            // The same under a fence for what it cannot keep.
+            let fenced =
+                |operation: &Operation| self.rules.may_open(rule, operation) && !self.rules.may_open(other, operation);
+            self.matched(rule).any(|operation| guarded(operation) && !other.names(operation) || fenced(operation))
                 || (rule.names_secure_values() && !other.names_secure_values())
         };
         if let Some(other) = shadowing(&self.rules.allow, place, rule).filter(|other| !names_more(other)) {
@@ -136,11 +142,13 @@ impl<'a> Review<'a> {
         let ends_open = rule.is_open_ended();
         let guarded =
             guarded_groups(matched.iter().filter(|operation| operation.group.guarded && !rule.names(operation)));
-        let open_before =
-            |operation: &&&Operation| self.is_in_scope(operation) && self.rules.groups.open(operation.group);
+        let open_before = |operation: &&&Operation| self.is_in_scope(operation) && self.rules.opens_by_group(operation);
         if !ends_open {
             if opened.is_empty() {
                 return vec![Oddity::OnlyGuarded(guarded)];
+            }
+            if !opened.iter().any(|operation| self.rules.may_open(rule, operation)) {
+                return vec![Oddity::TenantWide];
             }
             if matched.iter().all(|operation| self.is_denied(operation)) {
                 return vec![Oddity::Denied];

@@ -120,7 +120,7 @@ impl Rules {
     }
 
     /// Whether its group opens an operation, without a rule.
-    fn opens_by_group(&self, operation: &Operation) -> bool {
+    pub(super) fn opens_by_group(&self, operation: &Operation) -> bool {
         self.groups.open(operation.group) && !self.is_tenant_wide(operation)
     }
 

@@ -32,6 +32,8 @@ const OBSERVE: &str = "scopes = [\"monitoring\", \"management\"]\nmode = \"obser
 const TRIED: &str = "scopes = [\"monitoring\", \"management\"]\nwrites = \"dry-run\"";
 /// As in docs/intercept.md.
 const INTERCEPT: &str = "intercept = [\"eu.ninjarmm.com\"]";
+/// As in docs/organizations.md.
+const FENCED: &str = "organizations = [1, 3]";
 const SOCKET: &str = "[listeners.ninja]\naddress = \"unix:ninja.sock\"";
 const TLS: &str = "[listeners.tls]\naddress = \"127.0.0.1:8443\"\ntls = \"local-ca\"";
 
@@ -74,6 +76,8 @@ pub(super) const BLOCKS: &[(&str, How)] = &[
     ("$ curl -s -o /dev/null 'localhost:8080/v2/devices?pageSize=10'", Shows(OBSERVE, "")),
     ("$ ninjaone-proxy --config narrower.toml check", Not("needs what a tool used; tests/it/learn.rs")),
     ("$ ninjaone-proxy check | tail -3", Shows("", "")),
+    ("$ curl -s localhost:8080/v2/organizations | grep -o", Shows(FENCED, "")),
+    ("$ ninjaone-proxy --config ninjaone.toml explain GET /v2/device/7/alerts", Shows(FENCED, "")),
     ("$ ninjaone-proxy --config ninjaone.toml explain GET", Shows("", "")),
     ("$ ninjaone-proxy --config ninjaone.toml explain POST", Shows(RULES, "")),
     ("$ echo '{\"id\": 12", Shows(PERMITS, "")),

@@ -56,6 +56,8 @@ pub enum Oddity {
     AlreadyOpen,
     /// All that it matches is in guarded groups, and it does not name them.
     OnlyGuarded(Vec<&'static Group>),
+    /// There is a fence, which cannot keep what it matches, and it does not name one operation.
+    TenantWide,
     /// It leaves operations of guarded groups closed.
     LeavesGuarded(Vec<&'static Group>),
     /// Some of what it matches needs another scope.
@@ -128,6 +130,9 @@ impl fmt::Display for Oddness {
                 f,
                 "allows nothing: what it matches is in {}, which stays closed unless it is named: write \"group:NAME\", or each path word by word",
                 names(groups)
+            ),
+            Oddity::TenantWide => f.write_str(
+                "opens nothing: organizations is set, and all that it matches is tenant-wide; only a rule with one method and one path opens that",
             ),
             Oddity::LeavesGuarded(groups) => {
                 write!(f, "leaves closed what is in {}, which it does not name", names(groups))
