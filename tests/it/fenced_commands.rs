@@ -135,7 +135,7 @@ fn check_knows_what_opens_something_under_a_fence() {
     assert!(named.contains("no fence can keep") && !named.contains("adds nothing"), "{named}");
     let both = said("allow = [\"GET group:policies\", \"GET /v2/policies\"]");
     assert!(!both.contains("is shadowed"), "{both}");
-    for wide in ["allow = [\"GET group:policies\"]", "groups = [\"policies\"]"] {
+    for wide in ["allow = [\"GET group:node-roles\"]", "groups = [\"node-roles\"]"] {
         let text = said(wide);
         assert!(text.contains("all that it matches is tenant-wide"), "{wide}: {text}");
     }
