@@ -508,6 +508,26 @@ fn many_rows_are_filtered_one_by_one() {
 }
 
 #[test]
+fn a_row_takes_no_memory_of_its_own() {
+    let mut filter = PageFilter::new(report(), LIMITS);
+    let mut out = Vec::with_capacity(1 << 20);
+    filter.push(b"{\"results\":[", &Few, &mut out).expect("a page");
+    let rows: String = report_rows(1000).map(|row| row.replace("\\\"", "")).collect();
+    // The first row fills what is made once: the table of fields.
+    let (first, rest) = rows.split_at(1 + rows.find("},{").expect("two rows"));
+    filter.push(first.as_bytes(), &Few, &mut out).expect("a row");
+    let taken = allocation_counter::measure(|| filter.push(rest.as_bytes(), &Few, &mut out).expect("rows"));
+    assert_eq!(taken.count_total, 0);
+    // In pieces, one row is held.
+    let taken = allocation_counter::measure(|| {
+        for piece in rest.as_bytes().chunks(1000) {
+            filter.push(piece, &Few, &mut out).expect("rows");
+        }
+    });
+    assert!(taken.bytes_max < 2000, "{taken:?}");
+}
+
+#[test]
 fn a_single_value_passes_if_all_of_it_is_inside() {
     let by_key = key(EntityKind::Organization, "organizationId");
     for (value, key, passes) in [
