@@ -5,6 +5,7 @@
 
 pub mod directory;
 mod fence_error;
+mod loading;
 pub mod request;
 pub mod rows;
 mod sources;

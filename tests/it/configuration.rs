@@ -84,7 +84,7 @@ const MISTAKES: [(&str, &str, &str); 102] = [
     ),
     (
         "[listeners.local]\norganizations = [5, 7]\n[listeners.local.callers.a]\nuids = [0]\norganizations = [7, 9]",
-        ":5:22: listeners.local.callers.a.organizations: the organization 9 is not one of the listener's (5, 7)",
+        ":5:21: listeners.local.callers.a.organizations: the organization 9 is not one of the listener's (5, 7)",
         "a caller has no more than its listener",
     ),
     (

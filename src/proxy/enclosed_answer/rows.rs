@@ -10,10 +10,10 @@ use http::uri::PathAndQuery;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 
+use super::super::Proxy;
 use super::MAX_ROW;
 use crate::net::body::BodyError;
 use crate::observe::metrics::traffic::FencedRows;
-use crate::proxy::Proxy;
 use crate::proxy::enclosing::Enclosure;
 use crate::proxy::fence::rows::{Cursor, PageEnd, PageFilter, PageLimits, RowsCheck};
 use crate::proxy::fence::{FenceError, request};

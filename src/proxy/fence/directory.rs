@@ -7,14 +7,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::uri::PathAndQuery;
 use moka::future::Cache;
 use rustc_hash::FxHashSet;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
-use super::sources::{self, Owner, Row, Source};
+pub use super::loading::LookupError;
+use super::loading::{load, load_object};
+use super::sources::{self, Owner, Source};
 use super::{EntityId, Inside};
 use crate::proxy::policy::Organizations;
 use crate::proxy::policy::catalog::EntityKind;
@@ -23,25 +24,6 @@ use crate::proxy::policy::catalog::EntityKind;
 const MAX_IDS: u64 = 2_000_000;
 /// How long a failure is told to others before NinjaOne is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How many pages a list may have: 2.5 million rows.
-const MAX_PAGES: usize = 5000;
-
-/// Why NinjaOne could not be asked whose something is.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum LookupError {
-    /// It was not reached, or there is no token.
-    #[error("NinjaOne could not be asked: {0}")]
-    Failed(Arc<dyn std::error::Error + Send + Sync>),
-    /// It answered with an error.
-    #[error("NinjaOne answered {1} to GET {0}")]
-    Refused(PathAndQuery, StatusCode),
-    /// It answered something else than rows.
-    #[error("NinjaOne's answer to GET {0} cannot be read as a list of ids")]
-    Unreadable(PathAndQuery),
-    /// The list does not end.
-    #[error("the list GET {0} does not end")]
-    Endless(PathAndQuery),
-}
 
 /// What belongs to which organization.
 ///
@@ -176,7 +158,12 @@ impl Directory {
             let load = async {
                 let (read, devices, asked) = (read.clone(), devices.clone(), Instant::now());
                 // A task of its own: a caller that leaves ends it for nobody else.
-                let loading = spawn_local(async move { load(&read, source, organization, devices.as_deref()).await });
+                let loading = spawn_local(async move {
+                    {
+                        let devices = devices.as_ref().and_then(|devices| devices.ids.as_ref().ok());
+                        load(&read, source, organization, devices).await
+                    }
+                });
                 let ids = loading.await.unwrap_or_else(|ended| Err(LookupError::Failed(Arc::new(ended))));
                 Arc::new(Members { asked, ids })
             };
@@ -237,51 +224,6 @@ fn is_old(asked: Instant, has_failed: bool, since: Option<Instant>) -> bool {
     if has_failed { asked.elapsed() >= PAUSE } else { since.is_some_and(|since| asked < since) }
 }
 
-async fn load<R>(
-    read: &R,
-    source: Source,
-    organization: u64,
-    devices: Option<&Members>,
-) -> Result<FxHashSet<u128>, LookupError>
-where
-    R: AsyncFn(PathAndQuery) -> Result<Option<Bytes>, LookupError>,
-{
-    let mut ids = FxHashSet::default();
-    let is_own = |owner: EntityId| match devices {
-        Some(devices) => devices.contains(owner),
-        None => owner == EntityId(organization.into()),
-    };
-    let mut after = None;
-    for _ in 0..MAX_PAGES {
-        let Some(target) = source.page(organization, after) else { return Ok(ids) };
-        // An organization that is not there has nothing.
-        let Some(bytes) = read(target.clone()).await? else { return Ok(ids) };
-        let rows: Vec<Row> = serde_json::from_slice(&bytes).map_err(|_| LookupError::Unreadable(target.clone()))?;
-        let own = rows.iter().filter(|row| source.owner_of(row).is_some_and(is_own));
-        ids.extend(own.filter_map(|row| source.id_of(row)).map(|EntityId(id)| id));
-        let Some(last) = rows.last().filter(|_| source.is_paged) else { return Ok(ids) };
-        match last.number().filter(|last| after.is_none_or(|after| *last > after)) {
-            Some(last) => after = Some(last),
-            None => return Err(LookupError::Endless(target)),
-        }
-    }
-    Err(source
-        .page(organization, None)
-        .map_or(LookupError::Unreadable(PathAndQuery::from_static("/")), LookupError::Endless))
-}
-
-async fn load_object<R>(read: &R, source: Source, id: EntityId) -> Result<Option<u64>, LookupError>
-where
-    R: AsyncFn(PathAndQuery) -> Result<Option<Bytes>, LookupError>,
-{
-    let Some(target) = source.target(id) else { return Ok(None) };
-    let Some(bytes) = read(target.clone()).await? else { return Ok(None) };
-    let row: Row = serde_json::from_slice(&bytes).map_err(|_| LookupError::Unreadable(target))?;
-    // Another object than the one that was asked for says nothing about it.
-    let is_it = source.id_of(&row).is_none_or(|found| found == id);
-    Ok(source.owner_of(&row).filter(|_| is_it).and_then(|EntityId(owner)| u64::try_from(owner).ok()))
-}
-
 fn is_one_of(organizations: &Organizations, EntityId(id): EntityId) -> bool {
     u64::try_from(id).is_ok_and(|id| organizations.contains(id))
 }
@@ -306,6 +248,7 @@ mod tests {
     use std::cell::{Cell, RefCell};
     use std::rc::Rc;
 
+    use http::StatusCode;
     use tokio::task::LocalSet;
 
     use super::*;

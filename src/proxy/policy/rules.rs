@@ -1,15 +1,17 @@
 //! Scopes, groups and rules as the configuration has them, compiled by operation.
 
+mod checks;
+
 use std::sync::Arc;
 
 use http::Method;
 
-use super::catalog::{Catalog, Operation, OperationName, Scope, ScopeSet};
+use super::catalog::{Operation, Scope, ScopeSet};
 use super::decision::{ClosedBy, JudgedRequest, OpenedBy, Verdict};
 use super::group::{Group, SECURE_VALUES};
 use super::organizations::Organizations;
-use super::refusal::PolicyError;
-use super::rule::{Effect, METHODS, Match, Rule, Selector};
+use super::rule::{Effect, METHODS, Match, Rule};
+pub(super) use checks::{check_spelling, needed_scopes};
 
 /// What is open, as the configuration says it.
 #[derive(Debug, Clone, Default)]
@@ -244,41 +246,6 @@ impl Rules {
         let allows = |rule: &Rule| rule.terms().is_none() && names(rule) && asked.matches(rule, Effect::Allow);
         self.groups.contains(&SECURE_VALUES) || self.allow.iter().any(allows)
     }
-
-    /// What the group of secure values opens has no operation that conditions could be tied to.
-    pub(super) fn check_conditions(&self) -> Result<(), PolicyError> {
-        let wrong = self.allow.iter().find(|rule| rule.terms().is_some() && rule.is_of_secure_values());
-        wrong.map_or(Ok(()), |rule| Err(PolicyError::ConditionsOnSecureValues { rule: rule.to_string() }))
-    }
-
-    /// A rule of `allow` must speak of something below the ceiling, of the catalogue or beyond it.
-    pub(super) fn check_ceiling(&self, rule: &Rule, catalog: &Catalog) -> Result<(), PolicyError> {
-        let needed = needed_scopes(rule, catalog);
-        let lacks = |scope: &Scope| !self.scopes.contains(*scope);
-        match needed.first() {
-            Some(scope) if needed.iter().all(lacks) => {
-                Err(PolicyError::AboveCeiling { rule: rule.to_string(), scope: *scope })
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// A rule that is meant for a known operation must be spelled as the requests for it are.
-pub(super) fn check_spelling(rule: &Rule, catalog: &Catalog) -> Result<(), PolicyError> {
-    let operations = || catalog.operations().iter();
-    if operations().any(|operation| rule.fit(operation, Effect::Allow) != Match::Never) {
-        return Ok(());
-    }
-    match operations().find_map(|operation| Some((operation, rule.misspells(operation)?))) {
-        None => Ok(()),
-        Some((operation, (word, segment))) => Err(PolicyError::Misspelled {
-            rule: rule.to_string(),
-            operation: OperationName(operation).to_string(),
-            wanted: segment.wanted(),
-            word: word.to_owned(),
-        }),
-    }
 }
 
 /// The rules that a request for an operation may match, up to the first that always does. What is about secure values
@@ -308,19 +275,6 @@ fn matching(rules: &[Rule], asked: &JudgedRequest<'_>, effect: Effect) -> Option
 
 fn position(rules: &[Rule], holds: impl Fn(&Rule) -> bool) -> Option<RuleId> {
     RuleId::all().zip(rules).find(|(_, rule)| holds(rule)).map(|(id, _)| id)
-}
-
-/// The scopes of what a rule speaks of.
-pub(super) fn needed_scopes(rule: &Rule, catalog: &Catalog) -> Vec<Scope> {
-    let operations = catalog.operations().iter();
-    let known: Vec<_> = operations
-        .filter(|operation| rule.fit(operation, Effect::Allow) != Match::Never)
-        .map(|operation| operation.scope)
-        .collect();
-    if known.is_empty() && matches!(rule.reach(), Selector::Path(_)) {
-        return METHODS.iter().filter(|method| rule.has_method(method)).map(assumed_scope).collect();
-    }
-    known
 }
 
 /// What an operation that the catalogue lacks is taken to need: `monitoring` to read, `management` to write.
