@@ -167,7 +167,8 @@ pub(super) fn kind_of_word(word: &str) -> IdList {
     }
 }
 
-fn kind_of_field(name: &str) -> Option<IdList> {
+/// What the ids in a field of this name are of.
+pub(super) fn kind_of_field(name: &str) -> Option<IdList> {
     let plural = name.strip_suffix('s').unwrap_or(name);
     Some(match plural {
         "organizationId" | "clientId" | "orgId" | "destinationOrganizationId" | "templateOrganizationId" => {

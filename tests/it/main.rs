@@ -41,6 +41,7 @@ mod encrypted;
 #[cfg(target_os = "linux")]
 mod exec;
 mod faults;
+mod fence;
 mod fenced_commands;
 mod files;
 mod floods;

@@ -9,6 +9,7 @@ use crate::proxy::policy::body::{JsonBody, count_at, named_at, references_of_bod
 use crate::proxy::policy::catalog::{EntityKind, FenceRules, Operation, Presence, RequestCheck, TemplateSegment};
 use crate::proxy::policy::path::Segments;
 use crate::proxy::policy::query::Query;
+use crate::proxy::policy::references::{FieldRole, ReferenceField};
 
 /// The parameter of the device filter.
 const DEVICE_FILTER: &str = "df";
@@ -40,6 +41,23 @@ pub fn named(operation: &Operation, rules: &FenceRules, target: &PathAndQuery) -
                 named.extend(ids.into_iter().map(|id| (*kind, id)));
             }
             RequestCheck::DeviceFilter | RequestCheck::Body { .. } | RequestCheck::BodyWithout { .. } => {}
+        }
+    }
+    let others: Vec<_> = named_in_query(query)?.into_iter().filter(|one| !named.contains(one)).collect();
+    named.extend(others);
+    Ok(named)
+}
+
+/// What parameters name that are called as a reference is, be they declared or not: a server may know more of them than
+/// the catalog.
+fn named_in_query(query: Query<'_>) -> Result<Vec<Named>, FenceError> {
+    let mut named = Vec::new();
+    for field in ReferenceField::all() {
+        match field.role {
+            FieldRole::Id(kind) | FieldRole::Ids(kind) => {
+                named.extend(query_ids(query, field.name)?.into_iter().map(|id| (kind, id)));
+            }
+            FieldRole::Thing(_) | FieldRole::PairId(_) | FieldRole::Word(_) => {}
         }
     }
     Ok(named)
@@ -199,6 +217,9 @@ mod tests {
         assert!(matches!(names("GET", other), Err(FenceError::Outside)), "{other}");
         let articles = |query: &str| names("GET", &format!("/v2/knowledgebase/organization/articles{query}"));
         assert_eq!(articles("?organizationIds=5,7").expect("clear"), [("organization", 5), ("organization", 7)]);
+        // A parameter that the operation does not declare.
+        let undeclared = names("POST", "/v2/device/7/patch/os/scan?deviceId=8&clientId=9&x=1").expect("clear");
+        assert_eq!(undeclared, [("device", 7), ("organization", 9), ("device", 8)]);
         for query in [
             "?organizationIds=5;organizationIds=9",
             "?organizationIds=5+9",
