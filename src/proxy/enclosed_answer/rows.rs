@@ -68,6 +68,12 @@ impl ListRequest {
         PageFilter::new(self.check.clone(), PageLimits { row_bytes: MAX_ROW, max_rows, rows_before })
     }
 
+    /// The cursor that was asked for.
+    fn cursor(&self) -> Option<String> {
+        let values = Query::new(self.target.query()).values("cursor").ok()?;
+        values.into_iter().next().filter(|name| !name.is_empty())
+    }
+
     /// Where the list goes on behind a page with this last row; `None` if it cannot.
     fn next(&self, last: Option<u64>, cursor: Option<&Cursor>) -> Option<PathAndQuery> {
         let is_forward = || {
@@ -140,7 +146,7 @@ impl RowStream {
                 None => self.turn_page().await?,
             }
         }
-        self.close();
+        self.close().await;
         Ok((Bytes::from(std::mem::take(&mut self.out)), None))
     }
 
@@ -151,7 +157,10 @@ impl RowStream {
         self.account(&end);
         self.kept += end.kept;
         self.last.0 = end.last_kept_id.or(self.last.0);
-        self.cursor = end.cursor.clone().or(self.cursor.take());
+        // Where the first page began, the rest of this answer goes on.
+        let offset =
+            self.cursor.as_ref().map_or(end.cursor.as_ref().and_then(|cursor| cursor.offset), |first| first.offset);
+        self.cursor = end.cursor.clone().map(|cursor| Cursor { offset, ..cursor }).or(self.cursor.take());
         let has_dropped = end.outside + end.unreadable > 0;
         let is_enough = end.is_full || self.kept >= self.list.page_size.unwrap_or(1);
         if !has_dropped || is_enough || self.list.paging.is_none() {
@@ -198,15 +207,22 @@ impl RowStream {
     }
 
     /// Closes the frame. Of what NinjaOne says around the rows, only what leads to the next page is told.
-    fn close(&mut self) {
+    async fn close(&mut self) {
         if self.list.check.at.is_empty() {
             self.out.push(b']');
             return;
         }
         let mut end = "]".to_owned();
-        if let Some(Cursor { name, expires }) = &self.cursor {
+        if let Some(Cursor { name, offset, expires }) = &self.cursor {
+            // Clients stop where it does not grow. NinjaOne's own tells how many rows it dropped, or we did.
+            let directory = &self.proxy.directory;
+            let before = match self.list.cursor() {
+                Some(asked) => directory.rows_before(&asked).await.or(*offset).unwrap_or(0),
+                None => 0,
+            };
+            directory.keep_rows(name, before + self.kept).await;
             let expires = expires.as_ref().map_or_else(String::new, |time| format!(",\"expires\":{time}"));
-            end += &format!(",\"cursor\":{{\"name\":\"{name}\",\"count\":{}{expires}}}", self.kept);
+            end += &format!(",\"cursor\":{{\"name\":\"{name}\",\"offset\":{before},\"count\":{}{expires}}}", self.kept);
         }
         if let (Some(Paging::Older), Some(id)) = (self.list.paging, self.last.0) {
             end += &format!(",\"lastActivityId\":{id}");

@@ -20,6 +20,9 @@ use super::{EntityId, Inside};
 use crate::proxy::policy::Organizations;
 use crate::proxy::policy::catalog::EntityKind;
 
+/// For how many cursors the rows are counted, and for how long none may be used: NinjaOne forgets them sooner.
+const MAX_CURSORS: u64 = 10_000;
+const CURSOR_AGE: Duration = Duration::from_secs(3600);
 /// For how many ids there is room, of all organizations together: about 64 bytes each.
 const MAX_IDS: u64 = 2_000_000;
 /// How long a failure is told to others before NinjaOne is asked again.
@@ -38,6 +41,8 @@ pub struct Directory {
 struct Known {
     lists: Cache<(EntityKind, u64), Arc<Members>>,
     objects: Cache<(EntityKind, EntityId), Arc<Object>>,
+    /// How many rows callers got by each cursor of a report.
+    rows: Cache<Box<str>, u64>,
 }
 
 /// What belongs to one organization, of one kind.
@@ -88,6 +93,16 @@ impl Directory {
 
     fn known(&self) -> &Known {
         self.known.get_or_init(|| Known::new(self.age))
+    }
+
+    /// How many rows a caller has got by a cursor; `None` if that was not through this directory, or long ago.
+    pub async fn rows_before(&self, cursor: &str) -> Option<u64> {
+        self.known().rows.get(cursor).await
+    }
+
+    /// A caller has got so many rows by a cursor.
+    pub async fn keep_rows(&self, cursor: &str, rows: u64) {
+        self.known().rows.insert(cursor.into(), rows).await;
     }
 
     /// What is inside, of these kinds. `read` asks NinjaOne.
@@ -215,6 +230,7 @@ impl Known {
         Self {
             lists: Cache::builder().max_capacity(MAX_IDS).weigher(weight).time_to_live(age).build(),
             objects: Cache::builder().max_capacity(MAX_IDS / 10).time_to_live(age).build(),
+            rows: Cache::builder().max_capacity(MAX_CURSORS).time_to_idle(CURSOR_AGE).build(),
         }
     }
 }

@@ -8,6 +8,8 @@ use serde_json::{Number, Value};
 pub struct Cursor {
     /// What the next request names: 1 to 256 visible characters of ASCII, none of which JSON escapes.
     pub name: String,
+    /// How many rows came before.
+    pub offset: Option<u64>,
     /// When NinjaOne forgets it, in epoch seconds.
     pub expires: Option<Number>,
 }
@@ -16,6 +18,7 @@ pub struct Cursor {
 #[derive(Deserialize)]
 struct Written {
     name: Option<String>,
+    offset: Option<Value>,
     expires: Option<Value>,
 }
 
@@ -29,9 +32,10 @@ impl Cursor {
         let object = Some(value).filter(|value| value.starts_with('{')).ok_or(UnreadableCursor)?;
         let written: Written = serde_json::from_str(object).map_err(|_| UnreadableCursor)?;
         let expires = written.expires.and_then(|value| value.as_number().cloned());
+        let offset = written.offset.as_ref().and_then(Value::as_u64);
         match written.name {
             None => Ok(None),
-            Some(name) if is_usable(&name) => Ok(Some(Self { name, expires })),
+            Some(name) if is_usable(&name) => Ok(Some(Self { name, offset, expires })),
             Some(_) => Err(UnreadableCursor),
         }
     }
