@@ -25,7 +25,7 @@ use crate::net::listener::RequestBody;
 use crate::proxy::fence::directory::{Asked, InsideSet};
 use crate::proxy::fence::{FenceError, request};
 use crate::proxy::policy::body::JsonBody;
-use crate::proxy::policy::catalog::{AnswerCheck, EntityKind};
+use crate::proxy::policy::catalog::{AnswerCheck, EntityKind, FenceRules, RequestCheck};
 use crate::proxy::policy::{ChosenPermit, is_write};
 use crate::proxy::upstream::UpstreamError;
 
@@ -87,7 +87,7 @@ impl Proxy {
                 return Err(FenceError::Outside.into());
             }
         }
-        let inside = self.directory.inside(&needed(&rules.answer), &organizations, &read).await;
+        let inside = self.directory.inside(&needed(rules), &organizations, &read).await;
         let inside = inside.map_err(FenceError::from)?;
         let narrowed = request::narrowed(rules, chosen.permit().target(), &organizations);
         let enclosure = Enclosure { inside, answer: rules.answer.clone(), is_narrowed: narrowed.is_some(), lookups };
@@ -134,13 +134,41 @@ impl Enclosure {
     }
 }
 
+/// What a relation of something may lead to, of which there are lists.
+const RELATED: [EntityKind; 5] =
+    [EntityKind::Location, EntityKind::EndUser, EntityKind::Contact, EntityKind::Document, EntityKind::Article];
+
 /// The kinds that an answer may name. Devices may be named in any.
-fn needed(answer: &AnswerCheck) -> Vec<EntityKind> {
-    match answer {
+fn needed(rules: &FenceRules) -> Vec<EntityKind> {
+    match &rules.answer {
         AnswerCheck::Empty | AnswerCheck::Opaque => Vec::new(),
-        AnswerCheck::Object { .. } | AnswerCheck::Rows { .. } => {
+        answer @ (AnswerCheck::Object { .. } | AnswerCheck::Rows { .. }) => {
             let own = answer.key().map(|key| key.kind).filter(|kind| *kind != EntityKind::Device);
-            [EntityKind::Device].into_iter().chain(own).collect()
+            let is_of_any_kind = rules.request.iter().any(|check| matches!(check, RequestCheck::PathEntity { .. }));
+            let related = RELATED.into_iter().filter(|_| is_of_any_kind);
+            [EntityKind::Device].into_iter().chain(own).chain(related).collect()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::policy::catalog::{Catalog, Operation};
+
+    fn needed_by(template: &str) -> Vec<EntityKind> {
+        let catalog = Catalog::built_in().expect("good");
+        let is_it = |known: &&Operation| known.template == template;
+        let operation = catalog.operations().iter().find(is_it).expect("known");
+        needed(operation.fencing.rules.as_ref().expect("open"))
+    }
+
+    #[test]
+    fn lists_are_read_of_the_kinds_that_an_answer_may_name() {
+        assert_eq!(needed_by("/v2/device/{id}/disks"), [EntityKind::Device]);
+        assert_eq!(needed_by("/v2/contacts"), [EntityKind::Device, EntityKind::Organization]);
+        assert_eq!(needed_by("/v2/device/{id}/dashboard-url"), []);
+        let related = needed_by("/v2/related-items/with-entity/{entityType}/{entityId}");
+        assert!(RELATED.iter().all(|kind| related.contains(kind)), "{related:?}");
     }
 }
