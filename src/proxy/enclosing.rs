@@ -135,8 +135,14 @@ impl Enclosure {
 }
 
 /// What a relation of something may lead to, of which there are lists.
-const RELATED: [EntityKind; 5] =
-    [EntityKind::Location, EntityKind::EndUser, EntityKind::Contact, EntityKind::Document, EntityKind::Article];
+const RELATED: [EntityKind; 6] = [
+    EntityKind::Location,
+    EntityKind::EndUser,
+    EntityKind::Contact,
+    EntityKind::Document,
+    EntityKind::Checklist,
+    EntityKind::Article,
+];
 
 /// The kinds that an answer may name. Devices may be named in any.
 fn needed(rules: &FenceRules) -> Vec<EntityKind> {

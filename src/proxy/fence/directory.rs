@@ -14,7 +14,7 @@ use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 pub use super::loading::LookupError;
-use super::loading::{load, load_object};
+use super::loading::{find, load, load_object};
 use super::sources::{self, Owner, Source};
 use super::{EntityId, Inside};
 use crate::proxy::policy::Organizations;
@@ -139,13 +139,42 @@ impl Directory {
         if kind == EntityKind::Organization {
             return Ok(is_one_of(organizations, id));
         }
-        if let Some(source) = sources::object(kind, since.is_some() && !is_one_of_many) {
+        if let Some(source) = sources::object(kind) {
             let owner = self.object((kind, id), source, since, read).await?;
             return Ok(owner.is_some_and(|owner| organizations.contains(owner)));
         }
         let Some(source) = sources::list(kind) else { return Ok(false) };
+        if source.is_paged && since.is_some() && !is_one_of_many {
+            return self.find((kind, id), source, organizations, read).await;
+        }
         for organization in organizations.ids() {
             if self.list(kind, source, *organization, since, read).await?.contains(id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Looks for one row in the lists of the organizations, where it was last first. NinjaOne answers with an inside row
+    /// or none, be it another customer's or not there.
+    async fn find<R>(
+        &self,
+        (kind, id): (EntityKind, EntityId),
+        source: Source,
+        organizations: &Organizations,
+        read: &R,
+    ) -> Result<bool, LookupError>
+    where
+        R: AsyncFn(PathAndQuery) -> Result<Option<Bytes>, LookupError>,
+    {
+        let mut order = Vec::new();
+        for organization in organizations.ids() {
+            let known = self.known().lists.get(&(kind, *organization)).await;
+            order.push((!known.is_some_and(|members| members.contains(id)), *organization));
+        }
+        order.sort_unstable();
+        for (_, organization) in order {
+            if find(read, source, organization, id).await? {
                 return Ok(true);
             }
         }
@@ -365,7 +394,14 @@ mod tests {
                 !directory.contains(device(1, now), &organizations, &read).await.expect("an answer"),
                 "it has moved"
             );
-            assert_eq!(tenant.asked.borrow().last().expect("a request"), "/v2/device/1");
+            let last = tenant.asked.borrow().last().expect("a request").clone();
+            assert_eq!(last, "/v2/organization/7/devices?pageSize=1&after=0", "each organization, one row");
+            assert!(directory.contains(device(4, now), &organizations, &read).await.expect("an answer"));
+            let last = tenant.asked.borrow().last().expect("a request").clone();
+            assert_eq!(last, "/v2/organization/7/devices?pageSize=1&after=3");
+            for outside in [2, 99] {
+                assert!(!directory.contains(device(outside, now), &organizations, &read).await.expect("an answer"));
+            }
         })
         .await;
     }

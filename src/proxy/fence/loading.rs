@@ -64,6 +64,18 @@ where
         .map_or(LookupError::Unreadable(PathAndQuery::from_static("/")), LookupError::Endless))
 }
 
+/// Whether the list of an organization has a row.
+pub(super) async fn find<R>(read: &R, source: Source, organization: u64, id: EntityId) -> Result<bool, LookupError>
+where
+    R: AsyncFn(PathAndQuery) -> Result<Option<Bytes>, LookupError>,
+{
+    let Some(target) = source.single(organization, id) else { return Ok(false) };
+    let Some(bytes) = read(target.clone()).await? else { return Ok(false) };
+    let rows: Vec<Row> = serde_json::from_slice(&bytes).map_err(|_| LookupError::Unreadable(target))?;
+    let owner = EntityId(organization.into());
+    Ok(rows.iter().any(|row| source.id_of(row) == Some(id) && source.owner_of(row) == Some(owner)))
+}
+
 /// Whose an object is, as NinjaOne says; nobody's if it is not there.
 pub(super) async fn load_object<R>(read: &R, source: Source, id: EntityId) -> Result<Option<u64>, LookupError>
 where

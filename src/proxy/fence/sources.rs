@@ -56,19 +56,18 @@ pub(super) fn list(kind: EntityKind) -> Option<Source> {
         EntityKind::Article => {
             source("/v2/knowledgebase/organization/articles?organizationIds={o}", Field::Id, owner, false)
         }
-        EntityKind::Organization | EntityKind::Ticket | EntityKind::Checklist => None,
+        EntityKind::Checklist => source("/v2/organization/checklists?organizationIds={o}", Field::Id, owner, false),
+        EntityKind::Organization | EntityKind::Ticket => None,
     }
 }
 
-/// The object itself, where it says whose it is. `fresh`: it is read although there is a list.
-pub(super) fn object(kind: EntityKind, fresh: bool) -> Option<Source> {
-    let source = |template, owner| Some(Source { template, id: Field::Id, owner, is_paged: false });
+/// The object itself, where there is no list. Whether it is another customer's or not there, NinjaOne may take another
+/// time.
+pub(super) fn object(kind: EntityKind) -> Option<Source> {
     match kind {
-        EntityKind::Ticket => source("/v2/ticketing/ticket/{id}", Owner::Client),
-        EntityKind::Checklist => source("/v2/organization/checklist/{id}", Owner::Organization),
-        EntityKind::Device if fresh => source("/v2/device/{id}", Owner::Organization),
-        EntityKind::EndUser if fresh => source("/v2/user/end-user/{id}", Owner::Organization),
-        EntityKind::Contact if fresh => source("/v2/contact/{id}", Owner::Organization),
+        EntityKind::Ticket => {
+            Some(Source { template: "/v2/ticketing/ticket/{id}", id: Field::Id, owner: Owner::Client, is_paged: false })
+        }
         EntityKind::Organization
         | EntityKind::Location
         | EntityKind::Device
@@ -77,6 +76,7 @@ pub(super) fn object(kind: EntityKind, fresh: bool) -> Option<Source> {
         | EntityKind::Contact
         | EntityKind::Alert
         | EntityKind::Document
+        | EntityKind::Checklist
         | EntityKind::Article => None,
     }
 }
@@ -106,6 +106,12 @@ impl Source {
         let after = after.map_or_else(String::new, |after| format!("&after={after}"));
         let text = if self.is_paged { format!("{text}?pageSize={PAGE}{after}") } else { text };
         text.parse().ok()
+    }
+
+    /// The target of the one row of a list in pages that has this id, or comes next.
+    pub(super) fn single(&self, organization: u64, EntityId(id): EntityId) -> Option<PathAndQuery> {
+        let text = self.template.replace("{o}", &organization.to_string());
+        format!("{text}?pageSize=1&after={}", id.checked_sub(1)?).parse().ok()
     }
 
     /// The target of an object that has a number.
