@@ -236,11 +236,13 @@ impl Proxy {
         }
         let answer = self.sender.ask(context.tokens(audited.permit()), &audited, &mut outbound, log).await?;
         let answer = observe(log, self.hold(answer, &head.method)?);
-        if let Some(enclosure) = enclosure {
-            return Box::pin(self.enclosed(answer, enclosure, audited.permit())).await;
-        }
-        let localize = |location: &_| origin.localize(location, self.sender.upstream.authority(), &head.uri);
-        let mut response = response::relay(answer, &self.relayed, audited.permit().token_holder(), localize);
+        let mut response = match enclosure {
+            Some(enclosure) => Box::pin(self.enclosed(answer, enclosure, audited.permit())).await?,
+            None => {
+                let localize = |location: &_| origin.localize(location, self.sender.upstream.authority(), &head.uri);
+                response::relay(answer, &self.relayed, audited.permit().token_holder(), localize)
+            }
+        };
         response::tell_quotas(response.headers_mut(), &context.quotas(audited.permit()));
         Ok(response)
     }

@@ -19,8 +19,8 @@ use super::response::{self, Rejection, ResponseBody};
 use crate::net::body::BodyError;
 use crate::proxy::fence::FenceError;
 use crate::proxy::fence::rows::{RowError, judge_object};
-use crate::proxy::policy::Permit;
 use crate::proxy::policy::catalog::AnswerCheck;
+use crate::proxy::policy::{Permit, is_write};
 use crate::proxy::upstream::UpstreamAnswer;
 use rows::{ListRequest, RowStream};
 
@@ -63,6 +63,8 @@ impl Proxy {
                     false if judge_object(&read, key.as_ref(), &enclosure.inside).map_err(FenceError::from)? => {
                         Some(response::whole(read))
                     }
+                    // A write has been done.
+                    false if is_write(permit.method()) => return Err(FenceError::AnswerOutside.into()),
                     false => return Err(FenceError::Outside.into()),
                 }
             }

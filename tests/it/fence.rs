@@ -178,3 +178,12 @@ fn a_caller_sees_no_more_than_its_own_organizations() {
     assert_eq!(stand.send(Asker::Wide, "PATCH", "/v2/device/3", "{\"organizationId\":1}").status, 204);
     assert_eq!(stand.changed(), [("PATCH /v2/device/{id}".to_owned(), vec![1, 3])]);
 }
+
+#[test]
+fn a_fenced_answer_tells_what_is_left_of_a_quota() {
+    let proxy = Proxy::start("host = \"sandbox\"", "organizations = [1]\nquota = { requests = \"50/min\" }", "");
+    for path in ["/v2/devices", "/v2/device/5/disks", "/v2/organization/1"] {
+        let reply = request(proxy.address, "GET", path, "", b"");
+        assert!(reply.status == 200 && reply.header("ratelimit").contains("r="), "{path}: {reply:?}");
+    }
+}

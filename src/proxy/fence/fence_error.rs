@@ -52,6 +52,9 @@ pub enum FenceError {
     /// The answer cannot be filtered.
     #[error("NinjaOne's answer cannot be filtered: {0}")]
     Unfit(#[from] RowError),
+    /// The answer to a write names something outside.
+    #[error("NinjaOne's answer names something that is not in the organizations of the fence")]
+    AnswerOutside,
     /// The answer is compressed although that was not asked for.
     #[error("NinjaOne's answer is encoded, although that was not asked for")]
     Encoded,

@@ -73,6 +73,7 @@ pub(super) fn refusal(error: &FenceError, scene: &RefusalContext<'_>) -> Refusal
         FenceError::Refused { status, retry_after } => refused(*status, retry_after.as_ref(), scene),
         FenceError::Failed(_)
         | FenceError::Unfit(_)
+        | FenceError::AnswerOutside
         | FenceError::Encoded
         | FenceError::Broken
         | FenceError::Endless => Refusal::new(

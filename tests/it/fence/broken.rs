@@ -93,3 +93,14 @@ fn the_log_says_why_in_one_line_without_content() {
         }
     }
 }
+
+#[test]
+fn a_write_whose_answer_is_about_another_organization_is_not_told_to_be_undone() {
+    let stand = Stand::new();
+    let body = r#"{"organizationId":1,"firstName":"Ada"}"#;
+    assert_eq!(stand.send(Asker::Wide, "POST", "/v2/contacts", body).status, 200);
+    stand.leak("mode=object&at=/v2/contacts");
+    let reply = stand.send(Asker::Wide, "POST", "/v2/contacts", body);
+    assert_eq!((reply.status, reply.code().as_str()), (502, "answer-withheld"), "{reply:?}");
+    assert!(reply.json()["detail"].as_str().is_some_and(|detail| detail.contains("write")), "{reply:?}");
+}
