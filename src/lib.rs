@@ -6,13 +6,14 @@
 //! # The life of a request
 //!
 //! ```text
-//! listener -> authn -> policy -> [conditions] -> quota -> audit -> token -> rate limit -> upstream -> response
-//!  Peer       Caller    Permit     Permit         Within   Audited  Bearer   Slot          Answer      Response
+//! listener -> authn -> policy -> [conditions, fence] -> quota -> audit -> token -> rate limit -> upstream -> response
+//!  Peer       Caller    Permit     Permit                Within   Audited  Bearer   Slot          Answer      Response
 //! ```
 //!
 //! Each stage consumes the proof that the stage before it made. A proof has private fields and one constructor, in its
 //! own stage, so code in the wrong order does not compile. [`proxy`] is the spine, which reads like the line above. Only
-//! a request that rules open under conditions passes the stage of these: body, uses, a person's approval.
+//! a request that rules open under conditions passes the stage of these: body, uses, a person's approval. And only one whose
+//! caller is kept to organizations passes the fence, which its answer passes too: see [`proxy::fence`].
 //!
 //! # Laws
 //!

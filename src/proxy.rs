@@ -52,6 +52,7 @@ pub use crate::proxy::body_limits::BodyLimits;
 pub use crate::proxy::caller_context::CallerContext;
 use crate::proxy::dry_run::InventAnswer;
 use crate::proxy::enclosing::Enclosure;
+use crate::proxy::fence::FenceError;
 use crate::proxy::fence::directory::Directory;
 use crate::proxy::fulfillment::{Fulfilled, HeldBody};
 use crate::proxy::headers::CallerOrigin;
@@ -238,6 +239,8 @@ impl Proxy {
         let answer = observe(log, self.hold(answer, &head.method)?);
         let mut response = match enclosure {
             Some(enclosure) => Box::pin(self.enclosed(answer, enclosure, audited.permit())).await?,
+            // The fence of a permit is never left out.
+            None if audited.permit().fence().is_some() => return Err(FenceError::AnswerOutside.into()),
             None => {
                 let localize = |location: &_| origin.localize(location, self.sender.upstream.authority(), &head.uri);
                 response::relay(answer, &self.relayed, audited.permit().token_holder(), localize)

@@ -1,4 +1,4 @@
-//! A fence around a request: a panic inside it ends that request, and nothing else.
+//! A guard around a request: a panic inside it ends that request, and nothing else.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -7,13 +7,13 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
-/// The panics outside of any fence, since the start.
+/// The panics outside of any guard, since the start.
 static OUTSIDE: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// Whether this thread is inside a fence, whose owner tells of a panic.
-    static FENCED: Cell<bool> = const { Cell::new(false) };
-    /// Where this thread panicked last: a hook learns the place, and only the fence knows the request.
+    /// Whether this thread is inside a guard, whose owner tells of a panic.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+    /// Where this thread panicked last: a hook learns the place, and only the guard knows the request.
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
@@ -31,15 +31,15 @@ impl fmt::Display for Panicked {
 
 impl std::error::Error for Panicked {}
 
-/// Replaces what a panic prints, message and all: its place goes to the log, where there is a fence together with what
-/// the fence's owner knows of the request.
+/// Replaces what a panic prints, message and all: its place goes to the log, where there is a guard together with what
+/// the guard's owner knows of the request.
 pub fn install() {
     std::panic::set_hook(Box::new(record_location));
 }
 
 fn record_location(info: &PanicHookInfo<'_>) {
     let place = info.location().map(ToString::to_string);
-    if FENCED.get() {
+    if GUARDED.get() {
         PLACE.set(place);
     } else {
         OUTSIDE.fetch_add(1, Ordering::Relaxed);
@@ -48,7 +48,7 @@ fn record_location(info: &PanicHookInfo<'_>) {
     }
 }
 
-/// How many panics there were outside of any fence. Those inside are counted by the fence's owner.
+/// How many panics there were outside of any guard. Those inside are counted by the guard's owner.
 pub fn outside() -> u64 {
     OUTSIDE.load(Ordering::Relaxed)
 }
@@ -67,9 +67,9 @@ pub async fn around<F: Future>(future: F) -> Result<F::Output, Panicked> {
 /// What `work` returns, or what is left of a panic in it. The caller sees to it that what `work` had borrowed is not
 /// used again: it may be in the midst of a change.
 pub fn within<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
-    let outer = FENCED.replace(true);
+    let outer = GUARDED.replace(true);
     let result = catch_unwind(AssertUnwindSafe(work));
-    FENCED.set(outer);
+    GUARDED.set(outer);
     result.map_err(|_| Panicked { place: PLACE.take() })
 }
 
@@ -78,22 +78,22 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn fence_lets_an_output_pass_and_turns_a_panic_into_an_error_at_any_poll() {
+    async fn guard_lets_an_output_pass_and_turns_a_panic_into_an_error_at_any_poll() {
         assert_eq!(around(async { 7 }).await, Ok(7));
         let panics = around(async {
             tokio::task::yield_now().await;
-            if FENCED.get() {
+            if GUARDED.get() {
                 panic!("in the second poll");
             }
         });
         assert!(panics.await.is_err());
-        assert!(!FENCED.get(), "the fence is down again");
-        assert_eq!(within(|| within(|| panic!("inside")) == Ok(())), Ok(false), "a fence in a fence");
-        assert!(!FENCED.get());
+        assert!(!GUARDED.get(), "the guard is down again");
+        assert_eq!(within(|| within(|| panic!("inside")) == Ok(())), Ok(false), "a guard in a guard");
+        assert!(!GUARDED.get());
     }
 
     #[tokio::test]
-    async fn fence_drops_what_panicked() {
+    async fn guard_drops_what_panicked() {
         struct Held<'a>(&'a Cell<u32>);
         impl Drop for Held<'_> {
             fn drop(&mut self) {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn fence_knows_the_place_and_not_the_message() {
+    fn guard_knows_the_place_and_not_the_message() {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             record_location(info);
