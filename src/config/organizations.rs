@@ -22,13 +22,13 @@ impl Config {
     ) -> Result<Option<Arc<Organizations>>, ConfigMistake> {
         let Some(list) = list else { return Ok(None) };
         let ids = list.get_ref().iter().map(|id| self.organization(id)).collect::<Result<Vec<_>, _>>()?;
-        let empty = "the list is empty: name at least one organization, such as organizations = [5], or close all of them with deny = [\"* /v2/**\"]";
+        let empty = "the list is empty: name at least one organization, such as organizations = [5], close all of them with deny = [\"* /v2/**\"], or remove the line to have no fence";
         Organizations::new(ids).map(Arc::new).map(Some).ok_or_else(|| self.mistake(list, empty))
     }
 
     /// What belongs to an organization is read with the token of the listener or caller.
     pub(super) fn check_fence(&self, list: Option<&OrganizationList>, scopes: ScopeSet) -> Result<(), ConfigMistake> {
-        let hint = "organizations needs the scope monitoring, with which the proxy reads what belongs to them: add \"monitoring\" to scopes";
+        let hint = "organizations needs the scope monitoring in the same table, with which the proxy reads what belongs to them: add \"monitoring\" to scopes there, and close reads by groups or deny if you like";
         match list {
             Some(list) if !scopes.contains(Scope::Monitoring) => Err(self.mistake(list, hint)),
             Some(_) | None => Ok(()),
@@ -58,7 +58,7 @@ impl Config {
         let number = u64::try_from(*id.get_ref()).ok().filter(|id| (1..=MAX_ORGANIZATION).contains(id));
         number.ok_or_else(|| {
             let message = format!(
-                "{} is not the id of an organization: ids are whole numbers from 1 to {MAX_ORGANIZATION}; \"curl localhost:8080/v2/organizations\" lists them",
+                "{} is not the id of an organization: ids are whole numbers from 1 to {MAX_ORGANIZATION}, as in the address of the organization's page in NinjaOne",
                 id.get_ref()
             );
             self.mistake(id, message)

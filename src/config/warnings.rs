@@ -42,7 +42,8 @@ impl ListenerConfig {
         });
         let observes = self.policy.observes().then(|| Warning {
             text: format!(
-                "listeners.{name} only observes its rules: it lets through everything that its scopes permit, guarded groups included"
+                "listeners.{name} only observes its rules: it lets through everything that its scopes permit, guarded groups included{}",
+                self.policy.organizations().map_or(String::new(), |fence| format!(", except what its fence closes ({})", fence.named()))
             ),
             fix: format!(
                 "when the tools have done their work, run ninjaone-proxy learn, and put what it prints into [listeners.{name}]; \

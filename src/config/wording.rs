@@ -65,6 +65,12 @@ fn wrong_type(message: &str, line: &str, raw: &str) -> Option<String> {
         "a nonzero u16" => number(raw, bare, "a whole number from 1 to 65535", u16::MAX.into(), 1),
         "a nonzero u32" => number(raw, bare, "a whole number from 1 to 4294967295", u32::MAX.into(), 1),
         "u32" => number(raw, bare, "a whole number from 0 to 4294967295", u32::MAX.into(), 0),
+        "i64" if line.contains("organizations") => Some(match bare.parse::<u64>() {
+            Ok(_) => format!("{raw} is text, not the number of an organization: write {bare}, without quotation marks"),
+            Err(_) => format!(
+                "{raw} is not the number of an organization: write its id, such as organizations = [5]; it is in the address of the organization's page in NinjaOne, and without the line there is no fence"
+            ),
+        }),
         "f64" => match bare.parse::<f64>() {
             Ok(_) => write("a number", format!("{bare}, without quotation marks")),
             Err(_) => write("a number", "one such as 0.5 or 10".to_owned()),

@@ -86,7 +86,10 @@ fn check_head(answer: &UpstreamAnswer, check: &AnswerCheck) -> Result<(), FenceE
         // To what the request names: a file, or a page of the console.
         status if status.is_redirection() && *check == AnswerCheck::Opaque => {}
         StatusCode::NOT_FOUND => return Err(FenceError::Outside),
-        status => return Err(FenceError::Refused { status, retry_after: head.headers.get(RETRY_AFTER).cloned() }),
+        status => {
+            let retry_after = head.headers.get(RETRY_AFTER).cloned();
+            return Err(FenceError::Refused { status, reason: answer.reason, retry_after });
+        }
     }
     let is_plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
     match *check != AnswerCheck::Opaque && !head.headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {

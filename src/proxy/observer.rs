@@ -26,6 +26,9 @@ pub(super) fn observe<P: Observed>(log: &mut RequestLog, mut proof: P) -> P {
 impl Observed for Authenticated<'_, CallerContext> {
     fn tell(&mut self, log: &mut RequestLog) {
         log.set_caller(self.caller.id().index());
+        if let Some(organizations) = self.context.organizations() {
+            log.set_organizations(Arc::clone(organizations));
+        }
     }
 }
 
@@ -38,9 +41,6 @@ impl Observed for Judged<'_> {
         log.set_operation(permit.operation().map(OperationId::index));
         if let Some(user) = self.context.user(permit) {
             log.set_user(user);
-        }
-        if let Some(organizations) = self.context.organizations() {
-            log.set_organizations(Arc::clone(organizations));
         }
         if self.dry_run.is_some() {
             log.set_dry_run();

@@ -191,6 +191,20 @@ fn explain_subject<'a>(
         }
         Err(refusal) => told(Some("policy"), false, why_refused(subject, head, &Rejection::Policy(refusal))),
     };
+    let fence = policy.organizations().zip(operation.and_then(|known| Some((known, known.fencing.rules.as_ref()?))));
+    let told = match (fence, target.as_ref().ok().and_then(|target| target.to_string().parse().ok())) {
+        (Some((organizations, (known, rules))), Some(target)) if told.open != Some(false) => {
+            match fence::judge((organizations, rules), known, (head, body), &target) {
+                Err(error) => {
+                    let reason = why_refused(subject, head, &Rejection::Fence(error));
+                    Explanation { gate: Some("fence"), open: Some(false), reason, ..told }
+                }
+                Ok(Some(reason)) if told.open == Some(true) => Explanation { open: None, reason, ..told },
+                Ok(_) => told,
+            }
+        }
+        (Some(_) | None, _) => told,
+    };
     let dry_run = DryRun::of(&head.method, &head.headers, subject.tries_writes());
     let quotas = quotas::applicable(subject, &head.method, operation);
     let told = Explanation { user: policy.user_of(id).map(|user| &*user.name), quotas, dry_run, ..told };

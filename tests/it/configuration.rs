@@ -76,7 +76,11 @@ const MISTAKES: [(&str, &str, &str); 102] = [
     ),
     ("[listeners.local]\norganizations = [5, 0]", "0 is not the id of an organization", "from 1 to 9007199254740991"),
     ("[listeners.local]\norganizations = [-5]", "-5 is not the id of an organization", "whole numbers"),
-    ("[listeners.local]\norganizations = [\"Harbour Clinic\"]", ":2:", "organizations"),
+    (
+        "[listeners.local]\norganizations = [\"Harbour Clinic\"]",
+        "is not the number of an organization",
+        "organizations = [5]",
+    ),
     (
         "[listeners.local]\nscopes = [\"management\"]\norganizations = [5]",
         "needs the scope monitoring",

@@ -47,6 +47,22 @@ fn explain_says_how_to_open_what_is_tenant_wide() {
 }
 
 #[test]
+fn explain_judges_what_a_request_names_as_the_proxy_does() {
+    let told = |path: &str| run(FENCED, &["explain", "GET", path]);
+    for (path, wanted) in [
+        ("/v2/organization/7/devices", "decision   allowed"),
+        ("/v2/organization/8/devices", "404 not-in-organizations"),
+        ("/v2/knowledgebase/organization/articles?organizationIds=5,8", "404 not-in-organizations"),
+        ("/v2/knowledgebase/organization/articles?organizationIds=x", "403 organization-unclear"),
+        ("/v2/device/7/disks", "decision   conditional"),
+        ("/v2/device/7/disks", "whose the device 7 is"),
+    ] {
+        assert!(told(path).contains(wanted), "{path}: {}", told(path));
+    }
+    assert!(told("/v2/organization/8/devices").contains("gate       fence"));
+}
+
+#[test]
 fn explain_says_nothing_of_a_fence_where_nothing_goes_to_ninjaone() {
     assert_eq!(explained(FENCED, "/oauth/token"), "");
 }

@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode};
 use super::directory::LookupError;
 use super::rows::RowError;
 use crate::proxy::policy::body::{BodyFenceError, UnreadableBody};
+use crate::proxy::upstream::Reason;
 
 /// Why a fence ends a request, or keeps its answer back.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,8 @@ pub enum FenceError {
     Refused {
         /// Its status.
         status: StatusCode,
+        /// What its message means, if that is known.
+        reason: Option<Reason>,
         /// Its `Retry-After`.
         retry_after: Option<HeaderValue>,
     },

@@ -28,6 +28,12 @@ impl Organizations {
         &self.0
     }
 
+    /// `the organization 5`, or `the organizations 5, 7`.
+    pub fn named(&self) -> String {
+        let noun = if self.0.len() == 1 { "organization" } else { "organizations" };
+        format!("the {noun} {self}")
+    }
+
     /// The first of these that is not one of `others`.
     pub fn outside(&self, others: &Self) -> Option<u64> {
         self.0.iter().copied().find(|id| !others.contains(*id))

@@ -71,7 +71,7 @@ impl fmt::Display for DenyReason {
             Self::Rule(rule) => write!(f, "the rule {rule:?} of deny matches"),
             Self::SecureValues => f.write_str("the request asks for the values of secure fields, which are not open"),
             Self::TenantWide(organizations) => {
-                write!(f, "the operation is tenant-wide, and the fence has the organizations {organizations} only")
+                write!(f, "the operation is tenant-wide, and the fence has {} only", organizations.named())
             }
             Self::Conditions(unmet) => write!(f, "the rule {:?} of allow {}", unmet.rule, unmet.why),
         }

@@ -266,7 +266,7 @@ impl fmt::Display for RuleEffect {
             Self::OtherMethod => "is for other methods of this path",
             Self::Elsewhere => "is for other paths",
             Self::OtherQuery => "wants another query",
-            Self::DoesNotName => "does not name the guarded group",
+            Self::DoesNotName => "does not name it: its group is guarded, or a fence closes it",
         })
     }
 }

@@ -7,12 +7,13 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Full;
 
-use super::RefusalContext;
 use super::problem::{PROXY_STATUS, Refusal};
 use super::refusal_table::RefusalKind;
 use super::relay::ResponseBody;
 use super::upstream::write_warning;
+use super::{CONSOLE, RefusalContext};
 use crate::proxy::fence::FenceError;
+use crate::proxy::upstream::Reason;
 
 /// What a fence lets pass of an answer of NinjaOne's; `relayed` marks it.
 pub fn enclosed(
@@ -70,7 +71,7 @@ pub(super) fn refusal(error: &FenceError, scene: &RefusalContext<'_>) -> Refusal
                 "{instance} could not be asked what belongs to the organizations that {who} is kept to, so the request was not sent. The proxy's log says why, under this request id. Try again after the time in Retry-After."
             ),
         ),
-        FenceError::Refused { status, retry_after } => refused(*status, retry_after.as_ref(), scene),
+        FenceError::Refused { status, reason, retry_after } => refused((*status, *reason), retry_after.as_ref(), scene),
         FenceError::Failed(_)
         | FenceError::Unfit(_)
         | FenceError::AnswerOutside
@@ -92,10 +93,15 @@ fn unclear(what: &str) -> Refusal {
 }
 
 /// NinjaOne's refusal, in words that tell nothing of what is outside.
-fn refused(status: StatusCode, retry_after: Option<&HeaderValue>, scene: &RefusalContext<'_>) -> Refusal {
+fn refused(
+    (status, reason): (StatusCode, Option<Reason>),
+    retry_after: Option<&HeaderValue>,
+    scene: &RefusalContext<'_>,
+) -> Refusal {
     let detail = format!(
-        "{} answered this request with {status}. Its message is kept back, since it could tell of other organizations.",
-        scene.instance
+        "{} answered this request with {status}. Its message is kept back, since it could tell of other organizations.{}",
+        scene.instance,
+        reason.and_then(|reason| remedy(reason, scene.listener)).unwrap_or_default(),
     );
     let wait = retry_after.and_then(|wait| wait.to_str().ok()?.parse().ok()).map(Duration::from_secs);
     let is_error = status.is_client_error() || status.is_server_error();
@@ -104,5 +110,18 @@ fn refused(status: StatusCode, retry_after: Option<&HeaderValue>, scene: &Refusa
     match wait {
         Some(wait) => refusal.after(wait),
         None => refusal,
+    }
+}
+
+/// What can be done, where NinjaOne says it in a word.
+fn remedy(reason: Reason, listener: &str) -> Option<String> {
+    match reason {
+        Reason::UserContextRequired => Some(format!(
+            " The operation needs a signed-in person (user_context_required): run \"ninjaone-proxy login NAME\", and write user = \"NAME\" into [listeners.{listener}]."
+        )),
+        Reason::InsufficientPrivileges => Some(format!(
+            " The API client app, or the person, may not do this (insufficient_privileges): see the scopes in NinjaOne ({CONSOLE})."
+        )),
+        Reason::NotAuthenticated | Reason::RouteUnknown | Reason::EntityUnknown | Reason::Unknown => None,
     }
 }

@@ -43,7 +43,9 @@ fn closed_refusal(closed: &Denied, scene: &RefusalContext<'_>) -> Refusal {
             format!("{operation} is closed by the rule {rule:?} in deny of [{table}]. deny wins over everything.")
         }
         DenyReason::TenantWide(organizations) => format!(
-            "{operation} is tenant-wide: nothing in it tells whose data it is, and {who} is kept to the organizations {organizations}. A rule that names the operation opens it to {who} without a fence."
+            "{operation} is closed to {who}, which is kept to {}: {}. A rule that names the operation opens it, and then for the data of ALL organizations.",
+            organizations.named(),
+            scene.operation.map_or("the catalog does not know it", |name| name.0.fencing.reason.as_str()),
         ),
         DenyReason::Conditions(found) => return unmet(&operation, (&found.rule, &found.why), &table),
         DenyReason::SecureValues => format!(

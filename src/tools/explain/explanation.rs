@@ -13,7 +13,7 @@ use crate::proxy::policy::rule_trace::{Change, RuleTrace};
 use crate::proxy::response;
 
 /// Where a request stops that is one to NinjaOne.
-const FENCED_GATES: [&str; 2] = ["policy", "conditions"];
+const FENCED_GATES: [&str; 3] = ["policy", "conditions", "fence"];
 
 /// The explanation of a request for one policy target.
 #[derive(Debug)]

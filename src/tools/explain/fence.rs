@@ -1,9 +1,52 @@
 //! What a fence of organizations makes of an operation, for people and for programs.
 
+use http::request::Parts;
+use http::uri::PathAndQuery;
 use serde_json::{Value, json};
 
-use crate::proxy::policy::Policy;
-use crate::proxy::policy::catalog::{FenceClass, Operation, OperationName};
+use crate::proxy::fence::{EntityId, FenceError, request};
+use crate::proxy::policy::body::JsonBody;
+use crate::proxy::policy::catalog::{EntityKind, FenceClass, FenceRules, Operation, OperationName};
+use crate::proxy::policy::{Organizations, Policy};
+
+/// What a fence makes of a request, as far as that is known without NinjaOne; `None` if it lets it pass.
+pub(super) fn judge(
+    (organizations, rules): (&Organizations, &FenceRules),
+    operation: &Operation,
+    (head, body): (&Parts, Option<&[u8]>),
+    target: &PathAndQuery,
+) -> Result<Option<String>, FenceError> {
+    let mut named = request::named(operation, rules, target)?;
+    let mut open = Vec::new();
+    match (body, request::needed_in_body(rules)) {
+        (Some(body), _) if !body.is_empty() => {
+            let json = JsonBody::read(&head.headers, body).map_err(FenceError::BodyUnreadable)?;
+            named.extend(request::named_in_body(rules, &json)?);
+        }
+        (_, Some(pointer)) => open.push(format!("what is at {pointer:?} in the body, which --body FILE gives")),
+        (_, None) => {}
+    }
+    for (kind, EntityId(id)) in named {
+        match kind {
+            EntityKind::Organization if u64::try_from(id).is_ok_and(|id| organizations.contains(id)) => {}
+            EntityKind::Organization => return Err(FenceError::Outside),
+            EntityKind::Alert | EntityKind::EndUserUid => open.push(format!("whose the {} is", kind.as_str())),
+            EntityKind::Location
+            | EntityKind::Device
+            | EntityKind::EndUser
+            | EntityKind::Contact
+            | EntityKind::Ticket
+            | EntityKind::Document
+            | EntityKind::Checklist
+            | EntityKind::Article => open.push(format!("whose the {} {id} is", kind.as_str())),
+        }
+    }
+    let why = format!(
+        "it depends on {}: the proxy asks NinjaOne when the request comes, and what is outside gets 404 not-in-organizations",
+        open.join(", and ")
+    );
+    Ok(Some(why).filter(|_| !open.is_empty()))
+}
 
 /// One line; nothing without a fence. `is_open`: whether a rule has opened what the fence closes.
 pub fn fence(policy: &Policy, operation: Option<&Operation>, is_open: bool) -> Option<String> {
