@@ -4,8 +4,10 @@
 //! is not there get the same answer. What passes is sent with the target that asks for the organizations inside, and its
 //! answer goes through [`super::enclosed_answer`].
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
+use http::Method;
 use http::header::{
     ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
     IF_UNMODIFIED_SINCE, RANGE,
@@ -60,6 +62,9 @@ impl Proxy {
         let Some((operation, rules)) = operation.and_then(|known| Some((known, known.fencing.rules.as_ref()?))) else {
             return Err(FenceError::Outside.into());
         };
+        if *chosen.permit().method() == Method::HEAD && !request::may_leave_out_body(rules) {
+            return Err(FenceError::Unjudged.into());
+        }
         let (body, judged) = self.read_enclosed(&chosen, head, body).await?;
         let mut named = request::named(operation, rules, chosen.permit().target())?;
         match &judged {
@@ -79,9 +84,11 @@ impl Proxy {
             async move |target: PathAndQuery| lookups.read(target).await
         };
         let since = is_write(chosen.permit().method()).then(Instant::now);
-        for (kind, id) in named.iter().copied() {
+        let mut counts = HashMap::<EntityKind, usize>::new();
+        named.iter().for_each(|(kind, _)| *counts.entry(*kind).or_default() += 1);
+        for (kind, id) in named {
             // One read for each of a few, one list for many.
-            let is_one_of_many = named.iter().filter(|(other, _)| *other == kind).count() > MANY;
+            let is_one_of_many = counts.get(&kind).is_some_and(|count| *count > MANY);
             let asked = Asked { kind, id, since, is_one_of_many };
             if !self.directory.contains(asked, &organizations, &read).await.map_err(FenceError::from)? {
                 return Err(FenceError::Outside.into());

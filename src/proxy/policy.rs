@@ -41,7 +41,7 @@ pub use organizations::{MAX_ORGANIZATION, Organizations};
 use path::{Segments, Target};
 pub use permit::{ChosenPermit, ConditionalPermit, Judgment, Permit, is_write};
 pub use refusal::{Denied, DenyReason, PolicyError, PolicyRefusal};
-use rule::{Effect, Match, Rule};
+use rule::Rule;
 pub use rules::{Groups, RuleId, Rules};
 use rules::{OperationRow, assumed_scope, check_spelling};
 pub use token_holder::{PolicyUser, TokenHolder};
@@ -160,29 +160,6 @@ impl Policy {
         self.rules.scopes
     }
 
-    /// The fence: the organizations that callers are kept to; `None`: all.
-    pub fn organizations(&self) -> Option<&Arc<Organizations>> {
-        let above = || self.ceiling.as_ref().and_then(|ceiling| ceiling.rules.organizations.as_ref());
-        self.rules.organizations.as_ref().or_else(above)
-    }
-
-    /// Whether a rule of `allow` opens something in spite of the fence of its own table.
-    pub fn opens_tenant_wide(&self, rule: &Rule) -> bool {
-        let is_named =
-            |operation: &&Operation| rule.fit(operation, Effect::Allow) != Match::Never && rule.names(operation);
-        let mut named = self.catalog.operations().iter().filter(is_named).peekable();
-        let is_unknown = named.peek().is_none();
-        rule.is_exact() && (is_unknown || named.any(|operation| self.rules.is_tenant_wide(operation)))
-    }
-
-    /// The fence, where it can be kept by what is known of the operation. What is tenant-wide is only open if a rule opens
-    /// it by name, and nothing of it is checked then.
-    fn fence(&self, operation: Option<OperationId>) -> Option<Arc<Organizations>> {
-        let organizations = self.organizations()?;
-        let fenced = operation.and_then(|id| self.catalog.get(id)).is_some_and(|known| known.fencing.rules.is_some());
-        fenced.then(|| Arc::clone(organizations))
-    }
-
     /// What it was compiled from.
     pub fn rules(&self) -> &Rules {
         &self.rules
@@ -267,13 +244,6 @@ impl Policy {
         let (method, query) = (judged_as(method), target.query());
         let operation = here.of(method).and_then(|id| Some((id, self.catalog.get(id)?)));
         JudgedRequest { method, path, query, operation, secure_values: query.asks_for_secure_values() }
-    }
-
-    /// Whether rules are only observed for an operation. A fence holds in any case, whatever else closes what it cannot
-    /// keep.
-    fn may_overrule(&self, operation: Option<OperationId>) -> bool {
-        let is_kept = || self.organizations().is_none() || self.fence(operation).is_some();
-        self.observes && self.is_in_scope(operation) && is_kept()
     }
 
     /// Only what is known, and within the scopes, passes where rules are only observed.

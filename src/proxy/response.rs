@@ -8,6 +8,7 @@ mod fenced;
 mod own;
 mod policy;
 mod problem;
+mod proxy_state;
 mod quota;
 mod rate_limit_fields;
 pub mod refusal_table;
@@ -180,56 +181,20 @@ impl Rejection {
             Self::Guard(error) | Self::Grant(error) => authn::refusal(error, scene),
             Self::Connect(refusal) => connect::refusal(refusal, scene),
             Self::Policy(refusal) => policy::refusal(refusal, scene),
-            Self::Uses(error) => uses_refusal(error),
+            Self::Uses(error) => proxy_state::uses_refusal(error),
             Self::NothingInvented => simulated::refusal(),
             Self::Approval(unapproved) => approval::refusal(unapproved),
             Self::ApprovalStatus(error) => approval::status_refusal(*error),
             Self::Quota(exceeded) => quota::refusal(exceeded, scene),
-            Self::Audit(unrecorded) => audit_refusal(*unrecorded),
+            Self::Audit(unrecorded) => proxy_state::audit_refusal(*unrecorded),
             Self::Token(no_token) => token::refusal(no_token, scene),
             Self::Rate(late) => upstream::rate_refusal(*late, scene),
             Self::Upstream(fault) => upstream::refusal(fault, scene),
             Self::Fence(error) => fenced::refusal(error, scene),
-            Self::Buffers(_) => buffers_refusal(),
-            Self::Panic(_) => panic_refusal(scene),
+            Self::Buffers(_) => proxy_state::buffers_refusal(),
+            Self::Panic(_) => proxy_state::panic_refusal(scene),
         }
     }
-}
-
-fn uses_refusal(error: &UseError) -> Refusal {
-    let limited =
-        "The request was not sent: the rule that opens it may be used a limited number of times (max-uses), and";
-    match error {
-        UseError::UsedUp(_) | UseError::Uncountable | UseError::Uncounted { .. } => {
-            let detail = format!("{limited} {error}. The proxy's log has the details. Other requests still pass.");
-            Refusal::new(RefusalKind::UsesUncounted, detail)
-        }
-        UseError::Store(_) | UseError::Unsettled => {
-            let detail =
-                format!("{limited} {error}. Other requests still pass, and so will this one when the store is back.");
-            Refusal::new(RefusalKind::UsesStoreDown, detail)
-        }
-    }
-}
-
-fn audit_refusal(unrecorded: Unrecorded) -> Refusal {
-    let detail = format!(
-        "The write was not sent: {unrecorded}, and a write that cannot be recorded is refused (on-failure in [audit]). The proxy's log has the details. Reads still pass, and so will writes as soon as the audit log can be written."
-    );
-    Refusal::new(RefusalKind::AuditUnavailable, detail)
-}
-
-fn buffers_refusal() -> Refusal {
-    let detail = "The memory for messages on their way (limits.buffers) is used up: too many callers do not read their answers, or too many large messages are on their way at once. Try again after the time in Retry-After. After timeouts.client the proxy disconnects callers that do not read.";
-    Refusal::new(RefusalKind::BuffersFull, detail)
-}
-
-fn panic_refusal(scene: &RefusalContext<'_>) -> Refusal {
-    let detail = format!(
-        "A bug in the proxy ended this request; other requests are not affected. The proxy's log has the place, under this request id: please report it.{}",
-        upstream::write_warning(scene)
-    );
-    Refusal::new(RefusalKind::InternalError, detail)
 }
 
 /// Our own answer to a request that gets none of NinjaOne's.

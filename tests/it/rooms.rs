@@ -11,6 +11,7 @@ const PARTS: [(&str, &[&str]); 4] = [
     (
         "proxy",
         &[
+            "refusing",
             "tunnel",
             "observer",
             "facts",

@@ -49,6 +49,7 @@ pub(super) struct RowStream {
     out: Vec<u8>,
     kept: u64,
     pages: usize,
+    has_dropped: bool,
     /// The `id` of the last row that was kept, and of the last one that was seen.
     last: (Option<u64>, Option<u64>),
     cursor: Option<Cursor>,
@@ -118,6 +119,7 @@ impl RowStream {
             out,
             kept: 0,
             pages: 0,
+            has_dropped: false,
             last: (None, None),
             cursor: None,
         })
@@ -162,6 +164,7 @@ impl RowStream {
             self.cursor.as_ref().map_or(end.cursor.as_ref().and_then(|cursor| cursor.offset), |first| first.offset);
         self.cursor = end.cursor.clone().map(|cursor| Cursor { offset, ..cursor }).or(self.cursor.take());
         let has_dropped = end.outside + end.unreadable > 0;
+        self.has_dropped |= has_dropped;
         let is_enough = end.is_full || self.kept >= self.list.page_size.unwrap_or(1);
         if !has_dropped || is_enough || self.list.paging.is_none() {
             return Ok(());
@@ -214,10 +217,11 @@ impl RowStream {
         }
         let mut end = "]".to_owned();
         if let Some(Cursor { name, offset, expires }) = &self.cursor {
-            // Clients stop where it does not grow. NinjaOne's own tells how many rows it dropped, or we did.
+            // Clients stop where it does not grow. NinjaOne's own is of rows outside too, unless it left these out.
+            let own = offset.filter(|_| self.enclosure.is_narrowed && !self.has_dropped);
             let directory = &self.proxy.directory;
             let before = match self.list.cursor() {
-                Some(asked) => directory.rows_before(&asked).await.or(*offset).unwrap_or(0),
+                Some(asked) => directory.rows_before(&asked).await.or(own).unwrap_or(0),
                 None => 0,
             };
             directory.keep_rows(name, before + self.kept).await;

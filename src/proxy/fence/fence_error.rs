@@ -21,6 +21,9 @@ pub enum FenceError {
     /// That parameter is missing.
     #[error("the parameter {0} of the query is missing, which says whose data is asked for")]
     QueryMissing(String),
+    /// It asks for an answer without a body, and only the body tells whose it is.
+    #[error("only the body of the answer tells whose it is, and HEAD asks for none")]
+    Unjudged,
     /// The body cannot be judged.
     #[error("the body cannot be judged: {0}")]
     BodyUnreadable(UnreadableBody),

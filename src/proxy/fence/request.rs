@@ -6,7 +6,9 @@ use super::EntityId;
 use super::fence_error::FenceError;
 use crate::proxy::policy::Organizations;
 use crate::proxy::policy::body::{JsonBody, count_at, named_at, references_of_body};
-use crate::proxy::policy::catalog::{EntityKind, FenceRules, Operation, Presence, RequestCheck, TemplateSegment};
+use crate::proxy::policy::catalog::{
+    AnswerCheck, EntityKind, FenceRules, Operation, Presence, RequestCheck, TemplateSegment,
+};
 use crate::proxy::policy::path::Segments;
 use crate::proxy::policy::query::Query;
 use crate::proxy::policy::references::{FieldRole, ReferenceField};
@@ -43,9 +45,15 @@ pub fn named(operation: &Operation, rules: &FenceRules, target: &PathAndQuery) -
             RequestCheck::DeviceFilter | RequestCheck::Body { .. } | RequestCheck::BodyWithout { .. } => {}
         }
     }
-    let others: Vec<_> = named_in_query(query)?.into_iter().filter(|one| !named.contains(one)).collect();
-    named.extend(others);
-    Ok(named)
+    named.extend(named_in_query(query)?);
+    Ok(distinct(named))
+}
+
+/// Each once, in order.
+fn distinct(mut named: Vec<Named>) -> Vec<Named> {
+    named.sort_unstable();
+    named.dedup();
+    named
 }
 
 /// What parameters name that are called as a reference is, be they declared or not: a server may know more of them than
@@ -86,7 +94,7 @@ pub fn named_in_body(rules: &FenceRules, body: &JsonBody) -> Result<Vec<Named>, 
             | RequestCheck::Query { .. } => {}
         }
     }
-    Ok(named)
+    Ok(distinct(named))
 }
 
 /// How many ids must be at a place: one in each element of the last array on the way, of which there may be none.
@@ -97,6 +105,13 @@ fn least_at(body: &JsonBody, pointer: &str) -> Result<usize, FenceError> {
         Some((_, "")) => Ok(0),
         Some((array, _)) => Ok(count_at(body, &format!("{array}/*"))?),
     }
+}
+
+/// Whether an answer without a body tells nothing: what the path names was looked up, or the answer is not one object.
+pub fn may_leave_out_body(rules: &FenceRules) -> bool {
+    let is_of_path =
+        |check: &RequestCheck| matches!(check, RequestCheck::Path { .. } | RequestCheck::PathEntity { .. });
+    !matches!(rules.answer, AnswerCheck::Object { .. }) || rules.request.iter().any(is_of_path)
 }
 
 /// The first place of a body that must name something.
@@ -219,7 +234,7 @@ mod tests {
         assert_eq!(articles("?organizationIds=5,7").expect("clear"), [("organization", 5), ("organization", 7)]);
         // A parameter that the operation does not declare.
         let undeclared = names("POST", "/v2/device/7/patch/os/scan?deviceId=8&clientId=9&x=1").expect("clear");
-        assert_eq!(undeclared, [("device", 7), ("organization", 9), ("device", 8)]);
+        assert_eq!(undeclared, [("organization", 9), ("device", 7), ("device", 8)]);
         for query in [
             "?organizationIds=5;organizationIds=9",
             "?organizationIds=5+9",
@@ -228,6 +243,20 @@ mod tests {
         ] {
             assert!(matches!(articles(query), Err(FenceError::QueryUnclear(_))), "{query}");
         }
+    }
+
+    #[test]
+    fn a_head_is_judged_where_the_answer_alone_tells_whose_it_is() {
+        let may = |target: &str| of("GET", target, |_, rules, _| may_leave_out_body(rules));
+        assert!(may("/v2/device/7") && may("/v2/organizations") && may("/v2/ticketing/ticket/7"));
+        assert!(!may("/v2/knowledgebase/folder/7") && !may("/v2/knowledgebase/folder"));
+    }
+
+    #[test]
+    fn a_request_that_names_one_thing_often_names_it_once() {
+        let many = format!("[{}1]", "1,".repeat(20_000));
+        let devices = body("POST", "/v2/devices/approval/APPROVE", &format!(r#"{{"devices":{many}}}"#));
+        assert_eq!(devices.expect("clear"), [("device", 1)]);
     }
 
     #[test]

@@ -8,9 +8,9 @@ use serde::Serialize;
 use std::time::Duration;
 
 use super::problem::{PROXY_STATUS, Refusal, insert};
+use super::proxy_state::{audit_refusal, buffers_refusal};
 use super::refusal_table::RefusalKind;
 use super::relay::ResponseBody;
-use super::{audit_refusal, buffers_refusal};
 use crate::base::clock::utc;
 use crate::proxy::approval::{ApprovalSummary, MAX_BODY, MAX_OPEN, MAX_OPEN_OF_CALLER, NoStatus, State, Unapproved};
 

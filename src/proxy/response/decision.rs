@@ -5,8 +5,8 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 
 use super::approval::unreachable;
-use super::audit_refusal;
 use super::problem::{Refusal, RequestContext};
+use super::proxy_state::audit_refusal;
 use super::refusal_table::RefusalKind;
 use crate::net::body::BodyError;
 use crate::proxy::approval::{ApproverError, DecisionError, State};

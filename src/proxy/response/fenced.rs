@@ -53,6 +53,7 @@ pub(super) fn refusal(error: &FenceError, scene: &RefusalContext<'_>) -> Refusal
             "write the parameter {name} of the query once, as ids with commas between them, such as {name}=5"
         )),
         FenceError::QueryMissing(name) => unclear(&format!("add the parameter {name} to the query, such as {name}=5")),
+        FenceError::Unjudged => unclear("only the body of the answer tells whose it is: send GET, not HEAD"),
         FenceError::BodyUnreadable(why) => unclear(&format!(
             "{why}; send plain JSON (RFC 8259) in UTF-8 with Content-Type: application/json, not compressed, each key once"
         )),

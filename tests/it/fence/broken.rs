@@ -1,5 +1,6 @@
 //! Answers that cannot be read: nothing of them passes, and the log says why without a word of their content.
 
+use std::io::Read;
 use std::process::Stdio;
 
 use ninjaone_proxy::sandbox::marked_organizations;
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use super::{Asker, Stand};
 use crate::doors::Running;
-use crate::harness::{eventually, request};
+use crate::harness::{Proxy, Scripted, Then, answer, eventually, request};
 use crate::watch::SECRET;
 
 /// Answers of which nothing may pass.
@@ -96,11 +97,19 @@ fn the_log_says_why_in_one_line_without_content() {
 
 #[test]
 fn a_write_whose_answer_is_about_another_organization_is_not_told_to_be_undone() {
-    let stand = Stand::new();
-    let body = r#"{"organizationId":1,"firstName":"Ada"}"#;
-    assert_eq!(stand.send(Asker::Wide, "POST", "/v2/contacts", body).status, 200);
-    stand.leak("mode=object&at=/v2/contacts");
-    let reply = stand.send(Asker::Wide, "POST", "/v2/contacts", body);
+    const BODY: &[u8] = br#"{"organizationId":1,"firstName":"Ada"}"#;
+    let server = Scripted::start(|mut asked| {
+        let is_write = asked.head.starts_with("POST ");
+        if is_write {
+            asked.stream.read_exact(&mut [0; BODY.len()]).expect("a body");
+        }
+        asked.answer(&answer("200 OK", if is_write { r#"{"id":9,"organizationId":2,"email":"a@b"}"# } else { "[]" }));
+        Then::Continue
+    });
+    let listener = "organizations = [1]\nscopes = [\"monitoring\", \"management\"]\nallow = [\"POST /v2/contacts\"]";
+    let proxy = Proxy::start(&server.instance(), listener, "");
+    let reply = proxy.send("POST", "/v2/contacts", "Content-Type: application/json\r\n", BODY);
     assert_eq!((reply.status, reply.code().as_str()), (502, "answer-withheld"), "{reply:?}");
-    assert!(reply.json()["detail"].as_str().is_some_and(|detail| detail.contains("write")), "{reply:?}");
+    let problem = reply.json().to_string();
+    assert!(problem.contains("may have done the write") && !problem.contains("a@b"), "{problem}");
 }

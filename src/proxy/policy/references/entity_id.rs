@@ -3,7 +3,7 @@
 use crate::proxy::policy::catalog::EntityKind;
 
 /// The id of something at NinjaOne: a number, or the 128 bits of a UUID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntityId(pub u128);
 
 impl EntityId {
