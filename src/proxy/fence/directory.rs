@@ -3,6 +3,7 @@
 //! It knows what is inside, and nothing else: what NinjaOne does not list for an organization inside is outside, be it
 //! another customer's or not there at all. So the two take the same time. Nothing in it comes from a caller.
 
+use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -45,20 +46,18 @@ struct Known {
     rows: Cache<Box<str>, u64>,
 }
 
-/// What belongs to one organization, of one kind.
+/// What NinjaOne said, and when it was asked.
 #[derive(Debug)]
-struct Members {
-    /// When NinjaOne was asked.
+struct Said<T> {
     asked: Instant,
-    ids: Result<FxHashSet<u128>, LookupError>,
+    said: Result<T, LookupError>,
 }
 
+/// What belongs to one organization, of one kind.
+type Members = Said<FxHashSet<u128>>;
+
 /// Whose one object is; nobody's if it is not there.
-#[derive(Debug)]
-struct Object {
-    asked: Instant,
-    owner: Result<Option<u64>, LookupError>,
-}
+type Object = Said<Option<u64>>;
 
 /// Something of which it is asked whether it is inside.
 #[derive(Debug, Clone, Copy)]
@@ -137,7 +136,7 @@ impl Directory {
         R: AsyncFn(PathAndQuery) -> Result<Option<Bytes>, LookupError> + Clone + 'static,
     {
         if kind == EntityKind::Organization {
-            return Ok(is_one_of(organizations, id));
+            return Ok(organizations.contains_id(id));
         }
         if let Some(source) = sources::object(kind) {
             let owner = self.object((kind, id), source, since, read).await?;
@@ -198,29 +197,14 @@ impl Directory {
             }
             (Owner::Device | Owner::Organization | Owner::Client, _) => None,
         };
-        loop {
-            let load = async {
-                let (read, devices, asked) = (read.clone(), devices.clone(), Instant::now());
-                // A task of its own: a caller that leaves ends it for nobody else.
-                let loading = spawn_local(async move {
-                    {
-                        let devices = devices.as_ref().and_then(|devices| devices.ids.as_ref().ok());
-                        load(&read, source, organization, devices).await
-                    }
-                });
-                let ids = loading.await.unwrap_or_else(|ended| Err(LookupError::Failed(Arc::new(ended))));
-                Arc::new(Members { asked, ids })
-            };
-            let is_old = |known: &Arc<Members>| is_old(known.asked, known.ids.is_err(), since);
-            let entry = self.known().lists.entry((kind, organization)).or_insert_with_if(load, is_old).await;
-            let members = entry.into_value();
-            match &members.ids {
-                Err(error) => return Err(error.clone()),
-                // Another request had begun to ask before this one came.
-                Ok(_) if since.is_some_and(|since| members.asked < since) => {}
-                Ok(_) => return Ok(members),
+        let load = || {
+            let (read, devices) = (read.clone(), devices.clone());
+            async move {
+                let devices = devices.as_ref().and_then(|devices| devices.said.as_ref().ok());
+                load(&read, source, organization, devices).await
             }
-        }
+        };
+        ask(&self.known().lists, (kind, organization), since, load).await
     }
 
     async fn object<R>(
@@ -233,20 +217,51 @@ impl Directory {
     where
         R: AsyncFn(PathAndQuery) -> Result<Option<Bytes>, LookupError> + Clone + 'static,
     {
-        loop {
-            let load = async {
-                let (read, asked) = (read.clone(), Instant::now());
-                let loading = spawn_local(async move { load_object(&read, source, id).await });
-                let owner = loading.await.unwrap_or_else(|ended| Err(LookupError::Failed(Arc::new(ended))));
-                Arc::new(Object { asked, owner })
-            };
-            let is_old = |known: &Arc<Object>| is_old(known.asked, known.owner.is_err(), since);
-            let found = self.known().objects.entry((kind, id)).or_insert_with_if(load, is_old).await.into_value();
-            match &found.owner {
-                Err(error) => return Err(error.clone()),
-                Ok(_) if since.is_some_and(|since| found.asked < since) => {}
-                Ok(owner) => return Ok(*owner),
-            }
+        let load = || {
+            let read = read.clone();
+            async move { load_object(&read, source, id).await }
+        };
+        let found = ask(&self.known().objects, (kind, id), since, load).await?;
+        found.said.clone()
+    }
+}
+
+/// What NinjaOne said last; it is asked again if that is older than `since`, and a while after it could not be asked. Many
+/// who ask at once share one answer.
+async fn ask<K, T, L>(
+    cache: &Cache<K, Arc<Said<T>>>,
+    key: K,
+    since: Option<Instant>,
+    load: impl Fn() -> L,
+) -> Result<Arc<Said<T>>, LookupError>
+where
+    K: Copy + Eq + Hash + Send + Sync + 'static,
+    T: Send + Sync + 'static,
+    L: Future<Output = Result<T, LookupError>> + 'static,
+{
+    loop {
+        let asking = async {
+            let asked = Instant::now();
+            // A task of its own: a caller that leaves ends it for nobody else.
+            let said = spawn_local(load()).await;
+            Arc::new(Said { asked, said: said.unwrap_or_else(|ended| Err(LookupError::Failed(Arc::new(ended)))) })
+        };
+        let found = cache.entry(key).or_insert_with_if(asking, |known| known.is_old(since)).await.into_value();
+        match &found.said {
+            Err(error) => return Err(error.clone()),
+            // Another request had begun to ask before this one came.
+            Ok(_) if since.is_some_and(|since| found.asked < since) => {}
+            Ok(_) => return Ok(found),
+        }
+    }
+}
+
+impl<T> Said<T> {
+    /// Whether NinjaOne must be asked again: what was asked before `since`, and a failure after its pause.
+    fn is_old(&self, since: Option<Instant>) -> bool {
+        match self.said {
+            Err(_) => self.asked.elapsed() >= PAUSE,
+            Ok(_) => since.is_some_and(|since| self.asked < since),
         }
     }
 }
@@ -254,7 +269,7 @@ impl Directory {
 impl Known {
     fn new(age: Duration) -> Self {
         let weight = |_: &_, members: &Arc<Members>| {
-            members.ids.as_ref().map_or(1, |ids| u32::try_from(ids.len()).unwrap_or(u32::MAX).saturating_add(1))
+            members.said.as_ref().map_or(1, |ids| u32::try_from(ids.len()).unwrap_or(u32::MAX).saturating_add(1))
         };
         Self {
             lists: Cache::builder().max_capacity(MAX_IDS).weigher(weight).time_to_live(age).build(),
@@ -264,25 +279,16 @@ impl Known {
     }
 }
 
-/// Whether NinjaOne must be asked again: what was asked before `since`, and a failure after its pause.
-fn is_old(asked: Instant, has_failed: bool, since: Option<Instant>) -> bool {
-    if has_failed { asked.elapsed() >= PAUSE } else { since.is_some_and(|since| asked < since) }
-}
-
-fn is_one_of(organizations: &Organizations, EntityId(id): EntityId) -> bool {
-    u64::try_from(id).is_ok_and(|id| organizations.contains(id))
-}
-
 impl Members {
     fn contains(&self, EntityId(id): EntityId) -> bool {
-        self.ids.as_ref().is_ok_and(|ids| ids.contains(&id))
+        self.said.as_ref().is_ok_and(|ids| ids.contains(&id))
     }
 }
 
 impl Inside for InsideSet {
     fn contains(&self, kind: EntityKind, id: EntityId) -> bool {
         if kind == EntityKind::Organization {
-            return is_one_of(&self.organizations, id);
+            return self.organizations.contains_id(id);
         }
         self.members.iter().any(|(own, members)| *own == kind && members.contains(id))
     }

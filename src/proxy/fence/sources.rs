@@ -123,7 +123,7 @@ impl Source {
     pub(super) fn id_of(&self, row: &Row) -> Option<EntityId> {
         match self.id {
             Field::Id => number(&row.id),
-            Field::Uid => row.uid.as_str().filter(|text| text.contains('-')).and_then(EntityId::parse),
+            Field::Uid => row.uid.as_str().and_then(EntityId::parse_uuid),
             Field::DocumentId => number(&row.document_id),
         }
     }
@@ -147,5 +147,5 @@ impl Row {
 
 /// A whole number in digits; anything else is not an id.
 fn number(value: &Value) -> Option<EntityId> {
-    value.as_u64().filter(|id| *id > 0).map(|id| EntityId(id.into()))
+    value.as_u64().and_then(EntityId::of_number)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Policy;
 use super::catalog::{Operation, OperationId};
+use super::references::EntityId;
 use super::rule::{Effect, Match, Rule};
 
 /// Some organizations, by their ids: at least one.
@@ -26,6 +27,11 @@ impl Organizations {
     /// Whether this organization is one of them.
     pub fn contains(&self, id: u64) -> bool {
         self.0.binary_search(&id).is_ok()
+    }
+
+    /// Whether this is the id of one of them.
+    pub fn contains_id(&self, EntityId(id): EntityId) -> bool {
+        u64::try_from(id).is_ok_and(|id| self.contains(id))
     }
 
     /// The ids, ascending.

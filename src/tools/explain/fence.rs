@@ -26,9 +26,10 @@ pub(super) fn judge(
         (_, Some(pointer)) => open.push(format!("what is at {pointer:?} in the body, which --body FILE gives")),
         (_, None) => {}
     }
-    for (kind, EntityId(id)) in named {
+    for (kind, entity) in named {
+        let EntityId(id) = entity;
         match kind {
-            EntityKind::Organization if u64::try_from(id).is_ok_and(|id| organizations.contains(id)) => {}
+            EntityKind::Organization if organizations.contains_id(entity) => {}
             EntityKind::Organization => return Err(FenceError::Outside),
             EntityKind::Alert | EntityKind::EndUserUid => open.push(format!("whose the {} is", kind.as_str())),
             EntityKind::Location

@@ -55,21 +55,20 @@ pub fn references_of_body(body: &JsonBody) -> Result<Vec<(EntityKind, EntityId)>
 /// What a body names at a place: a JSON Pointer (RFC 6901), in which `*` is each element of an array. Nothing if nothing
 /// is there, or null.
 pub fn named_at(body: &JsonBody, pointer: &str, kind: EntityKind) -> Result<Vec<EntityId>, BodyFenceError> {
-    let parsed = Pointer::parse(pointer)?;
-    let mut nodes = Vec::new();
-    if !body.root.collect(parsed.steps(), &mut nodes) {
-        return Err(BodyFenceError::NotContainer { pointer: pointer.to_owned() });
-    }
     let place = || format!("the value at {pointer:?}");
-    nodes.into_iter().map(|node| node.id(kind).ok_or_else(|| not_id(place(), kind))).collect()
+    nodes_at(body, pointer)?.into_iter().map(|node| node.id(kind).ok_or_else(|| not_id(place(), kind))).collect()
 }
 
 /// How many values a body has at a place, null apart.
 pub fn count_at(body: &JsonBody, pointer: &str) -> Result<usize, BodyFenceError> {
+    nodes_at(body, pointer).map(|nodes| nodes.len())
+}
+
+fn nodes_at<'a>(body: &'a JsonBody, pointer: &str) -> Result<Vec<&'a Node>, BodyFenceError> {
     let parsed = Pointer::parse(pointer)?;
     let mut nodes = Vec::new();
     match body.root.collect(parsed.steps(), &mut nodes) {
-        true => Ok(nodes.len()),
+        true => Ok(nodes),
         false => Err(BodyFenceError::NotContainer { pointer: pointer.to_owned() }),
     }
 }
