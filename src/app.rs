@@ -192,7 +192,7 @@ impl App {
         let own = self.own_listeners(&bound.listeners, (admin.as_ref(), probes.as_ref()), file);
         config.check_self_calls(&instances, &own).await?;
         config.check_notices(notices.as_ref(), &own).await?;
-        let mark = (FIELD, self.admin_state.mark.value().clone());
+        let mark = (FIELD.clone(), self.admin_state.mark.value().clone());
         let notices = notices.map(|config| Notices::new(&config, mark)).transpose()?;
         let (placed, sandboxes) = self.embedded.place(instances).await?;
         let mut instances = Vec::new();

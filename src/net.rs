@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod dial;
+pub mod fields;
 pub mod listener;
 pub mod own_addresses;
 pub mod shutdown;

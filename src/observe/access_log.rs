@@ -122,6 +122,11 @@ impl RequestLog {
         self.id
     }
 
+    /// Its far end.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
     /// It is a request of this caller, by its place among the listener's.
     pub fn set_caller(&mut self, caller: usize) {
         self.caller = Some(caller);

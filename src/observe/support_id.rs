@@ -2,7 +2,9 @@
 
 use http::header::{HeaderMap, HeaderName};
 
-const NAME: HeaderName = HeaderName::from_static("x-nj-request-id");
+use crate::net::fields::{self, FieldLines};
+
+static NAME: HeaderName = HeaderName::from_static("x-nj-request-id");
 /// In bytes; a longer one is none.
 const LONGEST: usize = 64;
 
@@ -16,8 +18,8 @@ pub struct SupportId {
 impl SupportId {
     /// As an answer tells it; `None` also for anything else, or more than one.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut lines = headers.get_all(NAME).iter();
-        let (only, None) = (lines.next()?.as_bytes(), lines.next()) else { return None };
+        let FieldLines::One(only) = fields::only(headers, &NAME) else { return None };
+        let only = only.as_bytes();
         let visible = only.iter().all(u8::is_ascii_graphic);
         let mut bytes = [0; LONGEST];
         bytes.get_mut(..only.len()).filter(|_| visible && !only.is_empty())?.copy_from_slice(only);
@@ -38,7 +40,7 @@ mod tests {
     use super::*;
 
     fn read(lines: &[&[u8]]) -> Option<String> {
-        let value = |line: &&[u8]| Some((NAME, HeaderValue::from_bytes(line).ok()?));
+        let value = |line: &&[u8]| Some((NAME.clone(), HeaderValue::from_bytes(line).ok()?));
         let headers: HeaderMap = lines.iter().filter_map(value).collect();
         SupportId::of(&headers).map(|id| id.as_str().to_owned())
     }

@@ -2,7 +2,9 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-const PARENT: HeaderName = HeaderName::from_static("traceparent");
+use crate::net::fields::{self, FieldLines};
+
+static PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The bytes of `traceparent` in version 00, and of what every later version begins with.
@@ -41,10 +43,9 @@ pub struct Parent {
 
 /// The trace that a request says it belongs to; `None` also if it says so in a way that cannot be read.
 pub fn of(headers: &HeaderMap) -> Option<Parent> {
-    let mut lines = headers.get_all(PARENT).iter();
-    match (lines.next(), lines.next()) {
-        (Some(only), None) => read(only.as_bytes()),
-        (Some(_), Some(_)) | (None, _) => None,
+    match fields::only(headers, &PARENT) {
+        FieldLines::One(line) => read(line.as_bytes()),
+        FieldLines::None | FieldLines::Many => None,
     }
 }
 
@@ -75,7 +76,7 @@ fn put(headers: &mut HeaderMap, trace: TraceId, span: u64, sampled: bool) {
     if let Ok(mut value) = HeaderValue::from_bytes(&text) {
         // It is never the same again: in the table of HTTP/2 it would push others out.
         value.set_sensitive(true);
-        headers.insert(PARENT, value);
+        headers.insert(&PARENT, value);
     }
 }
 
@@ -149,17 +150,17 @@ mod tests {
     fn trace_that_is_named_twice_is_none() {
         let mut headers = HeaderMap::new();
         assert_eq!(of(&headers), None);
-        headers.append(PARENT, HeaderValue::from_static(GOOD));
+        headers.append(&PARENT, HeaderValue::from_static(GOOD));
         assert!(of(&headers).is_some());
-        headers.append(PARENT, HeaderValue::from_static(GOOD));
+        headers.append(&PARENT, HeaderValue::from_static(GOOD));
         assert_eq!(of(&headers), None);
     }
 
     #[test]
     fn trace_that_begins_replaces_all_that_was_said_of_one() {
         let mut headers = HeaderMap::new();
-        headers.append(PARENT, HeaderValue::from_static("nonsense"));
-        headers.append(PARENT, HeaderValue::from_static(GOOD));
+        headers.append(&PARENT, HeaderValue::from_static("nonsense"));
+        headers.append(&PARENT, HeaderValue::from_static(GOOD));
         headers.append(STATE, HeaderValue::from_static("a=1"));
         headers.append(STATE, HeaderValue::from_static("b=2"));
         let begun = begin(&mut headers);
@@ -172,7 +173,7 @@ mod tests {
         let trace = TraceId::new();
         for goes_on in [true, false] {
             let mut headers = HeaderMap::new();
-            headers.append(PARENT, HeaderValue::from_static(GOOD));
+            headers.append(&PARENT, HeaderValue::from_static(GOOD));
             headers.append(STATE, HeaderValue::from_static("a=1"));
             name(&mut headers, trace, 7, goes_on);
             assert_eq!(of(&headers), Some(Parent { trace, span: 7, sampled: true }));

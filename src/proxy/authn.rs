@@ -25,6 +25,7 @@ use http::{Method, Uri};
 use tokio::time::Instant;
 
 use crate::base::clock::Moment;
+use crate::net::fields;
 use crate::net::listener::head::FramingError;
 use crate::net::listener::{Intercepted, Peer};
 pub use authn_error::AuthnError;
@@ -41,7 +42,7 @@ use presented_proof::PresentedProof;
 /// The names under which anybody on this machine may call.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 /// What an intermediary adds to requests that it passes on.
-const RELAYED: [HeaderName; 3] = [HeaderName::from_static("x-forwarded-for"), FORWARDED, VIA];
+static RELAYED: [HeaderName; 3] = [HeaderName::from_static("x-forwarded-for"), FORWARDED, VIA];
 
 /// The gate of one listener.
 #[derive(Debug)]
@@ -138,7 +139,7 @@ impl<C> Authn<C> {
             FetchMetadata::None if asks => return Err(AuthnError::CrossOrigin("a preflight".to_owned())),
             FetchMetadata::None | FetchMetadata::Listed(_) => {}
         }
-        let relayed = || RELAYED.into_iter().find(|name| head.headers.contains_key(name));
+        let relayed = || RELAYED.iter().find(|name| fields::has(&head.headers, name)).cloned();
         match relayed().filter(|_| self.callers.is_anonymous()) {
             Some(name) => Err(AuthnError::Relayed(name)),
             None if connects => Ok(Destination::Connect),

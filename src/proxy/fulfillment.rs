@@ -11,12 +11,14 @@ use super::Proxy;
 use super::caller_context::{CallerContext, Permitted};
 use super::enclosing::Enclosure;
 use super::facts;
-use super::response::Rejection;
+use super::observer::observe;
+use super::response::{self, Rejection, ResponseBody};
 use crate::net::body::{self, ReadBody};
 use crate::net::listener::{RequestBody, Reservation};
 use crate::observe::access_log::RequestLog;
 use crate::observe::audit_log::entry::{DecisionLabel, RequestFacts, Text};
 use crate::proxy::approval::{ApprovalSummary, HeldOperation, HeldRequest, MAX_BODY, Outcome};
+use crate::proxy::authn::{Authenticated, Unauthenticated};
 use crate::proxy::policy::body::JsonBody;
 use crate::proxy::policy::catalog::{Operation, Risk};
 use crate::proxy::policy::conditions::{ConditionalRule, Evidence, Unmet};
@@ -25,6 +27,7 @@ use crate::proxy::policy::{ChosenPermit, ConditionalPermit};
 use crate::proxy::quota::WithinQuota;
 use crate::proxy::upstream::UpstreamError;
 use crate::proxy::uses::UseError;
+use http::Response;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 
@@ -50,6 +53,19 @@ impl HeldBody {
 }
 
 impl Proxy {
+    /// What has become of an approval, for the caller that asked for it.
+    pub(super) async fn approval_status(
+        &self,
+        visitor: Unauthenticated,
+        head: &Parts,
+        log: &mut RequestLog,
+    ) -> Result<Response<ResponseBody>, Rejection> {
+        let Authenticated { caller, .. } = observe(log, self.authn.authenticate(visitor, &head.headers)?);
+        let (listener, caller) = (self.sink.meter.listener(), self.sink.meter.caller(Some(caller.id().index())));
+        let summary = self.approvals.status((&head.method, &head.uri), listener, caller).await?;
+        Ok(response::approval_status(&summary))
+    }
+
     /// Fulfills the conditions of a permit, or refuses.
     pub(super) async fn fulfill<'a>(
         self: &Rc<Self>,

@@ -1,29 +1,65 @@
 //! Header hygiene: what must not pass the proxy in either direction.
 
 mod alias;
+mod field_names;
 pub mod loops;
 pub mod prefer;
 
 use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, Uri};
+use smallvec::SmallVec;
 
-/// Removes what must not reach NinjaOne: fields of this connection, credentials and cookies of the caller,
-/// traces of where the request came from, and fields that override the method or the target.
+use crate::net::fields;
+use field_names::FieldNames;
+
+/// What is kept from NinjaOne: fields of this connection, credentials and cookies of the caller, traces of where the
+/// request came from, and fields that override the method or the target.
+static KEPT_FROM_UPSTREAM: FieldNames = FieldNames::new(
+    &[
+        HOP_BY_HOP,
+        // What the upstream connection has of its own.
+        &["host", "authorization", "expect", "http2-settings"],
+        // Credentials of the caller, and what older clients send with them.
+        &["cookie", "cookie2", "client-id", "client-secret", "x-api-key", "x-approval-id", "x-nj-date", "sessionkey"],
+        // Where the request came from.
+        &["forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "cf-connecting-ip"],
+        &["x-original-host", "x-host", "origin", "referer"],
+        // What CGI and its like pass to programs as their environment: Proxy becomes HTTP_PROXY ("httpoxy").
+        &["proxy", "https", "auth-type", "gateway-interface", "path-info", "path-translated", "query-string"],
+        &["request-method", "request-uri", "script-name", "document-root"],
+        // Another method or target than the one judged.
+        &["x-http-method", "x-http-method-override", "x-method-override"],
+        &["x-original-url", "x-original-uri", "x-rewrite-url", "x-override-url"],
+    ],
+    &["proxy-", "x-forwarded-", "sec-fetch-", "remote-", "ssl-client-", "http-"],
+);
+
+/// What is kept from the caller: fields of the upstream connection, cookies of the instance, and permissions for browsers
+/// that only this proxy may give.
+static KEPT_FROM_CALLER: FieldNames = FieldNames::new(
+    &[HOP_BY_HOP, &["set-cookie", "set-cookie2", "alt-svc", "clear-site-data"]],
+    &["proxy-auth", "access-control-"],
+);
+
+/// Fields of one connection (RFC 9110 section 7.6.1), beside those that begin with `proxy-auth`.
+const HOP_BY_HOP: &[&str] =
+    &["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
+
+/// Removes what must not reach NinjaOne.
 pub fn clean_request(headers: &mut HeaderMap) {
-    clean(headers, is_kept_from_upstream);
+    clean(headers, &KEPT_FROM_UPSTREAM);
 }
 
-/// Removes what must not reach the caller: fields of the upstream connection, cookies of the instance, and
-/// permissions for browsers that only this proxy may give.
+/// Removes what must not reach the caller.
 pub fn clean_response(headers: &mut HeaderMap) {
-    clean(headers, is_kept_from_caller);
+    clean(headers, &KEPT_FROM_CALLER);
 }
 
-fn clean(headers: &mut HeaderMap, unwanted: fn(&str) -> bool) {
-    let mut names: Vec<HeaderName> =
-        headers.keys().filter(|name| alias::ask(name.as_str(), unwanted)).cloned().collect();
+fn clean(headers: &mut HeaderMap, unwanted: &FieldNames) {
+    let is_unwanted = |name: &&HeaderName| alias::ask(name.as_str(), |name| unwanted.has(name));
+    let mut names: SmallVec<[HeaderName; 6]> = headers.keys().filter(is_unwanted).cloned().collect();
     // Every Connection line counts: a name in the second one is as hop-by-hop as in the first.
-    for line in headers.get_all(CONNECTION) {
+    for line in fields::lines(headers, &CONNECTION) {
         let options = line.as_bytes().split(|&byte| byte == b',');
         for option in options.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()) {
             let option_has_alias = alias::has_alias(option.as_str());
@@ -37,46 +73,6 @@ fn clean(headers: &mut HeaderMap, unwanted: fn(&str) -> bool) {
     }
 }
 
-/// Fields of one connection (RFC 9110 section 7.6.1).
-fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade"
-    ) || name.starts_with("proxy-auth")
-}
-
-fn is_kept_from_upstream(name: &str) -> bool {
-    is_hop_by_hop(name)
-        || name.starts_with("proxy-")
-        || name.starts_with("x-forwarded-")
-        || name.starts_with("sec-fetch-")
-        || name.starts_with("remote-")
-        || name.starts_with("ssl-client-")
-        || name.starts_with("http-")
-        || matches!(
-            name,
-            // What the upstream connection has of its own.
-            "host" | "authorization" | "expect" | "http2-settings"
-            // Credentials of the caller, and what older clients send with them.
-            | "cookie" | "cookie2" | "client-id" | "client-secret" | "x-api-key" | "x-approval-id" | "x-nj-date" | "sessionkey"
-            // Where the request came from.
-            | "forwarded" | "via" | "x-real-ip" | "x-client-ip" | "x-cluster-client-ip" | "true-client-ip"
-            | "cf-connecting-ip" | "x-original-host" | "x-host" | "origin" | "referer"
-            // What CGI and its like pass to programs as their environment: Proxy becomes HTTP_PROXY ("httpoxy").
-            | "proxy" | "https" | "auth-type" | "gateway-interface" | "path-info" | "path-translated" | "query-string"
-            | "request-method" | "request-uri" | "script-name" | "document-root"
-            // Another method or target than the one judged.
-            | "x-http-method" | "x-http-method-override" | "x-method-override"
-            | "x-original-url" | "x-original-uri" | "x-rewrite-url" | "x-override-url"
-        )
-}
-
-fn is_kept_from_caller(name: &str) -> bool {
-    is_hop_by_hop(name)
-        || name.starts_with("access-control-")
-        || matches!(name, "set-cookie" | "set-cookie2" | "alt-svc" | "clear-site-data")
-}
-
 /// Where the caller finds us, by its own words.
 pub struct CallerOrigin {
     scheme: &'static str,
@@ -86,7 +82,7 @@ pub struct CallerOrigin {
 impl CallerOrigin {
     /// As a request with these headers, over this scheme, has it.
     pub fn of(scheme: &'static str, headers: &HeaderMap) -> Self {
-        Self { scheme, host: headers.get(HOST).cloned() }
+        Self { scheme, host: fields::lines(headers, &HOST).next().cloned() }
     }
 
     /// [`localize`] for the sender of a request for `uri`.

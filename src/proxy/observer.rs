@@ -18,6 +18,7 @@ pub(super) trait Observed {
 }
 
 /// Takes down what a proof says, and hands it on.
+#[inline]
 pub(super) fn observe<P: Observed>(log: &mut RequestLog, mut proof: P) -> P {
     proof.tell(log);
     proof

@@ -1,9 +1,10 @@
 //! A request that the proxy answers itself: its refusal, and what logs, audit log and status page take down of it.
 
 use http::request::Parts;
-use http::{Method, Response};
+use http::{Method, Response, StatusCode};
 
 use super::{Proxy, facts, tunnel};
+use crate::net::listener::Peer;
 use crate::observe::access_log::{Fault, RequestLog};
 use crate::observe::logging::ErrorChain;
 use crate::proxy::authn::AuthnError;
@@ -11,6 +12,17 @@ use crate::proxy::authn::callers::CallerId;
 use crate::proxy::response::{self, JudgedBy, RefusalContext, Rejection, ResponseBody};
 
 impl Proxy {
+    /// Takes down a request whose head the parser refuses; the whole answer, byte for byte.
+    pub fn refuse_head(&self, peer: Peer, status: StatusCode) -> Vec<u8> {
+        let mut log = self.begin_log(peer, None);
+        let ([head, body], outcome) = response::refuse_head(status, Some(&log.id().to_string()));
+        log.set_answer(status, Some((outcome.code, outcome.blame)));
+        log.audit_refusal(&self.audit_log, RequestLog::facts);
+        self.refusals.add(|| facts::to_show(&log, None, status, outcome));
+        log.set_sent(body.len());
+        [head, body].concat()
+    }
+
     /// Our own answer to a request that gets none of NinjaOne's.
     pub(super) fn refuse(&self, rejection: &Rejection, head: &Parts, log: &mut RequestLog) -> Response<ResponseBody> {
         let operation = rejection.operation();

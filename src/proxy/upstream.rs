@@ -36,7 +36,6 @@ pub use answer::{AnswerBody, UpstreamAnswer};
 use answer::{ConnectionBody, LateUpload};
 use lost_exchange::{LostExchange, SentPart};
 pub use outbound::Outbound;
-use outbound::announce;
 use pool::{ConnectionLease, Pool};
 use size_hints::{SizeHints, SizeRecorder};
 pub use upstream_error::UpstreamError;
@@ -118,7 +117,7 @@ impl Upstream {
         let permit = entered.permit();
         let bulk = self.bulks.expected(permit, outbound.request.body());
         let (mut lease, reused) = self.pool.lease(bulk).await?;
-        outbound.address(permit, &self.host, bearer.authorization());
+        outbound.address(permit, bearer.authorization());
         let mut answer = match self.exchange(&mut lease, outbound).await {
             Ok((head, sent)) => self.answer(head, lease, sent, outbound)?,
             // Boxed: it is seldom, and would make every request's state larger.
@@ -178,7 +177,7 @@ impl Upstream {
             None if outbound.rebuild() => {}
             None => return Err(fault),
         }
-        outbound.address(permit, &self.host, bearer.authorization());
+        outbound.address(permit, bearer.authorization());
         let mut lease = self.pool.lease_anew(bulk).await?;
         self.traffic.replayed(why);
         outbound.resent |= why != Replay::ConnectionStale;
@@ -194,13 +193,11 @@ impl Upstream {
         lease: &mut ConnectionLease,
         outbound: &mut Outbound,
     ) -> Result<(Response<ConnectionBody>, Instant), LostExchange> {
-        let (begun, progress, sent) = (lease.begin(), outbound.progress.as_deref(), Instant::now());
-        let mut request = std::mem::take(&mut outbound.request);
+        let (begun, sent) = (lease.begin(), Instant::now());
         let answered = match lease {
             ConnectionLease::Http1 { sender, .. } => {
-                announce(&mut request);
-                let answered = pin!(sender.try_send_request(request));
-                self.in_time(answered, sent, progress).await.map(|answered| match answered {
+                let answered = pin!(sender.try_send_request(outbound.take_for_http1(&self.host)));
+                self.in_time(answered, sent, outbound.progress()).await.map(|answered| match answered {
                     Ok(answer) => Ok(answer.map(ConnectionBody::Http1)),
                     Err(mut failed) => {
                         let request = failed.take_message().map(Box::new);
@@ -208,16 +205,22 @@ impl Upstream {
                     }
                 })
             }
-            ConnectionLease::Http2 { client, .. } => match client.send(request, self.authority()) {
-                Ok(mut answered) => {
-                    self.in_time(Pin::new(&mut answered), sent, progress).await.map(|answered| match answered {
-                        Ok(answer) => Ok(answer.map(ConnectionBody::Http2)),
-                        Err(error) => Err((error, None)),
-                    })
+            ConnectionLease::Http2 { client, .. } => {
+                match client.send(std::mem::take(&mut outbound.request), self.authority()) {
+                    Ok(mut answered) => {
+                        let answered = self.in_time(Pin::new(&mut answered), sent, outbound.progress()).await;
+                        answered.map(|answered| match answered {
+                            Ok(answer) => Ok(answer.map(ConnectionBody::Http2)),
+                            Err(error) => Err((error, None)),
+                        })
+                    }
+                    Err(http2_connection::Failed { error, request }) => {
+                        Some(Err((ExchangeBreak::Http2(error), request)))
+                    }
                 }
-                Err(http2_connection::Failed { error, request }) => Some(Err((ExchangeBreak::Http2(error), request))),
-            },
+            }
         };
+        let progress = outbound.progress();
         match answered {
             Some(Ok(answer)) => Ok((answer, sent)),
             Some(Err((error, request))) => {

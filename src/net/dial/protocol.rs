@@ -6,6 +6,8 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Uri, Version};
 use hyper::client::conn::http1;
 
+use crate::net::fields;
+
 /// The longest head of an answer, and with that what hyper reads at a time, in bytes.
 pub(crate) const MAX_HEAD: u32 = 64 * 1024;
 const READ_BUFFER: usize = 128 * 1024;
@@ -43,7 +45,9 @@ pub(crate) fn http2() -> h2::client::Builder {
 
 /// Addresses a request as HTTP/2 does: it names its authority in the target, not in `Host` (RFC 9113 section 8.3.1).
 pub(crate) fn address_http2(head: &mut Parts, authority: &Authority) {
-    head.headers.remove(HOST);
+    if fields::has(&head.headers, &HOST) {
+        head.headers.remove(HOST);
+    }
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(Scheme::HTTPS);
     parts.authority = Some(authority.clone());

@@ -40,6 +40,8 @@ use crate::net::tls::server::Identity;
 
 /// The least that hyper takes as the limit of a head.
 const MIN_HEAD: usize = 8192;
+/// The most fields of a head that hyper takes unless it is told otherwise.
+const HYPER_FIELDS: usize = 100;
 /// What TLS may hold of what a caller does not read, in bytes.
 const TLS_BUFFER: usize = 32 * 1024;
 
@@ -264,10 +266,11 @@ where
 /// All limits of a connection, set in one place; the time for a head is the wire's.
 fn http1(limits: &ConnectionLimits) -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.header_read_timeout(None)
-        .max_buf_size(limits.head_size.max(MIN_HEAD))
-        .max_headers(limits.header_count)
-        .half_close(false);
+    http.header_read_timeout(None).max_buf_size(limits.head_size.max(MIN_HEAD)).half_close(false);
+    // hyper has room for so many at hand; for another number it makes room with each head.
+    if limits.header_count != HYPER_FIELDS {
+        http.max_headers(limits.header_count);
+    }
     // Not pipeline_flush: with it hyper takes the whole of an answer that its caller does not read into memory.
     http
 }

@@ -9,8 +9,9 @@ use http::Method;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
 use super::host_name::{is_host, plain_port, split_port};
+use crate::net::fields::{self, FieldLines};
 
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The pages that may use a listener: its own, and those that its configuration names.
 #[derive(Debug)]
@@ -99,9 +100,10 @@ impl AllowedOrigins {
         if self.listed.is_empty() {
             return None;
         }
-        let mut origins = headers.get_all(ORIGIN).iter();
-        let origin = origins.next().filter(|_| origins.next().is_none())?;
-        self.is_listed(origin).then(|| origin.clone())
+        match fields::only(headers, &ORIGIN) {
+            FieldLines::One(origin) => self.is_listed(origin).then(|| origin.clone()),
+            FieldLines::None | FieldLines::Many => None,
+        }
     }
 
     fn is_listed(&self, origin: &HeaderValue) -> bool {
@@ -115,12 +117,12 @@ impl AllowedOrigins {
             return FetchMetadata::Listed(origin);
         }
         let own = |origin: &&HeaderValue| is_own && self.own.iter().any(|own| own.as_bytes() == origin.as_bytes());
-        if let Some(foreign) = headers.get_all(ORIGIN).iter().find(|origin| !own(origin)) {
+        if let Some(foreign) = fields::lines(headers, &ORIGIN).find(|origin| !own(origin)) {
             return FetchMetadata::Foreign(format!("Origin: {}", String::from_utf8_lossy(foreign.as_bytes())));
         }
         let harmless =
             |site: &&HeaderValue| site.as_bytes() == b"none" || (is_own && site.as_bytes() == b"same-origin");
-        match headers.get_all(SEC_FETCH_SITE).iter().find(|site| !harmless(site)) {
+        match fields::lines(headers, &SEC_FETCH_SITE).find(|site| !harmless(site)) {
             Some(site) => {
                 FetchMetadata::Foreign(format!("Sec-Fetch-Site: {}", String::from_utf8_lossy(site.as_bytes())))
             }

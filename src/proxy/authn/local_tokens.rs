@@ -80,6 +80,11 @@ pub struct TokenRequest {
 impl OAuthPath {
     /// The door that a request knocks at. Repeated slashes are those of base URLs that end in one.
     pub fn at(uri: &Uri) -> Option<Self> {
+        // Nearly every request is for another path, as its end tells.
+        let end = uri.path().trim_end_matches('/');
+        if !end.ends_with("/token") && !end.ends_with("/authorize") {
+            return None;
+        }
         let mut segments = uri.path().split('/').filter(|segment| !segment.is_empty());
         let first = segments.next()?;
         let oauth = if first == "ws" { segments.next()? } else { first };

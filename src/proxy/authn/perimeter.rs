@@ -7,40 +7,38 @@ use http::header::{HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 
 use super::AuthnError;
+use crate::net::fields::{self, FieldLines};
 
 /// The parser takes any list that ends in `chunked`; a coding that is not taken off would be, by some reader behind us.
 pub(super) fn check_codings(headers: &HeaderMap) -> Result<(), AuthnError> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        (Some(_), _) => Err(AuthnError::Framing),
+    match fields::only(headers, &TRANSFER_ENCODING) {
+        FieldLines::None => Ok(()),
+        FieldLines::One(coding) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        FieldLines::One(_) | FieldLines::Many => Err(AuthnError::Framing),
     }
 }
 
 /// The only `Host` of a request; `None` where its version needs none.
 pub(super) fn only_host(head: &Parts) -> Result<Option<&HeaderValue>, AuthnError> {
-    let mut hosts = head.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(_), Some(_)) => Err(AuthnError::ManyHosts),
-        (Some(host), None) => Ok(Some(host)),
+    match fields::only(&head.headers, &HOST) {
+        FieldLines::Many => Err(AuthnError::ManyHosts),
+        FieldLines::One(host) => Ok(Some(host)),
         // HTTP/1.0 knows no Host, and no browser speaks it; HTTP/2 has the authority in its place.
-        (None, _) if head.version == Version::HTTP_10 => Ok(None),
-        (None, _) if head.version == Version::HTTP_2 && head.uri.authority().is_some() => Ok(None),
-        (None, _) => Err(AuthnError::NoHost),
+        FieldLines::None if head.version == Version::HTTP_10 => Ok(None),
+        FieldLines::None if head.version == Version::HTTP_2 && head.uri.authority().is_some() => Ok(None),
+        FieldLines::None => Err(AuthnError::NoHost),
     }
 }
 
 /// Whether a request names this place by its address, or as localhost, and by no other name. A page that an attacker
 /// serves under a name of his own, which he then lets mean this place (DNS rebinding), cannot do so.
 pub fn is_called_by_address(head: &Parts) -> bool {
-    let mut hosts = head.headers.get_all(HOST).iter();
     let target = head.uri.authority().is_none_or(|authority| is_address(authority.as_str()));
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.to_str().is_ok_and(is_address) && target,
+    match fields::only(&head.headers, &HOST) {
+        FieldLines::One(host) => host.to_str().is_ok_and(is_address) && target,
         // HTTP/1.0 has no such field, and load balancers still ask so; no browser does.
-        (None, _) => head.version == Version::HTTP_10 && target,
-        (Some(_), Some(_)) => false,
+        FieldLines::None => head.version == Version::HTTP_10 && target,
+        FieldLines::Many => false,
     }
 }
 

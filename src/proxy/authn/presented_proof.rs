@@ -2,12 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, PROXY_AUTHORIZATION};
 use zeroize::Zeroizing;
 
 use super::key_hint::KeyHint;
+use crate::net::fields::{self, FieldLines};
 
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// What a request presents as proof.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub(super) enum PresentedProof {
 impl PresentedProof {
     /// What is presented by `X-Api-Key`, or else by `Authorization`.
     pub(super) fn read(headers: &HeaderMap) -> Self {
-        match (only(headers, &X_API_KEY), only(headers, &AUTHORIZATION)) {
+        match (fields::only(headers, &X_API_KEY), fields::only(headers, &AUTHORIZATION)) {
             (FieldLines::One(key), _) => Self::key(key.as_bytes()),
             (FieldLines::None, FieldLines::One(value)) => Self::of_authorization(value.as_bytes()),
             (FieldLines::None, FieldLines::None) => Self::Nothing,
@@ -33,7 +34,7 @@ impl PresentedProof {
 
     /// What is presented to a proxy, by `Proxy-Authorization`.
     pub(super) fn to_proxy(headers: &HeaderMap) -> Self {
-        match only(headers, &PROXY_AUTHORIZATION) {
+        match fields::only(headers, &PROXY_AUTHORIZATION) {
             FieldLines::None => Self::Nothing,
             FieldLines::One(value) => Self::of_authorization(value.as_bytes()),
             FieldLines::Many => Self::Unreadable(KeyHint::Several),
@@ -68,23 +69,10 @@ fn of_basic(encoded: &[u8]) -> Option<PresentedProof> {
     Some(PresentedProof::Key { key, name })
 }
 
-enum FieldLines<'a> {
-    None,
-    One(&'a HeaderValue),
-    Many,
-}
-
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> FieldLines<'a> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (None, _) => FieldLines::None,
-        (Some(value), None) => FieldLines::One(value),
-        (Some(_), Some(_)) => FieldLines::Many,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn presented(lines: &[(HeaderName, &str)]) -> Option<String> {
@@ -111,13 +99,13 @@ mod tests {
         assert_eq!(said(AUTHORIZATION, &basic).as_deref(), Some("anybody: a:b"));
         let nameless = format!("Basic {}", STANDARD.encode(":a"));
         assert_eq!(said(AUTHORIZATION, &nameless).as_deref(), Some("a"));
-        assert_eq!(said(X_API_KEY, "one").as_deref(), Some("one"));
-        assert_eq!(presented(&[(X_API_KEY, "one"), (AUTHORIZATION, "Bearer two")]).as_deref(), Some("one"));
+        assert_eq!(said(X_API_KEY.clone(), "one").as_deref(), Some("one"));
+        assert_eq!(presented(&[(X_API_KEY.clone(), "one"), (AUTHORIZATION, "Bearer two")]).as_deref(), Some("one"));
         assert_eq!(presented(&[]).as_deref(), Some("nothing"));
         for bad in ["one", "Digest x", "Basic !!", "Basic ", &format!("Basic {}", STANDARD.encode("no colon"))] {
             assert_eq!(said(AUTHORIZATION, bad), None, "{bad}");
         }
         assert_eq!(presented(&[(AUTHORIZATION, "Bearer one"), (AUTHORIZATION, "Bearer one")]), None);
-        assert_eq!(presented(&[(X_API_KEY, "one"), (X_API_KEY, "two")]), None);
+        assert_eq!(presented(&[(X_API_KEY.clone(), "one"), (X_API_KEY.clone(), "two")]), None);
     }
 }

@@ -20,9 +20,21 @@ pub(super) fn ask(name: &str, question: impl Fn(&str) -> bool) -> bool {
     question(hyphenated) || hyphenated.starts_with("content-")
 }
 
+/// Whether a byte is a letter, a digit or a hyphen.
+static PLAIN: [bool; 256] = {
+    let (mut plain, mut byte) = ([false; 256], 0_u8);
+    loop {
+        plain[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'-';
+        if byte == u8::MAX {
+            break plain;
+        }
+        byte += 1;
+    }
+};
+
 /// Whether a name has a character other than letters, digits and hyphens.
 pub(super) fn has_alias(name: &str) -> bool {
-    name.bytes().any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-')
+    name.bytes().any(|byte| !PLAIN.get(usize::from(byte)).copied().unwrap_or_default())
 }
 
 /// Whether both names are one to such a program.

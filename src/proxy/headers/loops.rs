@@ -8,8 +8,10 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::net::fields;
+
 /// A list of marks, separated by commas: one for each proxy that the request has passed.
-pub const FIELD: HeaderName = HeaderName::from_static("ninjaone-proxy-loop");
+pub static FIELD: HeaderName = HeaderName::from_static("ninjaone-proxy-loop");
 
 /// The most marks of other proxies that are passed on; no sensible chain is longer.
 const MAX_MARKS: usize = 8;
@@ -53,7 +55,7 @@ impl LoopMark {
 
     /// Whether a request may go further: it has not been here, nor passed too many others.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), LoopError> {
-        if !headers.contains_key(FIELD) {
+        if !fields::has(headers, &FIELD) {
             return Ok(());
         }
         if marks(headers).any(|mark| mark == self.0.as_bytes()) {
@@ -66,8 +68,8 @@ impl LoopMark {
     /// each other notice when a request comes round for the first time.
     pub fn stamp(&self, headers: &mut HeaderMap) {
         let own = || self.0.clone();
-        let value = if headers.contains_key(FIELD) { self.after(headers).unwrap_or_else(own) } else { own() };
-        headers.insert(FIELD, value);
+        let value = if fields::has(headers, &FIELD) { self.after(headers).unwrap_or_else(own) } else { own() };
+        headers.insert(&FIELD, value);
     }
 
     fn after(&self, headers: &HeaderMap) -> Option<HeaderValue> {
@@ -81,7 +83,7 @@ fn marks(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let is_mark = |mark: &&[u8]| {
         (1..=MAX_LENGTH).contains(&mark.len()) && mark.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
     };
-    let lines = headers.get_all(FIELD).into_iter();
+    let lines = headers.get_all(&FIELD).into_iter();
     lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii).filter(is_mark)
 }
 
@@ -92,14 +94,14 @@ mod tests {
     use super::*;
 
     fn head(lines: &[&str]) -> HeaderMap {
-        lines.iter().map(|line| (FIELD, HeaderValue::from_str(line).expect("a value"))).collect()
+        lines.iter().map(|line| (FIELD.clone(), HeaderValue::from_str(line).expect("a value"))).collect()
     }
 
     fn stamped(mark: &LoopMark, lines: &[&str]) -> String {
         let mut headers = head(lines);
         mark.stamp(&mut headers);
-        assert_eq!(headers.get_all(FIELD).iter().count(), 1);
-        headers[FIELD].to_str().expect("text").to_owned()
+        assert_eq!(headers.get_all(&FIELD).iter().count(), 1);
+        headers[&FIELD].to_str().expect("text").to_owned()
     }
 
     #[test]
@@ -147,12 +149,12 @@ mod tests {
             lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..4),
         ) {
             let mark = LoopMark::new().expect("randomness");
-            let lines = lines.iter().filter_map(|line| Some((FIELD, HeaderValue::from_bytes(line).ok()?)));
+            let lines = lines.iter().filter_map(|line| Some((FIELD.clone(), HeaderValue::from_bytes(line).ok()?)));
             let mut headers: HeaderMap = lines.collect();
             let begins = mark.check(&headers);
             mark.stamp(&mut headers);
             prop_assert_eq!(mark.check(&headers), Err(LoopError::Own));
-            let sent = headers[FIELD].to_str().expect("text").to_owned();
+            let sent = headers[&FIELD].to_str().expect("text").to_owned();
             prop_assert!(sent.len() <= (MAX_MARKS + 1) * (MAX_LENGTH + 2), "{}", sent);
             if begins.is_ok() {
                 prop_assert!(sent.split(", ").count() <= MAX_MARKS, "{}", sent);

@@ -2,8 +2,10 @@
 
 use http::{HeaderMap, HeaderName};
 
+use crate::net::fields;
+
 /// RFC 7240 section 2.
-const PREFER: HeaderName = HeaderName::from_static("prefer");
+static PREFER: HeaderName = HeaderName::from_static("prefer");
 /// The preference.
 const DRY_RUN: &[u8] = b"dry-run";
 /// The value with which approvers are asked as well.
@@ -23,7 +25,7 @@ pub enum DryRunPreference {
 /// A field that names it in another place, or in a malformed line, asks for one too: what its sender took for a dry run
 /// must not be sent.
 pub fn dry_run(headers: &HeaderMap) -> Option<DryRunPreference> {
-    let mut lines = headers.get_all(PREFER).iter().map(|line| line.as_bytes()).filter(|line| names_dry_run(line));
+    let mut lines = fields::lines(headers, &PREFER).map(|line| line.as_bytes()).filter(|line| names_dry_run(line));
     let first = lines.next()?;
     let mut preferences = [first].into_iter().chain(lines).flat_map(|line| pieces(line, b','));
     Some(preferences.find_map(preference).unwrap_or(DryRunPreference::Plain))
@@ -68,7 +70,7 @@ mod tests {
     fn asked(lines: &[&'static str]) -> Option<DryRunPreference> {
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append(PREFER, HeaderValue::from_static(line));
+            headers.append(&PREFER, HeaderValue::from_static(line));
         }
         dry_run(&headers)
     }

@@ -11,6 +11,7 @@ use http_body_util::Full;
 
 use super::problem::PROXY_STATUS;
 use crate::net::body::BodyError;
+use crate::net::fields::{self, FieldLines};
 use crate::proxy::headers;
 use crate::proxy::policy::TokenHolder;
 use crate::proxy::upstream::{AnswerBody, Reason, UpstreamAnswer};
@@ -27,7 +28,8 @@ pub fn relay(
     headers::clean_response(&mut head.headers);
     head.headers
         .append(PROXY_STATUS, reason.and_then(|reason| explained(relayed, reason, holder)).unwrap_or(relayed.clone()));
-    if let Some(location) = head.headers.get(LOCATION).and_then(localize) {
+    let location = fields::lines(&head.headers, &LOCATION).next().and_then(localize);
+    if let Some(location) = location {
         head.headers.insert(LOCATION, location);
     }
     if !is_json(&head.headers) {
@@ -42,9 +44,9 @@ pub fn relay(
 /// Anything else may be a page that somebody stored in NinjaOne: in a browser it would be a page of this proxy's, whose
 /// scripts may call it.
 fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let kind = kind.split(|&byte| byte == b';').next().unwrap_or_default();
-    headers.get_all(CONTENT_TYPE).iter().count() == 1 && kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    let FieldLines::One(kind) = fields::only(headers, &CONTENT_TYPE) else { return false };
+    let kind = kind.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
 /// `Proxy-Status` that says what can be done about NinjaOne's 401, 403 or 404.

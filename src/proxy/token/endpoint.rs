@@ -196,7 +196,7 @@ impl Endpoint {
         let fields = fields.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value)));
         let secret = pair.secret.as_ref().filter(|_| self.auth == ClientAuthMethod::Basic);
         let authorization = secret.map(|secret| (AUTHORIZATION, request::basic(&pair.id, secret)));
-        let mark = self.mark.as_ref().map(|mark| (loops::FIELD, mark.value().clone()));
+        let mark = self.mark.as_ref().map(|mark| (loops::FIELD.clone(), mark.value().clone()));
         *request.headers_mut() = fields.chain(authorization).chain(mark).collect::<HeaderMap>();
         request
     }

@@ -7,6 +7,8 @@
 use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use http::{StatusCode, response};
 
+use crate::net::fields::{self, FieldLines};
+
 /// What is wrong with the head of an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum MalformedAnswer {
@@ -62,18 +64,20 @@ pub fn judge(head: &mut response::Parts) -> Result<(), MalformedAnswer> {
 
 /// Whether the one transfer coding is `chunked`. An empty list is malformed too.
 fn is_chunked(headers: &HeaderMap) -> Result<bool, MalformedAnswer> {
-    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
-    match (lines.next(), lines.next()) {
-        (None, _) => Ok(false),
-        (Some(line), None) if line.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
-        (Some(_), _) => Err(MalformedAnswer::Coding),
+    match fields::only(headers, &TRANSFER_ENCODING) {
+        FieldLines::None => Ok(false),
+        FieldLines::One(line) if line.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
+        FieldLines::One(_) | FieldLines::Many => Err(MalformedAnswer::Coding),
     }
 }
 
 fn length(headers: &HeaderMap) -> Result<Option<u64>, MalformedAnswer> {
-    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
-    let (Some(line), more) = (lines.next(), lines.next()) else { return Ok(None) };
-    let digits = line.to_str().ok().filter(|text| more.is_none() && text.bytes().all(|byte| byte.is_ascii_digit()));
+    let line = match fields::only(headers, &CONTENT_LENGTH) {
+        FieldLines::None => return Ok(None),
+        FieldLines::One(line) => line,
+        FieldLines::Many => return Err(MalformedAnswer::Length),
+    };
+    let digits = line.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     digits.and_then(|text| text.parse().ok()).map(Some).ok_or(MalformedAnswer::Length)
 }
 

@@ -94,20 +94,23 @@ impl Outbound {
         self.safe && !permit.may_move_cursor()
     }
 
-    /// As HTTP/1.1 sends it (RFC 9112 section 3.2.1).
-    pub(super) fn address(&mut self, permit: &Permit, host: &HeaderValue, authorization: HeaderValue) {
+    /// Gives it what it is sent with: method, target and bearer.
+    pub(super) fn address(&mut self, permit: &Permit, authorization: HeaderValue) {
         *self.request.method_mut() = permit.method().clone();
         *self.request.uri_mut() = Uri::from(permit.target().clone());
-        *self.request.version_mut() = Version::HTTP_11;
         self.request.headers_mut().insert(AUTHORIZATION, authorization);
-        self.request.headers_mut().insert(HOST, host.clone());
     }
-}
 
-/// hyper takes it that a GET or HEAD has no body, and leaves one out whose length is not known and that is not announced.
-pub(super) fn announce(request: &mut Request<Upload>) {
-    let unknown = |upload: &Upload| !matches!(upload, Upload::Empty) && upload.size_hint().exact().is_none();
-    if matches!(*request.method(), Method::GET | Method::HEAD) && unknown(request.body()) {
-        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    /// The request as HTTP/1.1 sends it (RFC 9112 section 3.2.1). hyper takes it that a GET or HEAD has no body, and leaves
+    /// one out whose length is not known and that is not announced.
+    pub(super) fn take_for_http1(&mut self, host: &HeaderValue) -> Request<Upload> {
+        let mut request = std::mem::take(&mut self.request);
+        *request.version_mut() = Version::HTTP_11;
+        request.headers_mut().insert(HOST, host.clone());
+        let is_unknown = |upload: &Upload| !matches!(upload, Upload::Empty) && upload.size_hint().exact().is_none();
+        if matches!(*request.method(), Method::GET | Method::HEAD) && is_unknown(request.body()) {
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        request
     }
 }
