@@ -28,6 +28,7 @@ mod tunnel;
 pub mod upstream;
 pub mod uses;
 
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -119,13 +120,6 @@ struct Cleared<'a> {
     enclosure: Option<Box<Enclosure>>,
 }
 
-/// What the stages up to the audit log make of a request.
-enum Clearance<'a> {
-    Cleared(Cleared<'a>),
-    /// It waits for a person.
-    Waiting(Box<ApprovalSummary>),
-}
-
 impl Proxy {
     /// Puts the stages together.
     pub fn new(config: ProxyConfig) -> Self {
@@ -214,8 +208,8 @@ impl Proxy {
         }
         let cleared = self.clear(visitor, head, body, log).await?;
         let Cleared { audited, context, is_dry_run, body, enclosure } = match cleared {
-            Clearance::Cleared(cleared) => cleared,
-            Clearance::Waiting(summary) => return Ok(response::held(&summary)),
+            ControlFlow::Continue(cleared) => cleared,
+            ControlFlow::Break(summary) => return Ok(response::held(&summary)),
         };
         if enclosure.is_some() {
             Enclosure::clean_request(&mut head.headers);
@@ -239,14 +233,14 @@ impl Proxy {
         Ok(response)
     }
 
-    /// The stages of a request up to the audit log. In a future of its own, whose memory the way to NinjaOne uses again.
+    /// The stages of a request up to the audit log, where one that waits for a person ends. In a future of its own, whose memory the way to NinjaOne uses again.
     async fn clear(
         self: &Rc<Self>,
         visitor: Unauthenticated,
         head: &mut Parts,
         body: RequestBody,
         log: &mut RequestLog,
-    ) -> Result<Clearance<'_>, Rejection> {
+    ) -> Result<ControlFlow<Box<ApprovalSummary>, Cleared<'_>>, Rejection> {
         let Authenticated { caller, context } = observe(log, self.authn.authenticate(visitor, &head.headers)?);
         context.be_at(caller.peer())?;
         let Judged { judgment, dry_run, context } = observe(log, context.judge(caller, head)?);
@@ -258,7 +252,7 @@ impl Proxy {
                     Fulfilled::Permitted(permitted) => *permitted,
                     Fulfilled::Waiting(summary) => {
                         log.set_waiting(summary.rule.as_str().into());
-                        return Ok(Clearance::Waiting(summary));
+                        return Ok(ControlFlow::Break(summary));
                     }
                 }
             }
@@ -268,7 +262,7 @@ impl Proxy {
         let audited =
             Audited::record(&self.audit_log, permitted.within, |permit| facts::of_permit(log, permit)).await?;
         let audited = observe(log, audited);
-        Ok(Clearance::Cleared(Cleared { audited, context, is_dry_run, body, enclosure }))
+        Ok(ControlFlow::Continue(Cleared { audited, context, is_dry_run, body, enclosure }))
     }
 
     /// A request that may be sent, with its body and the memory for that.

@@ -21,6 +21,7 @@ pub(super) fn ask(name: &str, question: impl Fn(&str) -> bool) -> bool {
 }
 
 /// Whether a byte is a letter, a digit or a hyphen.
+#[expect(clippy::indexing_slicing, reason = "while it is compiled, and every byte has a place")]
 static PLAIN: [bool; 256] = {
     let (mut plain, mut byte) = ([false; 256], 0_u8);
     loop {
