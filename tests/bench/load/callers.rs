@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -21,19 +21,31 @@ use tokio_rustls::TlsConnector;
 const WARM_UP: Duration = Duration::from_millis(500);
 /// No answer takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Nor does the first, for which a token and certificates are had.
+const LONG_PATIENCE: Duration = Duration::from_secs(300);
 
-/// One caller to be: where it connects, and what it asks for in turn.
+/// One caller to be: where it connects, what it asks for in turn, and what every answer must be.
 #[derive(Clone)]
 pub(crate) struct Line {
     pub(crate) address: SocketAddr,
-    /// Speaks TLS if this is there: to the instance itself.
+    /// Asks by CONNECT for a way to this name first.
+    pub(crate) tunnel: Option<&'static str>,
+    /// Speaks TLS if this is there, with a server of the name of the tunnel, or else localhost.
     pub(crate) tls: Option<TlsConnector>,
     /// Whole requests, at least one.
     pub(crate) requests: Arc<[Vec<u8>]>,
     /// Where in them it begins.
     pub(crate) first: usize,
+    pub(crate) status: u16,
     /// The length of every body.
     pub(crate) bytes: usize,
+}
+
+impl Line {
+    /// In clear text, to a listener that answers 200.
+    pub(crate) fn plain(address: SocketAddr, requests: Arc<[Vec<u8>]>, bytes: usize) -> Self {
+        Self { address, tunnel: None, tls: None, requests, first: 0, status: 200, bytes }
+    }
 }
 
 /// What was measured over a time.
@@ -54,7 +66,20 @@ pub(crate) struct Paced {
 
 /// The request of a caller that sends little more than it has to.
 pub(crate) fn request(target: &str, more: &str) -> Vec<u8> {
-    format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: load\r\nAccept: */*\r\n{more}\r\n").into_bytes()
+    request_to("localhost", "GET", target, more)
+}
+
+/// The same to a host of another name.
+pub(crate) fn request_to(host: &str, method: &str, target: &str, more: &str) -> Vec<u8> {
+    format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: load\r\nAccept: */*\r\n{more}\r\n").into_bytes()
+}
+
+/// A write with JSON.
+pub(crate) fn write(method: &str, target: &str, body: &str) -> Vec<u8> {
+    let more = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    let mut request = request_to("localhost", method, target, &more);
+    request.extend_from_slice(body.as_bytes());
+    request
 }
 
 /// HTTP/1.1 over TLS that trusts this CA.
@@ -80,6 +105,22 @@ pub(crate) fn for_a_time(lines: &[Line], span: Duration, cpu: impl Fn() -> Resul
         crowd.left.set(0);
         crowd.end().await?;
         Ok(Slice { requests: after.0 - before.0, time: after.1 - before.1, cpu: after.2.saturating_sub(before.2) })
+    })
+}
+
+/// A whole answer, as far as it fits into a caller's buffer.
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    /// The length of its body.
+    pub(crate) bytes: usize,
+}
+
+/// One caller asks once, whatever the length of the answer.
+pub(crate) fn once(line: &Line) -> Result<Answer> {
+    runtime()?.block_on(async {
+        let mut caller = Caller::connect(line.clone()).await?;
+        let bytes = timeout(LONG_PATIENCE, caller.exchange()).await.context("no answer in time")??;
+        Ok(Answer { text: String::from_utf8_lossy(&caller.buffer).trim_end_matches('\0').to_owned(), bytes })
     })
 }
 
@@ -186,32 +227,55 @@ struct Caller {
 
 impl Caller {
     async fn connect(line: Line) -> Result<Self> {
-        let stream = TcpStream::connect(line.address).await.context("a caller cannot connect")?;
+        let mut stream = TcpStream::connect(line.address).await.context("a caller cannot connect")?;
         stream.set_nodelay(true)?;
+        if let Some(name) = line.tunnel {
+            let connect = format!("CONNECT {name}:443 HTTP/1.1\r\nHost: {name}:443\r\n\r\n");
+            stream.write_all(connect.as_bytes()).await?;
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.context("the connection ended in the answer to CONNECT")?);
+            }
+            ensure!(head.starts_with(b"HTTP/1.1 200 "), "CONNECT: {}", String::from_utf8_lossy(&head));
+        }
+        let name = ServerName::try_from(line.tunnel.unwrap_or("localhost"))?;
         let stream: Box<dyn Duplex> = match &line.tls {
-            Some(tls) => Box::new(tls.connect(ServerName::try_from("localhost")?, stream).await?),
+            Some(tls) => Box::new(tls.connect(name, stream).await?),
             None => Box::new(stream),
         };
         Ok(Self { stream, next: line.first, line, buffer: vec![0; 64 << 10] })
     }
 
-    /// Sends the next request and reads the whole answer, which must be 200 with a body of the right length.
+    /// Sends the next request and reads the whole answer, which must have the right status and a body of the right
+    /// length.
     async fn ask(&mut self) -> Result<()> {
+        let bytes = self.exchange().await?;
+        ensure!(bytes == self.line.bytes, "a body of {bytes} bytes in the place of {}", self.line.bytes);
+        Ok(())
+    }
+
+    /// Sends the next request and reads the whole answer, which must have the right status; the length of its body.
+    async fn exchange(&mut self) -> Result<usize> {
         let request = self.line.requests.get(self.next % self.line.requests.len()).context("a request")?;
         self.next += 1;
         self.stream.write_all(request).await?;
+        // What did not go out at once would stay in the TLS session.
+        self.stream.flush().await?;
         let mut filled = 0;
-        let (head, bytes) = loop {
-            let room = self.buffer.get_mut(filled..).context("room")?;
-            let read = self.stream.read(room).await?;
-            ensure!(read > 0, "the connection ended in an answer's head");
-            filled += read;
-            let so_far = self.buffer.get(..filled).context("what was read")?;
-            if let Some(found) = parse(so_far)? {
+        let (head, length) = loop {
+            filled += self.read_from(filled).await?;
+            if let Some(found) = parse(self.buffer.get(..filled).context("what was read")?, self.line.status)? {
                 break found;
             }
         };
-        ensure!(bytes == self.line.bytes, "a body of {bytes} bytes in the place of {}", self.line.bytes);
+        let Some(bytes) = length else {
+            loop {
+                if let Some(bytes) = in_chunks(self.buffer.get(head..filled).context("what was read")?)? {
+                    return Ok(bytes);
+                }
+                filled += self.read_from(filled).await?;
+            }
+        };
         let mut missing = (head + bytes).checked_sub(filled).context("more than the answer came")?;
         while missing > 0 {
             let most = missing.min(self.buffer.len());
@@ -219,17 +283,49 @@ impl Caller {
             ensure!(read > 0, "the connection ended in an answer's body");
             missing -= read;
         }
-        Ok(())
+        Ok(bytes)
+    }
+
+    /// Reads more into the buffer, behind what is there.
+    async fn read_from(&mut self, filled: usize) -> Result<usize> {
+        let room = self.buffer.get_mut(filled..).filter(|room| !room.is_empty()).context("an answer without room")?;
+        let read = self.stream.read(room).await?;
+        ensure!(read > 0, "the connection ended in an answer");
+        Ok(read)
     }
 }
 
-/// The length of the head and of the body of an answer, once its head is whole.
-fn parse(read: &[u8]) -> Result<Option<(usize, usize)>> {
+/// The length of the head of an answer, and of its body unless that is in chunks, once the head is whole.
+fn parse(read: &[u8], status: u16) -> Result<Option<(usize, Option<usize>)>> {
     let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(read.get(..end).context("a head")?)?;
-    ensure!(head.starts_with("HTTP/1.1 200 "), "the answer is not 200 but: {head}");
-    let is_length = |line: &&str| line.get(..15).is_some_and(|name| name.eq_ignore_ascii_case("content-length:"));
-    let line = head.lines().find(is_length).with_context(|| format!("no Content-Length: {head}"))?;
-    let bytes = line.get(15..).context("a length")?.trim().parse()?;
-    Ok(Some((end + 4, bytes)))
+    let told = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|digits| digits.parse().ok());
+    ensure!(told == Some(status), "the answer is not {status} but: {}", String::from_utf8_lossy(read));
+    let field = |name: &str| {
+        let line =
+            head.lines().find(|line| line.get(..name.len()).is_some_and(|own| own.eq_ignore_ascii_case(name)))?;
+        line.get(name.len()..).map(str::trim)
+    };
+    let length = match field("transfer-encoding:") {
+        Some("chunked") => None,
+        Some(other) => bail!("an answer in another form: {other}"),
+        None => Some(field("content-length:").with_context(|| format!("no Content-Length: {head}"))?.parse()?),
+    };
+    Ok(Some((end + 4, length)))
+}
+
+/// The length of a body in chunks, once it is whole.
+fn in_chunks(mut read: &[u8]) -> Result<Option<usize>> {
+    let mut bytes = 0;
+    loop {
+        let Some(end) = read.windows(2).position(|two| two == b"\r\n") else { return Ok(None) };
+        let size = usize::from_str_radix(std::str::from_utf8(read.get(..end).context("a size")?)?, 16)?;
+        let Some(rest) = read.get(end + 2 + size + 2..) else { return Ok(None) };
+        if size == 0 {
+            ensure!(rest.is_empty(), "more than the answer came");
+            return Ok(Some(bytes));
+        }
+        bytes += size;
+        read = rest;
+    }
 }

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -20,6 +21,10 @@ use rustls::crypto::ring::{cipher_suite, default_provider};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
+/// The organization that its devices belong to.
+pub(crate) const ORGANIZATION: u64 = 5;
+/// A list with alerts of its devices, and as many of others.
+pub(crate) const ALERTS: &str = "/v2/alerts";
 /// The only `Authorization` that is let in.
 pub(crate) const AUTHORIZED: &str = "Bearer load-token";
 const TOKEN: &[u8] = br#"{"access_token":"load-token","token_type":"Bearer","expires_in":3600,"scope":"monitoring"}"#;
@@ -128,9 +133,14 @@ async fn serve(stream: tokio::net::TcpStream, tls: TlsAcceptor, answers: Arc<Ans
     let Ok(stream) = tls.accept(stream).await else { return };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let stream = TokioIo::new(stream);
-    let service = service_fn(move |request| {
-        let answer = answers.answer(&request);
-        async move { Ok::<_, Infallible>(answer) }
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answers = Arc::clone(&answers);
+        async move {
+            let (head, body) = request.into_parts();
+            // A connection whose request is not read to its end cannot be used again.
+            let _ = body.collect().await;
+            Ok::<_, Infallible>(answers.answer(&head))
+        }
     });
     // A connection that breaks shows in the client, which counts answers.
     if is_http2 {
@@ -146,12 +156,33 @@ struct Answers {
     small: Bytes,
     medium: Bytes,
     large: Bytes,
+    /// Those of [`ORGANIZATION`], whichever is asked for.
+    devices: Bytes,
+    alerts: Bytes,
 }
 
 impl Answers {
     fn new() -> Self {
-        let [small, medium, large] = Size::ALL.map(|size| json(size.bytes()));
-        Self { small, medium, large }
+        let [small, medium, large] = Size::ALL.map(|size| organizations(size.bytes()));
+        let device = |id| format!(r#"{{"id":{id},"organizationId":{ORGANIZATION},"systemName":"Device {id}"}}"#);
+        // Of every second device, so of a device that no list has.
+        let alert =
+            |id| format!(r#"{{"uid":"{id:08}-0000-4000-8000-000000000000","deviceId":{id},"message":"Alert"}}"#);
+        let devices = list(Size::Small.bytes(), (2..).step_by(2).map(device));
+        let alerts = list(Size::Small.bytes(), (1..).map(alert));
+        Self { small, medium, large, devices, alerts }
+    }
+
+    fn body_of(&self, uri: &Uri) -> Bytes {
+        match uri.path() {
+            ALERTS => self.alerts.clone(),
+            path if path.ends_with("/devices") && path.starts_with("/v2/organization/") => match uri.query() {
+                // The pages after the first.
+                Some(query) if query.contains("after=") => Bytes::from_static(b"[]"),
+                Some(_) | None => self.devices.clone(),
+            },
+            path => self.body(Size::of(path)).clone(),
+        }
     }
 
     fn body(&self, size: Size) -> &Bytes {
@@ -162,14 +193,14 @@ impl Answers {
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        if request.method() == Method::POST && request.uri().path() == "/ws/oauth/token" {
+    fn answer(&self, request: &Parts) -> Response<Full<Bytes>> {
+        if request.method == Method::POST && request.uri.path() == "/ws/oauth/token" {
             return response(StatusCode::OK, Bytes::from_static(TOKEN));
         }
-        if request.headers().get(AUTHORIZATION).is_none_or(|value| value != AUTHORIZED) {
+        if request.headers.get(AUTHORIZATION).is_none_or(|value| value != AUTHORIZED) {
             return response(StatusCode::UNAUTHORIZED, Bytes::from_static(br#"{"error":"not_authenticated"}"#));
         }
-        response(StatusCode::OK, self.body(Size::of(request.uri().path())).clone())
+        response(StatusCode::OK, self.body_of(&request.uri))
     }
 }
 
@@ -191,17 +222,22 @@ fn response(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
 }
 
 /// A list of organizations of exactly this length.
-fn json(bytes: usize) -> Bytes {
+fn organizations(bytes: usize) -> Bytes {
+    let row = |id| format!(r#"{{"id":{id},"name":"Organization {id}","nodeApprovalMode":"AUTOMATIC"}}"#);
+    list(bytes, (1..).map(row))
+}
+
+/// As many of these rows as there is room for in a list of exactly this length.
+fn list(bytes: usize, rows: impl Iterator<Item = String>) -> Bytes {
     let mut text = String::with_capacity(bytes);
-    text.push('[');
-    for id in 1.. {
-        let next = format!(r#"{{"id":{id},"name":"Organization {id}","nodeApprovalMode":"AUTOMATIC"}},"#);
-        if text.len() + next.len() + 2 > bytes {
+    for row in rows {
+        // A bracket or comma before each, and a bracket at the end.
+        if text.len() + row.len() + 2 > bytes {
             break;
         }
-        text.push_str(&next);
+        text.push(if text.is_empty() { '[' } else { ',' });
+        text.push_str(&row);
     }
-    text.push_str("{}");
     while text.len() < bytes - 1 {
         text.push(' ');
     }

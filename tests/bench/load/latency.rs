@@ -39,13 +39,8 @@ pub(crate) fn run(binary: &Path, options: &Options) -> Result<()> {
     let proxy = setup.start(&instance)?;
     let target = Size::Small.target();
     proxy.first_answer(target, None)?;
-    let through = Line {
-        address: *proxy.doors.first().context("a listener")?,
-        tls: None,
-        requests: [request(target, "")].into(),
-        first: 0,
-        bytes: Size::Small.bytes(),
-    };
+    let door = *proxy.doors.first().context("a listener")?;
+    let through = Line::plain(door, [request(target, "")].into(), Size::Small.bytes());
     let direct = Line {
         address: instance.address,
         tls: Some(callers::tls(&instance.ca.1)?),

@@ -1,5 +1,7 @@
 //! The proxy as a whole under load, between callers and an invented instance: `cargo bench --bench load -- --help`.
 
+mod allocations;
+mod by_crate;
 mod callers;
 mod cores;
 mod instance;
@@ -7,6 +9,8 @@ mod instructions;
 mod latency;
 mod measure;
 mod proxy;
+mod record;
+mod ways;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};

@@ -197,12 +197,9 @@ fn lines(proxy: &Proxy, row: &Row, targets: &[String], body: Size) -> Result<Vec
     };
     let doors = proxy.doors.iter().cycle().zip(requests.iter().cycle());
     let line = |(number, (address, requests)): (usize, (&_, &Arc<[Vec<u8>]>))| Line {
-        address: *address,
-        tls: None,
-        requests: Arc::clone(requests),
         // Apart from each other.
         first: number * targets.len() / row.connections,
-        bytes: body.bytes(),
+        ..Line::plain(*address, Arc::clone(requests), body.bytes())
     };
     ensure!(row.connections > 0, "at least one connection");
     Ok(doors.take(row.connections).enumerate().map(line).collect())

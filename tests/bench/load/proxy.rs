@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use ninjaone_proxy::proxy::authn::key::KeyHash;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tempfile::TempDir;
 
 use crate::instance::Instance;
@@ -29,6 +31,13 @@ pub(crate) struct Setup {
     pub(crate) callers: usize,
     /// An OpenAPI document with more operations.
     pub(crate) document: Option<String>,
+    /// The admin listener, whose history of the last minutes takes something each second, requests or not.
+    pub(crate) admin: bool,
+    pub(crate) environment: Vec<(&'static str, &'static str)>,
+    /// More of each listener's table.
+    pub(crate) listener: &'static str,
+    /// More tables.
+    pub(crate) tables: &'static str,
 }
 
 /// A running proxy.
@@ -48,7 +57,17 @@ pub(crate) fn key(caller: usize) -> String {
 impl Setup {
     /// One listener without callers, and the built-in catalogue.
     pub(crate) fn plain(binary: PathBuf) -> Self {
-        Self { binary, wrapper: Vec::new(), listeners: 1, callers: 0, document: None }
+        Self {
+            binary,
+            wrapper: Vec::new(),
+            listeners: 1,
+            callers: 0,
+            document: None,
+            admin: true,
+            environment: Vec::new(),
+            listener: "",
+            tables: "",
+        }
     }
 
     /// Starts the proxy in front of `instance`: everything that is on by default, and the log in a file.
@@ -67,6 +86,8 @@ impl Setup {
             .args(words)
             .current_dir(folder.path())
             .env("LOAD_CLIENT_SECRET", "load-secret")
+            .env("STATE_DIRECTORY", folder.path().join("state"))
+            .envs(self.environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -85,12 +106,13 @@ impl Setup {
         writeln!(text, "[instances.main]\nhost = \"https://{}\"", instance.address)?;
         text.push_str("client-id = \"load\"\nclient-secret = { env = \"LOAD_CLIENT_SECRET\" }\nca-file = \"ca.pem\"\n");
         for listener in 0..self.listeners {
-            writeln!(text, "[listeners.l{listener}]\naddress = \"127.0.0.1:0\"")?;
+            writeln!(text, "[listeners.l{listener}]\naddress = \"127.0.0.1:0\"\n{}", self.listener)?;
             for caller in 0..self.callers {
                 writeln!(text, "[listeners.l{listener}.callers.c{caller}]\nkey = \"{}\"", hash(caller))?;
             }
         }
-        text.push_str("[admin]\naddress = \"127.0.0.1:0\"\n");
+        writeln!(text, "[admin]\naddress = \"{}\"", if self.admin { "127.0.0.1:0" } else { "none" })?;
+        text.push_str(self.tables);
         // Under callgrind, or on a machine that has no time for this, a handshake may take long.
         text.push_str("[timeouts]\nconnect = \"2m\"\ntoken = \"2m\"\n");
         Ok(text)
@@ -115,7 +137,9 @@ impl Proxy {
             let said = |line: &str| {
                 line.split_once(" listening listener=")?
                     .1
-                    .split_once("address=http://")?
+                    .split_once("address=http")?
+                    .1
+                    .split_once("://")?
                     .1
                     .split(' ')
                     .next()?
@@ -136,6 +160,12 @@ impl Proxy {
 
     fn log(&self) -> Result<String> {
         Ok(String::from_utf8_lossy(&fs::read(self.folder.path().join("log"))?).into_owned())
+    }
+
+    /// The certificate of the CA of its own.
+    pub(crate) fn local_ca(&self) -> Result<CertificateDer<'static>> {
+        let file = self.folder.path().join("state/ca.pem");
+        CertificateDer::from_pem_file(&file).with_context(|| format!("no certificate in {}", file.display()))
     }
 
     /// Asks once and expects 200; the time from the start to the end of the answer.
@@ -184,13 +214,18 @@ impl Proxy {
     }
 
     /// Ends it in order.
-    pub(crate) fn end(mut self) -> Result<()> {
+    pub(crate) fn end(self) -> Result<()> {
+        self.end_with_log().map(|_| ())
+    }
+
+    /// Ends it in order, and gives back all that it logged.
+    pub(crate) fn end_with_log(mut self) -> Result<String> {
         let killed = Command::new("kill").args(["-TERM", &self.id().to_string()]).status()?;
         ensure!(killed.success(), "the proxy was gone before its end:\n{}", self.log()?);
         let begun = Instant::now();
         loop {
             match self.child.try_wait()? {
-                Some(status) if status.success() => return Ok(()),
+                Some(status) if status.success() => return self.log(),
                 Some(status) => bail!("the proxy ended with {status}:\n{}", self.log()?),
                 None => ensure!(begun.elapsed() < PATIENCE, "the proxy does not end"),
             }
