@@ -1,8 +1,9 @@
-//! What needs nothing of the proxy: secrets, clocks, files, the state folder, panics, systemd, and warnings
-//! that would flood the log.
+//! What needs nothing of the proxy: secrets, clocks, files, the state folder, panics, systemd, hexadecimal digits, and
+//! warnings that would flood the log.
 
 pub mod clock;
 pub mod file;
+pub mod hex;
 pub mod panic_guard;
 pub mod plain;
 pub mod same;

@@ -2,10 +2,11 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::base::hex;
 use crate::net::fields::{self, FieldLines};
 
 static PARENT: HeaderName = HeaderName::from_static("traceparent");
-const STATE: HeaderName = HeaderName::from_static("tracestate");
+static STATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The bytes of `traceparent` in version 00, and of what every later version begins with.
 const LENGTH: usize = 55;
@@ -20,7 +21,10 @@ impl TraceId {
     #[expect(clippy::new_without_default, reason = "there is no default trace")]
     pub fn new() -> Self {
         let mut id = [b'0'; 32];
-        write(&mut id, 0, &fastrand::u128(1..).to_be_bytes());
+        let (high, low) = id.split_at_mut(16);
+        high.copy_from_slice(&hex::digits(fastrand::u64(..)));
+        // Never 0, so that the whole is not.
+        low.copy_from_slice(&hex::digits(fastrand::u64(1..)));
         Self(id)
     }
 
@@ -52,7 +56,7 @@ pub fn of(headers: &HeaderMap) -> Option<Parent> {
 /// Begins a trace in place of whatever the headers say of one. It is marked as not recorded: nothing is exported.
 pub fn begin(headers: &mut HeaderMap) -> TraceId {
     let trace = TraceId::new();
-    headers.remove(STATE);
+    remove_state(headers);
     put(headers, trace, fastrand::u64(1..), false);
     trace
 }
@@ -61,30 +65,29 @@ pub fn begin(headers: &mut HeaderMap) -> TraceId {
 /// `tracestate` goes on only with the caller's own trace.
 pub fn name(headers: &mut HeaderMap, trace: TraceId, span: u64, goes_on: bool) {
     if !goes_on {
-        headers.remove(STATE);
+        remove_state(headers);
     }
     put(headers, trace, span, true);
 }
 
+fn remove_state(headers: &mut HeaderMap) {
+    if fields::has(headers, &STATE) {
+        headers.remove(&STATE);
+    }
+}
+
 fn put(headers: &mut HeaderMap, trace: TraceId, span: u64, sampled: bool) {
     let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-    if let Some(place) = text.get_mut(3..35) {
-        place.copy_from_slice(&trace.0);
+    let [_, _, _, ids @ .., _, _, flags] = &mut text;
+    if let Some((of_trace, [_, of_span @ ..])) = ids.split_first_chunk_mut() {
+        *of_trace = trace.0;
+        of_span.copy_from_slice(&hex::digits(span));
     }
-    write(&mut text, 36, &span.to_be_bytes());
-    write(&mut text, 53, &[u8::from(sampled)]);
+    *flags = b'0' + u8::from(sampled);
     if let Ok(mut value) = HeaderValue::from_bytes(&text) {
         // It is never the same again: in the table of HTTP/2 it would push others out.
         value.set_sensitive(true);
         headers.insert(&PARENT, value);
-    }
-}
-
-/// Writes bytes as hexadecimal digits, from this place on.
-fn write(text: &mut [u8], from: usize, bytes: &[u8]) {
-    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' - 10 + half };
-    for (digit_of, byte) in text.iter_mut().skip(from).zip(bytes.iter().flat_map(|byte| [byte >> 4, byte & 15])) {
-        *digit_of = digit(byte);
     }
 }
 
@@ -161,8 +164,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(&PARENT, HeaderValue::from_static("nonsense"));
         headers.append(&PARENT, HeaderValue::from_static(GOOD));
-        headers.append(STATE, HeaderValue::from_static("a=1"));
-        headers.append(STATE, HeaderValue::from_static("b=2"));
+        headers.append(&STATE, HeaderValue::from_static("a=1"));
+        headers.append(&STATE, HeaderValue::from_static("b=2"));
         let begun = begin(&mut headers);
         assert_eq!((headers.len(), of(&headers).map(|it| (it.trace, it.sampled))), (1, Some((begun, false))));
         assert_ne!(begin(&mut headers), begun);
@@ -174,10 +177,10 @@ mod tests {
         for goes_on in [true, false] {
             let mut headers = HeaderMap::new();
             headers.append(&PARENT, HeaderValue::from_static(GOOD));
-            headers.append(STATE, HeaderValue::from_static("a=1"));
+            headers.append(&STATE, HeaderValue::from_static("a=1"));
             name(&mut headers, trace, 7, goes_on);
             assert_eq!(of(&headers), Some(Parent { trace, span: 7, sampled: true }));
-            assert_eq!(headers.contains_key(STATE), goes_on);
+            assert_eq!(headers.contains_key(&STATE), goes_on);
         }
     }
 
