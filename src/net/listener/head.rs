@@ -5,6 +5,8 @@
 //! bytes (RFC 9112 sections 2.2, 3.2, 6.3 and 11.2). This is not a second parser: whatever else is wrong is left
 //! to hyper, and wherever the two might disagree on where a head begins, nothing more is served.
 
+use memchr::{memchr, memchr2};
+
 use super::chunks::{Chunks, Course};
 
 /// How much of a line is kept across reads: `Content-Length: `, the 20 digits of a `u64`, and some white space.
@@ -139,18 +141,24 @@ impl Heads {
 
     /// Takes a line, or what there is of it; returns what follows.
     fn line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let end = bytes.iter().position(|&byte| byte == b'\n');
+        let in_request_line = self.place == HeadPart::RequestLine;
+        let end = if in_request_line { memchr2(b'\n', b'#', bytes) } else { memchr(b'\n', bytes) };
         let (line, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
-        if self.place == HeadPart::RequestLine && line.contains(&b'#') {
+        if rest.first() == Some(&b'#') {
             self.fail(FramingError::Fragment);
             return rest;
         }
-        self.keep(line);
-        let Some((_, rest)) = rest.split_first() else { return rest };
-        if self.last == b'\r' {
-            self.end_line();
+        let Some((_, rest)) = rest.split_first() else {
+            self.keep(line);
+            return rest;
+        };
+        if self.kept == 0 {
+            // It is here as a whole: nothing need be kept.
+            self.end_line(line.get(..START).unwrap_or(line), line.last().copied().unwrap_or(self.last));
         } else {
-            self.fail(FramingError::LineFeed);
+            self.keep(line);
+            let start = self.start;
+            self.end_line(start.get(..self.kept).unwrap_or_default(), self.last);
         }
         (self.kept, self.last) = (0, 0);
         rest
@@ -159,16 +167,18 @@ impl Heads {
     fn keep(&mut self, line: &[u8]) {
         let room = self.start.get_mut(self.kept..).unwrap_or_default();
         let fits = room.len().min(line.len());
-        for (place, byte) in room.iter_mut().zip(line) {
-            *place = *byte;
+        if let (Some(room), Some(line)) = (room.get_mut(..fits), line.get(..fits)) {
+            room.copy_from_slice(line);
         }
         self.kept += fits;
         self.last = line.last().copied().unwrap_or(self.last);
     }
 
-    fn end_line(&mut self) {
-        let start = self.start;
-        let start = start.get(..self.kept).unwrap_or_default();
+    /// A line has ended that begins so, and whose last byte before the line feed is this one.
+    fn end_line(&mut self, start: &[u8], last: u8) {
+        if last != b'\r' {
+            return self.fail(FramingError::LineFeed);
+        }
         match (self.place, start) {
             (HeadPart::RequestLine, b"\r") => {}
             (HeadPart::RequestLine, _) => self.place = HeadPart::Fields,
@@ -180,11 +190,12 @@ impl Heads {
 
     /// hyper takes a name only if the colon follows it at once, so nothing else names these two fields.
     fn field(&mut self, start: &[u8]) {
-        let framing = match (after(start, LENGTH), after(start, CODING)) {
-            (None, None) => return,
-            (Some(value), _) => length(value),
-            (None, Some(_)) => Framing::Coded,
+        let framing = match start.first() {
+            Some(b'c' | b'C') => after(start, LENGTH).map(length),
+            Some(b't' | b'T') => after(start, CODING).map(|_| Framing::Coded),
+            Some(_) | None => None,
         };
+        let Some(framing) = framing else { return };
         if self.framing == Framing::Nothing {
             self.framing = framing;
         } else {
