@@ -16,6 +16,28 @@ pub fn is_plain(c: char) -> bool {
         | '\u{e0000}'..='\u{e007f}')
 }
 
+/// Whether a text is of ASCII, and JSON and the standard library write it between quotes as it is.
+pub fn is_quotable(text: &str) -> bool {
+    /// So many bytes are looked at together: without a way out in between, that is a few instructions.
+    const TOGETHER: usize = 16;
+    let fits = |bytes: &[u8; TOGETHER]| {
+        bytes.iter().fold(true, |fits, byte| {
+            fits & (byte.wrapping_sub(b' ') <= b'~' - b' ') & (*byte != b'"') & (*byte != b'\\')
+        })
+    };
+    let bytes = text.as_bytes();
+    let (whole, _) = bytes.as_chunks();
+    // The last ones are looked at twice in part.
+    let Some(last) = bytes.last_chunk() else {
+        let mut padded = [b' '; TOGETHER];
+        if let Some(place) = padded.get_mut(..bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+        return fits(&padded);
+    };
+    whole.iter().fold(fits(last), |all, bytes| all & fits(bytes))
+}
+
 /// A text on one line.
 pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, is_plain)
@@ -75,7 +97,30 @@ mod tests {
         assert_eq!(lines("a\tb\nc\r\n"), "a\tb\nc\\u000d\n");
     }
 
+    #[test]
+    fn text_is_quotable_only_without_what_is_written_otherwise_at_any_place() {
+        for length in 1..50 {
+            let text = "x".repeat(length);
+            assert!(is_quotable(&text));
+            for (place, odd) in
+                (0..length).flat_map(|place| ['"', '\\', '\n', '\u{7f}', '\u{1f}'].map(|odd| (place, odd)))
+            {
+                let mut text = text.clone();
+                text.replace_range(place..=place, odd.encode_utf8(&mut [0; 4]));
+                assert!(!is_quotable(&text), "{text:?}");
+            }
+        }
+        assert!(is_quotable("") && !is_quotable("\u{e9}"));
+    }
+
     proptest! {
+        #[test]
+        fn quotable_text_is_quoted_as_it_is(text in prop_oneof![any::<String>(), "[ -~]{0,40}", "[ !#-\\[\\]-~]{0,70}"]) {
+            let quoted = format!("\"{text}\"");
+            let same = [format!("{text:?}"), serde_json::to_string(&text).expect("JSON")].iter().all(|it| *it == quoted);
+            prop_assert_eq!(is_quotable(&text), same && text.is_ascii() && !text.contains('\u{7f}'));
+        }
+
         #[test]
         fn plain_json_says_what_it_said_before(text: String) {
             let json = serde_json::to_string(&text).expect("JSON");

@@ -6,7 +6,7 @@ use http::Method;
 
 use super::{RequestLog, Sink};
 use crate::observe::audit_log::entry::RequestOutcome;
-use crate::observe::logging::log_line::LogLine;
+use crate::observe::logging::log_line::{LogLine, field};
 use crate::observe::metrics::{RequestEnd, RequestMeter};
 use crate::observe::traces::SpanLabels;
 
@@ -69,68 +69,68 @@ impl RequestLog {
     }
 
     fn describe(&self, line: &mut LogLine<'_>, meter: &RequestMeter, elapsed: Duration) {
-        line.id("id", self.id.number());
+        line.id(field!("id"), self.id.number());
         if let Some(trace) = &self.trace {
-            line.word("trace", trace.as_str());
+            line.word(field!("trace"), trace.as_str());
         }
-        line.text("listener", meter.listener());
+        line.text(field!("listener"), meter.listener());
         match self.peer.address() {
-            Some(address) => line.address("peer", address),
-            None => line.display("peer", &self.peer),
+            Some(address) => line.address(field!("peer"), address),
+            None => line.display(field!("peer"), &self.peer),
         }
         if let Some(caller) = meter.caller(self.caller) {
-            line.text("caller", caller);
+            line.text(field!("caller"), caller);
         }
         if let Some(user) = &self.user {
-            line.text("user", user);
+            line.text(field!("user"), user);
         }
         if let Some(method) = &self.method {
-            line.word("method", method.as_str());
+            line.word(field!("method"), method.as_str());
         }
         if let Some(server) = &self.server {
-            line.text("server", server);
+            line.text(field!("server"), server);
         }
-        line.text("operation", meter.operation(self.operation));
+        line.text(field!("operation"), meter.operation(self.operation));
         if let Some(decision) = self.decision {
-            line.text("decision", decision.as_str());
+            line.code(field!("decision"), decision.as_str());
         }
         if let Some(rule) = &self.rule {
-            line.text("rule", rule);
+            line.text(field!("rule"), rule);
         }
         if let Some(approval) = &self.approval {
-            line.text("approval", approval);
+            line.text(field!("approval"), approval);
         }
         if let Some(status) = self.status {
-            line.number("status", status.as_u16().into());
+            line.number(field!("status"), status.as_u16().into());
         }
         if let Some((code, fault)) = self.refusal {
-            line.text("refusal", code);
-            line.text("blame", fault.as_str());
+            line.code(field!("refusal"), code);
+            line.code(field!("blame"), fault.as_str());
         }
         if let Some(reason) = self.reason {
-            line.text("reason", reason);
+            line.text(field!("reason"), reason);
         }
         if self.replayed {
-            line.flag("replayed", true);
+            line.flag(field!("replayed"), true);
         }
         if let Some(code) = self.overruled {
-            line.text("overruled", code);
+            line.code(field!("overruled"), code);
         }
         if self.dry_run {
-            line.flag("dry_run", true);
+            line.flag(field!("dry_run"), true);
         }
         if let Some(id) = &self.support_id {
-            line.text("nj_request_id", id.as_str());
+            line.text(field!("nj_request_id"), id.as_str());
         }
         if let bytes @ 1.. = self.bytes_in() {
-            line.number("bytes_in", bytes);
+            line.number(field!("bytes_in"), bytes);
         }
-        line.number("bytes", self.sent);
-        line.flag("complete", self.complete);
-        line.millis("ms", elapsed);
+        line.number(field!("bytes"), self.sent);
+        line.flag(field!("complete"), self.complete);
+        line.millis(field!("ms"), elapsed);
         if let Some((sent, answered)) = self.upstream_times {
-            line.millis("before_ms", sent.saturating_duration_since(self.started));
-            line.millis("upstream_ms", answered.saturating_duration_since(sent));
+            line.millis(field!("before_ms"), sent.saturating_duration_since(self.started));
+            line.millis(field!("upstream_ms"), answered.saturating_duration_since(sent));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The lines of one worker, written here and handed to the log's thread many at a time: a request waits for no lock, no
 //! system call and no other thread.
 
+mod field_name;
+
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Display};
 use std::io::Write;
@@ -13,12 +15,18 @@ use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime as Stamp};
 
-use crate::base::plain;
+use crate::base::{hex, plain};
+
+pub use field_name::FieldName;
+pub(in crate::observe) use field_name::field;
 
 /// How long a line may wait for others.
 const WAIT: Duration = Duration::from_millis(50);
-/// How much is collected at most, in bytes, roughly.
-const PIECE: usize = 8 * 1024;
+/// How much is collected at most, in bytes, roughly: each piece wakes the log's thread. A reader who stops holds up as
+/// many pieces as there may be lines, 16 MB in all.
+const PIECE: usize = 16 * 1024;
+/// Room for the line that goes beyond it.
+const LONGEST_LINE: usize = 1024;
 /// The bytes of a time to the second: `2026-11-22T09:10:32`.
 const SECOND: usize = 19;
 
@@ -40,7 +48,9 @@ pub(super) struct LogOutput {
 #[derive(Debug)]
 pub struct LineWriter {
     paper: LogOutput,
-    target: &'static str,
+    /// What is the same in each line: after the time, and at the end.
+    level: String,
+    end: String,
     collected: RefCell<Vec<u8>>,
     /// The last second that was written, and how.
     second: Cell<(u64, [u8; SECOND])>,
@@ -49,8 +59,24 @@ pub struct LineWriter {
 
 impl LineWriter {
     pub(super) fn new(paper: LogOutput, target: &'static str) -> Self {
+        let (level, end) = match paper.style {
+            Style::Text { colour: true } => {
+                (format!("Z\x1b[0m \x1b[32m INFO\x1b[0m \x1b[2m{target}\x1b[0m\x1b[2m:\x1b[0m "), "\n".to_owned())
+            }
+            Style::Text { colour: false } => (format!("Z  INFO {target}: "), "\n".to_owned()),
+            Style::Json => {
+                ("Z\",\"level\":\"INFO\",\"message\":\"".to_owned(), format!(",\"target\":\"{target}\"}}\n"))
+            }
+        };
         let second = Cell::new((0, *b"1970-01-01T00:00:00"));
-        Self { paper, target, collected: RefCell::new(Vec::with_capacity(PIECE)), second, begun: Notify::new() }
+        Self {
+            paper,
+            level,
+            end,
+            collected: RefCell::new(Vec::with_capacity(PIECE + LONGEST_LINE)),
+            second,
+            begun: Notify::new(),
+        }
     }
 
     /// Writes a line with this message, and what `fields` adds to it.
@@ -58,9 +84,9 @@ impl LineWriter {
         let mut collected = self.collected.borrow_mut();
         let first = collected.is_empty();
         let mut line = LogLine { bytes: &mut collected, style: self.paper.style };
-        line.begin(self.stamp(SystemTime::now()), self.target, message);
+        line.begin(self.stamp(SystemTime::now()), &self.level, message);
         fields(&mut line);
-        line.end(self.target);
+        line.put(&self.end);
         if collected.len() >= PIECE {
             self.hand_over(&mut collected);
         } else if first {
@@ -127,54 +153,28 @@ impl LogLine<'_> {
         self.bytes.extend_from_slice(text.as_bytes());
     }
 
-    fn begin(&mut self, (second, micros): ([u8; SECOND], u32), target: &str, message: &str) {
-        let [before, after] = match self.style {
-            Style::Text { colour: true } => ["\x1b[2m", "Z\x1b[0m \x1b[32m INFO\x1b[0m \x1b[2m"],
-            Style::Text { colour: false } => ["", "Z  INFO "],
-            Style::Json => ["{\"timestamp\":\"", "Z\",\"level\":\"INFO\",\"message\":\""],
-        };
-        self.put(before);
+    fn begin(&mut self, (second, micros): ([u8; SECOND], u32), level: &str, message: &str) {
+        self.put(match self.style {
+            Style::Text { colour: true } => "\x1b[2m",
+            Style::Text { colour: false } => "",
+            Style::Json => "{\"timestamp\":\"",
+        });
         self.bytes.extend_from_slice(&second);
-        self.put(".");
-        self.padded(micros, 100_000);
-        self.put(after);
-        match self.style {
-            Style::Text { colour } => {
-                self.put(target);
-                self.put(if colour { "\x1b[0m\x1b[2m:\x1b[0m " } else { ": " });
-                self.put(message);
-            }
-            Style::Json => {
-                self.put(message);
-                self.put("\"");
-            }
-        }
+        let ([a, b, c], [d, e, f]) = (three(micros / 1000), three(micros % 1000));
+        self.bytes.extend_from_slice(&[b'.', a, b, c, d, e, f]);
+        self.put(level);
+        self.put(message);
+        self.quote_json();
     }
 
-    fn end(&mut self, target: &str) {
+    fn name(&mut self, name: &FieldName) {
+        self.put(name.of(self.style));
+    }
+
+    /// JSON wants quotes where text does not.
+    fn quote_json(&mut self) {
         if self.style == Style::Json {
-            self.text("target", target);
-            self.put("}");
-        }
-        self.put("\n");
-    }
-
-    fn name(&mut self, name: &str) {
-        let [before, after] = match self.style {
-            Style::Text { colour: true } => [" \x1b[3m", "\x1b[0m\x1b[2m=\x1b[0m"],
-            Style::Text { colour: false } => [" ", "="],
-            Style::Json => [",\"", "\":"],
-        };
-        self.put(before);
-        self.put(name);
-        self.put(after);
-    }
-
-    /// A number with as many digits as `unit`, which is that of the first one.
-    fn padded(&mut self, number: u32, mut unit: u32) {
-        while unit > 0 {
-            self.bytes.push(b'0' + (number / unit % 10) as u8);
-            unit /= 10;
+            self.bytes.push(b'"');
         }
     }
 
@@ -183,79 +183,97 @@ impl LogLine<'_> {
     }
 
     /// A text, in quotes.
-    pub fn text(&mut self, name: &str, value: &str) {
-        self.name(name);
-        let plain = value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');
-        if plain {
-            self.put("\"");
-            self.put(value);
-            return self.put("\"");
+    pub fn text(&mut self, name: &FieldName, value: &str) {
+        if plain::is_quotable(value) {
+            return self.quoted(name, value);
         }
         let quoted = match self.style {
             Style::Text { .. } => format!("{value:?}"),
             // A text can always be written as JSON.
             Style::Json => serde_json::to_string(value).unwrap_or_default(),
         };
+        self.name(name);
         self.put(&plain::line(&quoted));
     }
 
+    /// A code of ours, in quotes: nothing in it is written otherwise.
+    pub fn code(&mut self, name: &FieldName, value: &'static str) {
+        debug_assert!(plain::is_quotable(value), "{value:?}");
+        self.quoted(name, value);
+    }
+
+    fn quoted(&mut self, name: &FieldName, value: &str) {
+        self.name(name);
+        self.bytes.push(b'"');
+        self.put(value);
+        self.bytes.push(b'"');
+    }
+
     /// A word: nothing in it needs quotes.
-    pub fn word(&mut self, name: &str, value: &str) {
+    pub fn word(&mut self, name: &FieldName, value: &str) {
         self.shown(name, |line| line.put(value));
     }
 
     /// What shows as words.
-    pub fn display(&mut self, name: &str, value: impl Display) {
+    pub fn display(&mut self, name: &FieldName, value: impl Display) {
         self.shown(name, |line| line.put(&plain::line(&value.to_string())));
     }
 
-    /// JSON wants quotes where text does not.
-    fn shown(&mut self, name: &str, put: impl FnOnce(&mut Self)) {
+    fn shown(&mut self, name: &FieldName, put: impl FnOnce(&mut Self)) {
         self.name(name);
-        let quote = if self.style == Style::Json { "\"" } else { "" };
-        self.put(quote);
+        self.quote_json();
         put(self);
-        self.put(quote);
+        self.quote_json();
     }
 
     /// A 64-bit number as 16 hexadecimal digits.
-    pub fn id(&mut self, name: &str, value: u64) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digit = |place: u32| DIGITS.get((value >> (60 - 4 * place) & 15) as usize).copied().unwrap_or(b'0');
-        self.shown(name, |line| line.bytes.extend((0..16).map(digit)));
+    pub fn id(&mut self, name: &FieldName, value: u64) {
+        self.shown(name, |line| line.bytes.extend_from_slice(&hex::digits(value)));
     }
 
     /// An address with its port.
-    pub fn address(&mut self, name: &str, value: SocketAddr) {
+    pub fn address(&mut self, name: &FieldName, value: SocketAddr) {
         let SocketAddr::V4(address) = value else { return self.display(name, value) };
         self.shown(name, |line| {
-            for (byte, after) in address.ip().octets().into_iter().zip([".", ".", ".", ":"]) {
-                line.digits(byte);
-                line.put(after);
+            for (byte, after) in address.ip().octets().into_iter().zip(*b"...:") {
+                let [hundreds, tens, ones] = three(byte.into());
+                if byte >= 100 {
+                    line.bytes.push(hundreds);
+                }
+                if byte >= 10 {
+                    line.bytes.push(tens);
+                }
+                line.bytes.extend_from_slice(&[ones, after]);
             }
             line.digits(address.port());
         });
     }
 
     /// A number.
-    pub fn number(&mut self, name: &str, value: u64) {
+    pub fn number(&mut self, name: &FieldName, value: u64) {
         self.name(name);
         self.digits(value);
     }
 
     /// Yes or no.
-    pub fn flag(&mut self, name: &str, value: bool) {
+    pub fn flag(&mut self, name: &FieldName, value: bool) {
         self.name(name);
         self.put(if value { "true" } else { "false" });
     }
 
     /// A time in milliseconds, to the microsecond.
-    pub fn millis(&mut self, name: &str, value: Duration) {
+    pub fn millis(&mut self, name: &FieldName, value: Duration) {
+        let micros = value.subsec_micros();
         self.name(name);
-        self.digits(u64::try_from(value.as_millis()).unwrap_or(u64::MAX));
-        self.put(".");
-        self.padded(value.subsec_micros() % 1000, 100);
+        self.digits(value.as_secs().saturating_mul(1000).saturating_add(u64::from(micros / 1000)));
+        let [a, b, c] = three(micros % 1000);
+        self.bytes.extend_from_slice(&[b'.', a, b, c]);
     }
+}
+
+/// Three digits.
+fn three(number: u32) -> [u8; 3] {
+    [number / 100, number / 10 % 10, number % 10].map(|digit| b'0' + digit as u8)
 }
 
 impl fmt::Debug for LogLine<'_> {
@@ -268,6 +286,7 @@ impl fmt::Debug for LogLine<'_> {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use proptest::prelude::*;
     use tracing_appender::non_blocking::NonBlockingBuilder;
     use tracing_subscriber::layer::SubscriberExt;
 
@@ -300,13 +319,13 @@ mod tests {
         let lines = LineWriter::new(LogOutput { writer, style }, "access");
         let address = SocketAddr::from(([127, 0, 0, 1], 44_612));
         lines.write("request", |line| {
-            line.id("id", 0x0d6a_bb00_0000_0001);
-            line.text("listener", "local");
-            line.address("peer", address);
-            line.word("method", "GET");
-            line.text("caller", "say \"hé\"\n");
-            line.number("status", 200);
-            line.flag("complete", true);
+            line.id(field!("id"), 0x0d6a_bb00_0000_0001);
+            line.text(field!("listener"), "local");
+            line.address(field!("peer"), address);
+            line.word(field!("method"), "GET");
+            line.text(field!("caller"), "say \"hé\"\n");
+            line.number(field!("status"), 200);
+            line.flag(field!("complete"), true);
         });
         drop(lines);
         drop(guard);
@@ -339,15 +358,98 @@ mod tests {
         }
     }
 
+    /// What a line may hold.
+    #[derive(Debug, Clone)]
+    enum Field {
+        Text(String),
+        Id(u64),
+        Address(SocketAddr),
+        Number(u64),
+        Flag(bool),
+        Millis(Duration),
+    }
+
+    impl Field {
+        fn write(&self, line: &mut LogLine<'_>) {
+            let name = field!("x");
+            match self {
+                Self::Text(text) => line.text(name, text),
+                Self::Id(id) => line.id(name, *id),
+                Self::Address(address) => line.address(name, *address),
+                Self::Number(number) => line.number(name, *number),
+                Self::Flag(flag) => line.flag(name, *flag),
+                Self::Millis(time) => line.millis(name, *time),
+            }
+        }
+
+        /// The same, made of pieces without a thought of speed.
+        fn simple(&self, style: Style) -> String {
+            let value = match self {
+                Self::Text(text) => plain::line(&match style {
+                    Style::Text { .. } => format!("{text:?}"),
+                    Style::Json => serde_json::to_string(text).expect("JSON"),
+                })
+                .into_owned(),
+                Self::Id(id) => format!("{id:016x}"),
+                Self::Address(address) => address.to_string(),
+                Self::Number(number) => number.to_string(),
+                Self::Flag(flag) => flag.to_string(),
+                Self::Millis(time) => format!("{}.{:03}", time.as_millis(), time.subsec_micros() % 1000),
+            };
+            match (style, self) {
+                (Style::Text { colour: false }, _) => format!(" x={value}"),
+                (Style::Text { colour: true }, _) => format!(" \x1b[3mx\x1b[0m\x1b[2m=\x1b[0m{value}"),
+                (Style::Json, Self::Id(_) | Self::Address(_)) => format!(",\"x\":\"{value}\""),
+                (Style::Json, _) => format!(",\"x\":{value}"),
+            }
+        }
+    }
+
+    /// Texts of all lengths about that of what is looked at together, most of them simple but for one character.
+    fn texts() -> impl Strategy<Value = String> {
+        let almost = ("[ -~]{0,40}", any::<char>(), "[a-z]{0,40}").prop_map(|(a, b, c)| format!("{a}{b}{c}"));
+        prop_oneof![any::<String>(), "[ -~]{0,40}", "[ !#-\\[\\]-~]{0,70}", almost]
+    }
+
+    fn fields() -> impl Strategy<Value = Field> {
+        prop_oneof![
+            texts().prop_map(Field::Text),
+            any::<u64>().prop_map(Field::Id),
+            any::<SocketAddr>().prop_map(Field::Address),
+            any::<u64>().prop_map(Field::Number),
+            any::<bool>().prop_map(Field::Flag),
+            (0..10_000_000_000_u64, 0..1_000_000_000_u32)
+                .prop_map(|(secs, nanos)| Field::Millis(Duration::new(secs, nanos))),
+            (0..100_000_000_000_u64).prop_map(|nanos| Field::Millis(Duration::from_nanos(nanos))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn fields_look_as_a_simple_writer_makes_them(fields in prop::collection::vec(fields(), 0..8)) {
+            for style in [Style::Text { colour: false }, Style::Text { colour: true }, Style::Json] {
+                let mut bytes = Vec::new();
+                let mut line = LogLine { bytes: &mut bytes, style };
+                fields.iter().for_each(|field| field.write(&mut line));
+                let simple: String = fields.iter().map(|field| field.simple(style)).collect();
+                prop_assert_eq!(String::from_utf8(bytes).expect("text"), simple);
+            }
+        }
+    }
+
     #[test]
     fn line_shows_milliseconds_to_the_microsecond() {
         for (micros, shown) in [(0, " ms=0.000"), (7, " ms=0.007"), (1_234, " ms=1.234"), (60_000_001, " ms=60000.001")]
         {
             let mut bytes = Vec::new();
             let mut line = LogLine { bytes: &mut bytes, style: Style::Text { colour: false } };
-            line.millis("ms", Duration::from_micros(micros));
+            line.millis(field!("ms"), Duration::from_micros(micros));
             assert_eq!(String::from_utf8_lossy(&bytes), shown);
         }
+        let mut bytes = Vec::new();
+        let mut line = LogLine { bytes: &mut bytes, style: Style::Json };
+        line.millis(field!("ms"), Duration::MAX);
+        assert_eq!(String::from_utf8_lossy(&bytes), ",\"ms\":18446744073709551615.999");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,36 @@
+//! The names of fields in lines of the log, with what is around them in each style: written as a whole, not in pieces.
+
+use super::Style;
+
+/// How each style begins a field with this name. [`field`] makes it.
+#[derive(Debug)]
+pub struct FieldName {
+    pub(in crate::observe) text: &'static str,
+    pub(in crate::observe) colored: &'static str,
+    pub(in crate::observe) json: &'static str,
+}
+
+impl FieldName {
+    pub(super) fn of(&self, style: Style) -> &'static str {
+        match style {
+            Style::Text { colour: false } => self.text,
+            Style::Text { colour: true } => self.colored,
+            Style::Json => self.json,
+        }
+    }
+}
+
+/// The name of a field, made when the program is compiled.
+macro_rules! field {
+    ($name:literal) => {
+        const {
+            &$crate::observe::logging::log_line::FieldName {
+                text: concat!(" ", $name, "="),
+                colored: concat!(" \x1b[3m", $name, "\x1b[0m\x1b[2m=\x1b[0m"),
+                json: concat!(",\"", $name, "\":"),
+            }
+        }
+    };
+}
+
+pub(in crate::observe) use field;
