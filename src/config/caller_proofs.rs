@@ -15,6 +15,10 @@ impl Config {
         listener: &str,
         callers: &BTreeMap<String, Spanned<CallerSection>>,
     ) -> Result<(), ConfigMistake> {
+        if callers.len() > usize::from(u16::MAX) {
+            let message = "there are more than 65535 of them: give some to another listener";
+            return Err(self.about(&["listeners", listener, "callers"], &[], message));
+        }
         let mut taken = BTreeMap::<(&str, String), &str>::new();
         for (name, file) in callers {
             let CallerSection { key, certificate, uids, gids, .. } = file.get_ref();

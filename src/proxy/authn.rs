@@ -285,8 +285,11 @@ fn of_peer<'a, C>(known: &'a KnownCallers<C>, peer: &Peer) -> Option<ProofIdenti
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use http::header::HOST;
     use http::{Method, Request, Version};
+    use proptest::prelude::*;
 
     use super::callers::{CallerId, CallerProofs};
     use super::*;
@@ -428,6 +431,34 @@ mod tests {
         assert_eq!(grant("client_id=reports&client_secret=x"), Err(AuthnError::WrongKey(KeyHint::Unmarked)));
         assert_eq!(grant("client_id=desk"), Err(AuthnError::NoKey));
         assert_eq!(grant("grant_type=password"), Err(AuthnError::OtherGrant));
+    }
+
+    proptest! {
+        #[test]
+        fn guard_knows_whom_a_comparison_with_each_key_knows(
+            count in 1..40usize,
+            caller in 0..50usize,
+            other in 0..50usize,
+            end in "(-key|-ke|-keyx|)",
+        ) {
+            let names: Vec<String> = (0..count).map(|number| format!("c{number}")).collect();
+            let guard = guard(&names.iter().map(String::as_str).collect::<Vec<_>>());
+            let key = format!("c{caller}{end}");
+            // Each key is its caller's name and this.
+            let own = names.iter().position(|name| format!("{name}-key") == key);
+            let known = own.and_then(|own| u16::try_from(own).ok()).map(CallerId);
+            let wrong = || AuthnError::WrongKey(KeyHint::of(key.as_bytes()));
+            for (name, value) in [("x-api-key", key.clone()), ("authorization", format!("Bearer {key}"))] {
+                prop_assert_eq!(identify(&guard, &[(name, &value)]), known.ok_or_else(wrong));
+            }
+            let basic = format!("Basic {}", STANDARD.encode(format!("c{other}:{key}")));
+            let named = match known {
+                Some(known) if known.index() == other => Ok(known),
+                Some(_) => Err(AuthnError::WrongKey(KeyHint::OtherName)),
+                None => Err(wrong()),
+            };
+            prop_assert_eq!(identify(&guard, &[("authorization", &basic)]), named);
+        }
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn guard_of_a_browser(bencher: Bencher) {
 }
 
 /// The key is that of the last of so many callers.
-#[divan::bench(args = [1, 10, 100])]
+#[divan::bench(args = [1, 10, 100, 1000])]
 fn guard_with_key(bencher: Bencher, callers: usize) {
     let key = key(callers - 1);
     let mut lines = REQUEST;
@@ -111,7 +111,7 @@ fn guard_with_key(bencher: Bencher, callers: usize) {
 }
 
 /// The same by a token of the local token endpoint.
-#[divan::bench(args = [1, 10, 100])]
+#[divan::bench(args = [1, 10, 100, 1000])]
 fn guard_with_local_token(bencher: Bencher, callers: usize) {
     let guard = guard(callers);
     let visitor = guard.admit(peer(), &head(&REQUEST)).expect("a visitor");

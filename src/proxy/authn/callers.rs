@@ -1,5 +1,7 @@
 //! The callers of a listener, and how each proves who it is: by a key, by its user on this machine, by a certificate.
 
+mod caller_index;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use tokio::time::Instant;
 use super::key::KeyHash;
 use super::local_tokens::CallerMarks;
 use super::throttle::{SharedThrottle, Throttle};
+use caller_index::CallerIndex;
 
 /// A place in the roster of a listener; the only one of a listener without callers is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,14 +90,15 @@ pub enum Callers<C = ()> {
 /// The callers of a listener that are told apart.
 #[derive(Debug)]
 pub struct KnownCallers<C> {
+    /// By id.
     entries: Vec<KnownCaller<C>>,
+    index: Box<CallerIndex>,
     throttle: Throttle,
 }
 
 #[derive(Debug)]
 struct KnownCaller<C> {
-    id: CallerId,
-    proofs: CallerProofs,
+    name: String,
     mark: CallerMark,
     context: C,
 }
@@ -155,7 +159,7 @@ impl<C> Callers<C> {
     pub fn get(&self, id: CallerId) -> Option<ProofIdentity<'_, C>> {
         match self {
             Self::Anonymous(context) => (id == CallerId::ANONYMOUS).then(|| ProofIdentity::anonymous(context)),
-            Self::Known(known) => known.find(|entry| entry.id == id),
+            Self::Known(known) => known.get(id),
         }
     }
 }
@@ -169,9 +173,12 @@ impl<'a, C> ProofIdentity<'a, C> {
 impl<C> KnownCallers<C> {
     /// The callers in the order of their ids, with what their issuer's tokens say of each.
     pub fn new(entries: impl IntoIterator<Item = (CallerProofs, C)>, CallerMarks(marks): CallerMarks) -> Self {
-        let entry = |(((proofs, context), mark), id)| KnownCaller { id: CallerId(id), proofs, mark, context };
-        let entries = entries.into_iter().zip(marks).zip(0..).map(entry).collect();
-        Self { entries, throttle: Throttle::default() }
+        let mut known = Self { entries: Vec::new(), index: Box::default(), throttle: Throttle::default() };
+        for (((proofs, context), mark), id) in entries.into_iter().zip(marks).zip(0..=u16::MAX) {
+            known.index.add(CallerId(id), &proofs, mark);
+            known.entries.push(KnownCaller { name: proofs.name, mark, context });
+        }
+        known
     }
 
     /// The same, whose wrong keys all replicas count together, if `shared` is given.
@@ -182,41 +189,32 @@ impl<C> KnownCallers<C> {
 
     /// The caller that a local token says this of.
     pub(super) fn of_mark(&self, mark: CallerMark) -> Option<ProofIdentity<'_, C>> {
-        self.find(|entry| entry.mark == mark)
+        self.get(self.index.of_mark(mark)?)
     }
 
-    /// Whose key this is. All hashes are compared, each in constant time.
+    /// Whose key this is.
     pub(super) fn of_key(&self, key: &[u8]) -> Option<ProofIdentity<'_, C>> {
-        let hash = KeyHash::of(key);
-        let same = |entry: &KnownCaller<C>| entry.proofs.key.is_some_and(|own| own.is_same(hash));
-        let found = self.entries.iter().fold(None, |found, entry| if same(entry) { Some(entry) } else { found });
-        found.map(KnownCaller::identity)
+        self.get(self.index.of_key(KeyHash::of(key))?)
     }
 
     /// Who runs as this user on this machine.
     pub(super) fn of_user(&self, uid: u32, gid: u32) -> Option<ProofIdentity<'_, C>> {
-        let by_group = || self.find(|entry| entry.proofs.gids.contains(&gid));
-        self.find(|entry| entry.proofs.uids.contains(&uid)).or_else(by_group)
+        self.get(self.index.of_user(uid, gid)?)
     }
 
     /// Whose certificate has this fingerprint.
     pub(super) fn of_certificate(&self, fingerprint: KeyHash) -> Option<ProofIdentity<'_, C>> {
-        self.find(|entry| entry.proofs.certificate == Some(fingerprint))
+        self.get(self.index.of_certificate(fingerprint)?)
     }
 
-    fn find(&self, is: impl Fn(&KnownCaller<C>) -> bool) -> Option<ProofIdentity<'_, C>> {
-        self.entries.iter().find(|entry| is(entry)).map(KnownCaller::identity)
+    fn get(&self, id: CallerId) -> Option<ProofIdentity<'_, C>> {
+        let KnownCaller { name, mark, context } = self.entries.get(id.index())?;
+        Some(ProofIdentity { id, name: Some(name), context, mark: Some(*mark) })
     }
 
     /// Whether one more wrong key is answered as such; otherwise how long to wait.
     pub(super) fn tolerates(&self, now: Instant) -> Result<(), Duration> {
         self.throttle.take(now)
-    }
-}
-
-impl<C> KnownCaller<C> {
-    fn identity(&self) -> ProofIdentity<'_, C> {
-        ProofIdentity { id: self.id, name: Some(&self.proofs.name), context: &self.context, mark: Some(self.mark) }
     }
 }
 
@@ -264,7 +262,7 @@ mod tests {
     #[test]
     fn caller_marks_stay_with_a_caller_that_moves_and_not_with_one_whose_proofs_change() {
         let (old, entries) = (known(proofs()), proofs());
-        let mark = old.find(|entry| entry.id == CallerId(1)).and_then(|found| found.mark()).expect("a mark");
+        let mark = old.get(CallerId(1)).and_then(|found| found.mark()).expect("a mark");
         let newcomer = CallerProofs { name: "a".into(), ..CallerProofs::default() };
         let later = known([vec![newcomer], entries.clone()].concat());
         assert_eq!((id(old.of_mark(mark)), id(later.of_mark(mark))), (Some(CallerId(1)), Some(CallerId(2))));

@@ -1,6 +1,9 @@
 //! The keys of callers, and what the configuration has of them.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,7 +24,7 @@ const GUESSED: [&str; 24] = [
     "token",
 ];
 /// The SHA-256 of a key: what the configuration holds. It cannot be turned back, a key has 256 random bits.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Eq)]
 pub struct KeyHash([u8; SHA256_OUTPUT_LEN]);
 
 /// A key that was just made.
@@ -44,10 +47,14 @@ impl KeyHash {
 
     /// Whether it is that of one of the first keys that somebody tries for a caller of this name.
     pub fn is_guessed(self, name: &str) -> bool {
-        let name = name.to_ascii_lowercase();
-        let is = |text: &str| Self::of(text.as_bytes()) == self;
-        // A hash of a line has the line feed in it.
-        GUESSED.into_iter().chain([&*name]).any(|word| is(word) || is(&word.to_uppercase()) || is(&format!("{word}\n")))
+        static GUESSED_HASHES: LazyLock<HashSet<KeyHash>> =
+            LazyLock::new(|| GUESSED.into_iter().flat_map(KeyHash::spellings).collect());
+        GUESSED_HASHES.contains(&self) || Self::spellings(&name.to_ascii_lowercase()).contains(&self)
+    }
+
+    /// Of a word as people send it. A hash of a line has the line feed in it.
+    fn spellings(word: &str) -> [Self; 3] {
+        [word, &word.to_uppercase(), &format!("{word}\n")].map(|text| Self::of(text.as_bytes()))
     }
 
     /// Compares in constant time.
@@ -77,6 +84,19 @@ impl KeyHash {
             *byte = u8::from_str_radix(pair, 16).map_err(|_| BadKeyHash)?;
         }
         Ok(Self(hash))
+    }
+}
+
+/// In constant time, as [`KeyHash::is_same`].
+impl PartialEq for KeyHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_same(*other)
+    }
+}
+
+impl Hash for KeyHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0);
     }
 }
 
