@@ -6,6 +6,7 @@ mod listener_quotas;
 mod needed;
 mod shared_quota;
 mod store_quotas;
+mod sums;
 mod taken_ahead;
 mod tracker;
 mod use_log;

@@ -2,6 +2,7 @@
 
 mod in_store;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::kind::{ByKind, QuotaKind, QuotaKinds};
@@ -83,6 +84,10 @@ pub struct ListenerQuotas {
     shared: ByKind<SharedQuota>,
     /// Nobody is taken out: what a caller used before it went is still used.
     callers: Vec<CallerQuotas>,
+    /// Where each is.
+    places: HashMap<Option<String>, usize>,
+    /// How many replicas have a part of each limit; 0: nobody has said so yet.
+    parts: u32,
 }
 
 #[derive(Debug, Default)]
@@ -110,22 +115,28 @@ impl ListenerQuotas {
         let named = config.callers.iter().map(|(name, own)| (Some(name.as_str()), own));
         let wanted: Vec<_> = named.chain(config.callers.is_empty().then_some(everybody)).collect();
         for (name, _) in &wanted {
-            if self.find(*name).is_none() {
-                let name = name.map(str::to_owned);
+            let name = name.map(str::to_owned);
+            self.places.entry(name.clone()).or_insert_with(|| {
                 self.callers.push(CallerQuotas { name, own: ByKind::default() });
-            }
+                self.callers.len() - 1
+            });
         }
+        let wanted: HashMap<_, _> = wanted.into_iter().collect();
         limited(&mut self.shared, &config.listener, self.callers.len());
         for (place, CallerQuotas { name, own }) in self.callers.iter_mut().enumerate() {
-            let limits = wanted.iter().find(|(wanted, _)| *wanted == name.as_deref()).map(|(_, limits)| *limits);
+            let limits = wanted.get(&name.as_deref()).copied();
             limited(own, limits.unwrap_or(&ByKind::default()), SELF + 1);
             for (kind, quota) in self.shared.iter_mut() {
                 match limits {
-                    Some(_) => quota.set_ceiling(place, own.get(kind).map(|own| own.limit.most_within(quota.limit))),
+                    Some(_) => {
+                        quota.set_ceiling(place, own.get(kind).map(|own| own.limit().most_within(quota.limit())));
+                    }
                     None => quota.leave(place),
                 }
             }
         }
+        self.shared.iter_mut().for_each(|(_, quota)| quota.add_up());
+        self.set_parts(self.parts.max(1));
     }
 
     /// The place of a caller; `None` if no quota applies to it.
@@ -160,17 +171,20 @@ impl ListenerQuotas {
 
     /// Whether each quota that applies to a request of these kinds has one left for a caller. Takes none.
     pub fn check(
-        &self,
+        &mut self,
         now: Duration,
         CallerPlace(place): CallerPlace,
         kinds: QuotaKinds,
     ) -> Result<(), QuotaExceeded> {
-        self.passes(nanos(now), place, kinds)
+        let now = nanos(now);
+        self.forget(now, place);
+        self.passes(now, place, kinds)
     }
 
     /// The quotas that apply to a request of these kinds, as they stand for a caller.
-    pub fn status(&self, now: Duration, CallerPlace(place): CallerPlace, kinds: QuotaKinds) -> Vec<QuotaStatus> {
+    pub fn status(&mut self, now: Duration, CallerPlace(place): CallerPlace, kinds: QuotaKinds) -> Vec<QuotaStatus> {
         let now = nanos(now);
+        self.forget(now, place);
         self.applicable(place, kinds).map(|quota| quota.status(now)).collect()
     }
 
@@ -180,7 +194,7 @@ impl ListenerQuotas {
         let told = |caller: Option<&String>, kind, quota: &SharedQuota| QuotaUsage {
             caller: caller.cloned(),
             kind,
-            limit: quota.limit,
+            limit: quota.limit(),
             used: quota.used(now),
         };
         let shared = self.shared.iter().map(|(kind, quota)| told(None, kind, quota));
@@ -192,7 +206,8 @@ impl ListenerQuotas {
     }
 
     fn find(&self, name: Option<&str>) -> Option<(usize, &CallerQuotas)> {
-        self.callers.iter().enumerate().find(|(_, caller)| caller.name.as_deref() == name)
+        let place = *self.places.get(&name.map(str::to_owned))?;
+        Some((place, self.callers.get(place)?))
     }
 
     fn forget(&mut self, now: Nanos, place: usize) {
@@ -239,10 +254,7 @@ fn limited(quotas: &mut ByKind<SharedQuota>, limits: &ByKind<QuotaLimit>, users:
         let quota = quotas.get_mut(kind);
         match (limits.get(kind), &mut *quota) {
             (None, _) => *quota = None,
-            (Some(limit), Some(quota)) => {
-                quota.limit = *limit;
-                quota.resize(users);
-            }
+            (Some(limit), Some(quota)) => quota.configure(*limit, users),
             (Some(limit), None) => *quota = Some(SharedQuota::new(*limit, users)),
         }
     }
@@ -265,7 +277,7 @@ impl Applicable<'_> {
         let Self { holder, kind, quota, user } = *self;
         let Standing { used, own, active, remaining } = self.standing(now);
         let more_in = if remaining == 0 { Some(quota.opens_in(user, now)) } else { quota.next_end(now) };
-        QuotaStatus { holder, kind, limit: quota.limit, used, own, active, remaining, more_in }
+        QuotaStatus { holder, kind, limit: quota.limit(), used, own, active, remaining, more_in }
     }
 }
 

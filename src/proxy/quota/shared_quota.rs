@@ -5,6 +5,7 @@
 //! it gets what the others have not used of theirs, less what is kept for them. A caller alone has all.
 
 use super::limit::QuotaLimit;
+use super::sums::Sums;
 use super::use_log::{Nanos, UseLog};
 
 const SECOND: Nanos = 1_000_000_000;
@@ -12,10 +13,12 @@ const SECOND: Nanos = 1_000_000_000;
 /// A limit, and what each of those who share it used.
 #[derive(Debug)]
 pub(super) struct SharedQuota {
-    pub(super) limit: QuotaLimit,
+    limit: QuotaLimit,
     /// Only this part of the limit is for this process: so many replicas have one each.
     pub(super) parts: u32,
     users: Vec<UseLog>,
+    /// Of what the users did up to the last time at which something was forgotten, asked or taken.
+    sums: Sums,
 }
 
 /// How a quota stands for one of those who share it.
@@ -33,14 +36,21 @@ pub(super) struct Standing {
 
 impl SharedQuota {
     pub(super) fn new(limit: QuotaLimit, users: usize) -> Self {
-        let mut quota = Self { limit, parts: 1, users: Vec::new() };
-        quota.resize(users);
+        let mut quota = Self { limit, parts: 1, users: Vec::new(), sums: Sums::default() };
+        quota.configure(limit, users);
         quota
     }
 
-    /// So many share it from now on; nobody leaves.
-    pub(super) fn resize(&mut self, users: usize) {
+    /// So many within a time.
+    pub(super) fn limit(&self) -> QuotaLimit {
+        self.limit
+    }
+
+    /// So many share this limit from now on; nobody leaves.
+    pub(super) fn configure(&mut self, limit: QuotaLimit, users: usize) {
+        self.limit = limit;
         self.users.resize_with(users.max(self.users.len()), UseLog::default);
+        self.add_up();
     }
 
     /// The most that one of them can use in a window, if that is less than anybody can.
@@ -57,6 +67,13 @@ impl SharedQuota {
         }
     }
 
+    /// To be done after ceilings were set, or somebody left.
+    pub(super) fn add_up(&mut self) {
+        let last = self.sums.at();
+        self.sums = Sums::of(&self.users, self.limit, last);
+        self.forget(last);
+    }
+
     /// The most that one of them can use in a window.
     pub(super) fn ceiling(&self, user: usize) -> u32 {
         self.users.get(user).map_or(u32::MAX, |log| log.ceiling)
@@ -64,20 +81,20 @@ impl SharedQuota {
 
     pub(super) fn forget(&mut self, now: Nanos) {
         let window = self.window();
-        self.users.iter_mut().for_each(|log| log.forget(window, now));
+        self.sums.forget(&mut self.users, window, now);
     }
 
     /// One of them wants one.
     pub(super) fn ask(&mut self, user: usize, now: Nanos) {
-        if let Some(log) = self.users.get_mut(user) {
-            log.ask(now);
+        if let Some((log, number)) = self.users.get_mut(user).zip(u32::try_from(user).ok()) {
+            self.sums.ask(number, log, now);
         }
     }
 
     /// One of them takes one. Whether it may is to be asked before.
     pub(super) fn take(&mut self, user: usize, now: Nanos) {
-        if let Some(log) = self.users.get_mut(user) {
-            log.take(now);
+        if let Some((log, number)) = self.users.get_mut(user).zip(u32::try_from(user).ok()) {
+            self.sums.take(number, log, now);
         }
     }
 
@@ -86,14 +103,28 @@ impl SharedQuota {
         self.users.iter().map(|log| log.used(self.window(), at)).fold(0, u32::saturating_add)
     }
 
-    /// How it stands for one of them, now or, if nobody takes or asks until then, later.
+    /// How it stands for one of them, now or, if nobody takes or asks until then, later. At the time of the last
+    /// [`SharedQuota::forget`] this costs the same however many they are.
     pub(super) fn standing(&self, user: usize, at: Nanos) -> Standing {
-        let (window, limit) = (self.window(), self.limit.count() / self.parts.max(1));
+        if self.sums.are_of(at) { self.standing_now(user, at) } else { self.standing_at(user, at) }
+    }
+
+    fn standing_now(&self, user: usize, now: Nanos) -> Standing {
+        let log = self.users.get(user);
+        let is_active = log.is_some_and(|log| log.has_asked(self.window(), now));
+        let active = self.sums.active().saturating_sub(u32::from(is_active)).saturating_add(1);
+        let (share, own) = (self.share(active), log.map_or(0, UseLog::count));
+        let kept = self.sums.kept(share, &self.users);
+        let kept = kept.saturating_sub(log.filter(|_| is_active).map_or(0, |log| log.wanted(share)));
+        self.standing_of(share, Standing { used: self.sums.used(), own, active, remaining: 0 }, kept)
+    }
+
+    fn standing_at(&self, user: usize, at: Nanos) -> Standing {
+        let window = self.window();
         let others = || self.users.iter().enumerate().filter(|(place, _)| *place != user).map(|(_, log)| log);
         let others_active = others().filter(|log| log.has_asked(window, at)).count();
         let active = u32::try_from(others_active).unwrap_or(u32::MAX).saturating_add(1);
-        // Where there are more callers than the limit has room for, nobody gets a second before the others had a first.
-        let share = (limit / active).max(1);
+        let share = self.share(active);
         let own = self.users.get(user).map_or(0, |log| log.used(window, at));
         let (mut used, mut kept) = (own, 0u32);
         for log in others() {
@@ -103,9 +134,23 @@ impl SharedQuota {
                 kept = kept.saturating_add(share.min(log.ceiling).saturating_sub(theirs));
             }
         }
-        let room = limit.saturating_sub(used);
-        let remaining = share.saturating_sub(own).min(room).max(room.saturating_sub(kept));
-        Standing { used, own, active, remaining }
+        self.standing_of(share, Standing { used, own, active, remaining: 0 }, kept)
+    }
+
+    /// Where there are more callers than the limit has room for, nobody gets a second before the others had a first.
+    fn share(&self, active: u32) -> u32 {
+        (self.part() / active).max(1)
+    }
+
+    fn standing_of(&self, share: u32, standing: Standing, kept: u32) -> Standing {
+        let room = self.part().saturating_sub(standing.used);
+        let remaining = share.saturating_sub(standing.own).min(room).max(room.saturating_sub(kept));
+        Standing { remaining, ..standing }
+    }
+
+    /// What this process has of the limit.
+    fn part(&self) -> u32 {
+        self.limit.count() / self.parts.max(1)
     }
 
     /// In how many seconds one of them can take one, if nobody asks until then; 0 if it can now.
@@ -115,7 +160,11 @@ impl SharedQuota {
 
     /// In how many seconds the oldest that was taken is not counted any more; `None` if nothing is used.
     pub(super) fn next_end(&self, now: Nanos) -> Option<u32> {
-        let end = self.users.iter().filter_map(|log| log.next_end(self.window(), now)).min()?;
+        let end_of = |log: &UseLog| log.next_end(self.window(), now);
+        let end = match self.sums.oldest().filter(|_| self.sums.are_of(now)) {
+            Some(oldest) => self.users.get(oldest).and_then(end_of)?,
+            None => self.users.iter().filter_map(end_of).min()?,
+        };
         u32::try_from(end.saturating_sub(now).div_ceil(SECOND)).ok()
     }
 
@@ -144,6 +193,9 @@ pub(super) fn earliest(last: u32, holds: impl Fn(u32) -> bool) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::super::limit::QuotaUnit;
     use super::*;
 
@@ -214,6 +266,7 @@ mod tests {
     fn quota_keeps_no_more_for_a_caller_than_its_own_quota_lets_it_use() {
         let mut quota = quota(60, 2);
         quota.set_ceiling(1, Some(10));
+        quota.add_up();
         assert!(ask(&mut quota, 1, 0));
         assert_eq!(burst(&mut quota, 0, 1, 100), 50);
         assert_eq!(burst(&mut quota, 1, 2, 9), 9);
@@ -235,10 +288,10 @@ mod tests {
     fn quota_that_became_smaller_counts_what_was_taken_before() {
         let mut quota = quota(10, 1);
         assert_eq!(burst(&mut quota, 0, 0, 10), 10);
-        quota.limit = QuotaLimit::new(4, QuotaUnit::Minute).expect("a limit");
+        quota.configure(QuotaLimit::new(4, QuotaUnit::Minute).expect("a limit"), 1);
         assert_eq!((quota.used(after(0, 1)), quota.standing(0, after(0, 1)).remaining), (10, 0));
         assert_eq!(burst(&mut quota, 0, 60, 10), 4);
-        quota.limit = QuotaLimit::new(9, QuotaUnit::Minute).expect("a limit");
+        quota.configure(QuotaLimit::new(9, QuotaUnit::Minute).expect("a limit"), 1);
         assert_eq!(burst(&mut quota, 0, 61, 10), 5);
     }
 
@@ -246,6 +299,71 @@ mod tests {
     fn the_earliest_second_is_found_by_halves() {
         for first in 0..=100 {
             assert_eq!(earliest(100, |second| second >= first), first);
+        }
+    }
+
+    /// What may happen to a quota.
+    #[derive(Debug, Clone)]
+    enum Event {
+        /// A user asks after so many milliseconds, and takes if it may, or in any case.
+        Ask(usize, u64, bool),
+        Ceiling(usize, Option<u32>),
+        Leave(usize),
+        Configure(u32, QuotaUnit, usize),
+    }
+
+    fn events() -> impl Strategy<Value = Vec<Event>> {
+        let user = || 0..9usize;
+        let unit = prop_oneof![Just(QuotaUnit::Second), Just(QuotaUnit::Minute)];
+        let event = prop_oneof![
+            40 => (user(), 0..900u64, prop::bool::weighted(0.05)).prop_map(|(user, after, any)| Event::Ask(user, after, any)),
+            1 => (user(), prop::option::of(0..9u32)).prop_map(|(user, ceiling)| Event::Ceiling(user, ceiling)),
+            1 => user().prop_map(Event::Leave),
+            1 => (1..60u32, unit, 1..9usize).prop_map(|(count, unit, users)| Event::Configure(count, unit, users)),
+        ];
+        vec(event, 1..200)
+    }
+
+    proptest! {
+        #[test]
+        fn quota_stands_as_a_walk_over_all_logs_finds_it(count in 1..60u32, users in 1..9usize, events in events()) {
+            let mut quota = quota(count, users);
+            let mut now = 0;
+            for event in events {
+                match event {
+                    Event::Ask(user, after, any) => {
+                        now += after * 1_000_000;
+                        quota.forget(now);
+                        quota.ask(user, now);
+                        if any || quota.standing(user, now).remaining > 0 {
+                            quota.take(user, now);
+                        }
+                    }
+                    Event::Ceiling(user, ceiling) => {
+                        quota.set_ceiling(user, ceiling);
+                        quota.add_up();
+                    }
+                    Event::Leave(user) => {
+                        quota.leave(user);
+                        quota.add_up();
+                    }
+                    Event::Configure(count, unit, users) => {
+                        quota.configure(QuotaLimit::new(count, unit).expect("a limit"), users);
+                    }
+                }
+                prop_assert!(quota.sums.are_of(now));
+                prop_assert_eq!(quota.sums.used(), quota.used(now));
+                for user in 0..quota.users.len() + 1 {
+                    for parts in [1, 3] {
+                        quota.parts = parts;
+                        prop_assert_eq!(quota.standing_now(user, now), quota.standing_at(user, now));
+                    }
+                    quota.parts = 1;
+                }
+                let ends = quota.users.iter().filter_map(|log| log.next_end(quota.window(), now));
+                let next = ends.min().map(|end| u32::try_from((end - now).div_ceil(SECOND)).expect("seconds"));
+                prop_assert_eq!(quota.next_end(now), next);
+            }
         }
     }
 }

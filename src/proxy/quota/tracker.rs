@@ -118,7 +118,7 @@ impl CallerQuota {
         if let Some(store) = &self.tracker.store {
             return store.check(&self.tracker, self.place, kinds);
         }
-        let quotas = self.tracker.quotas();
+        let mut quotas = self.tracker.quotas();
         quotas.check(self.tracker.now(), self.place, kinds)
     }
 
@@ -127,7 +127,7 @@ impl CallerQuota {
         if let Some(store) = &self.tracker.store {
             return store.status(&self.tracker, self.place, kinds);
         }
-        let quotas = self.tracker.quotas();
+        let mut quotas = self.tracker.quotas();
         quotas.status(self.tracker.now(), self.place, kinds)
     }
 }

@@ -30,6 +30,12 @@ fn is_within(time: Nanos, window: Nanos, now: Nanos) -> bool {
     time.saturating_add(window) > now
 }
 
+/// The room to keep for so many times, where there is far too much.
+pub(super) fn room_for(length: usize, capacity: usize) -> Option<usize> {
+    let room = length.max(SPARE);
+    (capacity > 4 * room).then_some(2 * room)
+}
+
 impl UseLog {
     pub(super) fn ask(&mut self, now: Nanos) {
         self.asked = Some(now);
@@ -44,15 +50,36 @@ impl UseLog {
         self.taken.push_back(now);
     }
 
-    /// Forgets what the window has left, and the memory for it.
-    pub(super) fn forget(&mut self, window: Nanos, now: Nanos) {
-        while self.taken.front().is_some_and(|time| !is_within(*time, window, now)) {
+    /// Forgets the oldest, and memory that is not needed, if the window has left it.
+    pub(super) fn drop_oldest(&mut self, window: Nanos, now: Nanos) -> bool {
+        let has_left = self.taken.front().is_some_and(|time| !is_within(*time, window, now));
+        if has_left {
             self.taken.pop_front();
+            if let Some(room) = room_for(self.taken.len(), self.taken.capacity()) {
+                self.taken.shrink_to(room);
+            }
         }
-        let room = self.taken.len().max(SPARE);
-        if self.taken.capacity() > 4 * room {
-            self.taken.shrink_to(2 * room);
-        }
+        has_left
+    }
+
+    /// How many are not forgotten.
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.taken.len()).unwrap_or(u32::MAX)
+    }
+
+    /// When these were taken.
+    pub(super) fn times(&self) -> impl Iterator<Item = Nanos> {
+        self.taken.iter().copied()
+    }
+
+    /// When it last asked.
+    pub(super) fn asked(&self) -> Option<Nanos> {
+        self.asked
+    }
+
+    /// What it has not used of its share, or of what it can use in a window.
+    pub(super) fn wanted(&self, share: u32) -> u32 {
+        share.min(self.ceiling).saturating_sub(self.count())
     }
 
     /// How many it took within the window that ends at `at`.
@@ -86,7 +113,7 @@ mod tests {
         // The window is open at its beginning: what was 30 ago is out.
         assert_eq!([35, 39, 40, 49, 50, 65].map(|at| log.used(30, at)), [4, 4, 3, 3, 1, 0]);
         assert_eq!([35, 40, 50, 65].map(|at| log.next_end(30, at)), [Some(40), Some(50), Some(65), None]);
-        log.forget(30, 50);
+        while log.drop_oldest(30, 50) {}
         assert_eq!((log.taken.len(), log.used(30, 50)), (1, 1));
     }
 
@@ -98,7 +125,7 @@ mod tests {
         }
         let full = log.taken.capacity() * size_of::<Nanos>();
         assert!((800_000..=1 << 20).contains(&full), "{full} bytes");
-        log.forget(10, 100_000);
+        while log.drop_oldest(10, 100_000) {}
         assert!(log.taken.capacity() <= 4 * SPARE, "{}", log.taken.capacity());
     }
 

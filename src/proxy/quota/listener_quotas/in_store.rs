@@ -12,9 +12,10 @@ impl ListenerQuotas {
         let caller = self.callers.get(place).and_then(|caller| caller.name.clone());
         let needed = |holder, kind, limit, ceiling| Needed { holder, kind, limit, ceiling, caller: caller.clone() };
         let own = self.callers.get(place).into_iter().flat_map(|caller| caller.own.iter());
-        let own = own.map(|(kind, quota)| needed(QuotaHolder::Caller, kind, quota.limit, quota.ceiling(SELF)));
+        let own = own.map(|(kind, quota)| needed(QuotaHolder::Caller, kind, quota.limit(), quota.ceiling(SELF)));
         let shared = self.shared.iter();
-        let shared = shared.map(|(kind, quota)| needed(QuotaHolder::Listener, kind, quota.limit, quota.ceiling(place)));
+        let shared =
+            shared.map(|(kind, quota)| needed(QuotaHolder::Listener, kind, quota.limit(), quota.ceiling(place)));
         own.chain(shared).filter(|needed| kinds.contains(needed.kind)).collect()
     }
 
@@ -29,6 +30,13 @@ impl ListenerQuotas {
 
     /// Of each limit only a part is for this process: so many replicas have one each.
     pub(in crate::proxy::quota) fn share(&mut self, parts: u32) {
+        if self.parts != parts {
+            self.set_parts(parts);
+        }
+    }
+
+    pub(super) fn set_parts(&mut self, parts: u32) {
+        self.parts = parts;
         let own = self.callers.iter_mut().flat_map(|caller| caller.own.iter_mut());
         own.chain(self.shared.iter_mut()).for_each(|(_, quota)| quota.parts = parts);
     }
