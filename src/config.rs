@@ -6,6 +6,7 @@ mod caller_proofs;
 mod caller_reach;
 pub(crate) mod catalog_file;
 mod command_proxy;
+mod compiled_policies;
 pub mod edit;
 pub mod host;
 mod instance_site;

@@ -322,7 +322,7 @@ mod tests {
             intercept: Vec::new(),
         });
         let upstream = Rc::new(Upstream::nowhere());
-        let meter = metrics.meter("local", Vec::new(), vec!["GET /v2/devices".to_owned()]);
+        let meter = metrics.meter("local", Vec::new(), ["GET /v2/devices".to_owned()].into());
         Proxy::new(ProxyConfig {
             authn,
             upstream,

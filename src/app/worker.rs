@@ -22,7 +22,6 @@ use crate::proxy::authn::callers::{Callers, KnownCallers};
 use crate::proxy::authn::{Authn, AuthnConfig};
 use crate::proxy::connect::{ConnectTargets, TunnelTarget};
 use crate::proxy::policy::InstanceId;
-use crate::proxy::policy::catalog::Catalog;
 use crate::proxy::token::TokenSource;
 use crate::proxy::upstream::Upstream;
 use crate::proxy::{CallerContext, Proxy, ProxyConfig, RequestIds, TunnelConfig};
@@ -185,7 +184,7 @@ impl Worker {
             intercept: spec.listener.intercept.clone(),
         });
         let caller_names = callers.iter().map(|caller| caller.entry.name.clone()).collect();
-        let meter = config.metrics.meter(name, caller_names, operation_names(policy.catalog()));
+        let meter = config.metrics.meter(name, caller_names, Arc::clone(policy.catalog().names()));
         Ok(Proxy::new(ProxyConfig {
             authn,
             upstream: Rc::clone(upstream),
@@ -216,8 +215,4 @@ async fn sweep(upstreams: Rc<Upstreams>) {
         tokio::time::sleep(SWEEP).await;
         upstreams.borrow().iter().for_each(|(_, upstream)| upstream.sweep());
     }
-}
-
-fn operation_names(catalog: &Catalog) -> Vec<String> {
-    catalog.iter().filter_map(|(id, _)| catalog.name(id)).map(|name| name.to_string()).collect()
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
+use super::compiled_policies::CompiledPolicies;
 use super::mistake::ConfigMistake;
 use super::rules::RulesFile;
 use super::sections::ListenerSection;
@@ -70,7 +71,9 @@ impl Config {
         };
         let origins = file.allowed_origins.iter().map(origin).collect::<Result<_, _>>()?;
         self.check_proofs(name, &file.callers)?;
-        let callers = file.callers.iter().map(|(name, caller)| self.caller(name, caller, file, &policy));
+        let mut compiled = CompiledPolicies::default();
+        let callers = file.callers.iter();
+        let callers = callers.map(|(name, caller)| self.caller(name, caller, file, (&policy, &mut compiled)));
         let callers = callers.collect::<Result<_, _>>()?;
         let quota = self.quota(file.quota.as_ref())?;
         let tries_writes = tries_writes(file.writes.as_ref());

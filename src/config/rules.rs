@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
+use super::compiled_policies::CompiledPolicies;
 use super::mistake::ConfigMistake;
 use super::sections::{AllowEntry, CallerSection, ListenerSection};
 use super::settings::CallerConfig;
@@ -63,12 +64,12 @@ impl Config {
         }
     }
 
-    pub(super) fn caller(
+    pub(super) fn caller<'a>(
         &self,
         name: &str,
-        file: &Spanned<CallerSection>,
-        listener: &ListenerSection,
-        ceiling: &Arc<Policy>,
+        file: &'a Spanned<CallerSection>,
+        listener: &'a ListenerSection,
+        (ceiling, compiled): (&Arc<Policy>, &mut CompiledPolicies<'a>),
     ) -> Result<CallerConfig, ConfigMistake> {
         let CallerSection { key, certificate, uids, gids, scopes, groups, allow, deny, .. } = file.get_ref();
         let CallerSection { user, user_for, quota, writes, organizations: list, .. } = file.get_ref();
@@ -101,7 +102,9 @@ impl Config {
         let scopes = scopes.as_ref().unwrap_or(&listener.scopes);
         self.check_fence(list.as_ref(), self.scopes(scopes)?)?;
         let rules = RulesFile { scopes, groups, allow, deny, organizations };
-        let policy = self.policy(&rules, ceiling.instance(), &ceiling.shared_catalog())?;
+        let compile = || self.policy(&rules, ceiling.instance(), &ceiling.shared_catalog());
+        // Without organizations of its own it has those of its listener, as the others have.
+        let policy = if list.is_none() { compiled.get(&rules, compile) } else { compile() }?;
         let within = policy.within(Arc::clone(ceiling));
         let policy = within.map_err(|error| self.mistake(rules.scopes, error.to_string()))?;
         let user = self.policy_user(ceiling.instance(), (user.as_ref(), user_for.as_ref()), ceiling.user())?;

@@ -12,6 +12,7 @@ pub mod shared_store;
 pub mod totals;
 pub mod traffic;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -253,7 +254,7 @@ impl Metrics {
     }
 
     /// The counters of one listener in one worker; `operations` are the names by position in the catalogue.
-    pub fn meter(&self, listener: &str, callers: Vec<String>, operations: Vec<String>) -> RequestMeter {
+    pub fn meter(&self, listener: &str, callers: Vec<String>, operations: Arc<[String]>) -> RequestMeter {
         RequestMeter::new(self.listeners.clone(), listener, callers, operations)
     }
 }

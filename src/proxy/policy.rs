@@ -50,14 +50,14 @@ pub use token_holder::{PolicyUser, TokenHolder};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct InstanceId(pub u16);
 
-/// The compiled policy of one listener, or of one caller of it.
-#[derive(Debug)]
+/// The compiled policy of one listener, or of one caller of it. A copy shares what was compiled.
+#[derive(Debug, Clone)]
 pub struct Policy {
     catalog: Arc<Catalog>,
     instance: InstanceId,
-    rules: Rules,
+    rules: Arc<Rules>,
     /// By operation, from the `first` on: of all of them, or of the one that a draft is about.
-    rows: Vec<OperationRow>,
+    rows: Arc<[OperationRow]>,
     first: usize,
     /// What this policy is narrower than: a caller's is within its listener's.
     ceiling: Option<Arc<Policy>>,
@@ -77,12 +77,13 @@ impl Policy {
         rules.allow.iter().try_for_each(|rule| rules.check_ceiling(rule, &catalog))?;
         rules.check_conditions()?;
         let rows = catalog.operations().iter().map(|operation| rules.row(operation)).collect();
+        let rules = Arc::new(rules);
         Ok(Self { catalog, instance, rules, rows, first: 0, ceiling: None, observes: false, user: None })
     }
 
     /// A policy with these rules that judges requests for one operation only, or for what the catalogue lacks: much
     /// cheaper to make. Nothing is checked.
-    fn draft(model: &Self, rules: Rules, about: Option<OperationId>) -> Self {
+    fn draft(model: &Self, rules: Arc<Rules>, about: Option<OperationId>) -> Self {
         let operation = about.and_then(|id| model.catalog.get(id));
         let rows = operation.iter().map(|operation| rules.row(operation)).collect();
         let (catalog, first) = (model.shared_catalog(), about.map_or(0, OperationId::index));

@@ -100,12 +100,15 @@ impl UseCounters {
 
     /// Those of a caller's rules, and of its listener's.
     pub fn rules(&self, listener: &str, caller: Option<&str>, policy: &Policy) -> RuleUses {
+        let counter = |rule: &Rule, caller: Option<&str>| {
+            self.0.get(&key(&rule.text(), rule.terms()?, listener, caller)?).cloned()
+        };
         let of = |caller: Option<&str>, rules: &Rules| -> Vec<_> {
-            rules
-                .allow
-                .iter()
-                .map(|rule| self.0.get(&key(&rule.text(), rule.terms()?, listener, caller)?).cloned())
-                .collect()
+            // Each caller has its listener's: without such a rule they take no memory.
+            let counted =
+                rules.allow.iter().rposition(|rule| rule.terms().is_some_and(|terms| terms.max_uses.is_some()));
+            let upto = counted.map_or(0, |last| last + 1);
+            rules.allow.iter().take(upto).map(|rule| counter(rule, caller)).collect()
         };
         RuleUses {
             own: of(caller, policy.rules()),

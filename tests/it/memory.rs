@@ -7,6 +7,7 @@ use http::{Method, Uri};
 use ninjaone_proxy::proxy::policy::catalog::{Catalog, Scope};
 use ninjaone_proxy::proxy::policy::path::Target;
 use ninjaone_proxy::proxy::policy::rule::Rule;
+use ninjaone_proxy::proxy::policy::rule_trace;
 use ninjaone_proxy::proxy::policy::{InstanceId, Policy, Rules};
 
 fn policy(catalog: &Arc<Catalog>, scopes: &[Scope], allow: &[&str], deny: &[&str]) -> Policy {
@@ -85,4 +86,27 @@ fn a_decision_takes_no_memory() {
         kinds.insert(kind);
     }
     assert_eq!(kinds.len(), 8);
+}
+
+/// The rules are not copied one by one: every refusal tells what would have opened the request.
+#[test]
+fn what_would_open_a_request_takes_as_many_allocations_with_one_rule_and_with_a_thousand() {
+    let catalog = Arc::new(Catalog::built_in().expect("good"));
+    let taken = |rules: usize, text: &str| {
+        let deny: Vec<String> = (0..rules).map(|number| format!("* /v2/device/{}", number + 2)).collect();
+        let deny: Vec<&str> = deny.iter().map(String::as_str).collect();
+        let policy = policy(&catalog, &[Scope::Monitoring], &[], &deny);
+        let uri: Uri = text.parse().expect("a target");
+        let target = Target::canonical(&uri).expect("a target");
+        let taken = allocation_counter::measure(|| {
+            let changes = rule_trace::turn(&policy, &Method::GET, &target);
+            assert_eq!(changes.len(), 1, "{text}");
+        });
+        taken.count_total
+    };
+    for text in ["/v2/nothing", "/v2/users", "/v2/device/2"] {
+        let (one, thousand) = (taken(1, text), taken(1000, text));
+        // A list of a thousand has grown some times.
+        assert!(thousand <= one + 40, "{text}: {one} allocations with one rule, {thousand} with a thousand");
+    }
 }

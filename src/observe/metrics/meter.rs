@@ -1,6 +1,7 @@
 //! What is counted of the requests on a listener.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -105,7 +106,7 @@ pub struct RequestMeter {
     series: RequestSeries,
     listener: String,
     callers: Vec<String>,
-    operations: Vec<String>,
+    operations: Arc<[String]>,
     in_flight: IntGauge,
     panics: IntCounter,
     received: IntCounter,
@@ -136,7 +137,7 @@ pub struct RequestEnd {
 }
 
 impl RequestMeter {
-    pub(super) fn new(series: RequestSeries, listener: &str, callers: Vec<String>, operations: Vec<String>) -> Self {
+    pub(super) fn new(series: RequestSeries, listener: &str, callers: Vec<String>, operations: Arc<[String]>) -> Self {
         Self {
             in_flight: series.in_flight.with_label_values(&[listener]),
             panics: series.panics.with_label_values(&[listener]),

@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn tally_knows_the_series_by_their_names() {
         let metrics = Metrics::new().expect("metrics");
-        metrics.meter("local", Vec::new(), Vec::new()).begin();
+        metrics.meter("local", Vec::new(), Vec::new().into()).begin();
         assert_eq!(metrics.tally().listeners["local"].in_flight, 1);
     }
 }

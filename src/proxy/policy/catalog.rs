@@ -14,6 +14,7 @@ pub mod words;
 mod yaml;
 
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use http::Method;
 use rustc_hash::FxBuildHasher;
@@ -45,6 +46,8 @@ pub struct Catalog {
     steps: HashMap<(u32, u32), u32, FxBuildHasher>,
     nodes: Vec<Node>,
     newer: Option<Newer>,
+    /// Made when they are first asked for.
+    names: OnceLock<Arc<[String]>>,
 }
 
 /// A fixed word and its number in [`Catalog::words`].
@@ -85,9 +88,9 @@ impl Catalog {
 
     /// Reads a catalogue in the format of `catalog.tsv`.
     pub fn parse(text: &str) -> Result<Self, CatalogError> {
-        let (words, lowered, steps) = Default::default();
-        let mut catalog =
-            Self { operations: Vec::new(), words, lowered, steps, nodes: vec![Node::default()], newer: None };
+        let (words, lowered, steps, names) = Default::default();
+        let (operations, nodes) = (Vec::new(), vec![Node::default()]);
+        let mut catalog = Self { operations, words, lowered, steps, nodes, newer: None, names };
         for (i, line) in text.lines().enumerate() {
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -157,6 +160,12 @@ impl Catalog {
     /// The name of the operation at this place, for people: `GET /v2/device/{id}`.
     pub fn name(&self, id: OperationId) -> Option<OperationName<'_>> {
         self.get(id).map(OperationName)
+    }
+
+    /// The names of all operations, by place, for all who need them: each listener and each caller does.
+    pub fn names(&self) -> &Arc<[String]> {
+        self.names
+            .get_or_init(|| self.operations.iter().map(|operation| OperationName(operation).to_string()).collect())
     }
 
     /// All operations with their ids.
@@ -254,6 +263,7 @@ impl Catalog {
         }
         *place = Some(id);
         self.operations.push(operation);
+        self.names = OnceLock::new();
         Ok(())
     }
 

@@ -34,14 +34,15 @@ pub use terms::{Expiry, Terms};
 /// The methods that a rule may name. `HEAD` follows `GET`.
 pub const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
-/// A parsed rule, such as `GET /v2/user/**`, `GET,PATCH /v2/device/{id}/custom-fields` or `group:tickets`.
+/// A parsed rule, such as `GET /v2/user/**`, `GET,PATCH /v2/device/{id}/custom-fields` or `group:tickets`. A copy shares
+/// what was parsed.
 #[derive(Debug, Clone)]
 pub struct Rule {
     text: Arc<str>,
     /// Empty: every method.
-    methods: Vec<Method>,
+    methods: Arc<[Method]>,
     reach: Selector,
-    conditions: Vec<Condition>,
+    conditions: Arc<[Condition]>,
     /// `None` for one that is written as a text.
     terms: Option<Arc<Terms>>,
 }
@@ -110,7 +111,8 @@ impl Rule {
             }
             None => Selector::Path(Template::parse(target)?),
         };
-        Ok(Self { text: text.into(), methods: parse_methods(methods)?, reach, conditions, terms: None })
+        let (methods, conditions) = (parse_methods(methods)?.into(), conditions.into());
+        Ok(Self { text: text.into(), methods, reach, conditions, terms: None })
     }
 
     /// Whether the rule speaks of this method.

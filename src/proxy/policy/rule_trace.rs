@@ -111,8 +111,8 @@ pub fn turn(policy: &Policy, method: &Method, target: &Target<'_>) -> Vec<Change
 fn open(policy: &Policy, method: &Method, target: &Target<'_>) -> Option<Vec<Change>> {
     let about = policy.catalog().at(&target.segments().ok()?).ok()?.of(judged_as(method));
     let mut draft = Draft {
-        listener: policy.ceiling().map(|ceiling| ceiling.rules().clone()),
-        own: policy.rules().clone(),
+        listener: policy.ceiling().map(|ceiling| Arc::clone(&ceiling.rules)),
+        own: Arc::clone(&policy.rules),
         about,
         added: Vec::new(),
     };
@@ -135,10 +135,11 @@ fn open(policy: &Policy, method: &Method, target: &Target<'_>) -> Option<Vec<Cha
     None
 }
 
-/// Rules on their way to what a request needs.
+/// Rules on their way to what a request needs: those of the policy itself until one is changed. Every refusal asks for
+/// this, however many rules there are.
 struct Draft {
-    listener: Option<Rules>,
-    own: Rules,
+    listener: Option<Arc<Rules>>,
+    own: Arc<Rules>,
     /// The operation that is asked for.
     about: Option<OperationId>,
     /// Rules that were added to `allow`, each with whether to the listener's.
@@ -147,7 +148,7 @@ struct Draft {
 
 impl Draft {
     fn rules(&self) -> impl Iterator<Item = &Rules> {
-        self.listener.iter().chain([&self.own])
+        self.listener.iter().chain([&self.own]).map(|rules| &**rules)
     }
 
     /// The scope without which the rules make no policy.
@@ -164,13 +165,13 @@ impl Draft {
     }
 
     fn compile(&self, model: &Policy) -> Policy {
-        let draft = |rules: &Rules| Policy::draft(model, rules.clone(), self.about);
+        let draft = |rules: &Arc<Rules>| Policy::draft(model, Arc::clone(rules), self.about);
         let ceiling = self.listener.as_ref().map(|listener| Arc::new(draft(listener)));
         Policy { ceiling, ..draft(&self.own) }
     }
 
     fn apply(&mut self, Change { to_listener, edit }: &Change) -> Option<()> {
-        let rules = if *to_listener { self.listener.as_mut()? } else { &mut self.own };
+        let rules = Arc::make_mut(if *to_listener { self.listener.as_mut()? } else { &mut self.own });
         match edit {
             Edit::AddScope(scope) => rules.scopes = rules.scopes.iter().chain([*scope]).collect(),
             Edit::AddAllow(rule) => {

@@ -1,6 +1,7 @@
 //! The path of a rule.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::super::catalog::{ParameterType, TemplateSegment};
 use super::super::path::{MAX_SEGMENTS, Segments, decode};
@@ -10,7 +11,7 @@ use super::{Effect, Match, RuleError};
 /// The paths of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
-    pub(super) segments: Vec<TemplateSegmentRule>,
+    pub(super) segments: Arc<[TemplateSegmentRule]>,
     /// Ends in `**`: any number of further segments, none included.
     pub(super) open_ended: bool,
 }
@@ -32,7 +33,7 @@ impl Template {
             Some(path) => (path, true),
             None => (path, false),
         };
-        let segments: Vec<_> = path.split('/').map(parse_piece).collect::<Result<_, _>>()?;
+        let segments: Arc<[_]> = path.split('/').map(parse_piece).collect::<Result<_, _>>()?;
         if segments.len() > MAX_SEGMENTS { Err(RuleError::TooDeep) } else { Ok(Self { segments, open_ended }) }
     }
 
@@ -108,7 +109,7 @@ impl Template {
         let alike = |(own, piece): (&TemplateSegmentRule, &TemplateSegmentRule)| {
             is_open(own) || is_open(piece) || literals_meet(own, piece)
         };
-        short.fits_length(long.segments.len()) && short.segments.iter().zip(&long.segments).all(alike)
+        short.fits_length(long.segments.len()) && short.segments.iter().zip(long.segments.iter()).all(alike)
     }
 
     pub(super) fn covers(&self, other: &Self) -> bool {
@@ -124,7 +125,7 @@ impl Template {
             TemplateSegmentRule::Value => own == piece || is_number(piece),
             TemplateSegmentRule::Literal(_) => own == piece,
         };
-        length && self.segments.iter().zip(&other.segments).all(piece_covers)
+        length && self.segments.iter().zip(other.segments.iter()).all(piece_covers)
     }
 }
 
