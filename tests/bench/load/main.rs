@@ -4,6 +4,7 @@ mod allocations;
 mod by_crate;
 mod callers;
 mod cores;
+mod growth;
 mod instance;
 mod instructions;
 mod latency;
@@ -37,8 +38,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Mode {
-    /// How the cost grows with connections, operations, listeners and callers.
-    Growth(measure::Common),
+    /// How the cost grows with connections, operations, listeners, callers and rules.
+    Growth(growth::Options),
     /// How long answers take at a fixed rate, beside those of the instance itself.
     Latency(latency::Options),
     /// Instructions a request under callgrind, held against the record.
@@ -68,7 +69,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     };
     match &arguments.mode {
         None => measure::run(&binary, &arguments.options),
-        Some(Mode::Growth(common)) => measure::growth(&binary, *common),
+        Some(Mode::Growth(options)) => growth::run(&binary, options),
         Some(Mode::Latency(options)) => latency::run(&binary, options),
         Some(Mode::Instructions(options)) => instructions::run(&binary, options),
     }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::callers::{Line, for_a_time, request};
 use crate::cores::Cores;
 use crate::instance::{Instance, Size};
-use crate::proxy::{Proxy, Setup, key};
+use crate::proxy::{Proxy, RULED, Setup, key};
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
@@ -38,32 +38,48 @@ pub(crate) struct Common {
     body: Size,
     /// The instance offers HTTP/1.1 only.
     #[arg(long)]
-    http1: bool,
+    pub(crate) http1: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::Args)]
-struct Scale {
+pub(crate) struct Scale {
     /// Invented operations beside the built-in ones, by a catalog-file; callers ask for all that are open in turn.
     #[arg(long, value_name = "N", default_value_t = 0)]
-    operations: usize,
+    pub(crate) operations: usize,
     /// Listeners, over which the connections are spread.
     #[arg(long, value_name = "N", default_value_t = 1)]
-    listeners: usize,
-    /// Callers of each listener, with keys, over which the connections are spread; 0: everybody is let in.
+    pub(crate) listeners: usize,
+    /// Callers of each listener, with keys: each connection asks as one after the other; 0: everybody is let in.
     #[arg(long, value_name = "N", default_value_t = 0)]
-    callers: usize,
+    pub(crate) callers: usize,
+    /// Rules of each listener, each of which closes one device.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) rules: usize,
+    /// Each listener has a quota, which is never used up.
+    #[arg(long)]
+    pub(crate) quota: bool,
 }
 
-const PLAIN: Scale = Scale { operations: 0, listeners: 1, callers: 0 };
+pub(crate) const PLAIN: Scale = Scale { operations: 0, listeners: 1, callers: 0, rules: 0, quota: false };
 
 /// A row of the table.
 #[derive(Clone)]
-struct Row {
-    name: String,
-    connections: usize,
-    scale: Scale,
-    /// Ask for every open operation in turn, not for one.
-    around: bool,
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) connections: usize,
+    pub(crate) scale: Scale,
+    pub(crate) asked: Asked,
+}
+
+/// What the callers of a row ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// The operation that is answered in the size that is wanted.
+    One,
+    /// Every open operation in turn.
+    Around,
+    /// The operation that the rules are about, of a device that none closes.
+    Ruled,
 }
 
 /// What one measurement of a row gave.
@@ -85,36 +101,44 @@ pub(crate) fn run(binary: &Path, options: &Options) -> Result<()> {
         name: format!("{connections} connections"),
         connections,
         scale,
-        around: scale.operations > 0,
+        asked: if scale.operations > 0 { Asked::Around } else { Asked::One },
     };
     table(binary, options.common, &options.connections.iter().map(row).collect::<Vec<_>>())
 }
 
-/// One row for each step of what can grow: connections, operations, listeners, callers.
-pub(crate) fn growth(binary: &Path, common: Common) -> Result<()> {
-    let row = |name: String, connections, scale, around| Row { name, connections, scale, around };
+/// The rows of all that can grow: connections, operations, listeners, callers, rules.
+pub(crate) fn growth_rows() -> Result<Vec<Row>> {
+    let row = |name: String, connections, scale, asked| Row { name, connections, scale, asked };
     let mut rows = Vec::new();
-    for connections in [1, 4, 16, 64, 256, 1024] {
-        rows.push(row(format!("{connections} connections"), connections, PLAIN, false));
+    for connections in [1, 16, 256, 1024] {
+        rows.push(row(format!("{connections} connections"), connections, PLAIN, Asked::One));
     }
     let built_in = Catalog::built_in()?.operations().len();
     // As many as a document may declare.
     for operations in [0, 10 * built_in, 10_000] {
-        let name = format!("{} operations, 16 connections", built_in + operations);
-        rows.push(row(name, 16, Scale { operations, ..PLAIN }, true));
+        let scale = Scale { operations, ..PLAIN };
+        rows.push(row(format!("{} operations, 16 connections", built_in + operations), 16, scale, Asked::Around));
     }
     for listeners in [1, 10, 100] {
-        let name = format!("{listeners} listeners, 100 connections");
-        rows.push(row(name, 100, Scale { listeners, ..PLAIN }, false));
+        let scale = Scale { listeners, ..PLAIN };
+        rows.push(row(format!("{listeners} listeners, 100 connections"), 100, scale, Asked::One));
     }
-    for callers in [1, 10, 100] {
-        let name = format!("{callers} callers, 100 connections");
-        rows.push(row(name, 100, Scale { callers, ..PLAIN }, false));
+    for (quota, text) in [(false, ""), (true, ", a quota of all")] {
+        for callers in [1, 10, 100, 1000] {
+            let scale = Scale { callers, quota, ..PLAIN };
+            rows.push(row(format!("{callers} callers{text}, 16 connections"), 16, scale, Asked::One));
+        }
     }
-    table(binary, common, &rows)
+    for (asked, text) in [(Asked::One, "elsewhere"), (Asked::Ruled, "of the operation")] {
+        for rules in [1, 10, 100, 1000] {
+            let scale = Scale { rules, ..PLAIN };
+            rows.push(row(format!("{rules} rules {text}, 16 connections"), 16, scale, asked));
+        }
+    }
+    Ok(rows)
 }
 
-fn table(binary: &Path, common: Common, rows: &[Row]) -> Result<()> {
+pub(crate) fn table(binary: &Path, common: Common, rows: &[Row]) -> Result<()> {
     let cores = Cores::split()?;
     println!("{}: {:?} bodies, {} s a measurement", binary.display(), common.body, common.seconds);
     println!("{cores}");
@@ -125,10 +149,10 @@ fn table(binary: &Path, common: Common, rows: &[Row]) -> Result<()> {
         }
     }
     println!(
-        "| {:<32} | requests | requests/s | CPU us/request | spread | first 200, ms | idle MB | peak MB | to the instance |",
+        "| {:<48} | requests | requests/s | CPU us/request | spread | first 200, ms | idle MB | peak MB | to the instance |",
         ""
     );
-    println!("|{:-<34}|--:|--:|--:|--:|--:|--:|--:|--:|", "");
+    println!("|{:-<50}|--:|--:|--:|--:|--:|--:|--:|--:|", "");
     for (row, of_row) in rows.iter().zip(&measured) {
         let (per_second, _) = median(of_row.iter().map(|one| one.per_second))?;
         let (cpu, spread) = median(of_row.iter().map(|one| one.cpu))?;
@@ -138,7 +162,7 @@ fn table(binary: &Path, common: Common, rows: &[Row]) -> Result<()> {
         let requests: u64 = of_row.iter().map(|one| one.requests).sum();
         let upstream = of_row.iter().map(|one| one.upstream).max().unwrap_or_default();
         println!(
-            "| {:<32} | {requests} | {per_second:.0} | {cpu:.1} | {:.0} % | {first:.1} | {idle:.1} | {peak:.1} | {upstream} |",
+            "| {:<48} | {requests} | {per_second:.0} | {cpu:.1} | {:.0} % | {first:.1} | {idle:.1} | {peak:.1} | {upstream} |",
             row.name,
             spread * 100.0
         );
@@ -155,20 +179,57 @@ fn median(values: impl Iterator<Item = f64>) -> Result<(f64, f64)> {
     Ok((median, (most - least) / median))
 }
 
+impl Row {
+    /// What the proxy of the row is started with, and what is asked for.
+    pub(crate) fn setup(&self, binary: &Path, body: Size) -> Result<(Setup, Vec<String>)> {
+        let Scale { operations, listeners, callers, rules, quota } = self.scale;
+        let document = (operations > 0).then(|| document(operations));
+        let targets = match self.asked {
+            Asked::Around => targets(document.as_deref())?,
+            Asked::One => vec![body.target().to_owned()],
+            Asked::Ruled => vec![RULED.to_owned()],
+        };
+        let setup = Setup { listeners, callers, rules, quota, document, ..Setup::plain(binary.to_owned()) };
+        Ok((setup, targets))
+    }
+
+    /// The key that the first request needs, if any.
+    pub(crate) fn first_key(&self) -> Option<String> {
+        (self.scale.callers > 0).then(|| key(0))
+    }
+
+    /// The connections, over listeners in turn.
+    pub(crate) fn lines(&self, proxy: &Proxy, targets: &[String], body: Size) -> Result<Vec<Line>> {
+        ensure!(self.connections > 0, "at least one connection");
+        let by = |key: Option<String>, target: &String| {
+            request(target, &key.map(|key| format!("X-Api-Key: {key}\r\n")).unwrap_or_default())
+        };
+        let requests: Arc<[Vec<u8>]> = match self.scale.callers {
+            0 => targets.iter().map(|target| by(None, target)).collect(),
+            // Each caller once, or, if there are more targets, several times.
+            callers => (0..callers.max(targets.len()))
+                .zip(targets.iter().cycle())
+                .map(|(number, target)| by(Some(key(number % callers)), target))
+                .collect(),
+        };
+        let line = |(number, address): (usize, &_)| Line {
+            // Apart from each other.
+            first: number * requests.len() / self.connections,
+            ..Line::plain(*address, Arc::clone(&requests), body.bytes())
+        };
+        Ok(proxy.doors.iter().cycle().take(self.connections).enumerate().map(line).collect())
+    }
+}
+
 /// Starts an instance and a proxy, loads it, and ends both.
 fn measure(binary: &Path, cores: &Cores, common: Common, row: &Row) -> Result<Figures> {
-    let Scale { operations, listeners, callers } = row.scale;
     let instance = Instance::start(common.http1)?;
-    let document = (operations > 0).then(|| document(operations));
-    let targets = match row.around {
-        true => targets(document.as_deref())?,
-        false => vec![common.body.target().to_owned()],
-    };
-    let setup = Setup { wrapper: cores.of_proxy(), listeners, callers, document, ..Setup::plain(binary.to_owned()) };
+    let (mut setup, targets) = row.setup(binary, common.body)?;
+    setup.wrapper = cores.of_proxy();
     let proxy = setup.start(&instance)?;
-    let first_answer = proxy.first_answer(common.body.target(), (callers > 0).then(|| key(0)).as_deref())?;
+    let first_answer = proxy.first_answer(common.body.target(), row.first_key().as_deref())?;
     let (idle, _) = proxy.memory()?;
-    let lines = lines(&proxy, row, &targets, common.body)?;
+    let lines = row.lines(&proxy, &targets, common.body)?;
     let slice = for_a_time(&lines, Duration::from_secs_f64(common.seconds), || proxy.cpu())?;
     ensure!(slice.requests > 0, "no request was answered in time: take more --seconds");
     let (_, peak) = proxy.memory()?;
@@ -183,26 +244,6 @@ fn measure(binary: &Path, cores: &Cores, common: Common, row: &Row) -> Result<Fi
         peak,
         upstream,
     })
-}
-
-/// The connections, over listeners and callers in turn.
-fn lines(proxy: &Proxy, row: &Row, targets: &[String], body: Size) -> Result<Vec<Line>> {
-    let of_caller = |caller: Option<usize>| -> Arc<[Vec<u8>]> {
-        let more = caller.map(|caller| format!("X-Api-Key: {}\r\n", key(caller))).unwrap_or_default();
-        targets.iter().map(|target| request(target, &more)).collect()
-    };
-    let requests: Vec<Arc<[Vec<u8>]>> = match row.scale.callers {
-        0 => vec![of_caller(None)],
-        callers => (0..callers).map(|caller| of_caller(Some(caller))).collect(),
-    };
-    let doors = proxy.doors.iter().cycle().zip(requests.iter().cycle());
-    let line = |(number, (address, requests)): (usize, (&_, &Arc<[Vec<u8>]>))| Line {
-        // Apart from each other.
-        first: number * targets.len() / row.connections,
-        ..Line::plain(*address, Arc::clone(requests), body.bytes())
-    };
-    ensure!(row.connections > 0, "at least one connection");
-    Ok(doors.take(row.connections).enumerate().map(line).collect())
 }
 
 /// An OpenAPI document with this many reads below operations that are open by default.

@@ -29,6 +29,10 @@ pub(crate) struct Setup {
     pub(crate) listeners: usize,
     /// Callers of each listener, with keys; none: everybody is let in.
     pub(crate) callers: usize,
+    /// Rules of each listener: each closes a device, but none that of [`RULED`].
+    pub(crate) rules: usize,
+    /// Each listener has a quota, which is never used up.
+    pub(crate) quota: bool,
     /// An OpenAPI document with more operations.
     pub(crate) document: Option<String>,
     /// The admin listener, whose history of the last minutes takes something each second, requests or not.
@@ -39,6 +43,9 @@ pub(crate) struct Setup {
     /// More tables.
     pub(crate) tables: &'static str,
 }
+
+/// What the rules of [`Setup::rules`] have to be asked about, and leave open.
+pub(crate) const RULED: &str = "/v2/device/1";
 
 /// A running proxy.
 pub(crate) struct Proxy {
@@ -62,6 +69,8 @@ impl Setup {
             wrapper: Vec::new(),
             listeners: 1,
             callers: 0,
+            rules: 0,
+            quota: false,
             document: None,
             admin: true,
             environment: Vec::new(),
@@ -107,6 +116,13 @@ impl Setup {
         text.push_str("client-id = \"load\"\nclient-secret = { env = \"LOAD_CLIENT_SECRET\" }\nca-file = \"ca.pem\"\n");
         for listener in 0..self.listeners {
             writeln!(text, "[listeners.l{listener}]\naddress = \"127.0.0.1:0\"\n{}", self.listener)?;
+            if self.rules > 0 {
+                let rules: Vec<String> = (0..self.rules).map(|rule| format!("\"* /v2/device/{}\"", rule + 2)).collect();
+                writeln!(text, "deny = [{}]", rules.join(", "))?;
+            }
+            if self.quota {
+                writeln!(text, "quota = {{ requests = \"100000/s\" }}")?;
+            }
             for caller in 0..self.callers {
                 writeln!(text, "[listeners.l{listener}.callers.c{caller}]\nkey = \"{}\"", hash(caller))?;
             }
