@@ -18,7 +18,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime as Stamp};
 use crate::base::{hex, plain};
 
 pub use field_name::FieldName;
-pub(in crate::observe) use field_name::field;
+pub(crate) use field_name::field;
 
 /// How long a line may wait for others.
 const WAIT: Duration = Duration::from_millis(50);

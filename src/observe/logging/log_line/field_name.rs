@@ -2,12 +2,12 @@
 
 use super::Style;
 
-/// How each style begins a field with this name. [`field`] makes it.
+/// How each style begins a field with this name. The macro `field` makes it.
 #[derive(Debug)]
 pub struct FieldName {
-    pub(in crate::observe) text: &'static str,
-    pub(in crate::observe) colored: &'static str,
-    pub(in crate::observe) json: &'static str,
+    pub(crate) text: &'static str,
+    pub(crate) colored: &'static str,
+    pub(crate) json: &'static str,
 }
 
 impl FieldName {
@@ -33,4 +33,4 @@ macro_rules! field {
     };
 }
 
-pub(in crate::observe) use field;
+pub(crate) use field;
