@@ -9,10 +9,12 @@ mod chunks;
 mod connection;
 mod flush;
 pub mod head;
+mod http1;
 mod http2;
 mod idle;
 #[cfg(unix)]
 mod inherited;
+mod linger;
 mod peer;
 mod port_owner;
 mod request_body;
@@ -166,7 +168,8 @@ where
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let conversation = Rc::clone(&self.host).serve(stream, peer, slot.usage(), self.graceful.watcher());
+        // Boxed: what holds it keeps room for it twice.
+        let conversation = Box::pin(Rc::clone(&self.host).serve(stream, peer, slot.usage(), self.graceful.watcher()));
         tokio::task::spawn_local(slot.hold(conversation));
     }
 

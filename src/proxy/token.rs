@@ -190,7 +190,8 @@ impl Tokens {
     /// Joins the flight for these scopes, or starts one if it is due. To be run in a task of its own.
     async fn flight(&self, scopes: ScopeSet, asker: FlightReason) -> Arc<KeyState> {
         let due = |state: &Arc<KeyState>| state.is_due((self.clock)(), self.endpoint.version(), asker);
-        self.cache.entry(scopes).or_insert_with_if(self.fetch(scopes), due).await.into_value()
+        // Boxed: it is large, and the cache keeps room for it twice.
+        self.cache.entry(scopes).or_insert_with_if(Box::pin(self.fetch(scopes)), due).await.into_value()
     }
 
     async fn fetch(&self, scopes: ScopeSet) -> Arc<KeyState> {

@@ -28,6 +28,30 @@ fn a_connection_serves_many_requests_and_pipelined_ones_in_order() {
 }
 
 #[test]
+fn a_connection_on_which_nothing_is_asked_for_a_while_is_served_on_and_ends_with_the_process() {
+    /// Longer than the memory of such a connection is kept.
+    const REST: Duration = Duration::from_millis(1300);
+    let mut proxy = Proxy::sandboxed("");
+    let mut stream = connect(proxy.address);
+    sleep(REST);
+    let body = "GET /v2/groups HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n{}\n";
+    for (before, request) in [("", get("/v2/groups")), ("\r\n", get("/v2/devices")), ("", body.to_owned())] {
+        stream.write_all(before.as_bytes()).expect("an empty line");
+        sleep(REST);
+        let (first, rest) = request.split_at(7);
+        stream.write_all(first.as_bytes()).expect("a part");
+        sleep(REST);
+        stream.write_all(format!("{rest}{}", get("/v2/nothing")).as_bytes()).expect("the rest, and one more");
+        assert_eq!(Reply::read(&mut stream, false).status, 200);
+        assert_eq!(Reply::read(&mut stream, false).status, 404);
+    }
+    sleep(REST);
+    let ended = proxy.shut_down();
+    assert_eq!(stream.read(&mut [0; 1]).expect("an end"), 0);
+    ended.join().expect("a clean end");
+}
+
+#[test]
 fn http_1_0_is_answered_and_closed() {
     let proxy = Proxy::sandboxed("");
     let mut stream = connect(proxy.address);

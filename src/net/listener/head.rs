@@ -98,6 +98,11 @@ impl Heads {
         self.place == HeadPart::Fields || (self.place == HeadPart::RequestLine && self.kept > 0)
     }
 
+    /// Whether all that came is whole requests that the parser has read, so that the next byte begins another one.
+    pub fn is_between_heads(&self) -> bool {
+        self.place == HeadPart::RequestLine && self.kept == 0 && self.read == self.ended
+    }
+
     /// Whether a body has begun, and is not known to have ended.
     pub fn is_in_body(&self) -> bool {
         matches!(self.place, HeadPart::Body(_) | HeadPart::Chunks(_) | HeadPart::Lost | HeadPart::Broken)

@@ -82,10 +82,9 @@ where
         let (request, expected) = take(request);
         let peer = peer.clone().with_fault(fault(request.headers(), most));
         let is_head = *request.method() == Method::HEAD;
-        let answer = (server.handle)(peer, request);
+        // Boxed here: it is large, and the task would keep room for it twice.
+        let mut answer = Box::pin((server.handle)(peer, request));
         spawn_local(async move {
-            // Boxed: it is large, and moved once.
-            let mut answer = Box::pin(answer);
             exchange.run(answer.as_mut(), respond, expected, is_head).await;
         });
     };

@@ -5,26 +5,26 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::flush::Flush;
 use super::head::{FramingError, Heads};
+use super::linger::Linger;
 use crate::base::clock::timer::Timer;
 
-/// How long a closed connection is still read, after the last byte that came, so that the caller can read the answer; a
-/// caller that is in the midst of a body often reads only once it has written all of it.
-const LINGER: Duration = Duration::from_millis(500);
-const LINGER_IN_BODY: Duration = Duration::from_secs(2);
-/// How much is read then at most, in bytes: the largest upload that NinjaOne documents has 200 MB.
-const LINGER_BYTES: usize = 256 << 20;
-
+/// How long nothing is asked on a connection until it is at rest.
+const REST: Duration = Duration::from_secs(1);
+/// How much of a head is read at once on a connection at rest, in bytes.
+const FIRST_PIECE: usize = 2 * 1024;
 /// What hyper is doing with the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -43,6 +43,8 @@ pub(super) struct CallerConnectionState {
     heads: RefCell<Heads>,
     flush: Rc<Flush>,
     first_byte: Cell<Option<u8>>,
+    /// Nothing is asked, and has not been for a while: hyper need not be there, which holds far more than the socket.
+    at_rest: Cell<bool>,
 }
 
 /// Kept as long as a request's answer.
@@ -56,7 +58,13 @@ impl CallerConnectionState {
             heads: RefCell::default(),
             flush: Rc::default(),
             first_byte: Cell::default(),
+            at_rest: Cell::new(true),
         })
+    }
+
+    /// Whether nothing has come since the last request, or at all, for a while.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.at_rest.get()
     }
 
     /// That of the connection, once it has come.
@@ -93,10 +101,14 @@ pub(super) struct TimedSocket<S, R> {
     track: Rc<CallerConnectionState>,
     /// For the wait for a head, and for reading it from its first byte on.
     head_time: Duration,
-    /// Set while a head is awaited, and anew once it has begun.
+    /// Set while a head is awaited, and anew once it has begun: first to when the connection is at rest.
     timer: Timer,
+    /// When the wait for a head ends.
+    late: Option<Instant>,
     /// The head has begun, and the timer is set for that.
     begun: bool,
+    /// What was read at rest, and is read once more.
+    beginning: Bytes,
     /// The answer to a head that hyper refuses.
     refuse: R,
     /// What goes out instead of hyper's own refusal.
@@ -104,33 +116,24 @@ pub(super) struct TimedSocket<S, R> {
     linger: Option<Linger>,
 }
 
-/// The end of a connection: nothing more is written, and what comes is thrown away.
-struct Linger {
-    /// When it ends, whatever comes.
-    end: Instant,
-    /// Each wait for more.
-    wait: Duration,
-    timer: Timer,
-    left: usize,
-}
-
-impl Linger {
-    fn new(wait: Duration, most: Duration) -> Self {
-        let mut linger = Self { end: Instant::now() + most, wait, timer: Timer::default(), left: LINGER_BYTES };
-        linger.moved(0);
-        linger
-    }
-
-    fn moved(&mut self, bytes: usize) {
-        self.left = self.left.saturating_sub(bytes);
-        self.timer.set(self.end.min(Instant::now() + self.wait));
-    }
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8>> TimedSocket<S, R> {
     pub(super) fn new(stream: S, track: Rc<CallerConnectionState>, head_time: Duration, refuse: R) -> Self {
-        let (timer, pending) = (Timer::default(), Vec::new());
-        Self { stream, track, head_time, timer, begun: false, refuse, pending, linger: None }
+        let (timer, beginning, pending) = (Timer::default(), Bytes::new(), Vec::new());
+        let (late, begun, linger) = (None, false, None);
+        Self { stream, track, head_time, timer, late, begun, beginning, refuse, pending, linger }
+    }
+
+    /// Ends when a head begins on a connection at rest; `false` if the connection ends instead.
+    pub(super) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>>
+    where
+        R: Unpin,
+    {
+        let mut piece = [const { MaybeUninit::uninit() }; FIRST_PIECE];
+        let mut piece = ReadBuf::uninit(&mut piece);
+        ready!(Pin::new(&mut *self).poll_read(cx, &mut piece))?;
+        self.track.at_rest.set(false);
+        self.beginning = Bytes::copy_from_slice(piece.filled());
+        Poll::Ready(Ok(!self.beginning.is_empty()))
     }
 
     /// The stream, for another protocol than HTTP.
@@ -145,9 +148,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8>> TimedSocke
             self.begun = false;
         } else if !self.timer.is_set() || (!self.begun && self.track.heads.borrow().is_in_head()) {
             self.begun = self.track.heads.borrow().is_in_head();
-            self.timer.set(Instant::now() + self.head_time);
+            let (now, rests) = (Instant::now(), self.begun || self.track.at_rest.get());
+            self.timer.set(now + if rests { self.head_time } else { self.head_time.min(REST) });
+            self.late = Some(now + self.head_time);
         }
-        self.timer.poll(cx)
+        ready!(self.timer.poll(cx));
+        // It runs out twice: when the connection is at rest, and when it ends.
+        match self.late.take_if(|late| *late > Instant::now()) {
+            None => Poll::Ready(()),
+            Some(late) => {
+                self.track.at_rest.set(self.track.heads.borrow().is_between_heads());
+                self.timer.set(late);
+                self.timer.poll(cx)
+            }
+        }
     }
 
     /// hyper's own refusal becomes ours.
@@ -179,6 +193,11 @@ fn refused_status(bytes: &[u8]) -> Option<StatusCode> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8> + Unpin> AsyncRead for TimedSocket<S, R> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.beginning.is_empty() && buffer.remaining() > 0 {
+            let most = self.beginning.len().min(buffer.remaining());
+            buffer.put_slice(&self.beginning.split_to(most));
+            return Poll::Ready(Ok(()));
+        }
         if self.track.heads.borrow().is_broken() {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
@@ -243,18 +262,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8> + Unpin> As
         if linger.is_none() {
             ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
         }
-        let wait = if in_body { LINGER_IN_BODY } else { LINGER };
-        let linger = linger.get_or_insert_with(|| Linger::new(wait, *head_time));
-        let mut waste = [0; 16 * 1024];
-        while linger.left > 0 && linger.timer.poll(cx).is_pending() {
-            let mut buffer = ReadBuf::new(&mut waste);
-            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
-            match buffer.filled().len() {
-                0 => break,
-                bytes => linger.moved(bytes),
-            }
-        }
-        Poll::Ready(Ok(()))
+        let linger = linger.get_or_insert_with(|| Linger::new(in_body, *head_time));
+        linger.poll(stream, cx)
     }
 }
 
