@@ -32,7 +32,14 @@ impl Cores {
 
     /// The command that runs a program on the first core.
     pub(crate) fn of_proxy(&self) -> Vec<OsString> {
-        vec!["taskset".into(), "-c".into(), self.first.to_string().into()]
+        self.of_proxy_with(1)
+    }
+
+    /// The command that runs a program on so many cores, the first among them.
+    pub(crate) fn of_proxy_with(&self, count: usize) -> Vec<OsString> {
+        let all = [self.first].into_iter().chain(self.others.iter().copied());
+        let list: Vec<String> = all.take(count).map(|core| core.to_string()).collect();
+        vec!["taskset".into(), "-c".into(), list.join(",").into()]
     }
 }
 

@@ -9,6 +9,7 @@ mod instance;
 mod instructions;
 mod latency;
 mod measure;
+mod memory;
 mod proxy;
 mod record;
 mod ways;
@@ -42,6 +43,8 @@ enum Mode {
     Growth(growth::Options),
     /// How long answers take at a fixed rate, beside those of the instance itself.
     Latency(latency::Options),
+    /// How much memory it holds: at rest, under load, with many connections on which nothing is asked.
+    Memory(memory::Options),
     /// Instructions a request under callgrind, held against the record.
     Instructions(instructions::Options),
 }
@@ -71,6 +74,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         None => measure::run(&binary, &arguments.options),
         Some(Mode::Growth(options)) => growth::run(&binary, options),
         Some(Mode::Latency(options)) => latency::run(&binary, options),
+        Some(Mode::Memory(options)) => memory::run(&binary, options),
         Some(Mode::Instructions(options)) => instructions::run(&binary, options),
     }
 }

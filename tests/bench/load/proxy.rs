@@ -129,8 +129,8 @@ impl Setup {
         }
         writeln!(text, "[admin]\naddress = \"{}\"", if self.admin { "127.0.0.1:0" } else { "none" })?;
         text.push_str(self.tables);
-        // Under callgrind, or on a machine that has no time for this, a handshake may take long.
-        text.push_str("[timeouts]\nconnect = \"2m\"\ntoken = \"2m\"\n");
+        // Under callgrind, or on a machine that has no time for this, a handshake may take long, and so may the next request.
+        text.push_str("[timeouts]\nconnect = \"2m\"\ntoken = \"2m\"\nclient = \"10m\"\n");
         Ok(text)
     }
 }
