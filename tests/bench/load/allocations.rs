@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// Has jemalloc write to standard error, at the end of the process, what all its arenas did together; and do nothing by
 /// the clock, which runs far ahead under callgrind: no look at each thread's cache every 10 ms, and no memory given back.
-pub(crate) const COUNTED: (&str, &str) = (
+pub(crate) const SETTINGS: (&str, &str) = (
     "_RJEM_MALLOC_CONF",
     "stats_print:true,stats_print_opts:Jgdablxeh,tcache_gc_incr_bytes:1099511627776,background_thread:false,\
      dirty_decay_ms:-1,muzzy_decay_ms:-1",

@@ -25,6 +25,8 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) const ORGANIZATION: u64 = 5;
 /// A list with alerts of its devices, and as many of others.
 pub(crate) const ALERTS: &str = "/v2/alerts";
+pub(crate) const HTTP1: &[u8] = b"http/1.1";
+pub(crate) const HTTP2: &[u8] = b"h2";
 /// The only `Authorization` that is let in.
 pub(crate) const AUTHORIZED: &str = "Bearer load-token";
 const TOKEN: &[u8] = br#"{"access_token":"load-token","token_type":"Bearer","expires_in":3600,"scope":"monitoring"}"#;
@@ -82,10 +84,15 @@ pub(crate) struct Instance {
 impl Instance {
     /// Starts it on a thread of its own; it offers HTTP/2 too unless `only_http1`.
     pub(crate) fn start(only_http1: bool) -> Result<Self> {
+        Self::offering(if only_http1 { &[HTTP1] } else { &[HTTP2, HTTP1] })
+    }
+
+    /// The same with these protocols, by the names that TLS has for them.
+    pub(crate) fn offering(protocols: &[&[u8]]) -> Result<Self> {
         let mut ca = CertificateParams::new(Vec::<String>::new())?;
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
-        let tls = TlsAcceptor::from(Arc::new(tls(&ca, only_http1)?));
+        let tls = TlsAcceptor::from(Arc::new(tls(&ca, protocols)?));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let listener = runtime.block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
         let address = listener.local_addr()?;
@@ -108,7 +115,7 @@ impl Instance {
 }
 
 /// TLS 1.3 with AES-128 first, as large load balancers prefer it.
-fn tls(ca: &CertifiedIssuer<'static, KeyPair>, only_http1: bool) -> Result<ServerConfig> {
+fn tls(ca: &CertifiedIssuer<'static, KeyPair>, protocols: &[&[u8]]) -> Result<ServerConfig> {
     let key = KeyPair::generate()?;
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let certificate = CertificateParams::new(names)?.signed_by(&key, ca)?;
@@ -124,14 +131,13 @@ fn tls(ca: &CertifiedIssuer<'static, KeyPair>, only_http1: bool) -> Result<Serve
     // Whether a connection finds a ticket of another one depends on the moment, and a whole handshake costs as much as
     // dozens of requests.
     config.send_tls13_tickets = 0;
-    config.alpn_protocols = if only_http1 { vec![] } else { vec![b"h2".to_vec()] };
-    config.alpn_protocols.push(b"http/1.1".to_vec());
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(config)
 }
 
 async fn serve(stream: tokio::net::TcpStream, tls: TlsAcceptor, answers: Arc<Answers>) {
     let Ok(stream) = tls.accept(stream).await else { return };
-    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
     let stream = TokioIo::new(stream);
     let service = service_fn(move |request: Request<Incoming>| {
         let answers = Arc::clone(&answers);

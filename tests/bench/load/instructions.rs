@@ -11,9 +11,11 @@ use crate::allocations;
 use crate::by_crate;
 use crate::callers::so_many;
 use crate::cores::Cores;
-use crate::record::{Cost, Counts};
+use crate::record::{Cost, Counts, percent};
 use crate::ways::Way;
 
+/// How often a count is made for the record, and before one fails.
+const TIMES: usize = 3;
 /// How often both runs are made until they opened as many connections to the instance.
 const TRIES: usize = 5;
 
@@ -31,9 +33,12 @@ pub(crate) struct Options {
     /// The requests of a short and of a long run; the difference leaves start and end out.
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [200, 1200])]
     requests: Vec<u64>,
-    /// Count so many times, show the spread, and take the median.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    times: usize,
+    /// Count so many times, show the spread, and take the least: 3 times for the record, else once.
+    #[arg(long, value_name = "N")]
+    times: Option<usize>,
+    /// Count the allocations alone, without callgrind: that takes seconds.
+    #[arg(long, conflicts_with_all = ["record", "by_crate", "keep"])]
+    allocations: bool,
     /// Print instructions and allocations by crate; only of a binary with symbols (`--proxy`).
     #[arg(long)]
     by_crate: bool,
@@ -54,45 +59,57 @@ pub(crate) fn run(binary: &Path, options: &Options) -> Result<()> {
     };
     let [few, many] = *options.requests else { bail!("--requests takes two numbers") };
     ensure!(few < many, "--requests takes the smaller number first");
+    let is_quick = options.allocations;
     let counter = Counter { binary, cores, folder, connections: options.connections.max(1), few, many };
+    let record = if options.record || options.by_crate || is_quick { None } else { Some(Counts::read()?) };
+    let times = options.times.unwrap_or(if options.record { TIMES } else { 1 });
     let ways = if options.way.is_empty() { &Way::ALL[..] } else { &options.way };
     for way in ways {
         let mut all = Vec::new();
-        for _ in 0..options.times.max(1) {
-            let (cost, connections) = counter.count(*way)?;
-            println!("  {:<10}{cost}   {connections} connections to the instance", way.name());
-            all.push(cost);
+        // What disturbs a count adds to it: before one is held against the record, it is made again.
+        let is_over = |all: &[Cost]| record.as_ref().is_some_and(|record| record.is_over(*way, Cost::least(all)));
+        while all.len() < times.max(1) || (all.len() < TIMES && is_over(&all)) {
+            let allocations = counter.count(*way, Meter::Allocator)?;
+            let instructions = if is_quick { None } else { counter.count(*way, Meter::Callgrind)? };
+            all.push(Cost { instructions: instructions.map(|count| count.round() as u64), allocations });
+            println!("  {:<10}{}", way.name(), Cost::least(all.get(all.len() - 1..).unwrap_or_default()));
         }
+        show_spread(&all);
         if options.by_crate {
             by_crate::print((&counter.file(*way, few), few), (&counter.file(*way, many), many))?;
         }
-        counts.of.push((*way, median(way.name(), &all)?));
+        counts.of.push((*way, Cost::least(&all)));
     }
-    if options.by_crate {
-        return Ok(());
+    match record {
+        Some(record) => counts.compare(&record),
+        None if options.record => counts.write(),
+        None => Ok(()),
     }
-    if options.record { counts.write() } else { counts.compare(&Counts::read()?) }
 }
 
-/// The median of each, and shows the spread.
-fn median(name: &str, all: &[Cost]) -> Result<Cost> {
-    let sorted = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values
-    };
-    let instructions = sorted(all.iter().map(|cost| cost.instructions as f64).collect());
-    let allocations = sorted(all.iter().filter_map(|cost| cost.allocations).collect());
+fn show_spread(all: &[Cost]) {
+    let mut instructions: Vec<u64> = all.iter().filter_map(|cost| cost.instructions).collect();
+    let mut allocations: Vec<f64> = all.iter().filter_map(|cost| cost.allocations).collect();
+    instructions.sort_unstable();
+    allocations.sort_by(f64::total_cmp);
     if let [least, .., most] = *instructions {
-        println!("  {name:<10}  spread of the instructions: {:.2} %", (most / least - 1.0) * 100.0);
+        println!("  {:<10}spread of the instructions: {:.2} %", "", percent(least, most));
     }
     if let [least, .., most] = *allocations {
-        println!("  {name:<10}  spread of the allocations: {:.2}", most - least);
+        println!("  {:<10}spread of the allocations: {:.2}", "", most - least);
     }
-    let instructions = *instructions.get(all.len() / 2).context("a count")? as u64;
-    Ok(Cost { instructions, allocations: allocations.get(allocations.len() / 2).copied() })
 }
 
-/// What counts.
+/// What counts, and what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meter {
+    /// Instructions.
+    Callgrind,
+    /// Allocations: jemalloc, in the binary that cargo built beside this one, since that of a release does not count.
+    Allocator,
+}
+
+/// What runs the ways.
 struct Counter<'a> {
     binary: &'a Path,
     cores: Cores,
@@ -106,33 +123,21 @@ struct Counter<'a> {
     many: u64,
 }
 
-/// What one run took in all.
-struct Total {
-    instructions: u64,
-    allocations: Option<u64>,
-    /// To the instance.
-    connections: usize,
-}
-
 impl Counter<'_> {
     fn file(&self, way: Way, requests: u64) -> PathBuf {
         self.folder.join(format!("callgrind.{}.{requests}", way.name()))
     }
 
-    /// What a request takes, as the slope between a short and a long run, and connections to the instance.
-    fn count(&self, way: Way) -> Result<(Cost, usize)> {
+    /// What a request takes, as the slope between a short and a long run; none if it cannot be counted.
+    fn count(&self, way: Way, meter: Meter) -> Result<Option<f64>> {
         let Self { few, many, .. } = *self;
         for _ in 0..TRIES {
-            let (short, long) = (self.total(way, few)?, self.total(way, many)?);
+            let ((short, of_short), (long, of_long)) = (self.total(way, meter, few)?, self.total(way, meter, many)?);
             // A connection more is a TLS handshake more.
-            if short.connections == long.connections {
-                let more = long.instructions.checked_sub(short.instructions);
-                let instructions = more.context("the longer run took fewer instructions")? / (many - few);
-                let of_run = |total: &Total| total.allocations.map(|count| count as f64 / (many - few) as f64);
-                let allocations = of_run(&long).zip(of_run(&short)).map(|(long, short)| long - short);
-                return Ok((Cost { instructions, allocations }, long.connections));
+            if of_short == of_long {
+                let more = |(long, short): (u64, u64)| (long as f64 - short as f64) / (many - few) as f64;
+                return Ok(long.zip(short).map(more));
             }
-            let (of_short, of_long) = (short.connections, long.connections);
             println!("  {:<10}again: {of_short} and {of_long} connections to the instance", way.name());
         }
         bail!(
@@ -141,29 +146,37 @@ impl Counter<'_> {
         )
     }
 
-    /// Runs the binary under callgrind with this many requests.
-    fn total(&self, way: Way, requests: u64) -> Result<Total> {
+    /// Runs a binary with this many requests: what it took in all, and its connections to the instance.
+    fn total(&self, way: Way, meter: Meter, requests: u64) -> Result<(Option<u64>, usize)> {
         let file = self.file(way, requests);
         let instance = way.instance()?;
-        let mut setup = way.setup(self.binary);
+        let mut setup = way.setup(match meter {
+            Meter::Callgrind => self.binary,
+            Meter::Allocator => Path::new(env!("CARGO_BIN_EXE_ninjaone-proxy")),
+        });
         setup.wrapper = self.cores.of_proxy();
-        setup.wrapper.extend(["valgrind", "--tool=callgrind", "--quiet"].map(Into::into));
-        setup.wrapper.push(format!("--callgrind-out-file={}", file.display()).into());
+        if meter == Meter::Callgrind {
+            setup.wrapper.extend(["valgrind", "--tool=callgrind", "--quiet"].map(Into::into));
+            setup.wrapper.push(format!("--callgrind-out-file={}", file.display()).into());
+        }
         // What takes something by the second makes the count depend on how fast the machine is.
         setup.admin = false;
-        setup.environment.push(allocations::COUNTED);
+        setup.environment.push(allocations::SETTINGS);
         let proxy = setup.start(&instance)?;
         so_many(&vec![way.line(&proxy)?; self.connections], requests)?;
         let log = proxy.end_with_log()?;
-        let text = fs::read_to_string(&file).with_context(|| format!("callgrind left no {}", file.display()))?;
-        let totals = text
-            .lines()
-            .find_map(|line| line.strip_prefix("totals:"))
-            .with_context(|| format!("callgrind wrote {} only in part: is there room?", file.display()))?;
-        Ok(Total {
-            instructions: totals.trim().parse()?,
-            allocations: allocations::read(&log)?,
-            connections: instance.accepted(),
-        })
+        let total = match meter {
+            Meter::Callgrind => Some(read_total(&file)?),
+            Meter::Allocator => allocations::read(&log)?,
+        };
+        Ok((total, instance.accepted()))
     }
+}
+
+/// All instructions, from a file of callgrind.
+fn read_total(file: &Path) -> Result<u64> {
+    let text = fs::read_to_string(file).with_context(|| format!("callgrind left no {}", file.display()))?;
+    let total = text.lines().find_map(|line| line.strip_prefix("totals:"));
+    let total = total.with_context(|| format!("callgrind wrote {} only in part: is there room?", file.display()))?;
+    Ok(total.trim().parse()?)
 }

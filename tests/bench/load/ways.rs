@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::callers::{self, Line, request, request_to, write};
-use crate::instance::{ALERTS, Instance, Size};
+use crate::instance::{ALERTS, HTTP1, HTTP2, Instance, Size};
 use crate::proxy::{Proxy, Setup};
 
 /// The name that the listener of a tunnel intercepts.
@@ -16,7 +16,8 @@ const SCRIPT: &str = "/v2/device/7/script/run";
 /// One of the ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Way {
-    /// A read from an instance that offers HTTP/2.
+    /// A read from an instance that offers HTTP/2 only: from one that offers both, a single caller is served over
+    /// HTTP/1.1.
     ReadH2,
     /// A read from an instance that offers HTTP/1.1 only.
     ReadH1,
@@ -54,7 +55,13 @@ impl Way {
 
     /// The instance that it needs.
     pub(crate) fn instance(self) -> Result<Instance> {
-        Instance::start(self == Self::ReadH1)
+        match self {
+            Self::ReadH2 => Instance::offering(&[HTTP2]),
+            Self::ReadH1 => Instance::offering(&[HTTP1]),
+            Self::Write | Self::Refusal | Self::Tls | Self::Tunnel | Self::Fence | Self::Condition => {
+                Instance::offering(&[HTTP2, HTTP1])
+            }
+        }
     }
 
     /// The proxy that it needs.
