@@ -12,6 +12,7 @@ mod measure;
 mod memory;
 mod proxy;
 mod record;
+mod train;
 mod ways;
 
 use std::path::{Path, PathBuf};
@@ -47,6 +48,8 @@ enum Mode {
     Memory(memory::Options),
     /// Instructions a request under callgrind, held against the record.
     Instructions(instructions::Options),
+    /// The load that a guided build is trained with, see .ci/pgo.
+    Train,
 }
 
 fn main() -> ExitCode {
@@ -76,6 +79,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Some(Mode::Latency(options)) => latency::run(&binary, options),
         Some(Mode::Memory(options)) => memory::run(&binary, options),
         Some(Mode::Instructions(options)) => instructions::run(&binary, options),
+        Some(Mode::Train) => train::run(&binary),
     }
 }
 

@@ -44,6 +44,8 @@ const NEEDS_ROOT: &str = "changes the system; needs root and systemd";
 /// Blocks by how they begin; the longest beginning decides.
 pub(super) const BLOCKS: &[(&str, How)] = &[
     ("cargo run --release", Not("builds for minutes; the commands below run what it builds")),
+    (".ci/pgo", Not("builds three times and trains, for many minutes")),
+    ("PROFILE=ninjaone-proxy", Not("needs the profile of a release")),
     ("cargo install --locked --path .", Not("builds for minutes, and installs")),
     ("cargo test --locked", Not("is what runs this")),
     ("cargo bench --bench load", Not("measures for minutes; tests/bench/README.md")),
