@@ -74,9 +74,8 @@ pub(crate) fn run(binary: &Path, options: &Options) -> Result<()> {
     let instance = Instance::start(options.http1)?;
     let setup = Setup { wrapper: cores.of_proxy_with(options.cores), ..Setup::plain(binary.to_owned()) };
     let row = |name: &str, proxy: &Proxy| {
-        Memory::of(proxy).map(|memory| {
+        Memory::of(proxy).inspect(|memory| {
             println!("| {name} | {memory} | |");
-            memory
         })
     };
     let proxy = setup.start(&instance)?;
