@@ -14,6 +14,7 @@ use http::header::{CONTENT_LENGTH, HOST, HeaderMap, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Uri, Version};
 
+use crate::net::fields::{self, FieldLines};
 use crate::net::own_addresses::OwnAddresses;
 pub use open::{open, open_with};
 pub use refusal::{BadAuthority, ConnectRefusal, Unlisted, UnlistedWhat};
@@ -106,16 +107,15 @@ fn authority(uri: &Uri) -> Result<&str, ConnectRefusal> {
 /// `Host` is the target, or its name alone where the port is that of HTTPS: some clients leave the default port out.
 /// HTTP/1.0 may have no such field, and neither may HTTP/2.
 fn check_host(version: Version, headers: &HeaderMap, target: &str) -> Result<(), ConnectRefusal> {
-    let mut hosts = headers.get_all(HOST).iter();
     let malformed = |why| Err(ConnectRefusal::Malformed(why));
-    match (hosts.next(), hosts.next()) {
-        (Some(_), Some(_)) => malformed(BadAuthority::HostRepeated),
-        (Some(host), None) => {
+    match fields::only(headers, &HOST) {
+        FieldLines::Many => malformed(BadAuthority::HostRepeated),
+        FieldLines::One(host) => {
             let rest = target.as_bytes().strip_prefix(host.as_bytes());
             if matches!(rest, Some(b"" | b":443")) { Ok(()) } else { malformed(BadAuthority::HostDiffers) }
         }
-        (None, _) if matches!(version, Version::HTTP_10 | Version::HTTP_2) => Ok(()),
-        (None, _) => malformed(BadAuthority::HostMissing),
+        FieldLines::None if matches!(version, Version::HTTP_10 | Version::HTTP_2) => Ok(()),
+        FieldLines::None => malformed(BadAuthority::HostMissing),
     }
 }
 

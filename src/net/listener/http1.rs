@@ -61,13 +61,13 @@ where
         let (track, outgoing) = (CallerConnectionState::new(), Outgoing::new(&self.limits.buffers));
         let (host, far) = (Rc::clone(&self), peer.clone());
         let head_time = self.limits.head_time;
-        let wire =
+        let mut wire =
             TimedSocket::new(stream, Rc::clone(&track), head_time, move |status| (host.refuse)(far.clone(), status));
         let host = Rc::clone(&self);
         let (opened, far) = (Rc::clone(&track), peer.clone());
         let upgrade = Rc::<Cell<Option<Tunnel>>>::default();
         let agreed = Rc::clone(&upgrade);
-        let service = service_fn(move |request: Request<Incoming>| {
+        let mut service = service_fn(move |request: Request<Incoming>| {
             let (serving, fault) = track.serve();
             let serving = (serving, usage.as_ref().map(Using::begin));
             let connects = *request.method() == Method::CONNECT;
@@ -82,7 +82,6 @@ where
                 serving: Some(serving),
             }
         });
-        let (mut wire, mut service) = (wire, service);
         let (mut stop, mut stopping) = (pin!(self.shutdown.clone().begun()), false);
         let (served, read) = loop {
             let begun = poll_fn(|cx| match stop.as_mut().poll(cx) {
@@ -115,10 +114,9 @@ where
             (wire, service) = (parts.io.into_inner(), parts.service);
             match served {
                 Some(served) => break (served, parts.read_buf),
-                None if stopping => break (Ok(()), Bytes::new()),
                 // Empty lines before a head mean nothing (RFC 9112 section 2.2). With anything else that hyper has read
                 // and not served, it is not sure where the next head begins.
-                None if parts.read_buf.iter().all(|byte| b"\r\n".contains(byte)) => {}
+                None if !stopping && parts.read_buf.iter().all(|byte| b"\r\n".contains(byte)) => {}
                 None => break (Ok(()), Bytes::new()),
             }
         };
@@ -158,7 +156,7 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut answer = ready!(self.answer.as_mut().poll(cx));
         let tunnel = answer.extensions_mut().remove::<Tunnel>();
-        // What follows a CONNECT is of another protocol, and may have been sent already: it is no request.
+        // What follows a CONNECT is of another protocol, and may have been sent already: it is not a request.
         if self.track.is_over() || (self.connects && tunnel.is_none()) {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

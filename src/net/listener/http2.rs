@@ -30,6 +30,7 @@ use super::head::FramingError;
 use super::idle::{Usage, Using};
 use super::request_body::{Expectation, Http2RequestBody, RequestBody};
 use super::{ConnectionLimits, Peer};
+use crate::net::fields::{self, FieldLines};
 use liveness::{CallerKeepAlive, IdleTimer};
 use request_stream::RequestStream;
 
@@ -110,8 +111,7 @@ fn fault(headers: &HeaderMap, most: usize) -> Option<FramingError> {
     if headers.len() > most {
         return Some(FramingError::TooManyFields);
     }
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    (lengths.next().is_some() && lengths.next().is_some()).then_some(FramingError::Framing)
+    (fields::only(headers, &CONTENT_LENGTH) == FieldLines::Many).then_some(FramingError::Framing)
 }
 
 /// Moves what is on a connection, and hands over each request, until the connection ends.

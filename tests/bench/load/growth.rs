@@ -1,7 +1,6 @@
 //! How the cost of a request grows with what is configured and connected: in instructions, which hardly depend on what
 //! else the machine does, or in processor time.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -9,6 +8,7 @@ use anyhow::{Context as _, Result};
 use crate::callers::so_many;
 use crate::cores::Cores;
 use crate::instance::{Instance, Size};
+use crate::instructions::{read_total, run_under_callgrind};
 use crate::measure::{self, Common, Row};
 
 /// The requests of a short run, and how many more a long one has; the difference leaves start and end out.
@@ -56,7 +56,7 @@ pub(crate) fn run(binary: &Path, options: &Options) -> Result<()> {
 struct Counted {
     /// Instructions a request.
     a_request: u64,
-    /// Instructions of all that is no request.
+    /// Instructions of all other than requests.
     start: u64,
     /// MB after the first answer, without callgrind.
     idle: f64,
@@ -93,15 +93,12 @@ fn instructions(row: &Row, binary: &Path, cores: &Cores, only_http1: bool, reque
     let instance = Instance::start(only_http1)?;
     let (mut setup, targets) = row.setup(binary, Size::Small)?;
     setup.wrapper = cores.of_proxy();
-    setup.wrapper.extend(["valgrind", "--tool=callgrind", "--quiet"].map(Into::into));
-    setup.wrapper.push(format!("--callgrind-out-file={}", file.display()).into());
+    run_under_callgrind(&mut setup, &file);
     let proxy = setup.start(&instance)?;
     proxy.first_answer(Size::Small.target(), row.first_key().as_deref())?;
     so_many(&row.lines(&proxy, &targets, Size::Small)?, requests)?;
     proxy.end()?;
-    let text = fs::read_to_string(&file).with_context(|| format!("callgrind left no {}", file.display()))?;
-    let totals = text.lines().find_map(|line| line.strip_prefix("totals:")).context("callgrind wrote no totals")?;
-    Ok((totals.trim().parse()?, instance.accepted()))
+    Ok((read_total(&file)?, instance.accepted()))
 }
 
 fn idle(row: &Row, binary: &Path) -> Result<f64> {

@@ -11,6 +11,7 @@ use crate::allocations;
 use crate::by_crate;
 use crate::callers::so_many;
 use crate::cores::Cores;
+use crate::proxy::Setup;
 use crate::record::{Cost, Counts, percent};
 use crate::ways::Way;
 
@@ -156,8 +157,7 @@ impl Counter<'_> {
         });
         setup.wrapper = self.cores.of_proxy();
         if meter == Meter::Callgrind {
-            setup.wrapper.extend(["valgrind", "--tool=callgrind", "--quiet"].map(Into::into));
-            setup.wrapper.push(format!("--callgrind-out-file={}", file.display()).into());
+            run_under_callgrind(&mut setup, &file);
         }
         // What takes something by the second makes the count depend on how fast the machine is.
         setup.admin = false;
@@ -173,8 +173,14 @@ impl Counter<'_> {
     }
 }
 
+/// Has the proxy run under callgrind, which writes to this file.
+pub(crate) fn run_under_callgrind(setup: &mut Setup, file: &Path) {
+    setup.wrapper.extend(["valgrind", "--tool=callgrind", "--quiet"].map(Into::into));
+    setup.wrapper.push(format!("--callgrind-out-file={}", file.display()).into());
+}
+
 /// All instructions, from a file of callgrind.
-fn read_total(file: &Path) -> Result<u64> {
+pub(crate) fn read_total(file: &Path) -> Result<u64> {
     let text = fs::read_to_string(file).with_context(|| format!("callgrind left no {}", file.display()))?;
     let total = text.lines().find_map(|line| line.strip_prefix("totals:"));
     let total = total.with_context(|| format!("callgrind wrote {} only in part: is there room?", file.display()))?;

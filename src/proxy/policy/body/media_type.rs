@@ -4,14 +4,15 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 use super::UnreadableBody;
+use crate::net::fields::{self, FieldLines};
 
 /// Whether they say: JSON, in UTF-8, as it is.
 pub(super) fn check(headers: &HeaderMap) -> Result<(), UnreadableBody> {
-    let mut types = headers.get_all(CONTENT_TYPE).iter();
-    let value = types.next().ok_or(UnreadableBody::NoType)?;
-    if types.next().is_some() {
-        return Err(UnreadableBody::TypeRepeated);
-    }
+    let value = match fields::only(headers, &CONTENT_TYPE) {
+        FieldLines::None => return Err(UnreadableBody::NoType),
+        FieldLines::One(value) => value,
+        FieldLines::Many => return Err(UnreadableBody::TypeRepeated),
+    };
     check_type(value.to_str().map_err(|_| UnreadableBody::NotJson)?)?;
     let is_plain = |coding: &http::HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
     headers.get_all(CONTENT_ENCODING).iter().all(is_plain).then_some(()).ok_or(UnreadableBody::Encoded)
