@@ -283,7 +283,7 @@ impl Policy {
         match self.row(id) {
             Some(OperationRow::Always(verdict)) => *verdict,
             Some(OperationRow::Depends(relevant, _)) => {
-                self.rules.verdict(operation, relevant, |rule, effect| asked.matches(rule, effect))
+                self.rules.verdict(operation, relevant, Some(asked.path), |rule, effect| asked.matches(rule, effect))
             }
             // No operation of the catalogue is without a row.
             None => Err(ClosedBy::Groups),

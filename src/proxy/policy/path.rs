@@ -14,7 +14,7 @@ use http::Uri;
 use http::uri::PathAndQuery;
 
 use super::query::Query;
-use super::spelling;
+use super::spelling::{self, Mark};
 use encoding::{SLASH, SOLID, characters, check, class_of, judge};
 pub use malformed_target::MalformedTarget;
 
@@ -139,6 +139,11 @@ impl<'a> Segment<'a> {
     /// Whether some server may take the segment for this word.
     pub(super) fn may_be(self, word: &str) -> bool {
         self.is(word) || spelling::alike(self.characters(), word)
+    }
+
+    /// The marks of all words that the segment may be.
+    pub(super) fn marks(self) -> [Option<Mark>; 2] {
+        spelling::marks(self.characters())
     }
 
     /// The characters, decoded once.

@@ -249,6 +249,14 @@ impl Rule {
         }
     }
 
+    /// The word that it asks for at this depth of the path, if any.
+    pub(super) fn word_at(&self, depth: usize) -> Option<&str> {
+        match &self.reach {
+            Selector::Path(template) => template.word_at(depth),
+            Selector::Group(_) => None,
+        }
+    }
+
     /// Its path without names of parameters; empty for a group.
     pub fn path_text(&self) -> String {
         match &self.reach {

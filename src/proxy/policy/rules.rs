@@ -1,5 +1,6 @@
 //! Scopes, groups and rules as the configuration has them, compiled by operation.
 
+mod candidates;
 mod checks;
 
 use std::sync::Arc;
@@ -10,7 +11,9 @@ use super::catalog::{Operation, Scope, ScopeSet};
 use super::decision::{ClosedBy, JudgedRequest, OpenedBy, Verdict};
 use super::group::{Group, SECURE_VALUES};
 use super::organizations::Organizations;
+use super::path::Segments;
 use super::rule::{Effect, METHODS, Match, Rule};
+use candidates::Candidates;
 pub(super) use checks::{check_spelling, needed_scopes};
 
 /// What is open, as the configuration says it.
@@ -39,7 +42,7 @@ pub enum Groups {
 }
 
 /// The place of a rule in `allow` or `deny`, from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RuleId(u16);
 
 impl RuleId {
@@ -62,13 +65,13 @@ pub(super) enum OperationRow {
     Depends(Box<Relevant>, Option<ClosedBy>),
 }
 
-/// The rules that may match a request for an operation, in order, each with whether it always does.
+/// The rules that may match a request for an operation.
 #[derive(Debug)]
 pub(super) struct Relevant {
-    allow: Vec<(RuleId, Match)>,
-    deny: Vec<(RuleId, Match)>,
+    allow: Candidates,
+    deny: Candidates,
     /// Those of `allow` with conditions: how they match to a lenient reader.
-    conditional: Vec<(RuleId, Match)>,
+    conditional: Candidates,
 }
 
 impl Groups {
@@ -97,27 +100,28 @@ impl Rules {
             deny: relevant(&self.deny, operation, Effect::Deny, |_| true),
             // What is open or above the ceiling, no rule of allow changes.
             allow: if self.opens_by_group(operation) || !in_scope {
-                Vec::new()
+                Candidates::default()
             } else {
                 relevant(&self.allow, operation, Effect::Allow, |rule| {
                     rule.terms().is_none() && self.may_open(rule, operation)
                 })
             },
             // But for those with conditions, which alone decide about what they match.
-            conditional: if in_scope { self.claiming(operation) } else { Vec::new() },
+            conditional: if in_scope { self.claiming(operation) } else { Candidates::default() },
         };
-        let surely = |(id, _): &(RuleId, Match)| self.fit_of(*id, operation);
-        let fits = relevant.deny.iter().chain(&relevant.allow).chain(&relevant.conditional).map(|(_, fit)| *fit);
+        let surely = |(id, _): (RuleId, Match)| self.fit_of(id, operation);
+        let lists = [&relevant.deny, &relevant.allow, &relevant.conditional];
+        let fits = lists.into_iter().flat_map(Candidates::iter).map(|(_, fit)| fit);
         if fits.chain(relevant.conditional.iter().map(surely)).any(|fit| fit == Match::Sometimes) {
             // The best case: no rule of deny matches that need not, and every rule of allow does.
-            let best = self.verdict(operation, &relevant, |_, effect| effect == Effect::Allow);
-            let may_open = relevant.conditional.iter().any(|(id, _)| self.may_fulfil(*id, operation));
+            let best = self.verdict(operation, &relevant, None, |_, effect| effect == Effect::Allow);
+            let may_open = relevant.conditional.iter().any(|(id, _)| self.may_fulfil(id, operation));
             OperationRow::Depends(
                 Box::new(relevant),
                 best.err().filter(|by| !matches!(by, ClosedBy::Groups | ClosedBy::Fence) || !may_open),
             )
         } else {
-            OperationRow::Always(self.verdict(operation, &relevant, |_, _| false))
+            OperationRow::Always(self.verdict(operation, &relevant, None, |_, _| false))
         }
     }
 
@@ -138,22 +142,23 @@ impl Rules {
     }
 
     /// The rules of `allow` with conditions that a request for an operation may match to a lenient reader.
-    fn claiming(&self, operation: &Operation) -> Vec<(RuleId, Match)> {
+    fn claiming(&self, operation: &Operation) -> Candidates {
         let rules = RuleId::all().zip(&self.allow).filter(|(_, rule)| rule.terms().is_some());
         let fits = rules.map(|(id, rule)| (id, rule.fit(operation, Effect::Deny)));
-        fits.filter(|(_, fit)| *fit != Match::Never).collect()
+        Candidates::new(fits.filter(|(_, fit)| *fit != Match::Never).collect(), &self.allow, operation)
     }
 
-    /// The verdict on a request for an operation; `matches` says whether a rule does that sometimes does.
+    /// The verdict on a request for an operation, with this path; `matches` says whether a rule does that sometimes does.
     pub(super) fn verdict(
         &self,
         operation: &Operation,
         relevant: &Relevant,
+        path: Option<&Segments<'_>>,
         matches: impl Fn(&Rule, Effect) -> bool,
     ) -> Verdict {
-        let first = |rules: &[Rule], relevant: &[(RuleId, Match)], effect| {
+        let first = |rules: &[Rule], candidates: &Candidates, effect| {
             let holds = |id: RuleId| rules.get(id.index()).is_some_and(|rule| matches(rule, effect));
-            relevant.iter().find(|(id, fit)| *fit == Match::Always || holds(*id)).map(|(id, _)| *id)
+            candidates.first(path, |id, fit| fit == Match::Always || holds(id))
         };
         if let Some(rule) = first(&self.deny, &relevant.deny, Effect::Deny) {
             return Err(ClosedBy::Rule(rule));
@@ -163,10 +168,10 @@ impl Rules {
         }
         if let Some(rule) = first(&self.allow, &relevant.conditional, Effect::Deny) {
             let holds = |id: RuleId| self.allow.get(id.index()).is_some_and(|rule| matches(rule, Effect::Allow));
-            let mut sure = relevant.conditional.iter().map(|(id, _)| *id).filter(|id| {
-                self.may_fulfil(*id, operation) && (self.fit_of(*id, operation) == Match::Always || holds(*id))
+            let sure = relevant.conditional.first(path, |id, _| {
+                self.may_fulfil(id, operation) && (self.fit_of(id, operation) == Match::Always || holds(id))
             });
-            return sure.next().map(OpenedBy::Conditions).ok_or(ClosedBy::Conditions(rule));
+            return sure.map(OpenedBy::Conditions).ok_or(ClosedBy::Conditions(rule));
         }
         if self.opens_by_group(operation) {
             return Ok(OpenedBy::Scopes);
@@ -250,12 +255,7 @@ impl Rules {
 
 /// The rules that a request for an operation may match, up to the first that always does. What is about secure values
 /// as such is judged apart.
-fn relevant(
-    rules: &[Rule],
-    operation: &Operation,
-    effect: Effect,
-    counts: impl Fn(&Rule) -> bool,
-) -> Vec<(RuleId, Match)> {
+fn relevant(rules: &[Rule], operation: &Operation, effect: Effect, counts: impl Fn(&Rule) -> bool) -> Candidates {
     let mut found = Vec::new();
     for (id, rule) in RuleId::all().zip(rules).filter(|(_, rule)| !rule.is_of_secure_values() && counts(rule)) {
         let fit = rule.fit(operation, effect);
@@ -266,7 +266,7 @@ fn relevant(
             break;
         }
     }
-    found
+    Candidates::new(found, rules, operation)
 }
 
 fn matching(rules: &[Rule], asked: &JudgedRequest<'_>, effect: Effect) -> Option<RuleId> {

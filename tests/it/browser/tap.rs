@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -21,6 +22,8 @@ pub(super) struct Tap {
 struct Wire {
     asked: Mutex<Vec<u8>>,
     answered: Mutex<Vec<u8>>,
+    /// The browser ended it.
+    left: AtomicBool,
 }
 
 /// One request and what came back.
@@ -29,6 +32,8 @@ pub(super) struct Exchange {
     pub(super) asked: String,
     /// Empty, or from the status on, in lower case.
     pub(super) answered: String,
+    /// The browser did not wait for an answer, as it may where a page cannot read it.
+    pub(super) abandoned: bool,
 }
 
 impl Tap {
@@ -52,6 +57,7 @@ impl Tap {
             let answers = Arc::clone(&wire);
             thread::spawn(move || carry(back, forth, &answers.answered));
             carry(stream, onward, &wire.asked);
+            wire.left.store(true, Ordering::Release);
         });
         Self { address, wires }
     }
@@ -64,6 +70,7 @@ impl Tap {
 
 impl Wire {
     fn exchanges(&self) -> Vec<Exchange> {
+        let left = self.left.load(Ordering::Acquire);
         let (asked, answered) = (text(&self.asked), text(&self.answered).to_lowercase());
         let mut requests: Vec<String> = Vec::new();
         for line in asked.lines() {
@@ -80,12 +87,20 @@ impl Wire {
             }
         }
         let mut answers = answered.split("http/1.1 ").skip(1);
-        let answer = |asked| Exchange { asked, answered: answers.next().unwrap_or_default().to_owned() };
+        let answer = |asked| {
+            let answered = answers.next().unwrap_or_default().to_owned();
+            Exchange { asked, abandoned: left && answered.is_empty(), answered }
+        };
         requests.into_iter().map(answer).collect()
     }
 }
 
 impl Exchange {
+    /// Whether nothing more will come.
+    pub(super) fn is_over(&self) -> bool {
+        self.abandoned || self.status() != 0
+    }
+
     /// 0 if no answer came.
     pub(super) fn status(&self) -> u16 {
         self.answered.split(' ').next().and_then(|status| status.parse().ok()).unwrap_or_default()

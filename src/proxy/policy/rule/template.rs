@@ -65,6 +65,13 @@ impl Template {
             .unwrap_or(Match::Never)
     }
 
+    pub(super) fn word_at(&self, depth: usize) -> Option<&str> {
+        match self.segments.get(depth)? {
+            TemplateSegmentRule::Literal(text) => Some(text),
+            TemplateSegmentRule::Value | TemplateSegmentRule::Any => None,
+        }
+    }
+
     /// Whether each segment is a word or a value.
     pub(super) fn is_exact(&self) -> bool {
         !self.open_ended && !self.segments.contains(&TemplateSegmentRule::Any)
