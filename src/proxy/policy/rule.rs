@@ -251,10 +251,8 @@ impl Rule {
 
     /// The word that it asks for at this depth of the path, if any.
     pub(super) fn word_at(&self, depth: usize) -> Option<&str> {
-        match &self.reach {
-            Selector::Path(template) => template.word_at(depth),
-            Selector::Group(_) => None,
-        }
+        let Selector::Path(template) = &self.reach else { return None };
+        template.word_at(depth)
     }
 
     /// Its path without names of parameters; empty for a group.
