@@ -248,7 +248,7 @@ struct Outage {
     granted: Mutex<Option<Instant>>,
     /// The token requests that failed, and the first that did not.
     asked: Mutex<Vec<Instant>>,
-    /// API requests with a token whose 2 s were over.
+    /// API requests with a token whose 2 s had long been over: what is sent in time may come late on a busy machine.
     expired: AtomicUsize,
 }
 
@@ -272,7 +272,7 @@ impl Outage {
 
     fn api(&self, mut asked: Asked<'_>) -> Then {
         let age = self.granted.lock().expect("a lock").map(|granted| granted.elapsed());
-        if age.is_none_or(|age| age > Duration::from_secs(2)) {
+        if age.is_none_or(|age| age > Duration::from_secs(3)) {
             self.expired.fetch_add(1, Ordering::SeqCst);
         }
         asked.answer(&answer("200 OK", "[]"));
@@ -302,7 +302,7 @@ fn an_outage_under_load_costs_503_until_shortly_after_its_end() {
     let outage = Arc::new(Outage::default());
     let (tokens, api) = (Arc::clone(&outage), Arc::clone(&outage));
     let server = Scripted::with_token_script(move |asked| tokens.token(asked), move |asked| api.api(asked));
-    let proxy = Proxy::start(&server.instance(), "", "[timeouts]\ntoken = \"1s\"");
+    let proxy = Proxy::start(&server.instance(), "", "");
     assert_eq!(proxy.get("/v2/groups").status, 200);
     let (done, mut ended) = (AtomicBool::new(false), Instant::now());
     let answers = thread::scope(|scope| {

@@ -1,8 +1,6 @@
 //! The rules of a list that a request for one operation may match. Those that ask for a value of its path are found by
 //! that value, however many there are.
 
-use std::collections::BTreeMap;
-
 use super::super::catalog::{Operation, TemplateSegment};
 use super::super::path::Segments;
 use super::super::rule::{Match, Rule};
@@ -25,14 +23,14 @@ impl Candidates {
         let is_parameter =
             |depth: &usize| matches!(operation.segments.get(*depth), Some(TemplateSegment::Parameter(..)));
         let word = |id: RuleId, depth| rules.get(id.index()).and_then(|rule| rule.word_at(depth));
-        let mut asked_for = BTreeMap::<usize, usize>::new();
-        for (id, _) in found.iter().filter(|(_, fit)| *fit == Match::Sometimes) {
-            for depth in (0..operation.segments.len()).filter(is_parameter).filter(|depth| word(*id, *depth).is_some())
-            {
-                *asked_for.entry(depth).or_default() += 1;
-            }
+        let asks = |depth: usize| {
+            found.iter().filter(|(id, fit)| *fit == Match::Sometimes && word(*id, depth).is_some()).count()
+        };
+        let counted = (0..operation.segments.len()).filter(is_parameter).map(|depth| (asks(depth), depth));
+        let (count, depth) = counted.max().unwrap_or_default();
+        if count == 0 {
+            return Self { others: found, ..Self::default() };
         }
-        let depth = asked_for.into_iter().max_by_key(|(_, count)| *count).map_or(0, |(depth, _)| depth);
         let mut made = Self { depth, ..Self::default() };
         for (id, fit) in found {
             match word(id, depth).filter(|_| fit == Match::Sometimes) {
