@@ -14,7 +14,7 @@ use http::Uri;
 use http::uri::PathAndQuery;
 
 use super::query::Query;
-use super::spelling::{self, Mark};
+use super::spelling::{self, WordHash};
 use encoding::{SLASH, SOLID, characters, check, class_of, judge};
 pub use malformed_target::MalformedTarget;
 
@@ -141,9 +141,9 @@ impl<'a> Segment<'a> {
         self.is(word) || spelling::alike(self.characters(), word)
     }
 
-    /// The marks of all words that the segment may be.
-    pub(super) fn marks(self) -> [Option<Mark>; 2] {
-        spelling::marks(self.characters())
+    /// The hashes of all words that the segment may be.
+    pub(super) fn word_hashes(self) -> [Option<WordHash>; 2] {
+        spelling::word_hashes(self.characters())
     }
 
     /// The characters, decoded once.

@@ -105,28 +105,28 @@ pub(super) fn alike(mut characters: impl Iterator<Item = char> + Clone, word: &s
         && !characters.next().is_some_and(|next| next.is_ascii_digit())
 }
 
-/// A number by which words are found. Words that differ at most in case have the same, and some others too.
+/// The hash of a word without its case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Mark(u32);
+pub(super) struct WordHash(u32);
 
-impl Mark {
-    /// The mark of no characters.
+impl WordHash {
+    /// That of no characters.
     const NONE: Self = Self(0x811c_9dc5);
 
-    /// The mark with one more character (FNV-1a).
+    /// The hash with one more character (FNV-1a).
     fn with(self, character: char) -> Self {
         Self((self.0 ^ u32::from(lower(character))).wrapping_mul(0x0100_0193))
     }
 }
 
-/// The mark of a word.
-pub(super) fn mark(word: &str) -> Mark {
-    word.chars().fold(Mark::NONE, Mark::with)
+/// The hash of a word.
+pub(super) fn word_hash(word: &str) -> WordHash {
+    word.chars().fold(WordHash::NONE, WordHash::with)
 }
 
-/// The marks of all words that are [`alike`] these characters: of the whole, and of the number that it begins with.
-pub(super) fn marks(characters: impl Iterator<Item = char>) -> [Option<Mark>; 2] {
-    let (mut whole, mut number, mut in_number) = (Mark::NONE, None, true);
+/// The hashes of all words that are [`alike`] these characters: of the whole, and of the number that it begins with.
+pub(super) fn word_hashes(characters: impl Iterator<Item = char>) -> [Option<WordHash>; 2] {
+    let (mut whole, mut number, mut in_number) = (WordHash::NONE, None, true);
     for character in characters {
         in_number = in_number && character.is_ascii_digit();
         whole = whole.with(character);
@@ -280,13 +280,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn spelling_of_words_that_are_alike_has_a_mark_in_common(
+        fn spelling_of_words_that_are_alike_has_a_hash_in_common(
             word in "[07asSiK.\\-\u{17f}\u{131}\u{130}\u{212a}\u{667}]{1,2}",
             tail in "[07aS.\\-\u{667}]{0,2}",
         ) {
             for start in [word.clone(), word.to_uppercase(), word.to_lowercase()] {
                 let segment = start + &tail;
-                let is_found = marks(segment.chars()).contains(&Some(mark(&word)));
+                let is_found = word_hashes(segment.chars()).contains(&Some(word_hash(&word)));
                 proptest::prop_assert!(is_found || !alike(segment.chars(), &word), "{} {}", segment, word);
             }
         }

@@ -4,7 +4,7 @@
 use super::super::catalog::{Operation, TemplateSegment};
 use super::super::path::Segments;
 use super::super::rule::{Match, Rule};
-use super::super::spelling::{self, Mark};
+use super::super::spelling::{self, WordHash};
 use super::RuleId;
 
 /// The rules of a list that may match a request for an operation, each with whether it always does.
@@ -12,8 +12,8 @@ use super::RuleId;
 pub(in super::super) struct Candidates {
     /// In order.
     others: Vec<(RuleId, Match)>,
-    /// Those that ask for a value at `depth`, by its mark, then in order.
-    by_value: Vec<(Mark, RuleId)>,
+    /// Those that ask for a value at `depth`, by its hash, then in order.
+    by_value: Vec<(WordHash, RuleId)>,
     depth: usize,
 }
 
@@ -34,7 +34,7 @@ impl Candidates {
         let mut made = Self { depth, ..Self::default() };
         for (id, fit) in found {
             match word(id, depth).filter(|_| fit == Match::Sometimes) {
-                Some(word) => made.by_value.push((spelling::mark(word), id)),
+                Some(word) => made.by_value.push((spelling::word_hash(word), id)),
                 None => made.others.push((id, fit)),
             }
         }
@@ -48,12 +48,14 @@ impl Candidates {
         if self.by_value.is_empty() {
             return of_others;
         }
-        let first_of = |rules: &[(Mark, RuleId)]| {
+        let first_of = |rules: &[(WordHash, RuleId)]| {
             let passing = rules.iter().map(|(_, id)| *id).filter(|id| passes(*id, Match::Sometimes));
             passing.min()
         };
         let of_values = match path.and_then(|path| path.get(self.depth)) {
-            Some(segment) => segment.marks().into_iter().flatten().filter_map(|mark| first_of(self.marked(mark))).min(),
+            Some(segment) => {
+                segment.word_hashes().into_iter().flatten().filter_map(|hash| first_of(self.with_hash(hash))).min()
+            }
             None => first_of(&self.by_value),
         };
         of_others.into_iter().chain(of_values).min()
@@ -65,10 +67,10 @@ impl Candidates {
         self.others.iter().copied().chain(by_value)
     }
 
-    fn marked(&self, mark: Mark) -> &[(Mark, RuleId)] {
-        let start = self.by_value.partition_point(|(other, _)| *other < mark);
+    fn with_hash(&self, hash: WordHash) -> &[(WordHash, RuleId)] {
+        let start = self.by_value.partition_point(|(other, _)| *other < hash);
         let rest = self.by_value.get(start..).unwrap_or_default();
-        rest.split_at(rest.partition_point(|(other, _)| *other == mark)).0
+        rest.split_at(rest.partition_point(|(other, _)| *other == hash)).0
     }
 }
 
