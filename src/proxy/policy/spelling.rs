@@ -2,6 +2,10 @@
 //! any case. Policies compare texts, so every other spelling is refused before a policy sees it, and what denies is
 //! compared as loosely as a server may.
 
+use std::hash::Hasher as _;
+
+use rustc_hash::FxHasher;
+
 use super::catalog::ParameterType;
 use super::path::{MAX_WORD, MalformedTarget, Segments, fold};
 
@@ -107,34 +111,27 @@ pub(super) fn alike(mut characters: impl Iterator<Item = char> + Clone, word: &s
 
 /// The hash of a word without its case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct WordHash(u32);
-
-impl WordHash {
-    /// That of no characters.
-    const NONE: Self = Self(0x811c_9dc5);
-
-    /// The hash with one more character (FNV-1a).
-    fn with(self, character: char) -> Self {
-        Self((self.0 ^ u32::from(lower(character))).wrapping_mul(0x0100_0193))
-    }
-}
+pub(super) struct WordHash(u64);
 
 /// The hash of a word.
 pub(super) fn word_hash(word: &str) -> WordHash {
-    word.chars().fold(WordHash::NONE, WordHash::with)
+    let mut hasher = FxHasher::default();
+    word.chars().for_each(|character| hasher.write_u32(lower(character).into()));
+    WordHash(hasher.finish())
 }
 
 /// The hashes of all words that are [`alike`] these characters: of the whole, and of the number that it begins with.
 pub(super) fn word_hashes(characters: impl Iterator<Item = char>) -> [Option<WordHash>; 2] {
-    let (mut whole, mut number, mut in_number) = (WordHash::NONE, None, true);
+    let (mut hasher, mut number, mut in_number) = (FxHasher::default(), None, true);
     for character in characters {
+        hasher.write_u32(lower(character).into());
         in_number = in_number && character.is_ascii_digit();
-        whole = whole.with(character);
         if in_number {
-            number = Some(whole);
+            number = Some(hasher.finish());
         }
     }
-    [Some(whole), number.filter(|number| *number != whole)]
+    let whole = hasher.finish();
+    [Some(whole), number.filter(|number| *number != whole)].map(|hash| hash.map(WordHash))
 }
 
 /// Whether two words differ at most in case.

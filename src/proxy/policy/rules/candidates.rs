@@ -49,8 +49,7 @@ impl Candidates {
             return of_others;
         }
         let first_of = |rules: &[(WordHash, RuleId)]| {
-            let passing = rules.iter().map(|(_, id)| *id).filter(|id| passes(*id, Match::Sometimes));
-            passing.min()
+            rules.iter().map(|(_, id)| *id).filter(|id| passes(*id, Match::Sometimes)).min()
         };
         let of_values = match path.and_then(|path| path.get(self.depth)) {
             Some(segment) => {
