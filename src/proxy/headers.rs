@@ -56,7 +56,7 @@ pub fn clean_response(headers: &mut HeaderMap) {
 }
 
 fn clean(headers: &mut HeaderMap, unwanted: &FieldNames) {
-    let is_unwanted = |name: &&HeaderName| alias::ask(name.as_str(), |name| unwanted.has(name));
+    let is_unwanted = |name: &&HeaderName| unwanted.has_alias_of(name.as_str());
     let mut names: SmallVec<[HeaderName; 6]> = headers.keys().filter(is_unwanted).cloned().collect();
     // Every Connection line counts: a name in the second one is as hop-by-hop as in the first.
     for line in fields::lines(headers, &CONNECTION) {

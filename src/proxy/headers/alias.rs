@@ -4,6 +4,9 @@
 /// The longest name that is compared as a whole; of a longer one, its beginning.
 const LONGEST: usize = 64;
 
+/// How fields begin that tell length, type or coding of a body: one in addition to the real one would be somebody's.
+pub(super) const FRAMING: &str = "content-";
+
 /// Asks about a name with hyphens in place of all that is neither letter nor digit. Nearly every name is asked about as
 /// it is.
 pub(super) fn ask(name: &str, question: impl Fn(&str) -> bool) -> bool {
@@ -16,8 +19,7 @@ pub(super) fn ask(name: &str, question: impl Fn(&str) -> bool) -> bool {
     });
     let length = bytes.count();
     let hyphenated = room.get(..length).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default();
-    // A length, type or coding in addition to the real one would be somebody's.
-    question(hyphenated) || hyphenated.starts_with("content-")
+    question(hyphenated) || hyphenated.starts_with(FRAMING)
 }
 
 /// Whether a byte is a letter, a digit or a hyphen.
