@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use ninjaone_proxy::proxy::authn::key::KeyHash;
 
 use super::{RedisServer, config, has_metric, is_down, is_up};
-use crate::harness::{Asked, Proxy, Scripted, Then, answer, eventually, read_body, request};
+use crate::harness::{Asked, Proxy, Reply, Scripted, Then, answer, eventually, read_body, request};
 
 const MANY: &str = "scopes = [\"monitoring\", \"management\"]";
 
@@ -101,8 +101,8 @@ fn replicas_share_a_rate_and_a_busy_one_leaves_the_others_their_part() {
     let (seconds, times) = (begun.elapsed().as_secs_f64(), times.lock().expect("a lock"));
     for (first, begin) in times.iter().enumerate() {
         for (last, end) in times.iter().enumerate().skip(first) {
-            // The grace of 270 ms here; and a machine under load may be late with some, which then come closer to the next.
-            let allowed = 4.0 + 40.0 * (end.saturating_duration_since(*begin).as_secs_f64() + 0.52 + 0.75);
+            // What is reserved may be used 250 ms and the time-out later; and a machine under load may be late with some.
+            let allowed = 4.0 + 40.0 * (end.saturating_duration_since(*begin).as_secs_f64() + 0.25 + 1.0 + 0.5);
             assert!((last - first) as f64 + 1.0 <= allowed, "{first} to {last}: {:?}", *end - *begin);
         }
     }
@@ -209,17 +209,20 @@ fn a_replica_without_the_store_has_its_part_of_a_quota_and_tells_it_when_the_sto
     proxies.iter().for_each(|proxy| eventually("it is down", || is_down(proxy)));
     let reads = ask_all(&proxies, 60, "GET", "/v2/groups", "");
     assert_eq!(reads, BTreeMap::from([("200".to_owned(), 30), ("quota-exceeded".to_owned(), 30)]));
+    let says_down =
+        |reply: &Reply| reply.json()["detail"].as_str().expect("a detail").contains("The shared store is down");
     let refused = proxies[0].get("/v2/groups");
-    let detail = refused.json()["detail"].as_str().expect("a detail").to_owned();
-    assert!(detail.contains("The shared store is down"), "{detail}");
+    assert!(says_down(&refused), "{refused:?}");
     let critical = proxies[1].send("POST", "/v2/device/1/script/run", "", b"{}");
     assert_eq!(critical.code(), "quota-exceeded", "none of 2 for each of 3");
     store.start_again();
     proxies.iter().for_each(|proxy| eventually("it is back", || is_up(proxy)));
-    // Each tells what it let through when it asks.
-    let reads = ask_all(&proxies, 9, "GET", "/v2/groups", "");
-    assert!(reads.get("200").copied().unwrap_or_default() <= 8, "{reads:?}");
-    assert_eq!(proxies[0].get("/v2/groups").code(), "quota-exceeded");
+    // Each tells what it let through when it asks, or the next time if the store is slow: then nothing is left for any.
+    eventually("all have told", || {
+        let asked: Vec<_> = proxies.iter().map(|proxy| proxy.get("/v2/groups")).collect();
+        asked.iter().all(|reply| reply.status == 429 && !says_down(reply))
+    });
+    assert!(server.api_requests() < 30 + 20, "one that asks first cannot have what the others have used");
 }
 
 #[test]

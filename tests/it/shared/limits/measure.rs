@@ -31,7 +31,7 @@ fn start(server: &Scripted, rate: &str, shared: &str) -> (Running, SocketAddr) {
 
 /// With the deadline that holds by default.
 fn shared(store: &RedisServer) -> String {
-    super::config(store).replace("timeout = \"500ms\"", "timeout = \"20ms\"")
+    super::config(store).replace("timeout = \"1s\"", "timeout = \"20ms\"")
 }
 
 /// The smallest, the middle one, the 99th of 100, and the largest.
