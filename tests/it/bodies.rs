@@ -186,7 +186,7 @@ fn an_instance_that_does_not_answer_costs_504_and_one_that_stops_a_broken_body()
     assert_eq!((write.status, write.code().as_str()), (504, "upstream-timeout"));
     let stopped = proxy.get("/v2/locations");
     assert_eq!((stopped.status, stopped.whole), (200, false));
-    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(16), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -196,13 +196,13 @@ fn a_slow_upload_may_take_longer_than_the_time_for_an_answer() {
         asked.answer(&answer("200 OK", "{}"));
         Then::Continue
     });
-    let proxy = Proxy::start(&server.instance(), WRITE, "[timeouts]\nupstream = \"1500ms\"");
+    let proxy = Proxy::start(&server.instance(), WRITE, "[timeouts]\nupstream = \"3s\"");
     let mut stream = connect(proxy.address);
     stream
         .write_all(format!("POST {UPLOAD} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n").as_bytes())
         .expect("a head");
     for _ in 0..10 {
-        sleep(Duration::from_millis(250));
+        sleep(Duration::from_millis(400));
         stream.write_all(b"x").expect("an byte");
     }
     assert_eq!(Reply::read(&mut stream, false).status, 200);

@@ -193,7 +193,7 @@ fn a_hundred_hung_requests_over_http_2_do_not_slow_healthy_ones() {
     let hung: Vec<_> = (0..100)
         .map(|_| {
             let proxy = Arc::clone(&proxy);
-            thread::spawn(move || proxy.get("/v2/groups?delay=6000").status)
+            thread::spawn(move || proxy.get("/v2/groups?delay=12000").status)
         })
         .collect();
     eventually("all hang", || secure.sandbox.counts().api_requests >= 100);
@@ -205,7 +205,7 @@ fn a_hundred_hung_requests_over_http_2_do_not_slow_healthy_ones() {
         slowest = slowest.max(asked.elapsed());
     }
     println!("40 healthy requests beside 100 hung ones: {:?}, the slowest {slowest:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     for caller in hung {
         assert_eq!(caller.join().expect("a status"), 200);
     }

@@ -315,7 +315,7 @@ fn clear_text_at_a_tls_port_is_told_what_to_write_and_harms_nobody() {
 #[test]
 fn slow_handshakes_and_idle_connections_are_cut_off_while_others_are_served() {
     let authority = Authority::new();
-    let proxy = authority.proxy("", "[timeouts]\nclient = \"600ms\"");
+    let proxy = authority.proxy("", "[timeouts]\nclient = \"4s\"");
     let begun = Instant::now();
     let mut slow: Vec<TcpStream> = (0..20).map(|_| connect(proxy.address)).collect();
     slow.iter_mut().for_each(|stream| stream.write_all(&[22, 3, 1]).expect("a part of a record"));
@@ -324,11 +324,11 @@ fn slow_handshakes_and_idle_connections_are_cut_off_while_others_are_served() {
     let mut idle = tls(proxy.address, config);
     idle.write_all(b"PRI * HTTP/2.0\r\n").expect("a part of the preface");
     assert_eq!(get(&mut tls(proxy.address, authority.client(None)), "/v2/groups"), 200);
-    assert!(begun.elapsed() < Duration::from_millis(600), "served meanwhile: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(4), "served meanwhile: {:?}", begun.elapsed());
     let mut rest = Vec::new();
     slow.iter_mut().for_each(|stream| drop(stream.read_to_end(&mut rest)));
     drop(idle.read_to_end(&mut rest));
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(16), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -217,22 +217,22 @@ fn the_count_of_requests_in_flight_returns_to_zero_when_callers_leave() {
 
 #[test]
 fn a_head_has_its_own_time_from_its_first_byte() {
-    let proxy = Proxy::start("host = \"sandbox\"", "", "[timeouts]\nclient = \"2s\"");
+    let proxy = Proxy::start("host = \"sandbox\"", "", "[timeouts]\nclient = \"6s\"");
     let mut stream = connect(proxy.address);
     stream.write_all(get("/v2/groups").as_bytes()).expect("a request");
     assert_eq!(Reply::read(&mut stream, false).status, 200);
     let request = get("/v2/groups");
     let (first, second) = request.split_at(20);
-    sleep(Duration::from_millis(1300));
+    sleep(Duration::from_millis(3500));
     stream.write_all(first.as_bytes()).expect("a part");
-    sleep(Duration::from_millis(1300));
+    sleep(Duration::from_millis(3500));
     stream.write_all(second.as_bytes()).expect("the rest");
-    assert_eq!(Reply::read(&mut stream, false).status, 200, "2.6 s after the last answer");
+    assert_eq!(Reply::read(&mut stream, false).status, 200, "7 s after the last answer");
     let begun = Instant::now();
     stream.write_all(first.as_bytes()).expect("a part");
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest);
-    assert!(rest.is_empty() && begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(rest.is_empty() && begun.elapsed() < Duration::from_secs(16), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn ask(proxy: &Proxy, path: &str) -> TcpStream {
 #[test]
 fn answers_that_nobody_reads_take_the_buffers_and_no_more_and_give_them_back() {
     let server = endless();
-    let rest = "[limits]\nbuffers = \"4MiB\"\n[timeouts]\nclient = \"2s\"";
+    let rest = "[limits]\nbuffers = \"4MiB\"\n[timeouts]\nclient = \"6s\"";
     let proxy = Proxy::start(&server.instance(), "", rest);
     let callers: Vec<_> = (0..30).map(|_| ask(&proxy, "/v2/devices")).collect();
     eventually("all have been answered", || {
@@ -126,12 +126,12 @@ fn a_stream_whose_caller_opens_no_window_is_reset_and_gives_its_slot_back() {
 fn a_stream_that_moves_slowly_goes_on() {
     let (authority, server) = (Authority::new(), endless());
     authority.write_identity("first");
-    let proxy = Proxy::start(&server.instance(), &authority.listener(""), "[timeouts]\nclient = \"400ms\"");
+    let proxy = Proxy::start(&server.instance(), &authority.listener(""), "[timeouts]\nclient = \"2s\"");
     within(async {
         let sender = http_2(&proxy, &authority, 10).await;
         let answer: Response<h2::RecvStream> = send(&sender, get("/v2/devices")).await.await.expect("a head");
         let (mut body, begun) = (answer.into_body(), Instant::now());
-        while begun.elapsed() < Duration::from_millis(1600) {
+        while begun.elapsed() < Duration::from_secs(5) {
             let data = body.data().await.expect("more").expect("no reset");
             tokio::time::sleep(Duration::from_millis(200)).await;
             body.flow_control().release_capacity(data.len()).expect("a window");

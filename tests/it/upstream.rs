@@ -153,7 +153,7 @@ fn an_answer_that_is_no_http_is_502_and_never_relayed() {
 fn a_hanging_request_does_not_hold_up_others() {
     let server = Scripted::start(|mut asked| {
         if asked.head.contains("/v2/locations") {
-            sleep(Duration::from_secs(5));
+            sleep(Duration::from_secs(12));
         }
         asked.answer(&answer("200 OK", "[]"));
         Then::Continue
@@ -170,7 +170,7 @@ fn a_hanging_request_does_not_hold_up_others() {
     for _ in 0..20 {
         assert_eq!(proxy.get("/v2/groups").status, 200);
     }
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     for caller in hanging {
         assert_eq!(caller.join().expect("a status"), 200);
     }

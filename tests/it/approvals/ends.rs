@@ -21,7 +21,7 @@ fn a_request_that_nobody_approves_in_time_is_refused_and_so_is_a_yes_that_comes_
     let held = stand.ask_aside();
     let reply = held.join().expect("an answer");
     assert_eq!((reply.status, reply.code()), (403, "approval-expired".to_owned()), "held, and over before the wait is");
-    let stand = Stand::start("wait = \"0s\"\nexpires = \"400ms\"", "");
+    let stand = Stand::start("wait = \"0s\"\nexpires = \"5s\"", "");
     let (given, missing) = (stand.ask_id(), stand.ask_id());
     assert_eq!(stand.decide("lead", &given, "approve").status, 200);
     eventually("it is over", || stand.status("agent", &missing).json()["state"] == "expired");
@@ -60,7 +60,7 @@ fn a_proxy_that_ends_ends_what_waits() {
 fn every_step_is_in_the_chain_of_the_audit_log() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("audit.jsonl");
-    let mut stand = Stand::start("wait = \"0s\"\nexpires = \"3s\"", &format!("[audit]\nfile = {file:?}\n"));
+    let mut stand = Stand::start("wait = \"0s\"\nexpires = \"10s\"", &format!("[audit]\nfile = {file:?}\n"));
     let (used, denied, expired) = (stand.ask_id(), stand.ask_id(), stand.ask_id());
     assert_eq!(stand.decide("lead", &used, "approve").status, 200);
     let reply = stand.repeat("agent", &used, BODY);

@@ -77,7 +77,7 @@ fn a_webhook_that_hangs_or_fails_blocks_no_request_and_is_counted() {
     let ids: Vec<_> = (0..20).map(|_| stand.ask_id()).collect();
     assert_eq!(stand.decide("lead", &ids[0], "approve").status, 200);
     assert_eq!(stand.repeat("agent", &ids[0], BODY).status, 200);
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     heard.recv_timeout(PATIENCE).expect("a notice");
     assert!(heard.try_iter().count() < 4, "a few at a time");
     eventually("it is counted", || failures(&stand) > 0);
