@@ -393,11 +393,9 @@ mod process {
         }
         assert_eq!(ninja.counts().api_requests, sent + 5, "reads only");
         assert!(shows(admin, "ninjaone_proxy_audit_failing 1"));
-        assert!(
-            running.log().contains("the audit log cannot be written: writes are refused until it can"),
-            "{}",
-            running.log()
-        );
+        eventually("it is told", || {
+            running.log().contains("the audit log cannot be written: writes are refused until it can")
+        });
         let (code, said) = verify(running.folder.path(), &[]);
         assert_eq!(code, 0, "{said}");
         limit(&running, None);
