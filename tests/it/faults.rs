@@ -145,7 +145,7 @@ impl fmt::Display for Row {
 pub(crate) const TLS_1_1: &[u8] = b"\x16\x03\x02\x00\x2a\x02\x00\x00\x26\x03\x02\
     \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x00\xc0\x13\x00";
 
-const TIMEOUTS: &str = "[timeouts]\nupstream = \"2s\"\nconnect = \"2s\"";
+const TIMEOUTS: &str = "[timeouts]\nupstream = \"4s\"\nconnect = \"4s\"";
 const SCOPES: &str = "scopes = [\"monitoring\", \"management\"]";
 /// The healthy request, and its answer.
 pub(crate) const HEALTHY: (&str, &[u8]) = ("/v2/groups", b"[\"healthy\"]");
@@ -212,7 +212,7 @@ impl Row {
             // What comes only after the next request has gone up cannot be told from its answer, by anybody.
             eventually("the script ends", || server.has_played());
         }
-        if took > Duration::from_secs(8) {
+        if took > Duration::from_secs(16) {
             return Err(format!("it took {took:?}"));
         }
         let arrived = server.arrived();
@@ -291,7 +291,7 @@ fn dead(method: Method, greeting: &'static [u8]) -> Row {
 fn a_dead_connection_of_http_2_is_noticed_long_before_the_answer_is_late() {
     for (method, arrived, status) in [(Method::Get, 2, 200), (Method::Post, 1, 502)] {
         let server = Server::start(dead(method, b""));
-        let timeouts = "[timeouts]\nupstream = \"19s\"\nconnect = \"500ms\"";
+        let timeouts = "[timeouts]\nupstream = \"19s\"\nconnect = \"2s\"";
         let proxy = Proxy::start(&server.instance(), SCOPES, timeouts);
         let mut caller = Caller { proxy: &proxy, stream: None };
         assert_eq!(caller.is_healthy(), Ok(()));
@@ -301,7 +301,7 @@ fn a_dead_connection_of_http_2_is_noticed_long_before_the_answer_is_late() {
         let took = begun.elapsed();
         server.heal();
         assert_eq!((reply.status, server.arrived()), (status, arrived), "{reply:?}");
-        assert!(took < Duration::from_secs(8), "{took:?}");
+        assert!(took < Duration::from_secs(16), "{took:?}");
     }
 }
 
@@ -319,14 +319,14 @@ fn a_request_does_not_wait_for_the_streams_that_a_server_allows() {
         for _ in 0..20 {
             assert_eq!(Caller { proxy: &proxy, stream: None }.ask("GET", "/v2/devices", "").status, 200);
         }
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
         server.heal();
     });
 }
 
 /// Uploads a large body, which is answered at once, and of which nothing more is taken.
 fn upload_that_nobody_takes(instance: &str) {
-    let timeouts = "[timeouts]\nupstream = \"1s\"\nconnect = \"19s\"";
+    let timeouts = "[timeouts]\nupstream = \"3s\"\nconnect = \"19s\"";
     let mut proxy = Proxy::start(instance, SCOPES, timeouts);
     let mut stream = connect(proxy.address);
     let head = format!("POST /v2/organizations HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", 1u64 << 30);
@@ -341,11 +341,11 @@ fn upload_that_nobody_takes(instance: &str) {
     let late = || metric(proxy.admin, "ninjaone_proxy_upstream_late_uploads{instance=\"main\"}");
     eventually("it is counted", || late() > 0.0);
     let took = writer.join().expect("no panic").saturating_duration_since(begun);
-    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert!(took < Duration::from_secs(16), "{took:?}");
     eventually("it is counted no more", || late() == 0.0);
     let begun = Instant::now();
     proxy.shut_down().join().expect("an end");
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(16), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -22,18 +22,18 @@ use dice::Dice;
 const POLICIES: usize = 500;
 const REQUESTS: usize = 2_000;
 
-/// What must have happened, or the dice are loaded.
+/// What must have happened, or the dice are loaded: a third of what happens as a rule, since policies differ much.
 const LEAST: [(Answer, usize); 10] = [
-    (Answer::Open, 100_000),
+    (Answer::Open, 50_000),
     (Answer::Malformed, 50_000),
     (Answer::Unknown, 50_000),
     (Answer::Method, 20_000),
-    (Answer::Scope, 50_000),
+    (Answer::Scope, 20_000),
     (Answer::Group, 50_000),
-    (Answer::Rule, 10_000),
+    (Answer::Rule, 5_000),
     (Answer::SecureValues, 2_000),
-    (Answer::Conditional, 2_000),
-    (Answer::Doubtful, 50),
+    (Answer::Conditional, 1_000),
+    (Answer::Doubtful, 20),
 ];
 
 fn rules(texts: &Texts) -> Rules {
@@ -138,9 +138,10 @@ fn a_million_decisions_are_those_of_regular_expressions_made_from_the_texts() {
             *counts.entry(answer).or_insert(0) += 1;
         }
     }
-    println!("{} decisions compared, seed {seed}: {counts:?}", counts.values().sum::<usize>());
+    let all = counts.values().sum::<usize>();
+    println!("{all} decisions compared, seed {seed}: {counts:?}, {of_persons} that need a person");
     assert!(of_persons >= 200, "{of_persons} that need a person");
-    assert_eq!(counts.values().sum::<usize>(), POLICIES * REQUESTS);
+    assert_eq!(all, POLICIES * REQUESTS);
     for (answer, least) in LEAST {
         assert!(counts.get(&answer).is_some_and(|count| *count >= least), "{answer:?}: {counts:?}");
     }

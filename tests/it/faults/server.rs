@@ -22,7 +22,7 @@ use crate::harness::{PATIENCE, grant, read_body, read_head};
 use crate::watch::SCRIPTED_TOKEN;
 
 /// How long a script hangs at most.
-const HANG: Duration = Duration::from_secs(10);
+const HANG: Duration = Duration::from_secs(30);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The upstream of one row.
