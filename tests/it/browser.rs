@@ -84,6 +84,7 @@ impl Browser {
             .args(arguments)
             .arg(page)
             .env("HOME", home.path())
+            .env("TMPDIR", home.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::harness::request;
 
@@ -23,14 +24,18 @@ pub(crate) struct WebDriver {
     process: Child,
     address: SocketAddr,
     session: String,
+    /// What both leave behind.
+    _folder: TempDir,
 }
 
 impl WebDriver {
     /// With these `goog:chromeOptions`.
     pub(crate) fn start(program: &Path, options: &Value) -> Self {
         // One that picks a port which another one picks too ends at once.
-        let (process, address) = (0..10).find_map(|_| Self::try_start(program)).expect("a chromedriver that listens");
-        let mut driver = Self { process, address, session: String::new() };
+        let folder = tempfile::tempdir().expect("a folder");
+        let started = (0..10).find_map(|_| Self::try_start(program, folder.path()));
+        let (process, address) = started.expect("a chromedriver that listens");
+        let mut driver = Self { process, address, session: String::new(), _folder: folder };
         let capabilities = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options } } });
         let session = driver.send("POST", "/session", &capabilities);
         driver.session = session["sessionId"].as_str().expect("a session").to_owned();
@@ -38,10 +43,10 @@ impl WebDriver {
     }
 
     /// A chromedriver, and where it listens.
-    fn try_start(program: &Path) -> Option<(Child, SocketAddr)> {
+    fn try_start(program: &Path, folder: &Path) -> Option<(Child, SocketAddr)> {
         let mut command = Command::new(program);
-        let mut process =
-            command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
+        command.arg("--port=0").env("TMPDIR", folder).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.spawn().expect("it runs");
         let output = BufReader::new(process.stdout.as_mut().expect("standard output"));
         let port = output.lines().find_map(|line| {
             line.ok()?
