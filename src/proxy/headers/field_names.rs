@@ -53,10 +53,10 @@ impl FieldNames {
         self.may_have(name) && alias::ask(name, |name| self.looked_up(name))
     }
 
-    /// A name and its alias are of one length, and begin with one letter if with any.
+    /// A name and its alias are of one length, and begin with the same letter; what begins with none is in no set.
     fn may_have(&self, name: &str) -> bool {
         let first = name.as_bytes().first().copied().unwrap_or_default();
-        self.lengths.get(letter(first)).is_none_or(|lengths| lengths >> place(name.len()) & 1 == 1)
+        self.lengths.get(letter(first)).is_some_and(|lengths| lengths >> place(name.len()) & 1 == 1)
     }
 
     fn looked_up(&self, name: &str) -> bool {
