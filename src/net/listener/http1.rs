@@ -36,7 +36,8 @@ const HYPER_FIELDS: usize = 100;
 /// All limits of a connection, set in one place; the time for a head is the wire's.
 pub(super) fn builder(limits: &ConnectionLimits) -> Builder {
     let mut http = Builder::new();
-    http.header_read_timeout(None).max_buf_size(limits.head_size.max(MIN_HEAD)).half_close(false);
+    http.header_read_timeout(None).max_buf_size(limits.head_size.max(MIN_HEAD)).half_close(true);
+    // half_close: hyper does not look out for a caller that leaves while a request is served; the wire does.
     // hyper has room for so many at hand; for another number it makes room with each head.
     if limits.header_count != HYPER_FIELDS {
         http.max_headers(limits.header_count);
@@ -124,7 +125,10 @@ where
             self.mixups.tls_in_clear(&far);
         }
         match (served, upgrade.take()) {
-            (Ok(()), Some(tunnel)) => return Some(Upgraded { stream: wire.into_inner(), read, tunnel }),
+            (Ok(()), Some(tunnel)) => {
+                let (stream, read) = wire.into_inner(read);
+                return Some(Upgraded { stream, read, tunnel });
+            }
             // A far end that is gone already needs no end.
             (Ok(()), None) => drop(wire.shutdown().await),
             (Err(error), _) => tracing::debug!(%error, "connection ended"),

@@ -23,7 +23,7 @@ use crate::base::clock::timer::Timer;
 
 /// How long nothing is asked on a connection until it is at rest.
 const REST: Duration = Duration::from_secs(1);
-/// How much of a head is read at once on a connection at rest, in bytes.
+/// How much is read at once on a connection at rest, and while a request is served, in bytes.
 const FIRST_PIECE: usize = 2 * 1024;
 /// What hyper is doing with the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +107,7 @@ pub(super) struct TimedSocket<S, R> {
     late: Option<Instant>,
     /// The head has begun, and the timer is set for that.
     begun: bool,
-    /// What was read at rest, and is read once more.
+    /// What was read at rest or ahead of its time, and is read once more.
     beginning: Bytes,
     /// The answer to a head that hyper refuses.
     refuse: R,
@@ -136,9 +136,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8>> TimedSocke
         Poll::Ready(Ok(!self.beginning.is_empty()))
     }
 
-    /// The stream, for another protocol than HTTP.
-    pub(super) fn into_inner(self) -> S {
-        self.stream
+    /// The stream, for another protocol than HTTP, and what was read of it after `read`, which hyper has.
+    pub(super) fn into_inner(self, read: Bytes) -> (S, Bytes) {
+        let read = if read.is_empty() { self.beginning } else { [read, self.beginning].concat().into() };
+        (self.stream, read)
+    }
+
+    /// Fails when the caller leaves while its request is served. hyper could see to that, but takes 8 KB anew to read
+    /// into each time, as the fields of the head still hold its buffer.
+    fn watch(&mut self, cx: &mut Context<'_>) -> io::Result<()>
+    where
+        R: Unpin,
+    {
+        let read = self.beginning.is_empty() && self.track.heads.borrow().is_between_heads();
+        if read && self.track.phase.get() == Phase::Serving && self.poll_begun(cx)? == Poll::Ready(false) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
     }
 
     /// Whether a head has been awaited for too long. hyper's own timer is a new one for every request.
@@ -220,7 +234,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8> + Unpin> As
         if self.replace(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if written.is_pending() {
+            self.watch(cx)?;
+        }
+        written
     }
 
     fn poll_write_vectored(
@@ -233,7 +251,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8> + Unpin> As
         {
             return Poll::Ready(Ok(only.len()));
         }
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        if written.is_pending() {
+            self.watch(cx)?;
+        }
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -242,6 +264,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8> + Unpin> As
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_pending(cx))?;
+        self.watch(cx)?;
         // hyper flushes when its own buffer is empty, and reads the next head after that.
         if self.track.phase.get() == Phase::Ending {
             self.track.phase.set(Phase::Head);
@@ -269,7 +292,65 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8> + Unpin> As
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
     use super::*;
+
+    /// A request is being served, of whose connection this is the near and the far end.
+    async fn being_served() -> (TimedSocket<DuplexStream, fn(StatusCode) -> Vec<u8>>, DuplexStream, Serving) {
+        const HEAD: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+        let (near, mut far) = duplex(64);
+        let track = CallerConnectionState::new();
+        let mut wire = TimedSocket::new(near, Rc::clone(&track), REST, (|_| Vec::new()) as fn(StatusCode) -> Vec<u8>);
+        far.write_all(HEAD).await.expect("a head");
+        wire.read_exact(&mut [0; HEAD.len()]).await.expect("a head");
+        let (serving, fault) = track.serve();
+        assert_eq!(fault, None);
+        (wire, far, serving)
+    }
+
+    #[tokio::test]
+    async fn wire_notices_that_the_caller_leaves_while_its_request_is_served() {
+        let (mut wire, far, _serving) = being_served().await;
+        poll_fn(|cx| Pin::new(&mut wire).poll_flush(cx)).await.expect("the caller is there");
+        drop(far);
+        let error = poll_fn(|cx| Pin::new(&mut wire).poll_flush(cx)).await.expect_err("an end");
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+
+        // One that does not read, and will write no more.
+        let (mut wire, mut far, _serving) = being_served().await;
+        wire.write_all(&[b'x'; 64]).await.expect("room");
+        let mut blocked = Box::pin(wire.write(b"x"));
+        assert!(poll_fn(|cx| Poll::Ready(blocked.as_mut().poll(cx).is_pending())).await);
+        far.shutdown().await.expect("an end");
+        assert_eq!(blocked.await.expect_err("an end").kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn wire_loses_nothing_that_comes_while_a_request_is_served() {
+        let (mut wire, mut far, serving) = being_served().await;
+        for piece in [&b"GET /second"[..], b" HTTP/1.1\r\n\r\nGET /third"] {
+            far.write_all(piece).await.expect("a piece");
+            poll_fn(|cx| Pin::new(&mut wire).poll_flush(cx)).await.expect("the caller is there");
+        }
+        drop(serving);
+        let mut read = [0; 34];
+        let (first, rest) = read.split_at_mut(4);
+        wire.read_exact(first).await.expect("a part");
+        wire.read_exact(rest).await.expect("the rest");
+        assert_eq!(&read, b"GET /second HTTP/1.1\r\n\r\nGET /third");
+
+        let (mut wire, mut far, _serving) = being_served().await;
+        far.write_all(b" of another").await.expect("bytes");
+        poll_fn(|cx| Pin::new(&mut wire).poll_flush(cx)).await.expect("the caller is there");
+        far.write_all(b" protocol").await.expect("bytes");
+        let (mut stream, read) = wire.into_inner(Bytes::from_static(b"bytes"));
+        let mut rest = [0; 9];
+        stream.read_exact(&mut rest).await.expect("the rest");
+        assert_eq!((&read[..], &rest), (&b"bytes of another"[..], b" protocol"));
+    }
 
     #[test]
     fn wire_knows_hypers_own_refusals() {

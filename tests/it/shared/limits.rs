@@ -47,6 +47,19 @@ fn replicas<const N: usize>(instance: &str, listener: &str, rest: &str) -> [Prox
     proxies
 }
 
+/// What came of a try at which the store was never too late for a replica, or of the last of some. A machine under load can
+/// hold the store up for longer than a replica may wait, which then decides by itself: what is exact otherwise is not.
+fn in_time<const N: usize, T>(attempt: impl Fn() -> Option<([Proxy; N], T)>) -> Option<([Proxy; N], T)> {
+    let is_late = |proxy: &Proxy| {
+        let said = request(proxy.admin, "GET", "/metrics", "", b"").body;
+        String::from_utf8_lossy(&said).lines().any(|line| {
+            line.starts_with("ninjaone_proxy_shared_store_failures_total{reason=\"slow\"}") && !line.ends_with(" 0")
+        })
+    };
+    let first = (0..4).map_while(|_| attempt()).find(|(proxies, _)| !proxies.iter().any(is_late));
+    first.or_else(attempt)
+}
+
 /// How many scripts the server has run.
 fn scripts_run(server: &RedisServer) -> usize {
     let stats = server.cli(&["INFO", "commandstats"]);
@@ -154,13 +167,16 @@ fn a_replica_without_the_store_has_its_part_of_a_rate() {
 
 #[test]
 fn replicas_share_a_quota() {
-    let Some(store) = RedisServer::start() else { return };
-    let server = plain();
     let listener = format!("{MANY}\nquota = {{ requests = \"50/min\", writes = \"7/day\" }}");
-    let proxies: [Proxy; 3] = replicas(&server.instance(), &listener, &config(&store));
-    let writes = ask_all(&proxies, 20, "POST", "/v2/organizations", "");
+    let shared = in_time(|| {
+        let (store, server) = (RedisServer::start()?, plain());
+        let proxies: [Proxy; 3] = replicas(&server.instance(), &listener, &config(&store));
+        let writes = ask_all(&proxies, 20, "POST", "/v2/organizations", "");
+        let reads = ask_all(&proxies, 90, "GET", "/v2/groups", "");
+        Some((proxies, (store, server, writes, reads)))
+    });
+    let Some((proxies, (_store, server, writes, reads))) = shared else { return };
     assert_eq!(writes, BTreeMap::from([("200".to_owned(), 7), ("quota-exceeded".to_owned(), 13)]));
-    let reads = ask_all(&proxies, 90, "GET", "/v2/groups", "");
     assert_eq!(reads, BTreeMap::from([("200".to_owned(), 43), ("quota-exceeded".to_owned(), 47)]));
     assert_eq!(server.api_requests(), 50);
     let refused = proxies[0].get("/v2/groups");
@@ -172,16 +188,18 @@ fn replicas_share_a_quota() {
 
 #[test]
 fn callers_of_different_replicas_share_a_quota_fairly() {
-    let Some(store) = RedisServer::start() else { return };
-    let server = plain();
     let keys = format!("quota = {{ requests = \"40/min\" }}\n{}", callers(&["busy", "quiet"]));
-    let proxies: [Proxy; 2] = replicas(&server.instance(), &keys, &config(&store));
-    let ask = |place: usize, name: &str, times: usize| {
-        (0..times).filter(|_| proxies[place].send("GET", "/v2/groups", &key_of(name), b"").status == 200).count()
-    };
-    assert_eq!(ask(1, "quiet", 1), 1);
-    assert_eq!(ask(0, "busy", 60), 20, "half is kept for the other, which asked at another replica");
-    assert_eq!(ask(1, "quiet", 60), 19);
+    let shared = in_time(|| {
+        let (store, server) = (RedisServer::start()?, plain());
+        let proxies: [Proxy; 2] = replicas(&server.instance(), &keys, &config(&store));
+        let ask = |place: usize, name: &str, times: usize| {
+            (0..times).filter(|_| proxies[place].send("GET", "/v2/groups", &key_of(name), b"").status == 200).count()
+        };
+        let answered = [ask(1, "quiet", 1), ask(0, "busy", 60), ask(1, "quiet", 60)];
+        Some((proxies, answered))
+    });
+    let Some((_, answered)) = shared else { return };
+    assert_eq!(answered, [1, 20, 19], "half is kept for the other, which asked at another replica");
 }
 
 /// The header with the key of a caller.
