@@ -2,6 +2,8 @@
 
 pub mod log_line;
 mod output;
+#[cfg(test)]
+mod sheet;
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;

@@ -284,38 +284,17 @@ impl fmt::Debug for LogLine<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use proptest::prelude::*;
     use tracing_appender::non_blocking::NonBlockingBuilder;
     use tracing_subscriber::layer::SubscriberExt;
 
+    use super::super::sheet::Sheet;
     use super::*;
-
-    /// What was written.
-    #[derive(Clone, Default)]
-    struct Sheet(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Sheet {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().expect("no panic").write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Sheet {
-        fn read(&self) -> String {
-            String::from_utf8(self.0.lock().expect("no panic").clone()).expect("text")
-        }
-    }
 
     /// A line of ours, and one of the library's with the same fields, without their times.
     fn both(style: Style) -> [String; 2] {
         let (own, other) = (Sheet::default(), Sheet::default());
-        let (writer, guard) = NonBlockingBuilder::default().finish(own.clone());
+        let (writer, _guard) = NonBlockingBuilder::default().finish(own.clone());
         let lines = LineWriter::new(LogOutput { writer, style }, "access");
         let address = SocketAddr::from(([127, 0, 0, 1], 44_612));
         lines.write("request", |line| {
@@ -328,7 +307,6 @@ mod tests {
             line.flag(field!("complete"), true);
         });
         drop(lines);
-        drop(guard);
         let sheet = other.clone();
         let layer = tracing_subscriber::fmt::layer().with_writer(move || sheet.clone());
         let layer: Box<dyn tracing_subscriber::Layer<_> + Send + Sync> = match style {
@@ -339,7 +317,7 @@ mod tests {
             tracing::info!(target: "access", id = %"0d6abb0000000001", listener = "local", peer = %address,
                 method = %"GET", caller = "say \"hé\"\n", status = 200, complete = true, "request");
         });
-        [own, other].map(|sheet| without_time(&sheet.read()))
+        [own, other].map(|sheet| without_time(&sheet.line()))
     }
 
     fn without_time(line: &str) -> String {

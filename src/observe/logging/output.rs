@@ -55,41 +55,26 @@ fn colored(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use tracing_appender::non_blocking::NonBlockingBuilder;
     use tracing_subscriber::fmt;
     use tracing_subscriber::prelude::*;
 
+    use super::super::sheet::Sheet;
     use super::*;
     use crate::base::plain::is_plain;
-
-    #[derive(Clone, Default)]
-    struct WrittenText(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for WrittenText {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic").write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn log_has_one_plain_line_for_an_event_whatever_its_fields_hold() {
         let nasty: String = ('\0'..='\u{ffff}').chain('\u{e0000}'..='\u{e0fff}').collect();
         for (json, color) in [(false, false), (false, true), (true, false)] {
-            let sheet = WrittenText::default();
-            let (writer, guard) = NonBlockingBuilder::default().finish(sheet.clone());
+            let sheet = Sheet::default();
+            let (writer, _guard) = NonBlockingBuilder::default().finish(sheet.clone());
             let layer = fmt::layer().with_writer(PlainWriter { writer, color }).with_ansi(color);
             let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.boxed() };
             tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
                 tracing::info!(shown = %nasty, quoted = nasty, error = ?nasty, "{nasty}");
             });
-            drop(guard);
-            let text = String::from_utf8(sheet.0.lock().expect("no panic").clone()).expect("text");
+            let text = sheet.line();
             let line = text.strip_suffix('\n').expect("a line");
             if json {
                 let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
