@@ -143,8 +143,7 @@ impl Stage {
             .into_iter()
             .map(|port| (format!(":{port}"), format!(":{}", free_port())))
             .collect();
-        let text = names.iter().fold(text.to_owned(), |text, (there, here)| text.replace(there, here));
-        std::fs::write(folder.path().join(file), text).expect("a file");
+        std::fs::write(folder.path().join(file), renamed(&names, text)).expect("a file");
         std::fs::write(folder.path().join("notes.txt"), "notes").expect("a file");
         std::fs::write(folder.path().join(".curlrc"), "silent\nshow-error\nfail-with-body\n").expect("a file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_ninjaone-proxy"))
@@ -179,16 +178,12 @@ impl Stage {
         Some(stage)
     }
 
-    fn here(&self, text: &str) -> String {
-        self.names.iter().fold(text.to_owned(), |text, (there, here)| text.replace(there, here))
-    }
-
     /// Runs a program with this text, and returns whether it ended well, and what it printed.
     fn run(&self, program: &str, text: &str) -> (bool, String) {
         let binary = Path::new(env!("CARGO_BIN_EXE_ninjaone-proxy")).parent().expect("a folder");
         let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap_or_default());
         let output = Command::new(program)
-            .args(["-c", &self.here(text)])
+            .args(["-c", &renamed(&self.names, text)])
             .current_dir(self.folder.path())
             .env("PATH", path)
             .env("HOME", self.folder.path())
@@ -209,6 +204,25 @@ impl Drop for Stage {
     }
 }
 
+/// The text with the second of each pair in place of the first. One name after the other would do it twice where a port that
+/// was free is one that the documents name.
+fn renamed(names: &[(String, String)], text: &str) -> String {
+    let (mut renamed, mut rest) = (String::new(), text);
+    while let Some(first) = rest.chars().next() {
+        match names.iter().find_map(|(there, here)| Some((here, rest.strip_prefix(there.as_str())?))) {
+            Some((here, after)) => {
+                renamed += here;
+                rest = after;
+            }
+            None => {
+                renamed.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+        }
+    }
+    renamed
+}
+
 /// A pattern for what a document shows: other numbers, hashes, days; `...` for anything.
 fn pattern(shown: &str) -> Regex {
     let vague = Regex::new(r"[0-9a-f]{16,}|(Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]+ [A-Z][a-z]{2}|[0-9]+|\.\.\.")
@@ -225,6 +239,12 @@ fn pattern(shown: &str) -> Regex {
         at = found.end();
     }
     Regex::new(&(text + &regex::escape(&shown[at..]) + "$")).expect("a pattern")
+}
+
+#[test]
+fn a_free_port_that_the_documents_name_too_is_not_renamed_again() {
+    let names = [(":8080", ":36079"), (":36079", ":40001")].map(|(there, here)| (there.to_owned(), here.to_owned()));
+    assert_eq!(renamed(&names, "é :8080/x :36079:8080"), "é :36079/x :40001:36079");
 }
 
 /// Commands that follow `$`, and what they print.
