@@ -325,7 +325,8 @@ mod tests {
         let mut blocked = Box::pin(wire.write(b"x"));
         assert!(poll_fn(|cx| Poll::Ready(blocked.as_mut().poll(cx).is_pending())).await);
         far.shutdown().await.expect("an end");
-        assert_eq!(blocked.await.expect_err("an end").kind(), io::ErrorKind::UnexpectedEof);
+        let written = tokio::time::timeout(REST * 30, blocked).await.expect("it is noticed");
+        assert_eq!(written.expect_err("an end").kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[tokio::test]
