@@ -36,8 +36,8 @@ const HYPER_FIELDS: usize = 100;
 /// All limits of a connection, set in one place; the time for a head is the wire's.
 pub(super) fn builder(limits: &ConnectionLimits) -> Builder {
     let mut http = Builder::new();
-    http.header_read_timeout(None).max_buf_size(limits.head_size.max(MIN_HEAD)).half_close(true);
     // half_close: hyper does not look out for a caller that leaves while a request is served; the wire does.
+    http.header_read_timeout(None).max_buf_size(limits.head_size.max(MIN_HEAD)).half_close(true);
     // hyper has room for so many at hand; for another number it makes room with each head.
     if limits.header_count != HYPER_FIELDS {
         http.max_headers(limits.header_count);

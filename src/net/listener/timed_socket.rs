@@ -116,7 +116,7 @@ pub(super) struct TimedSocket<S, R> {
     linger: Option<Linger>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8>> TimedSocket<S, R> {
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8> + Unpin> TimedSocket<S, R> {
     pub(super) fn new(stream: S, track: Rc<CallerConnectionState>, head_time: Duration, refuse: R) -> Self {
         let (timer, beginning, pending) = (Timer::default(), Bytes::new(), Vec::new());
         let (late, begun, linger) = (None, false, None);
@@ -124,10 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8>> TimedSocke
     }
 
     /// Ends when a head begins on a connection at rest; `false` if the connection ends instead.
-    pub(super) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>>
-    where
-        R: Unpin,
-    {
+    pub(super) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut piece = [const { MaybeUninit::uninit() }; FIRST_PIECE];
         let mut piece = ReadBuf::uninit(&mut piece);
         ready!(Pin::new(&mut *self).poll_read(cx, &mut piece))?;
@@ -144,12 +141,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Fn(StatusCode) -> Vec<u8>> TimedSocke
 
     /// Fails when the caller leaves while its request is served. hyper could see to that, but takes 8 KB anew to read
     /// into each time, as the fields of the head still hold its buffer.
-    fn watch(&mut self, cx: &mut Context<'_>) -> io::Result<()>
-    where
-        R: Unpin,
-    {
-        let read = self.beginning.is_empty() && self.track.heads.borrow().is_between_heads();
-        if read && self.track.phase.get() == Phase::Serving && self.poll_begun(cx)? == Poll::Ready(false) {
+    fn watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let is_serving = self.track.phase.get() == Phase::Serving;
+        let is_read_whole = is_serving && self.beginning.is_empty() && self.track.heads.borrow().is_between_heads();
+        if is_read_whole && self.poll_begun(cx)? == Poll::Ready(false) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(())

@@ -14,6 +14,7 @@ use ninjaone_proxy::proxy::authn::key::KeyHash;
 
 use super::{RedisServer, config, has_metric, is_down, is_up};
 use crate::harness::{Asked, Proxy, Reply, Scripted, Then, answer, eventually, read_body, request};
+use crate::reload::metric;
 
 const MANY: &str = "scopes = [\"monitoring\", \"management\"]";
 
@@ -51,12 +52,8 @@ fn replicas<const N: usize>(instance: &str, listener: &str, rest: &str) -> [Prox
 /// the last of some. A replica decides by itself when the store is late, and what it has taken for requests that wait is lost
 /// at the end of a slot, which of a quota for a minute lasts a second: what is exact otherwise is not then.
 fn in_time<const N: usize, T>(attempt: impl Fn() -> Option<([Proxy; N], u64, T)>) -> Option<([Proxy; N], T)> {
-    let is_late = |proxy: &Proxy| {
-        let said = request(proxy.admin, "GET", "/metrics", "", b"").body;
-        String::from_utf8_lossy(&said).lines().any(|line| {
-            line.starts_with("ninjaone_proxy_shared_store_failures_total{reason=\"slow\"}") && !line.ends_with(" 0")
-        })
-    };
+    const LATE: &str = "ninjaone_proxy_shared_store_failures_total{reason=\"slow\"}";
+    let is_late = |proxy: &Proxy| metric(proxy.admin, LATE) > 0.0;
     let exact = |(proxies, seconds, _): &([Proxy; N], u64, T)| *seconds == 0 && !proxies.iter().any(is_late);
     let tried = (0..7).map_while(|_| attempt()).find(exact).or_else(attempt);
     tried.map(|(proxies, _, came)| (proxies, came))
