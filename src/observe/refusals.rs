@@ -158,9 +158,10 @@ impl RefusedRequest {
         self
     }
 
-    /// Whether the path is there to its end.
+    /// Whether the path is there to its end. One that was cut is about as long as it may be; a shorter one may end with
+    /// the same character by itself.
     pub fn has_whole_path(&self) -> bool {
-        self.path.as_ref().is_some_and(|path| !path.ends_with('…'))
+        self.path.as_ref().is_some_and(|path| path.len() < SHORT - '…'.len_utf8() || !path.ends_with('…'))
     }
 }
 
@@ -247,7 +248,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn refusals_keep_no_more_than_a_length(path in ".{0,600}", reason in ".{0,2000}") {
+        fn refusals_keep_no_more_than_a_length(path in ".{0,600}…?", reason in ".{0,2000}") {
             let refusals = RecentRefusals::default();
             refusals.add(|| RefusedRequest { reason: reason.clone(), ..what(&path) });
             let kept = refusals.groups().remove(0).examples.remove(0).what;
@@ -255,6 +256,7 @@ mod tests {
             prop_assert!(kept_path.len() <= SHORT && kept.reason.len() <= LONG);
             prop_assert!(kept_path.len() >= path.len().min(SHORT - 6), "no more is cut than must be");
             prop_assert!(!kept.has_whole_path() || kept_path == path);
+            prop_assert!(kept.has_whole_path() || path.len() >= SHORT - 3);
         }
     }
 }

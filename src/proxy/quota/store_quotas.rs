@@ -86,16 +86,16 @@ impl StoreQuotas {
         }
         let waiting = Waiting::begin(self, places(place, &needed));
         let deadline = self.store.deadline();
-        let asked = timeout(deadline, self.turn.acquire()).await;
+        let turn = timeout(deadline, self.turn.acquire()).await;
         // Another one may have taken enough for all who wait.
-        if let Some(taken) = self.take_here(tracker, place, &needed) {
-            return self.settle(taken, tracker, place, kinds);
-        }
-        let taken = match asked {
-            Ok(_turn) => self.ask(tracker, place, &needed).await,
-            Err(_) => Err(StoreError::Slow),
+        let taken = match (self.take_here(tracker, place, &needed), &turn) {
+            (Some(taken), _) => Ok(taken),
+            (None, Ok(_)) => self.ask(tracker, place, &needed).await,
+            (None, Err(_)) => Err(StoreError::Slow),
         };
+        // The next one in turn takes none for this request.
         drop(waiting);
+        drop(turn);
         match taken {
             Ok(taken) => self.settle(taken, tracker, place, kinds),
             Err(_) => self.charge_alone(tracker, place, kinds),
