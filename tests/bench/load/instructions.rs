@@ -156,12 +156,10 @@ impl Counter<'_> {
             Meter::Allocator => Path::new(env!("CARGO_BIN_EXE_ninjaone-proxy")),
         });
         setup.wrapper = self.cores.of_proxy();
-        if meter == Meter::Callgrind {
-            run_under_callgrind(&mut setup, &file);
+        match meter {
+            Meter::Callgrind => run_under_callgrind(&mut setup, &file),
+            Meter::Allocator => leave_out_clock(&mut setup),
         }
-        // What takes something by the second makes the count depend on how fast the machine is.
-        setup.admin = false;
-        setup.environment.push(allocations::SETTINGS);
         let proxy = setup.start(&instance)?;
         so_many(&vec![way.line(&proxy)?; self.connections], requests)?;
         let log = proxy.end_with_log()?;
@@ -173,8 +171,15 @@ impl Counter<'_> {
     }
 }
 
+/// Has the proxy do nothing by the second: a count would depend on how fast the machine is.
+fn leave_out_clock(setup: &mut Setup) {
+    setup.admin = false;
+    setup.environment.push(allocations::SETTINGS);
+}
+
 /// Has the proxy run under callgrind, which writes to this file.
 pub(crate) fn run_under_callgrind(setup: &mut Setup, file: &Path) {
+    leave_out_clock(setup);
     setup.wrapper.extend(["valgrind", "--tool=callgrind", "--quiet"].map(Into::into));
     setup.wrapper.push(format!("--callgrind-out-file={}", file.display()).into());
 }
