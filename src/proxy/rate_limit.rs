@@ -129,11 +129,11 @@ impl RateLimiter {
         if let Some(slot) = self.free_slot().filter(|_| self.pass()) {
             return Ok(slot);
         }
-        let _waiting = QueuedRequest::begin(self);
+        let queued = QueuedRequest::begin(self);
         let deadline = Instant::now() + self.wait;
         self.check(deadline)?;
         let slot = timeout_at(deadline, self.slot()).await.map_err(|_| self.late(Limit::Concurrent))?;
-        self.turn_by(deadline).await.map(|()| slot)
+        self.turn_by(deadline, queued).await.map(|()| slot)
     }
 
     /// The same for a request that has its slot and goes up once more, after it was told to wait for `pause`.
@@ -141,8 +141,7 @@ impl RateLimiter {
         if self.pass() {
             return Ok(());
         }
-        let _waiting = QueuedRequest::begin(self);
-        self.turn_by(Instant::now() + pause + self.wait).await
+        self.turn_by(Instant::now() + pause + self.wait, QueuedRequest::begin(self)).await
     }
 
     /// Takes note of an answer: a 429 begins a cool-down. Returns for how long the instance wants to be left alone, if
@@ -182,13 +181,15 @@ impl RateLimiter {
         }
     }
 
-    async fn turn_by(&self, deadline: Instant) -> Result<(), RateLimited> {
+    async fn turn_by(&self, deadline: Instant, queued: QueuedRequest<'_>) -> Result<(), RateLimited> {
         self.check(deadline)?;
-        timeout_at(deadline, self.take_turn(deadline)).await.unwrap_or_else(|_| Err(self.late(Limit::Pace)))
+        timeout_at(deadline, self.take_turn(deadline, queued)).await.unwrap_or_else(|_| Err(self.late(Limit::Pace)))
     }
 
-    async fn take_turn(&self, deadline: Instant) -> Result<(), RateLimited> {
+    async fn take_turn(&self, deadline: Instant, queued: QueuedRequest<'_>) -> Result<(), RateLimited> {
         let _turn = self.turn.acquire().await;
+        // Dropped before the turn: the next one takes no permit for this request.
+        let _queued = queued;
         // A cool-down may begin while the foremost sleeps.
         while let Err(hold) = self.take() {
             self.check(deadline)?;

@@ -85,17 +85,17 @@ impl StoreQuotas {
             return self.settle(taken, tracker, place, kinds);
         }
         let waiting = Waiting::begin(self, places(place, &needed));
-        let deadline = self.store.deadline();
-        let turn = timeout(deadline, self.turn.acquire()).await;
-        // Another one may have taken enough for all who wait.
-        let taken = match (self.take_here(tracker, place, &needed), &turn) {
-            (Some(taken), _) => Ok(taken),
-            (None, Ok(_)) => self.ask(tracker, place, &needed).await,
-            (None, Err(_)) => Err(StoreError::Slow),
+        let taken = {
+            let turn = timeout(self.store.deadline(), self.turn.acquire()).await;
+            // Dropped before the turn: the next one takes none for this request.
+            let _waiting = waiting;
+            // Another one may have taken enough for all who wait.
+            match (self.take_here(tracker, place, &needed), &turn) {
+                (Some(taken), _) => Ok(taken),
+                (None, Ok(_)) => self.ask(tracker, place, &needed).await,
+                (None, Err(_)) => Err(StoreError::Slow),
+            }
         };
-        // The next one in turn takes none for this request.
-        drop(waiting);
-        drop(turn);
         match taken {
             Ok(taken) => self.settle(taken, tracker, place, kinds),
             Err(_) => self.charge_alone(tracker, place, kinds),
