@@ -50,7 +50,7 @@ use crate::proxy::audit::Audited;
 use crate::proxy::authn::{Authenticated, Authn, Destination, Unauthenticated};
 pub use crate::proxy::body_limits::BodyLimits;
 pub use crate::proxy::caller_context::CallerContext;
-use crate::proxy::caller_context::Judged;
+use crate::proxy::caller_context::{Judged, Permitted};
 use crate::proxy::dry_run::InventAnswer;
 use crate::proxy::enclosing::Enclosure;
 use crate::proxy::fence::FenceError;
@@ -59,12 +59,13 @@ use crate::proxy::fulfillment::{Fulfilled, HeldBody};
 use crate::proxy::headers::CallerOrigin;
 use crate::proxy::observer::observe;
 use crate::proxy::policy::Judgment;
+use crate::proxy::quota::WithinQuota;
 use crate::proxy::rate_limit::RateLimiter;
 pub use crate::proxy::request_ids::RequestIds;
 use crate::proxy::response::{Rejection, ResponseBody};
 use crate::proxy::sending::RequestSender;
 pub use crate::proxy::tunnel::TunnelConfig;
-use crate::proxy::upstream::{Outbound, Upstream, UpstreamAnswer, UpstreamError};
+use crate::proxy::upstream::{Outbound, Upstream, UpstreamError};
 
 /// What one worker serves on one listener.
 pub struct Proxy {
@@ -214,12 +215,14 @@ impl Proxy {
         if enclosure.is_some() {
             Enclosure::clean_request(&mut head.headers);
         }
-        let mut outbound = observe(log, self.outbound(&audited, head, body)?);
+        let mut outbound = self.outbound(&audited, head, body)?;
+        observe(log, &mut outbound);
         if is_dry_run {
             return Box::pin(self.simulate(&audited, context, outbound)).await;
         }
-        let answer = self.sender.ask(context.tokens(audited.permit()), &audited, &mut outbound, log).await?;
-        let answer = observe(log, self.hold(answer, &head.method)?);
+        let mut answer = self.sender.ask(context.tokens(audited.permit()), &audited, &mut outbound, log).await?;
+        answer.body.hold(self.body_limits.room_for(&head.method, &answer.body)?);
+        observe(log, &mut answer);
         let mut response = match enclosure {
             Some(enclosure) => Box::pin(self.enclosed(answer, enclosure, audited.permit())).await?,
             // The fence of a permit is never left out.
@@ -241,12 +244,19 @@ impl Proxy {
         body: RequestBody,
         log: &mut RequestLog,
     ) -> Result<ControlFlow<Box<ApprovalSummary>, Cleared<'_>>, Rejection> {
-        let Authenticated { caller, context } = observe(log, self.authn.authenticate(visitor, &head.headers)?);
+        let mut authenticated = self.authn.authenticate(visitor, &head.headers)?;
+        observe(log, &mut authenticated);
+        let Authenticated { caller, context } = authenticated;
         context.be_at(caller.peer())?;
-        let Judged { judgment, dry_run, context } = observe(log, context.judge(caller, head)?);
+        let mut judged = context.judge(caller, head)?;
+        observe(log, &mut judged);
+        let Judged { judgment, dry_run, context } = judged;
         let is_dry_run = dry_run.is_some();
-        let (permitted, body, enclosure) = match judgment {
-            Judgment::Permitted(permit) => (context.permit(permit).await?, HeldBody::unread(body), None),
+        let (mut permitted, body, enclosure) = match judgment {
+            Judgment::Permitted(permit) => {
+                let charge = context.charge(&permit).await?;
+                (Permitted { within: WithinQuota::new(permit, charge), context }, HeldBody::unread(body), None)
+            }
             Judgment::Conditional(permit) => {
                 match Box::pin(self.fulfill(permit, (context, dry_run), head, body, log)).await? {
                     Fulfilled::Permitted(permitted) => *permitted,
@@ -257,11 +267,11 @@ impl Proxy {
                 }
             }
         };
-        let permitted = observe(log, permitted);
+        observe(log, &mut permitted);
         log.propagate_trace(&mut head.headers);
-        let audited =
+        let mut audited =
             Audited::record(&self.audit_log, permitted.within, |permit| facts::of_permit(log, permit)).await?;
-        let audited = observe(log, audited);
+        observe(log, &mut audited);
         Ok(ControlFlow::Continue(Cleared { audited, context, is_dry_run, body, enclosure }))
     }
 
@@ -275,12 +285,6 @@ impl Proxy {
         let mut outbound = Outbound::new(audited.permit().method(), headers, upload, &self.ids.mark);
         outbound.hold(room);
         Ok(outbound)
-    }
-
-    /// An answer, with the memory for its body.
-    fn hold(&self, mut answer: UpstreamAnswer, method: &Method) -> Result<UpstreamAnswer, Rejection> {
-        answer.body.hold(self.body_limits.room_for(method, &answer.body)?);
-        Ok(answer)
     }
 }
 

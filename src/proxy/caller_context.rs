@@ -124,12 +124,6 @@ impl CallerContext {
         self.uses.of(rule)
     }
 
-    /// Lets a permitted request pass that is within its quotas.
-    pub(super) async fn permit(&self, permit: Permit) -> Result<Permitted<'_>, QuotaExceeded> {
-        let charge = self.charge(&permit).await?;
-        Ok(Permitted { within: WithinQuota::new(permit, charge), context: self })
-    }
-
     /// Takes one of each quota that applies to a permitted request, or none of any.
     pub(super) async fn charge(&self, permit: &Permit) -> Result<QuotaCharge, QuotaExceeded> {
         QuotaCharge::take(self.quota.as_ref(), permit, self.policy.catalog()).await

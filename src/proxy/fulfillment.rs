@@ -60,7 +60,9 @@ impl Proxy {
         head: &Parts,
         log: &mut RequestLog,
     ) -> Result<Response<ResponseBody>, Rejection> {
-        let Authenticated { caller, .. } = observe(log, self.authn.authenticate(visitor, &head.headers)?);
+        let mut authenticated = self.authn.authenticate(visitor, &head.headers)?;
+        observe(log, &mut authenticated);
+        let Authenticated { caller, .. } = authenticated;
         let (listener, caller) = (self.sink.meter.listener(), self.sink.meter.caller(Some(caller.id().index())));
         let summary = self.approvals.status((&head.method, &head.uri), listener, caller).await?;
         Ok(response::approval_status(&summary))

@@ -57,7 +57,8 @@ pub fn clean_response(headers: &mut HeaderMap) {
 
 fn clean(headers: &mut HeaderMap, unwanted: &FieldNames) {
     let is_unwanted = |name: &&HeaderName| unwanted.has_alias_of(name.as_str());
-    let mut names: SmallVec<[HeaderName; 6]> = headers.keys().filter(is_unwanted).cloned().collect();
+    let mut names = SmallVec::<[HeaderName; 6]>::new();
+    names.extend(headers.keys().filter(is_unwanted).cloned());
     // Every Connection line counts: a name in the second one is as hop-by-hop as in the first.
     for line in fields::lines(headers, &CONNECTION) {
         let options = line.as_bytes().split(|&byte| byte == b',');

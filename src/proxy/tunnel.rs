@@ -53,7 +53,8 @@ impl Proxy {
                 Tunnel::Intercept(Intercepted { name: name.into(), proof, other_name: None })
             }
             ConnectTarget::Tunnel(target) => {
-                let authenticated = observe(log, self.authn.authenticate_to_proxy(visitor, &head.headers)?);
+                let mut authenticated = self.authn.authenticate_to_proxy(visitor, &head.headers)?;
+                observe(log, &mut authenticated);
                 authenticated.context.connect(head)?;
                 Tunnel::Relay(Arc::new(open(target, targets.own(), *patience).await?))
             }

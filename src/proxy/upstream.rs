@@ -9,6 +9,7 @@ mod lost_exchange;
 mod outbound;
 mod pool;
 mod size_hints;
+mod turn_reader;
 mod upstream_error;
 mod watched_socket;
 

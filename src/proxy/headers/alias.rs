@@ -5,7 +5,12 @@
 const LONGEST: usize = 64;
 
 /// How fields begin that tell length, type or coding of a body: one in addition to the real one would be somebody's.
-pub(super) const FRAMING: &str = "content-";
+const FRAMING: &str = "content-";
+
+/// Whether a name may be such an addition.
+pub(super) fn may_frame(name: &str) -> bool {
+    name.starts_with('c') && name.len() >= FRAMING.len() && has_alias(name)
+}
 
 /// Asks about a name with hyphens in place of all that is neither letter nor digit. Nearly every name is asked about as
 /// it is.

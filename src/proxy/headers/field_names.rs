@@ -7,7 +7,7 @@ pub(super) struct FieldNames {
     names: &'static [&'static [&'static str]],
     /// How names begin of which every one is in the set.
     beginnings: &'static [&'static str],
-    /// By first letter, a bit for each length that a name of the set, or one that always counts as such, may have.
+    /// By first letter, a bit for each length that a name of the set may have.
     lengths: [u64; 26],
 }
 
@@ -43,14 +43,12 @@ impl FieldNames {
             lengths[letter(text[0])] |= u64::MAX << place(text.len());
             beginning += 1;
         }
-        let framing = alias::FRAMING.as_bytes();
-        lengths[letter(framing[0])] |= u64::MAX << place(framing.len());
         Self { names, beginnings, lengths }
     }
 
     /// Whether this name, in lower case, or one that a program may take it for, is in the set.
     pub(super) fn has_alias_of(&self, name: &str) -> bool {
-        self.may_have(name) && alias::ask(name, |name| self.looked_up(name))
+        (self.may_have(name) || alias::may_frame(name)) && alias::ask(name, |name| self.looked_up(name))
     }
 
     /// A name and its alias are of one length, and begin with the same letter; what begins with none is in no set.

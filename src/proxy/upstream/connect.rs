@@ -1,5 +1,7 @@
 //! The beginning of HTTP on a new connection to an instance, for the pool.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use hyper::client::conn::http1;
@@ -8,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::http2_connection;
+use super::turn_reader::TurnReader;
 use super::watched_socket::{ConnectionTrack, WatchedSocket};
 use crate::net::body::Upload;
 use crate::net::dial::connect::{ConnectError, Connection, Connector, Offer, Step};
@@ -56,12 +59,17 @@ async fn begin_http1<I>(io: I, track: &ConnectionTrack, traffic: &Traffic) -> Re
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let (sender, connection) =
+    let (io, turn) = TurnReader::new(io);
+    let (sender, mut connection) =
         protocol::http1().handshake(TokioIo::new(io)).await.map_err(|error| ConnectError::Http(error.into()))?;
     let open = traffic.open(Protocol::Http1);
     let task = tokio::task::spawn_local(async move {
         let _open = open;
-        if let Err(error) = connection.await {
+        let ended = poll_fn(|cx| {
+            turn.begin();
+            Pin::new(&mut connection).poll(cx)
+        });
+        if let Err(error) = ended.await {
             tracing::debug!(%error, "upstream connection ended");
         }
     });
