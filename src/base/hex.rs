@@ -5,6 +5,15 @@ pub fn digits(number: u64) -> [u8; 16] {
     (u128::from(half((number >> 32) as u32)) << 64 | u128::from(half(number as u32))).to_be_bytes()
 }
 
+/// The digits of a long number, the highest first.
+pub fn long_digits(number: u128) -> [u8; 32] {
+    let mut all = [b'0'; 32];
+    let (high, low) = all.split_at_mut(16);
+    high.copy_from_slice(&digits((number >> 64) as u64));
+    low.copy_from_slice(&digits(number as u64));
+    all
+}
+
 /// Eight digits, each in a byte, the first in the highest.
 fn half(number: u32) -> u64 {
     let mut digits = u64::from(number);
@@ -26,6 +35,11 @@ mod tests {
         #[test]
         fn digits_are_those_of_the_standard_library(number: u64) {
             prop_assert_eq!(digits(number).to_vec(), format!("{number:016x}").into_bytes());
+        }
+
+        #[test]
+        fn digits_of_a_long_number_are_those_of_the_standard_library(number: u128) {
+            prop_assert_eq!(long_digits(number).to_vec(), format!("{number:032x}").into_bytes());
         }
     }
 

@@ -1,5 +1,8 @@
 //! The trace that a request belongs to (W3C Trace Context): passed on if its name can be read, begun if there is none.
 
+use std::fmt;
+use std::num::NonZeroU128;
+
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::base::hex;
@@ -11,26 +14,27 @@ static STATE: HeaderName = HeaderName::from_static("tracestate");
 /// The bytes of `traceparent` in version 00, and of what every later version begins with.
 const LENGTH: usize = 55;
 
-/// The id of a trace: 32 lower case hexadecimal digits, not all of them 0.
+/// The id of a trace, which shows as 32 lower case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TraceId([u8; 32]);
+pub struct TraceId(NonZeroU128);
 
 impl TraceId {
     /// Another one. It need not be secret, only different, so it comes from a generator of this thread and costs no
     /// system call.
     #[expect(clippy::new_without_default, reason = "there is no default trace")]
     pub fn new() -> Self {
-        let mut id = [b'0'; 32];
-        let (high, low) = id.split_at_mut(16);
-        high.copy_from_slice(&hex::digits(fastrand::u64(..)));
-        // Never 0, so that the whole is not.
-        low.copy_from_slice(&hex::digits(fastrand::u64(1..)));
-        Self(id)
+        Self(NonZeroU128::new(fastrand::u128(..)).unwrap_or(NonZeroU128::MIN))
     }
 
-    /// The digits.
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+    /// The number that its digits are.
+    pub fn number(self) -> u128 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
     }
 }
 
@@ -80,7 +84,7 @@ fn put(headers: &mut HeaderMap, trace: TraceId, span: u64, sampled: bool) {
     let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
     let [_, _, _, ids @ .., _, _, flags] = &mut text;
     if let Some((of_trace, [_, of_span @ ..])) = ids.split_first_chunk_mut() {
-        *of_trace = trace.0;
+        *of_trace = hex::long_digits(trace.number());
         of_span.copy_from_slice(&hex::digits(span));
     }
     *flags = b'0' + u8::from(sampled);
@@ -103,11 +107,9 @@ fn read(text: &[u8]) -> Option<Parent> {
     if lengths != [2, 32, 16, 2] || !hexadecimal || version == "ff" || !(later || rest.is_empty()) {
         return None;
     }
-    let zero = |id: &str| id.bytes().all(|digit| digit == b'0');
+    let trace = TraceId(NonZeroU128::new(u128::from_str_radix(trace, 16).ok()?)?);
     let (span, flags) = (u64::from_str_radix(parent, 16).ok()?, u8::from_str_radix(flags, 16).ok()?);
-    let parent_of = |trace| Parent { trace, span, sampled: flags & 1 == 1 };
-    let id = TraceId(trace.as_bytes().try_into().ok()?);
-    (!zero(trace) && span != 0).then(|| parent_of(id))
+    (span != 0).then_some(Parent { trace, span, sampled: flags & 1 == 1 })
 }
 
 #[cfg(test)]
@@ -120,7 +122,7 @@ mod tests {
 
     #[test]
     fn trace_is_read_as_the_recommendation_says() {
-        let trace = TraceId(*b"0af7651916cd43dd8448eb211c80319c");
+        let trace = TraceId(NonZeroU128::new(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c).expect("not 0"));
         let id = Some(Parent { trace, span: 0xb7ad_6b71_6920_3331, sampled: true });
         assert_eq!(read(GOOD.as_bytes()), id);
         for later in ["cc-", "01-", "fe-"].map(|version| GOOD.replacen("00-", version, 1)) {
@@ -188,7 +190,7 @@ mod tests {
         #[test]
         fn trace_ids_are_what_stands_in_the_field(trace in 1u128.., parent in 1u64.., flags: u8, version in 0u8..0xff) {
             let text = format!("{version:02x}-{trace:032x}-{parent:016x}-{flags:02x}");
-            let told = read(text.as_bytes()).map(|it| (it.trace.as_str().to_owned(), it.span, it.sampled));
+            let told = read(text.as_bytes()).map(|it| (it.trace.to_string(), it.span, it.sampled));
             prop_assert_eq!(told, Some((format!("{trace:032x}"), parent, flags & 1 == 1)));
             for place in [2, 35, 52] {
                 let mut broken = text.clone().into_bytes();

@@ -138,8 +138,8 @@ impl Traces {
     /// Hands a span over. Waits for nothing: while too many wait to be sent, it is lost.
     pub fn end(&self, span: &Span, told: SpanLabels<'_>) {
         let context = |id, remote| {
-            let trace = u128::from_str_radix(span.trace.as_str(), 16).unwrap_or_default();
-            SpanContext::new(trace.into(), SpanId::from(id), TraceFlags::SAMPLED, remote, TraceState::default())
+            let trace = span.trace.number().into();
+            SpanContext::new(trace, SpanId::from(id), TraceFlags::SAMPLED, remote, TraceState::default())
         };
         let status = match (told.status, told.code) {
             (Some(..500), _) => Status::Unset,

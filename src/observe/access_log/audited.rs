@@ -11,7 +11,7 @@ impl RequestLog {
     pub fn facts(&self) -> RequestFacts {
         RequestFacts {
             id: self.id.to_string(),
-            trace: self.trace.map(|trace| trace.as_str().to_owned()),
+            trace: self.trace.map(|trace| trace.to_string()),
             listener: self.sink.meter.listener().to_owned(),
             caller: self.sink.meter.caller(self.caller).map(str::to_owned),
             user: self.user.as_deref().map(str::to_owned),

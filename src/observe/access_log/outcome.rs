@@ -70,8 +70,8 @@ impl RequestLog {
 
     fn describe(&self, line: &mut LogLine<'_>, meter: &RequestMeter, elapsed: Duration) {
         line.id(field!("id"), self.id.number());
-        if let Some(trace) = &self.trace {
-            line.word(field!("trace"), trace.as_str());
+        if let Some(trace) = self.trace {
+            line.long_id(field!("trace"), trace.number());
         }
         line.text(field!("listener"), meter.listener());
         match self.peer.address() {

@@ -231,6 +231,11 @@ impl LogLine<'_> {
         self.shown(name, |line| line.bytes.extend_from_slice(&hex::digits(value)));
     }
 
+    /// A 128-bit number as 32 hexadecimal digits.
+    pub fn long_id(&mut self, name: &FieldName, value: u128) {
+        self.shown(name, |line| line.bytes.extend_from_slice(&hex::long_digits(value)));
+    }
+
     /// An address with its port.
     pub fn address(&mut self, name: &FieldName, value: SocketAddr) {
         let SocketAddr::V4(address) = value else { return self.display(name, value) };
@@ -299,6 +304,7 @@ mod tests {
         let address = SocketAddr::from(([127, 0, 0, 1], 44_612));
         lines.write("request", |line| {
             line.id(field!("id"), 0x0d6a_bb00_0000_0001);
+            line.long_id(field!("trace"), 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c);
             line.text(field!("listener"), "local");
             line.address(field!("peer"), address);
             line.word(field!("method"), "GET");
@@ -314,8 +320,8 @@ mod tests {
             Style::Json => Box::new(layer.json().flatten_event(true)),
         };
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-            tracing::info!(target: "access", id = %"0d6abb0000000001", listener = "local", peer = %address,
-                method = %"GET", caller = "say \"hé\"\n", status = 200, complete = true, "request");
+            tracing::info!(target: "access", id = %"0d6abb0000000001", trace = %"0af7651916cd43dd8448eb211c80319c",
+                listener = "local", peer = %address, method = %"GET", caller = "say \"hé\"\n", status = 200, complete = true, "request");
         });
         [own, other].map(|sheet| without_time(&sheet.line()))
     }
