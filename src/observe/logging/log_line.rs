@@ -321,7 +321,8 @@ mod tests {
         };
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             tracing::info!(target: "access", id = %"0d6abb0000000001", trace = %"0af7651916cd43dd8448eb211c80319c",
-                listener = "local", peer = %address, method = %"GET", caller = "say \"hé\"\n", status = 200, complete = true, "request");
+                listener = "local", peer = %address, method = %"GET", caller = "say \"hé\"\n", status = 200,
+                complete = true, "request");
         });
         [own, other].map(|sheet| without_time(&sheet.line()))
     }
