@@ -9,8 +9,8 @@ pub fn has(headers: &HeaderMap, name: &HeaderName) -> bool {
 }
 
 /// All lines of a field, in order.
-pub fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a HeaderValue> {
-    headers.iter().filter(move |(key, _)| *key == name).map(|(_, line)| line)
+pub fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a HeaderValue> + use<'a> {
+    has(headers, name).then(|| headers.get_all(name)).into_iter().flatten()
 }
 
 /// The lines of a field that may be there once.
@@ -26,7 +26,10 @@ pub enum FieldLines<'a> {
 
 /// The lines of a field that may be there once.
 pub fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> FieldLines<'a> {
-    let mut lines = lines(headers, name);
+    if !has(headers, name) {
+        return FieldLines::None;
+    }
+    let mut lines = headers.get_all(name).iter();
     match (lines.next(), lines.next()) {
         (None, _) => FieldLines::None,
         (Some(line), None) => FieldLines::One(line),
