@@ -185,8 +185,9 @@ impl Proxy {
         response
     }
 
-    fn begin_log(&self, peer: Peer, method: Option<Method>) -> RequestLog {
-        RequestLog::begin(&self.sink, self.ids.next(), peer, method)
+    /// In a box: it goes with the answer through many hands.
+    fn begin_log(&self, peer: Peer, method: Option<Method>) -> Box<RequestLog> {
+        Box::new(RequestLog::begin(&self.sink, self.ids.next(), peer, method))
     }
 
     /// The life of a request. Takes the headers out of its head.

@@ -13,12 +13,12 @@ use crate::base::panic_guard::{self, Panicked};
 #[derive(Debug)]
 pub struct LoggedBody<B> {
     body: B,
-    log: RequestLog,
+    log: Box<RequestLog>,
 }
 
 impl<B: Body> LoggedBody<B> {
     /// `log` is written when this body is dropped.
-    pub fn new(body: B, mut log: RequestLog) -> Self {
+    pub fn new(body: B, mut log: Box<RequestLog>) -> Self {
         log.complete = body.is_end_stream();
         Self { body, log }
     }
