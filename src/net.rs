@@ -5,5 +5,6 @@ pub mod dial;
 pub mod fields;
 pub mod listener;
 pub mod own_addresses;
+pub(crate) mod pass_writes;
 pub mod shutdown;
 pub mod tls;

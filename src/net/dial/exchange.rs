@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::connect::{ConnectError, Connection, Connector, Offer, tls_in};
 use super::protocol::{self, ExchangeBreak};
 use crate::net::body::coding::{self, CodingError};
+use crate::net::pass_writes::pass_writes;
 
 /// What may come in addition to the body, in bytes: certificates, the head, informational answers, framing.
 const MAX_OVERHEAD: usize = 1 << 20;
@@ -224,28 +225,4 @@ impl<I: AsyncRead + Unpin> AsyncRead for Bounded<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Bounded<I> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
+pass_writes!(Bounded);

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::{ListenerLabel, Peer};
 use crate::base::warn_limit::WarnLimit;
+use crate::net::pass_writes::pass_writes;
 
 /// The first byte of every TLS connection: a record of the handshake (RFC 8446 section 5.1).
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
@@ -106,31 +107,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for PeekedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for PeekedStream<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
+pass_writes!(PeekedStream);
 
 #[cfg(test)]
 mod tests {
