@@ -54,7 +54,7 @@ const PARTS: [(&str, &[&str]); 4] = [
             "logging",
         ],
     ),
-    ("net", &["dial", "body", "listener", "own_addresses", "tls", "shutdown", "fields"]),
+    ("net", &["dial", "body", "listener", "own_addresses", "tls", "shutdown", "fields", "pass_writes"]),
     ("base", &["secret", "state", "file", "plain", "panic_guard", "supervisor", "clock"]),
 ];
 
